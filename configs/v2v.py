@@ -1,0 +1,109 @@
+"""V2V-PoseNet (Moon, Chang, Lee 2018, arXiv 1711.07399).
+
+    python -m handjax.train --config configs/v2v.py --workdir DIR               synthetic hands, the paper's network at 88³
+    python -m handjax.train --config configs/v2v.py:quick --workdir DIR         the same, small: minutes on two CPU cores
+    python -m handjax.train --config configs/v2v.py:h5 --workdir DIR --config.data.path=FILE.h5 [--config.data.val_path=…]
+
+The paper's error is 8.42 mm on NYU, 6.28 mm on ICVL and 7.59 mm on MSRA, averaging the models of ten epochs.
+Flavours join by commas (`:h5,quick`): quick, h5, global_joints.
+"""
+
+from ml_collections import ConfigDict
+
+from configs.common import common
+from handjax.engine.config import flavours
+from handjax.figures.poses import ALL_MODES, ROTATION_ANY, ROTATION_FRONTAL
+
+
+def get_config(flavour: str = "") -> ConfigDict:
+    wanted = flavours(flavour, ("quick", "h5", "global_joints"))
+    config = common()
+    config.model = ConfigDict(dict(widths=(16, 32, 64, 128), dtype="float32"))  # bfloat16: compute only
+    config.task = ConfigDict(
+        dict(
+            name="voxel",
+            rule="paper",  # axes, cell centres and occupancy: paper or hpoes (targets/voxel.py)
+            grid=88,  # cells a side of the cube
+            heatmap_grid=44,  # the same or half
+            sigma=1.7,  # cells of the heat map
+            decode="argmax",  # argmax, centroid, soft_argmax
+            sharpness=1.0,  # of the soft-argmax
+            heatmap_weight=1.0,  # mean squared error to Gaussians
+            joints_weight=0.0,  # L1 of the soft-argmax
+            global_joints=False,  # hpoes: one map for all joints, at the grid's own size
+        )
+    )
+    config.augment = ConfigDict(
+        dict(
+            enabled=True,
+            scale=(0.8, 1.2),
+            rotation_deg=40.0,  # in the image plane
+            shift=4.0,  # cells of 88
+            probability=1.0,  # of each of the three
+            isotropic=True,
+        )
+    )
+    if "h5" in wanted:
+        _h5(config)
+    else:
+        _world(config)
+    if "quick" in wanted:
+        _quick(config, h5="h5" in wanted)
+    if "global_joints" in wanted:
+        config.task.update(global_joints=True, decode="centroid", heatmap_grid=config.task.grid)
+        config.task.update(heatmap_weight=1.0, joints_weight=0.0)
+    return config
+
+
+def _world(config):
+    config.data = ConfigDict(
+        dict(
+            name="hand_world",
+            joints="hand21",  # hand21, nyu14
+            image_size=176,  # px of the crop window
+            cube_mm=300.0,
+            center="depth",  # the crop's center: depth (mean of the points) or label (mean of the joints)
+            eval_size=512,
+            eval_seed=1,  # another stream of numbers than training's, whatever the seeds
+            pose=dict(
+                rotation=ROTATION_ANY,  # of the palm about x, y, z, rad
+                modes=ALL_MODES,  # what the fingers do; see figures/poses.py
+                scale=(0.85, 0.95),  # of the hand's three axes
+            ),
+            sensor=dict(depth_noise_mm=1.5, shift_px=0.3),
+        )
+    )
+
+
+def _h5(config):
+    config.data = ConfigDict(
+        dict(
+            name="voxel_h5",
+            path="",
+            val_path="",  # empty: the training file is evaluated
+            joints="",  # skeleton; empty: by the number of joints
+            voxels_key="real_voxels",
+            labels_key="labels",
+            cube_key="cube",
+            max_label=1.0,  # how far labels may reach; 1 is the cube's face
+            in_memory=False,
+        )
+    )
+    config.task.update(rule="hpoes", decode="centroid")
+    config.augment.update(shift=8.0, probability=0.5, isotropic=False)
+
+
+def _quick(config, h5):
+    config.model.widths = (8, 16, 32, 64)
+    # Coarse cells, but the soft-argmax reads between them.
+    config.task.update(grid=24, heatmap_grid=12, decode="soft_argmax", heatmap_weight=0.0, joints_weight=1.0)
+    config.batch_size = 16
+    config.eval_batch_size = 32
+    config.optimizer.update(name="adam", lr=2e-3, schedule="cosine", clip_norm=1.0)
+    config.update(steps=600, eval_every=100, save_every=100)
+    if h5:
+        config.task.update(grid=48, heatmap_grid=24)
+        config.update(batch_size=6, eval_batch_size=6)
+    else:
+        config.data.update(image_size=64, eval_size=256)
+        config.data.pose.rotation = ROTATION_FRONTAL

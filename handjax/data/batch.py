@@ -1,0 +1,69 @@
+"""The contract between what reads data and what learns from it: a batch is a dict of arrays.
+
+A key is there or it is not, nothing is None. Rows that only fill a batch up have `mask == False` and any content.
+`b` rows, `j` joints, `h`, `w` pixels; the camera frame is x right, y down, z forward, pixel centers are integers.
+
+key          dtype    shape              meaning
+depth        float32  b h w              mm along z, 0 = missing
+image        uint8    b h w 3            RGB
+voxels       uint8    b d e f/8          occupancy d x e x f, eight voxels a byte along the last axis (`pack_voxels`)
+k            float32  b 3 3              intrinsics
+joints_xyz   float32  b j 3              mm, camera frame
+joints_uv    float32  b j 2              px of the source image
+visible      bool     b j
+center_xyz   float32  b 3                mm, middle of the crop; who found it is the configuration's business
+cube_mm      float32  b 3                mm, edges of the crop
+mask         bool     b                  False: a row of padding. Every batch has it
+index        int32    b                  row in the source
+id           str      b                  name of the frame; stays on the host
+"""
+
+import numpy as np
+from jaxtyping import Bool, UInt8
+
+BATCH = {
+    "depth": ("float32", "b h w"),
+    "image": ("uint8", "b h w 3"),
+    "voxels": ("uint8", "b d e f/8"),
+    "k": ("float32", "b 3 3"),
+    "joints_xyz": ("float32", "b j 3"),
+    "joints_uv": ("float32", "b j 2"),
+    "visible": ("bool", "b j"),
+    "center_xyz": ("float32", "b 3"),
+    "cube_mm": ("float32", "b 3"),
+    "mask": ("bool", "b"),
+    "index": ("int32", "b"),
+    "id": ("str", "b"),
+}
+HOST_ONLY = ("id",)
+
+
+def check_batch(batch: dict) -> None:
+    """ValueError, one line, at the first key that breaks the contract; sizes of one name must agree over all keys."""
+    if "mask" not in batch:
+        raise ValueError(f"batch has no 'mask' among its keys {sorted(batch)}; every source gives one (all True: no padding)")
+    seen: dict[str, tuple[int, str]] = {}
+    for key, value in batch.items():
+        if key not in BATCH:
+            raise ValueError(f"batch key {key!r} is not in the contract; use one of {', '.join(BATCH)}")
+        dtype, dims = BATCH[key]
+        found = "str" if key in HOST_ONLY and np.asarray(value).dtype.kind == "U" else str(getattr(value, "dtype", "list"))
+        shape = np.shape(value)
+        if found != dtype or len(shape) != len(dims.split()):
+            raise ValueError(f"batch key {key!r} is {found} {list(shape)}; the contract says {dtype} [{dims}]")
+        for name, size in zip(dims.split(), shape, strict=True):
+            wanted, where = (int(name), "the contract") if name.isdigit() else seen.setdefault(name, (size, repr(key)))
+            if size != wanted:
+                raise ValueError(f"batch key {key!r} is {list(shape)}; {name} of [{dims}] is {wanted} by {where}")
+
+
+def pack_voxels(voxels: Bool[np.ndarray, "*b d e f"]) -> UInt8[np.ndarray, "*b d e f/8"]:
+    """Eight voxels a byte along the last axis, the lowest bit first; f must be a multiple of 8."""
+    if voxels.shape[-1] % 8:
+        raise ValueError(f"last axis of the grid is {voxels.shape[-1]} voxels; packing needs a multiple of 8")
+    return np.packbits(voxels, axis=-1, bitorder="little")
+
+
+def unpack_voxels(packed: UInt8[np.ndarray, "*b d e g"]) -> Bool[np.ndarray, "*b d e 8*g"]:
+    """Inverse of `pack_voxels`."""
+    return np.unpackbits(packed, axis=-1, bitorder="little").astype(bool)

@@ -1,0 +1,88 @@
+"""Orbax checkpoints of a run: the last n and the best, written in the background, restored onto whatever devices there are."""
+
+from pathlib import Path
+
+import orbax.checkpoint as ocp
+from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
+
+
+class Checkpoints:
+    """`folder` holds one numbered folder a checkpoint. A checkpoint that cannot be read (a killed disk, a truncated file) is
+    passed over for the one before it, and that is said."""
+
+    def __init__(self, folder: Path, keep: int = 3, say=print):
+        self.folder, self.keep, self.say = Path(folder).absolute(), keep, say
+        self._manager = None
+
+    @property
+    def manager(self) -> ocp.CheckpointManager:
+        if self._manager is None:
+            best = BestN(get_metric_fn=lambda m: m["error"], reverse=True, n=1, keep_checkpoints_without_metrics=False)
+            policy = AnyPreservationPolicy([LatestN(n=self.keep), best])
+            options = ocp.CheckpointManagerOptions(
+                preservation_policy=policy,
+                best_fn=lambda m: m["error"],
+                best_mode="min",
+                cleanup_tmp_directories=True,
+                create=True,
+            )
+            self._manager = ocp.CheckpointManager(self.folder, options=options)
+        return self._manager
+
+    def steps(self) -> list[int]:
+        """Steps with a complete checkpoint, ascending."""
+        return sorted(self.manager.all_steps()) if self.folder.is_dir() else []
+
+    def best(self) -> int | None:
+        """The step with the least held-out error, among those that are kept."""
+        return self.manager.best_step()
+
+    def save(self, state, error: float | None = None) -> None:
+        """Starts writing; returns once the state may change. `error` ranks checkpoints, smaller is better."""
+        step = int(state.step)
+        if step not in self.manager.all_steps():
+            metrics = None if error is None else {"error": float(error)}
+            self.manager.save(step, args=ocp.args.StandardSave(state), metrics=metrics)
+
+    def restore(self, step: int, target):
+        """The state of `step` as `target` (shapes, dtypes, shardings) wants it."""
+        try:
+            return self.manager.restore(step, args=ocp.args.StandardRestore(target))
+        except Exception as error:  # orbax and tensorstore raise many kinds for one meaning
+            reason = " ".join(str(error).split())[:160]
+            raise ValueError(f"checkpoint {self.folder / str(step)} cannot be read: {reason}") from error
+
+    def restore_latest(self, target):
+        """The newest state that can be read, or None where there is no checkpoint. Unreadable ones are set aside."""
+        for step in reversed(self.steps()):
+            try:
+                return self.restore(step, target)
+            except ValueError as error:
+                aside = self.folder.parent / "unreadable" / f"{step}"
+                number = 1
+                while aside.exists():
+                    aside, number = aside.with_name(f"{step}.{number}"), number + 1
+                self.say(f"warning: {error}; it is moved to {aside} and the one before it is used")
+                self._set_aside(step, aside)
+        return None
+
+    def _set_aside(self, step, aside):
+        import jax  # here alone: which process moves the folder
+
+        self.close()
+        if jax.process_index() == 0:
+            aside.parent.mkdir(exist_ok=True)
+            (self.folder / str(step)).rename(aside)
+        if jax.process_count() > 1:
+            from jax.experimental.multihost_utils import sync_global_devices
+
+            sync_global_devices(f"set aside {step}")
+
+    def wait(self) -> None:
+        if self._manager is not None:
+            self._manager.wait_until_finished()
+
+    def close(self) -> None:
+        if self._manager is not None:
+            self._manager.close()
+            self._manager = None

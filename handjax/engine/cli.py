@@ -1,0 +1,75 @@
+"""How a door treats its user: overrides pass through, a mistake is one line and a non-zero exit."""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+
+def split_overrides(argv: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Arguments, and the `config.key=value` among them that were given as `--config.key=value` or `--config.key value`."""
+    rest, overrides = [], []
+    arguments = iter(argv)
+    for argument in arguments:
+        if argument.startswith("--config."):
+            override = argument[2:]
+            overrides.append(override if "=" in override else f"{override}={next(arguments, '')}")
+        else:
+            rest.append(argument)
+    return rest, overrides
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse that takes no abbreviations (a mistyped option is an error, not another option) and answers in one line."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter, **kwargs)
+
+    def error(self, message):
+        raise ValueError(f"{message} (see {self.prog} --help)")
+
+
+def run(main: Callable[[Sequence[str]], None]) -> None:
+    """Calls main(argv). ValueError and OSError are the user's to mend: one line on stderr, exit code 2; HANDJAX_TRACEBACK=1
+    shows where they came from."""
+    try:
+        main(sys.argv[1:])
+    except (ValueError, OSError) as error:
+        if os.environ.get("HANDJAX_TRACEBACK"):
+            raise
+        print("error:", " ".join(str(error).split()), file=sys.stderr)
+        # A distributed run's other threads must not keep a failed process alive.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def add_distributed(parser: argparse.ArgumentParser) -> None:
+    """The flags of `start_distributed`."""
+    parser.add_argument("--distributed", action="store_true", help="several processes, found by Slurm, Open MPI or a TPU pod")
+    parser.add_argument("--coordinator", metavar="HOST:PORT", help="where process 0 listens")
+    parser.add_argument("--num_processes", type=int, metavar="N")
+    parser.add_argument("--process_id", type=int, metavar="I")
+
+
+def start_distributed(flags: argparse.Namespace) -> None:
+    """Joins the other processes, before anything asks for devices."""
+    given = [flags.coordinator, flags.num_processes, flags.process_id]
+    if any(value is not None for value in given) and any(value is None for value in given):
+        raise ValueError("--coordinator, --num_processes and --process_id belong together: give all three, or --distributed")
+    if flags.coordinator is None and not flags.distributed:
+        return
+    import jax
+
+    jax.distributed.initialize(*given)
+
+
+def use_compile_cache() -> None:
+    """Compiled functions lie in the user's cache folder and are found again by the next run."""
+    import jax
+
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "handjax" / "xla"
+    jax.config.update("jax_compilation_cache_dir", str(cache))

@@ -1,0 +1,123 @@
+"""Configs: a Python file with `get_config(flavour)`, overrides from the command line, locked afterwards."""
+
+import ast
+import difflib
+import importlib.util
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from ml_collections import ConfigDict
+
+# What a run may change when it is resumed; everything else makes it another run.
+RESUMABLE = ("steps", "log_every", "eval_every", "save_every", "keep", "compile_cache", "eval_batch_size")
+
+
+def load(spec: str, overrides: Sequence[str] = ()) -> ConfigDict:
+    """`configs/v2v.py:quick,h5` and `["config.optimizer.lr=1e-3", …]` → locked config.
+
+    The part after the colon goes to the file's `get_config` as it is. An override names an existing leaf and keeps its type.
+    """
+    name, _, flavour = spec.partition(":")
+    path = Path(name)
+    if not path.is_file():
+        raise FileNotFoundError(f"config {name}: no such file (expected FILE.py or FILE.py:FLAVOUR)")
+    module_spec = importlib.util.spec_from_file_location(f"handjax_config_{path.stem}", path)
+    if module_spec is None:
+        raise ValueError(f"config {name}: not a Python file")
+    module = importlib.util.module_from_spec(module_spec)
+    # A config may share code with its neighbours: `from configs.common import common`, wherever the command was given.
+    sys.path.insert(0, str(path.resolve().parent.parent))
+    try:
+        module_spec.loader.exec_module(module)
+    finally:
+        sys.path.pop(0)
+    return override(module.get_config(flavour), overrides)
+
+
+def override(config: ConfigDict, overrides: Sequence[str]) -> ConfigDict:
+    """Applies `config.key=value` texts and locks."""
+    for text in overrides:
+        _apply(config, text)
+    return config.lock()
+
+
+def flavours(flavour: str, known: Sequence[str]) -> set[str]:
+    """`"quick,h5"` → {"quick", "h5"}; for use in `get_config`."""
+    wanted = {part for part in flavour.split(",") if part}
+    if unknown := wanted - set(known):
+        raise ValueError(f"unknown flavour {', '.join(sorted(unknown))}: use {', '.join(known)}, joined by commas")
+    return wanted
+
+
+def _apply(config: ConfigDict, setting: str) -> None:
+    key, _, text = setting.partition("=")
+    *parents, leaf = key.split(".")[1:]
+    node = config
+    for part in parents:
+        node = node[part] if isinstance(node, ConfigDict) and part in node else None
+    if not isinstance(node, ConfigDict) or leaf not in node or isinstance(node[leaf], ConfigDict):
+        keys = _leaves(config)
+        close = difflib.get_close_matches(key.removeprefix("config."), keys, n=3, cutoff=0.4) or sorted(keys)[:8]
+        raise ValueError(f"--{key}: no such config key; did you mean {', '.join('config.' + k for k in close)}?")
+    node[leaf] = _parse(key, text, node[leaf])
+
+
+def _parse(key, text, current):
+    if isinstance(current, str):
+        return text
+    try:
+        value = ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        value = {"true": True, "false": False}.get(text.lower(), text)
+    if isinstance(current, float) and type(value) is int:
+        value = float(value)
+    if isinstance(current, tuple | list) and isinstance(value, tuple | list):
+        return type(current)(value)
+    if type(value) is not type(current):
+        raise ValueError(f"--{key}={text}: expected {type(current).__name__}, as in --{key}={current}")
+    return value
+
+
+def _leaves(config, prefix=""):
+    for key in config:
+        if isinstance(config[key], ConfigDict):
+            yield from _leaves(config[key], f"{prefix}{key}.")
+        else:
+            yield prefix + key
+
+
+def to_json(config: ConfigDict) -> str:
+    return json.dumps(config.to_dict(), indent=2, sort_keys=True)
+
+
+def from_json(text: str) -> ConfigDict:
+    """What `to_json` wrote; lists come back as tuples."""
+
+    def tuples(value):
+        if isinstance(value, dict):
+            return {k: tuples(v) for k, v in value.items()}
+        return tuple(tuples(v) for v in value) if isinstance(value, list) else value
+
+    return ConfigDict(tuples(json.loads(text)))
+
+
+def differences(old: ConfigDict, new: ConfigDict) -> list[str]:
+    """Keys in which two configs are not the same run, as `key: old → new`."""
+    missing = "(none)"
+    keys = sorted(set(_leaves(old)) | set(_leaves(new)))
+    found = []
+    for key in keys:
+        values = [_get(c, key, missing) for c in (old, new)]
+        if json.dumps(values[0]) != json.dumps(values[1]) and key not in RESUMABLE:
+            found.append(f"{key}: {values[0]} → {values[1]}")
+    return found
+
+
+def _get(config, key, missing):
+    for part in key.split("."):
+        if not isinstance(config, ConfigDict) or part not in config:
+            return missing
+        config = config[part]
+    return config

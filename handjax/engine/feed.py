@@ -1,0 +1,43 @@
+"""Which samples a step sees, and getting them there in time."""
+
+import functools
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+
+from handjax.engine import sharding
+
+
+def train_indices(step: int, batch_size: int, size: int | None, seed: int) -> np.ndarray:
+    """Sample numbers of step `step`, a function of the step alone, so that a restarted run goes on where it was.
+
+    Epoch after epoch, each in its own shuffled order; an endless source (`size` None) just counts. A batch may span epochs, so
+    nothing is dropped.
+    """
+    position = np.arange(step * batch_size, (step + 1) * batch_size)
+    if size is None:
+        return position
+    epochs, places = np.divmod(position, size)
+    return np.array([_epoch_order(int(epoch), size, seed)[place] for epoch, place in zip(epochs, places, strict=True)])
+
+
+@functools.lru_cache(maxsize=4)
+def _epoch_order(epoch: int, size: int, seed: int) -> np.ndarray:
+    return np.random.default_rng((seed, epoch)).permutation(size)
+
+
+def train_batches(source, mesh, batch_size: int, seed: int, start: int, steps: int) -> Iterator[dict]:
+    """Global batches of steps `start` to `steps`; a thread reads the next one while the device works on this one."""
+
+    def read(step):
+        indices = train_indices(step, batch_size, source.train_size, seed)
+        return source.train_rows(sharding.process_rows(indices))
+
+    with ThreadPoolExecutor(1) as pool:
+        ahead = pool.submit(read, start)
+        for step in range(start, steps):
+            rows = ahead.result()
+            if step + 1 < steps:
+                ahead = pool.submit(read, step + 1)
+            yield sharding.put_batch(rows, mesh)

@@ -1,0 +1,30 @@
+"""Files of a run: none is overwritten, and one that a kill cut short can still be read."""
+
+import json
+from itertools import count
+from pathlib import Path
+
+
+def set_aside(path: str | Path) -> Path | None:
+    """Rename what exists, say `metrics.json`, to the first free of `metrics.1.json`, `metrics.2.json` and so on.
+
+    Returns the new path, or None where nothing was in the way.
+    """
+    path = Path(path)
+    if not path.exists() and not path.is_symlink():
+        return None
+    for number in count(1):
+        kept = path.with_name(f"{path.stem}.{number}{path.suffix}")
+        if not kept.exists():
+            return path.rename(kept)
+
+
+def read_jsonl(path: Path) -> list[dict]:
+    """Complete lines of metrics.jsonl; a last line that a kill cut short is left out."""
+    lines = []
+    for line in path.read_text().splitlines():
+        try:
+            lines.append(json.loads(line))
+        except json.JSONDecodeError:
+            continue
+    return lines

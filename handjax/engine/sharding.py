@@ -1,0 +1,47 @@
+"""One mesh axis, `data`: batches are split over it, the state lies whole on every device."""
+
+import jax
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+
+def make_mesh(devices: int = 0) -> Mesh:
+    """A mesh over the first `devices` devices of all processes, 0 for all."""
+    found = jax.devices()
+    if devices > len(found):
+        raise ValueError(f"config.devices={devices}, but there are {len(found)}; use 0 for all")
+    if devices and jax.process_count() > 1:
+        raise ValueError(f"config.devices={devices} with {jax.process_count()} processes: use 0, every process takes part")
+    found = found[: devices or None]
+    return jax.make_mesh((len(found),), ("data",), axis_types=(AxisType.Auto,), devices=found)
+
+
+def split(mesh: Mesh) -> NamedSharding:
+    """First axis over the devices."""
+    return NamedSharding(mesh, PartitionSpec("data"))
+
+
+def whole(mesh: Mesh) -> NamedSharding:
+    """A copy on every device."""
+    return NamedSharding(mesh, PartitionSpec())
+
+
+def check_batch_size(batch_size: int, mesh: Mesh, accumulate: int = 1) -> None:
+    """A batch must split evenly over the devices and the steps of accumulation."""
+    unit = mesh.size * accumulate
+    if batch_size % unit or batch_size < unit:
+        lower = batch_size // unit * unit
+        choices = f"{lower} or {lower + unit}" if lower else f"{unit}"
+        what = f"{mesh.size} devices" + (f" × {accumulate} accumulation steps" if accumulate > 1 else "")
+        raise ValueError(f"batch_size {batch_size} is not divisible by {what}; use {choices}")
+
+
+def process_rows(indices: np.ndarray) -> np.ndarray:
+    """This process's share of a global batch's rows."""
+    return np.split(indices, jax.process_count())[jax.process_index()]
+
+
+def put_batch(batch: dict[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:
+    """Each process's rows → global arrays split over the mesh."""
+    sharding = split(mesh)
+    return {key: jax.make_array_from_process_local_data(sharding, value) for key, value in batch.items()}

@@ -1,0 +1,89 @@
+"""Volumetric building blocks: channels last, parameters float32, compute in `dtype`."""
+
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from handjax.ops.conv import conv3d
+
+# Moon et al. 2018: every convolution starts from N(0, 0.001), biases from zero.
+KERNEL_INIT = nn.initializers.normal(0.001)
+
+
+class Conv3D(nn.Module):
+    """Same-size convolution with bias; kernel [k, k, k, in, out]."""
+
+    features: int
+    size: int
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b d h w c"]) -> Float[Array, "b d h w o"]:
+        kernel = self.param("kernel", KERNEL_INIT, (self.size,) * 3 + (x.shape[-1], self.features))
+        bias = self.param("bias", nn.initializers.zeros, (self.features,))
+        x, kernel, bias = nn.dtypes.promote_dtype(x, kernel, bias, dtype=self.dtype)
+        y = conv3d(x, kernel) if self.size > 1 else x @ kernel[0, 0, 0]
+        return y + bias[None, None, None, None]
+
+
+class Upsample3D(nn.Module):
+    """Transposed convolution with kernel 2 and stride 2: every voxel becomes 2³ of its own, so it is one matrix product."""
+
+    features: int
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b d h w c"]) -> Float[Array, "b 2*d 2*h 2*w o"]:
+        kernel = self.param("kernel", KERNEL_INIT, (2, 2, 2, x.shape[-1], self.features))
+        bias = self.param("bias", nn.initializers.zeros, (self.features,))
+        x, kernel, bias = nn.dtypes.promote_dtype(x, kernel, bias, dtype=self.dtype)
+        b, d, h, w, _ = x.shape
+        y = jnp.einsum("bdhwc,ijkco->bdihjwko", x, kernel)
+        return y.reshape(b, 2 * d, 2 * h, 2 * w, self.features) + bias[None, None, None, None]
+
+
+def max_pool3d(x: Float[Array, "b d h w c"]) -> Float[Array, "b d//2 h//2 w//2 c"]:
+    """Maximum over 2³ voxels. At ties the gradient goes to the first voxel in memory order, as in PyTorch: empty space is
+    all ties."""
+    for axis in (3, 2, 1):
+        x = x.reshape(*x.shape[:axis], x.shape[axis] // 2, 2, *x.shape[axis + 1 :])
+        first, second = jnp.take(x, 0, axis=axis + 1), jnp.take(x, 1, axis=axis + 1)
+        x = jnp.where(first >= second, first, second)
+    return x
+
+
+class ConvNorm3D(nn.Module):
+    """Convolution and batch normalization. Inside `jit` over a sharded batch the statistics are those of the global batch
+    (PyTorch's DistributedDataParallel takes each GPU's). The running variance is the biased one; PyTorch's is larger by
+    n / (n - 1) of a batch's n voxels, 1e-4 where it matters most."""
+
+    features: int
+    size: int
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b d h w c"], train: bool) -> Float[Array, "b d h w o"]:
+        x = Conv3D(self.features, self.size, self.dtype, name="conv")(x)
+        return batch_norm(self.dtype, train, name="norm")(x)
+
+
+def batch_norm(dtype: Any, train: bool, name: str) -> nn.BatchNorm:
+    """PyTorch's defaults: running average 0.9 old + 0.1 new, epsilon 1e-5; exact two-pass variance."""
+    return nn.BatchNorm(use_running_average=not train, momentum=0.9, epsilon=1e-5, dtype=dtype, use_fast_variance=False, name=name)
+
+
+class Residual3D(nn.Module):
+    """conv3 - BN - ReLU - conv3 - BN, plus the input (through conv1 - BN where the width changes), then ReLU."""
+
+    features: int
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b d h w c"], train: bool) -> Float[Array, "b d h w o"]:
+        y = nn.relu(ConvNorm3D(self.features, 3, self.dtype, name="conv1")(x, train))
+        y = ConvNorm3D(self.features, 3, self.dtype, name="conv2")(y, train)
+        if x.shape[-1] != self.features:
+            x = ConvNorm3D(self.features, 1, self.dtype, name="skip")(x, train)
+        return nn.relu(x + y)

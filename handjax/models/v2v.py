@@ -1,0 +1,54 @@
+"""V2V-PoseNet: occupancy in, one heat map a joint out (Moon, Chang, Lee 2018, arXiv 1711.07399, figure 3)."""
+
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from handjax.models.layers import Conv3D, ConvNorm3D, Residual3D, Upsample3D, batch_norm, max_pool3d
+
+
+class V2V(nn.Module):
+    """Occupancy [b, n, n, n, 1] → heat maps [b, n/2, n/2, n/2, joints] (`full_resolution`: [b, n, n, n, joints]), float32.
+
+    With the paper's widths: 3,410,222 parameters for 14 joints, 3,410,453 for 21. `full_resolution` is the variant of
+    mhruz/hpoes_pytorch with one more transposed convolution: 3,418,510 and 3,418,741. `n` is divisible by 8.
+    """
+
+    joints: int
+    widths: tuple[int, int, int, int] = (16, 32, 64, 128)
+    full_resolution: bool = False
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b n n n 1"], train: bool = False) -> Float[Array, "b m m m {self.joints}"]:
+        stem, top, middle, bottom = self.widths
+
+        def residual(x, features, name):
+            return Residual3D(features, self.dtype, name=name)(x, train)
+
+        def upsample(x, features, name):
+            x = Upsample3D(features, self.dtype, name=name)(x)
+            return nn.relu(batch_norm(self.dtype, train, name=f"{name}_norm")(x))
+
+        x = nn.relu(ConvNorm3D(stem, 7, self.dtype, name="stem")(x.astype(self.dtype), train))
+        x = max_pool3d(x)
+        for i in (1, 2, 3):
+            x = residual(x, top, f"front{i}")
+
+        skip_top = residual(x, top, "skip_top")
+        x = residual(max_pool3d(x), middle, "encode1")
+        skip_middle = residual(x, middle, "skip_middle")
+        x = residual(max_pool3d(x), bottom, "encode2")
+        x = residual(x, bottom, "bottom")
+        x = residual(x, bottom, "decode1")
+        x = residual(upsample(x, middle, "up1") + skip_middle, middle, "decode2")
+        x = upsample(x, top, "up2") + skip_top
+
+        x = residual(x, top, "back")
+        if self.full_resolution:
+            x = upsample(x, top, "up3")
+        for i in (1, 2):
+            x = nn.relu(ConvNorm3D(top, 1, self.dtype, name=f"back_conv{i}")(x, train))
+        return Conv3D(self.joints, 1, self.dtype, name="out")(x).astype(jnp.float32)

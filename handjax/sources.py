@@ -1,0 +1,118 @@
+"""Where batches come from, by name: `SOURCES[config.data.name](config)` → Source; `train=False`: for evaluation alone."""
+
+import dataclasses
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import numpy as np
+
+from handjax.data.voxel_h5 import VoxelH5
+from handjax.figures import world
+from handjax.pose.skeleton import SKELETONS, Skeleton
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """Samples by number. `train_size` None: endless.
+
+    `train_rows` and `eval_rows` take this process's sample numbers and return host arrays with `mask` and `index`; `expand` is a
+    pure function that completes a batch on the device, inside jit: the synthetic world makes a sample from its number there.
+    """
+
+    skeleton: Skeleton
+    train_size: int | None
+    eval_size: int
+    train_rows: Callable[[np.ndarray], dict[str, np.ndarray]]
+    eval_rows: Callable[[np.ndarray], dict[str, np.ndarray]]
+    expand: Callable[[dict[str, Any]], dict[str, Any]]
+    names: Callable[[np.ndarray], list[str]]
+    about: str  # for the report: what is evaluated, and where the crop's center came from
+
+
+def hand_world(config, train: bool = True) -> Source:
+    """Synthetic hands rendered on the device; held-out hands come from their own stream of numbers, fixed by `eval_seed`."""
+    data = config.data
+    streams = {"train": config.seed, "eval": data.eval_seed}
+    options = dict(
+        joints=data.joints,
+        image_size=data.image_size,
+        cube_mm=data.cube_mm,
+        center=data.center,
+        **data.sensor,
+        **data.pose,
+    )
+
+    def rows(indices, stream):
+        filled = np.full(len(indices), streams[stream], np.uint32)
+        split = np.full(len(indices), stream == "eval")
+        mask = np.ones(len(indices), bool)
+        return {"index": indices.astype(np.int32), "mask": mask, "stream": filled, "heldout": split}
+
+    def expand(batch):
+        def sample(index, stream, heldout):
+            key = jax.random.fold_in(jax.random.fold_in(jax.random.key(0), heldout), stream)
+            return world.hand_sample(jax.random.fold_in(key, index), **options)
+
+        made = jax.vmap(sample)(batch["index"], batch["stream"], batch["heldout"])
+        return {**made, "mask": batch["mask"], "index": batch["index"]}
+
+    return Source(
+        skeleton=SKELETONS[data.joints],
+        train_size=None,
+        eval_size=data.eval_size,
+        train_rows=partial(rows, stream="train"),
+        eval_rows=partial(rows, stream="eval"),
+        expand=expand,
+        names=lambda indices: [f"synthetic-{i}" for i in indices],
+        about=f"{data.eval_size} synthetic hands held out by seed {data.eval_seed}; crop center from the {data.center}",
+    )
+
+
+def voxel_h5(config, train: bool = True) -> Source:
+    """HDF5 files of mhruz/hpoes_pytorch. Without `val_path` the training file is also what is evaluated."""
+    data = config.data
+    if not data.path:
+        raise ValueError("config.data.path is empty: name the HDF5 file of voxels by --config.data.path=FILE")
+    keys = {name: data[name] for name in ("voxels_key", "labels_key", "cube_key", "max_label", "in_memory")}
+    heldout = VoxelH5(data.val_path or data.path, **keys)
+    seen = VoxelH5(data.path, **keys) if train and data.val_path else heldout
+    if heldout.joints != seen.joints or heldout.size != seen.size:
+        raise ValueError(
+            f"{data.val_path} has {heldout.joints} joints and {heldout.size}³ voxels, {data.path} {seen.joints} and "
+            f"{seen.size}³: expected the same"
+        )
+    if config.task.grid > seen.size:
+        raise ValueError(
+            f"config.task.grid={config.task.grid} is finer than the {seen.size}³ voxels of {data.path}; use {seen.size} or less"
+        )
+    skeleton = _skeleton_of(seen.joints, data.joints)
+    which = data.val_path or f"{data.path} (the training file: no val_path)"
+    return Source(
+        skeleton=skeleton,
+        train_size=len(seen),
+        eval_size=len(heldout),
+        train_rows=seen.rows,
+        eval_rows=heldout.rows,
+        expand=lambda batch: batch,
+        names=heldout.names,
+        about=f"{len(heldout)} frames of {which}; crop center from the file ({heldout.center_from})",
+    )
+
+
+def _skeleton_of(joints: int, name: str) -> Skeleton:
+    """The named order, or the only one that a known data set with so many joints has; without names where none fits."""
+    if name:
+        if name not in SKELETONS or len(SKELETONS[name].joints) != joints:
+            fits = [n for n, s in SKELETONS.items() if len(s.joints) == joints] or ["nothing"]
+            raise ValueError(f"config.data.joints={name} does not fit labels of {joints} joints; use {' or '.join(fits)}")
+        return SKELETONS[name]
+    known = {14: "nyu14", 16: "icvl16", 21: "hand21"}
+    if joints in known:
+        return SKELETONS[known[joints]]
+    names = tuple(f"joint_{i}" for i in range(joints))
+    return Skeleton("unnamed", names, (-1,) + (0,) * (joints - 1), ("palm",) * joints)
+
+
+SOURCES = {"hand_world": hand_world, "voxel_h5": voxel_h5}

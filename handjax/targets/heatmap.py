@@ -1,0 +1,95 @@
+"""Joint coordinates ↔ heat maps on a grid of any dimension, both ways.
+
+Coordinates are in cells along the grid's own axes, first axis first. `cell_center` says where cell 0 has its centre: 0.5 where
+cell i covers [i, i+1), 0 where integers are centres. The layout is [*b, *grid, j].
+"""
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+
+def gaussian_heatmaps(coords: Float[Array, "*b j n"], size: int, sigma: float, cell_center: float) -> Float[Array, "*b_grid j"]:
+    """exp(-d² / (2 sigma²)) of each cell's centre, d and sigma in cells; peak 1, not normalized. [*b, size, …, size, j]"""
+    cells = (jnp.arange(size, dtype=coords.dtype) + cell_center).reshape((1,) * coords.ndim + (size,))
+    # A Gaussian is a product over its axes: n small tables and one outer product.
+    tables = jnp.exp(-0.5 * ((cells - coords[..., None]) / sigma) ** 2)  # [*b, j, n, size]
+    n = coords.shape[-1]
+    heat = 1.0
+    for axis in range(n):
+        along = [size if a == axis else 1 for a in range(n)]
+        heat = heat * tables[..., axis, :].reshape(*coords.shape[:-1], *along)
+    return jnp.moveaxis(heat, coords.ndim - 2, -1)
+
+
+def argmax(heatmaps: Float[Array, "*b_grid j"], n: int, cell_center: float) -> Float[Array, "*b j n"]:
+    """Centre of the highest cell, the first of equals."""
+    return _peak(heatmaps, n).astype(heatmaps.dtype) + cell_center
+
+
+def refined_argmax(heatmaps: Float[Array, "*b_grid j"], n: int, cell_center: float) -> Float[Array, "*b j n"]:
+    """Centroid, weighted by heat, of the 3ⁿ cells around the highest (the "smooth maximum" of mhruz/hpoes_pytorch). Cells
+    outside the grid and negative heat weigh nothing."""
+    return _centroid(heatmaps, _peak(heatmaps, n), n, cell_center)
+
+
+def peaks(heatmap: Float[Array, "*b_grid 1"], n: int, cell_center: float, count: int) -> Float[Array, "*b count n"]:
+    """The `count` highest local maxima (no higher cell among the 3ⁿ around) of one map [*b, *grid, 1], each refined to its
+    centroid, highest first: joints without names. A map with fewer maxima gives the first cells for the rest."""
+    lead = heatmap.ndim - n - 1
+    window = (1,) * lead + (3,) * n + (1,)
+    highest = jax.lax.reduce_window(heatmap, -jnp.inf, jax.lax.max, window, (1,) * heatmap.ndim, "SAME")
+    flat = _flat(jnp.where(heatmap == highest, heatmap, -jnp.inf), n)[..., 0, :]
+    _, cells = jax.lax.top_k(flat, count)
+    repeated = jnp.broadcast_to(heatmap, (*heatmap.shape[:-1], count))
+    return _centroid(repeated, _unravel(cells, heatmap.shape[-2], n), n, cell_center)
+
+
+def _centroid(heatmaps, peak, n, cell_center):
+    """Heat-weighted mean cell around `peak` [*b, j, n]."""
+    size = heatmaps.shape[-2]
+    offsets = jnp.array(list(itertools.product((-1, 0, 1), repeat=n)))  # [3ⁿ, n]
+    around = peak[..., None, :] + offsets.reshape((1,) * (peak.ndim - 1) + offsets.shape)  # [*b, j, 3ⁿ, n]
+    inside = ((around >= 0) & (around < size)).all(-1)
+    flat = jnp.zeros(around.shape[:-1], jnp.int32)
+    for axis in range(n):
+        flat = flat * size + jnp.clip(around[..., axis], 0, size - 1)
+    heat = jnp.take_along_axis(_flat(heatmaps, n), flat, axis=-1)
+    weight = jnp.where(inside, jnp.maximum(heat, 0.0), 0.0)
+    total = weight.sum(-1, keepdims=True)
+    # A peak that is not positive has no centroid: the cell itself stands.
+    weight = jnp.where(total > 0, weight / jnp.where(total > 0, total, 1.0), 1.0 / weight.shape[-1])
+    centroid = (weight[..., None] * around.astype(heatmaps.dtype)).sum(-2)
+    return jnp.where(total > 0, centroid, peak.astype(heatmaps.dtype)) + cell_center
+
+
+def soft_argmax(heatmaps: Float[Array, "*b_grid j"], n: int, cell_center: float, sharpness: float = 1.0) -> Float[Array, "*b j n"]:
+    """Expectation of the cell centre under softmax(sharpness · heat) (Sun et al. 2018, arXiv 1711.08229, eq. 3)."""
+    size = heatmaps.shape[-2]
+    flat = jax.nn.softmax(sharpness * _flat(heatmaps, n), axis=-1)
+    probability = flat.reshape(*flat.shape[:-1], *(size,) * n)
+    cells = jnp.arange(size, dtype=heatmaps.dtype) + cell_center
+    lead = flat.ndim - 1
+    marginals = [probability.sum([lead + a for a in range(n) if a != axis]) for axis in range(n)]
+    return jnp.stack([(m * cells.reshape((1,) * lead + (size,))).sum(-1) for m in marginals], axis=-1)
+
+
+def confidence(heatmaps: Float[Array, "*b_grid j"], n: int) -> Float[Array, "*b j"]:
+    """Height of the highest cell."""
+    return _flat(heatmaps, n).max(-1)
+
+
+def _flat(heatmaps, n):
+    """[*b, *grid, j] → [*b, j, cells]"""
+    lead = heatmaps.shape[: -n - 1]
+    return jnp.moveaxis(heatmaps, -1, len(lead)).reshape(*lead, heatmaps.shape[-1], -1)
+
+
+def _peak(heatmaps, n):
+    return _unravel(_flat(heatmaps, n).argmax(-1), heatmaps.shape[-2], n)
+
+
+def _unravel(flat, size, n):
+    return jnp.stack([(flat // size ** (n - 1 - axis)) % size for axis in range(n)], axis=-1)

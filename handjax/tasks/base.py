@@ -1,0 +1,38 @@
+"""The one seam: what the loop knows of a system."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import flax.linen as nn
+from jaxtyping import Array, Float, Key
+
+Batch = dict[str, Any]  # the contract of data/batch.py
+Inputs = dict[str, Array]
+Rows = dict[str, Array]
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """Pure functions around one network; `finish` and `score` run on the host, the others on the device, inside jit.
+
+    prepare  one key a sample, a batch, training or not → inputs: `x` for the network, `mask`, and what loss and predict need.
+             Randomness hangs on the sample's own key, so it does not depend on how a batch is split over devices or steps.
+    loss     outputs, inputs → scalar and its unweighted terms by name, each a mean over the samples in `mask`.
+    predict  outputs, inputs → per-sample rows (first axis: samples) such as `joints_xyz` in mm of the camera.
+    truth    batch → the rows that predictions are held against.
+    finish   rows of all samples, padding removed → the same rows with whatever can only be said on the host.
+    score    finished rows → metrics for metrics.json. Rows, not sums: medians and worst frames do not add up.
+    views    inputs → what the network sees from the front and from the side, [b, h, w] each, for the report.
+    example  samples → inputs of that many samples, zeros, for shapes.
+    """
+
+    model: nn.Module
+    prepare: Callable[[Key[Array, " b"], Batch, bool], Inputs]
+    loss: Callable[[Any, Inputs], tuple[Float[Array, ""], dict[str, Array]]]
+    predict: Callable[[Any, Inputs], Rows]
+    truth: Callable[[Batch], Rows]
+    finish: Callable[[dict[str, Any]], dict[str, Any]]
+    score: Callable[[dict[str, Any]], dict[str, Any]]
+    views: Callable[[Inputs], tuple[Array, Array]]
+    example: Callable[[int], Inputs]

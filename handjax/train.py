@@ -1,0 +1,169 @@
+"""python -m handjax.train: trains what a config describes, evaluates it on held-out samples and reports.
+
+    python -m handjax.train --config configs/v2v.py:quick --workdir DIR [--config.KEY=VALUE …]
+
+DIR gets checkpoints/, config.json, metrics.jsonl, tensorboard/, and at the end metrics.json, predictions.npz, report.html and
+done.json. Given again with the same DIR and config, a run goes on where its newest checkpoint is: the same run, bit for bit.
+
+On several hosts, start the same command on each with --distributed (Slurm, Open MPI, cloud TPU), or with --coordinator HOST:PORT
+--num_processes N --process_id I; scripts/launch.py does it for you.
+"""
+
+import json
+import math
+import os
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+import jax
+from ml_collections import ConfigDict
+
+from handjax import evaluate
+from handjax.engine import cli, feed, sharding
+from handjax.engine import config as configs
+from handjax.engine.checkpoint import Checkpoints
+from handjax.engine.evaluation import predict_split
+from handjax.engine.optimizer import make_optimizer
+from handjax.engine.step import create_state, eval_step, train_step
+from handjax.engine.writer import Writer
+from handjax.sources import SOURCES
+from handjax.tasks import TASKS
+
+
+def parser() -> cli.Parser:
+    flags = cli.Parser(prog="python -m handjax.train", description=__doc__)
+    flags.add_argument("--config", metavar="FILE.py[:FLAVOUR]", required=True, help="what to train; see configs/")
+    flags.add_argument("--workdir", metavar="DIR", required=True, help="new, or that of the run to go on with")
+    cli.add_distributed(flags)
+    return flags
+
+
+def main(argv: Sequence[str]) -> None:
+    argv, overrides = cli.split_overrides(argv)
+    flags = parser().parse_args(argv)
+    config = configs.load(flags.config, overrides)
+    cli.start_distributed(flags)
+    train(config, Path(flags.workdir))
+
+
+def train(config: ConfigDict, workdir: Path) -> None:
+    """The loop. Everything a user can get wrong is found before the work folder is touched."""
+    if config.compile_cache:
+        cli.use_compile_cache()
+    mesh = sharding.make_mesh(config.devices)
+    sharding.check_batch_size(config.batch_size, mesh, config.accumulate)
+    sharding.check_batch_size(config.eval_batch_size, mesh)
+
+    # Task, model and optimizer; all are functions of the config.
+    source = SOURCES[config.data.name](config)
+    task = TASKS[config.task.name](config, source.skeleton)
+    optimizer = make_optimizer(config.optimizer, config.steps)
+    claim_workdir(workdir, config)
+
+    # The state is made where it lives. Then, in this order: the newest checkpoint that can be read, else a fresh start.
+    key = jax.random.key(config.seed)
+    fresh, target = create_state(key, task, optimizer, mesh)
+    checkpoints = Checkpoints(workdir / "checkpoints", config.keep, say=_say)
+    restored = checkpoints.restore_latest(target)
+    state = fresh if restored is None else restored
+    start = int(state.step)
+    if start > config.steps:
+        raise ValueError(f"{workdir} is at step {start}, beyond config.steps={config.steps}: raise it or use another --workdir")
+    _say(f"{'start' if restored is None else 'go on'} at step {start} of {config.steps} on {mesh.size} device(s), {source.about}")
+
+    step_of = partial(train_step, key=key, task=task, optimizer=optimizer, expand=source.expand, accumulate=config.accumulate)
+    step_of = jax.jit(step_of, donate_argnums=0, out_shardings=(jax.tree.map(lambda t: t.sharding, target), sharding.whole(mesh)))
+    rows_of = jax.jit(partial(eval_step, task=task, expand=source.expand), out_shardings=sharding.whole(mesh))
+
+    def heldout(state, show=False):
+        rows, loss = predict_split(rows_of, state, source, config.eval_batch_size, mesh, show)
+        return rows, {"loss": loss, "mpjpe_mm": task.score(task.finish(rows))["mpjpe_mm"]}
+
+    writer = Writer(workdir, start, config.steps, config.batch_size)
+    try:
+        if start == 0:
+            writer.evaluation(0, heldout(state)[1])
+        waiting = None  # the step whose numbers have not come to the host yet
+        batches = feed.train_batches(source, mesh, config.batch_size, config.seed, start, config.steps)
+        for step, batch in enumerate(batches, start + 1):
+            state, parts = step_of(state, batch)
+            # The numbers of the step before: the device is never waited for while it has nothing to do.
+            _record(writer, waiting, config, checkpoints)
+            waiting = (step, parts)
+
+            last = step == config.steps
+            evaluating, saving = last or step % config.eval_every == 0, last or step % config.save_every == 0
+            if evaluating or saving:
+                _record(writer, waiting, config, checkpoints)
+                waiting = None
+            error = None
+            if evaluating:
+                _, figures = heldout(state)
+                writer.evaluation(step, figures)
+                error = figures["mpjpe_mm"]
+            if saving:
+                checkpoints.save(state, error)
+    finally:
+        writer.close()
+        checkpoints.wait()
+
+    rows, _ = heldout(state, show=True)
+    best = checkpoints.best()
+    checkpoints.close()
+    if jax.process_index() == 0:
+        evaluate.report_run(workdir, config, task, source, rows, f"step {config.steps}", workdir / "metrics.jsonl")
+        done = {"step": config.steps, "best_step": best, "checkpoints": str(workdir / "checkpoints")}
+        (workdir / "done.json").write_text(json.dumps(done, indent=2) + "\n")
+
+
+def claim_workdir(workdir: Path, config: ConfigDict) -> None:
+    """Writes config.json, or sees that the run that lies there is this one."""
+    path = workdir / "config.json"
+    if workdir.exists() and not workdir.is_dir():
+        raise ValueError(f"--workdir {workdir}: a file, not a folder")
+    if path.exists():
+        try:
+            old = configs.from_json(path.read_text())
+        except ValueError as error:
+            raise ValueError(f"{path}: not a config ({error}); use another --workdir") from error
+        if changed := configs.differences(old, config):
+            shown = "; ".join(changed[:4]) + (f"; and {len(changed) - 4} more" if len(changed) > 4 else "")
+            raise ValueError(f"{workdir} holds a run of another config ({shown}): use another --workdir or the run's own config")
+        if old.steps != config.steps and config.optimizer.schedule == "cosine":
+            raise ValueError(
+                f"{workdir} holds a run of {old.steps} steps whose cosine schedule ends there; config.steps={config.steps} would "
+                f"be another schedule: use another --workdir"
+            )
+    elif (workdir / "checkpoints").exists():
+        raise ValueError(f"{workdir} holds checkpoints but no config.json: use another --workdir")
+    if jax.process_index() == 0:
+        workdir.mkdir(parents=True, exist_ok=True)
+        # In one step, so that a kill leaves the old file or the new one.
+        temporary = path.with_suffix(".tmp")
+        temporary.write_text(configs.to_json(config) + "\n")
+        os.replace(temporary, path)
+
+
+def _record(writer, waiting, config, checkpoints) -> None:
+    """Pulls a step's numbers to the host and writes them; stops the run where they are not finite."""
+    if waiting is None:
+        return
+    step, parts = waiting
+    parts = {name: float(value) for name, value in jax.device_get(parts).items()}
+    if not parts["finite"]:
+        bad = ", ".join(f"{name} {value}" for name, value in parts.items() if not math.isfinite(value))
+        checkpoints.wait()
+        saved = checkpoints.steps()
+        where = f"the newest checkpoint is {checkpoints.folder / str(saved[-1])}" if saved else "there is no checkpoint yet"
+        raise ValueError(f"step {step} is not finite ({bad}); its update was withheld; {where}")
+    writer.step(step, parts, record=step % config.log_every == 0 or step == config.steps)
+
+
+def _say(text: str) -> None:
+    if jax.process_index() == 0:
+        print(text, flush=True)
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,146 @@
+"""The report as a reader sees it: from disk, in headless Chromium, on light and dark ground, on a desk and a phone."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from handjax import evaluate
+from handjax.data.predictions import write_uvd
+
+sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on PATH (Debian: apt-get install chromium)")
+
+QUIET = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-dev-shm-usage",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+]
+
+
+@pytest.fixture(scope="module")
+def workdir(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("report")
+    rng = np.random.default_rng(0)
+    true = rng.normal(0, 50, (40, 14, 3)) + [0, 0, 700]
+    truth = write_uvd(folder / "truth.txt", true, "nyu")
+    ours = write_uvd(folder / "ours.txt", true + rng.normal(0, 6, true.shape), "nyu")
+    evaluate.evaluate_files(str(ours), str(truth), "nyu", str(folder / "w"))
+    return folder / "w"
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(params=[("light", 1100), ("dark", 1100), ("light", 420)], ids=["light", "dark", "phone"])
+def page(request, chromium, workdir):
+    """The opened report; whatever it complains about or asks for is on `page.troubles`."""
+    scheme, width = request.param
+    page = chromium.new_page(color_scheme=scheme, viewport={"width": width, "height": 900})
+    page.troubles, page.scheme = [], scheme
+    page.on("console", lambda message: page.troubles.append(f"console: {message.text}"))
+    page.on("pageerror", lambda error: page.troubles.append(f"error: {error}"))
+    page.on("requestfailed", lambda asked: page.troubles.append(f"failed: {asked.url[:80]}"))
+    page.on(
+        "request",
+        lambda asked: None if asked.url.startswith(("file://", "data:")) else page.troubles.append(f"request: {asked.url}"),
+    )
+    page.goto((workdir / "report.html").as_uri())
+    yield page
+    page.close()
+
+
+def test_opens_quietly_and_shows_its_pictures(page):
+    assert page.title() == "ours on NYU"
+    sizes = page.eval_on_selector_all("img", "all => all.map(i => [i.complete, i.naturalWidth, i.naturalHeight])")
+    assert len(sizes) == 4  # success curve, joints, best and worst frames
+    assert all(complete and min(width, height) > 100 for complete, width, height in sizes), sizes
+    assert all(page.eval_on_selector_all("img", "all => all.map(i => i.alt.length > 20)"))
+    assert page.troubles == []
+
+
+def test_numbers_are_those_of_metrics_json(page, workdir):
+    metrics = json.loads((workdir / "metrics.json").read_text())
+    shown = page.eval_on_selector_all(
+        "data[data-name]", "all => Object.fromEntries(all.map(d => [d.dataset.name, [d.value, d.innerText]]))"
+    )
+    assert set(shown) == {"mpjpe_mm", "median_mm", "pa_mpjpe_mm", "success_max_percent.20", "auc", "frames"}
+    for name, (exact, text) in shown.items():
+        value = metrics
+        for key in name.split("."):
+            value = value[key]
+        assert float(exact) == value
+        decimals = len(text.partition(".")[2])
+        assert float(text.replace(",", "")) == pytest.approx(value, abs=0.501 * 10**-decimals)
+
+    tables = page.eval_on_selector_all(
+        "table", "all => all.map(t => [...t.tBodies[0].rows].map(r => [...r.cells].map(c => c.innerText)))"
+    )
+    (success, published, joints) = tables
+    assert [f"{p:.2f}" for p in metrics["success_max_percent"].values()] == success[0][1:]
+    (ours,) = (row for row in published if row[0] == "ours")
+    assert ours[2:4] == [f"{metrics['mpjpe_mm']:.3f}", f"{metrics['median_mm']:.3f}"]
+    assert [row[2] for row in published] == sorted((row[2] for row in published), key=float)
+    assert {row[0]: row[1] for row in joints} == {
+        name.replace("_", " "): f"{mm:.2f}" for name, mm in metrics["per_joint_mm"].items()
+    }
+
+
+def test_is_readable(page):
+    """Ink and paper differ enough for WCAG AA, and nothing is wider than the window."""
+    style = "e => [getComputedStyle(e).color, getComputedStyle(e.closest('section')).backgroundColor]"
+    for selector in ("h2", "td", "th", "figcaption", ".key dt", "tr.own td"):
+        ink, paper = page.eval_on_selector(selector, style)
+        assert contrast(ink, paper) >= 4.5, (selector, ink, paper)
+    assert (luminance(page.eval_on_selector("body", "e => getComputedStyle(e).backgroundColor")) < 0.2) == (page.scheme == "dark")
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+
+
+def test_pictures_follow_the_ground(chromium, workdir):
+    """The letters of a chart are dark on light paper and light on dark paper."""
+    ink = {}
+    for scheme in ("light", "dark"):
+        page = chromium.new_page(color_scheme=scheme)
+        page.goto((workdir / "report.html").as_uri())
+        ink[scheme] = page.evaluate(
+            """async () => {
+                const image = document.querySelector("img"), canvas = document.createElement("canvas");
+                await image.decode();
+                [canvas.width, canvas.height] = [image.naturalWidth, image.naturalHeight];
+                const context = canvas.getContext("2d", {willReadFrequently: true});
+                context.drawImage(image, 0, 0);
+                const pixels = context.getImageData(0, 0, canvas.width, canvas.height).data;
+                const grey = [];
+                for (let i = 0; i < pixels.length; i += 4) {
+                    const [r, g, b, a] = pixels.slice(i, i + 4);
+                    if (a == 255 && Math.max(r, g, b) - Math.min(r, g, b) < 25) grey.push(r + g + b);
+                }
+                grey.sort((x, y) => x - y);
+                return grey[Math.floor(grey.length / 2)] / 3;
+            }"""
+        )
+        page.close()
+    assert ink["light"] < 90 and ink["dark"] > 160, ink
+
+
+def luminance(colour: str) -> float:
+    """Relative luminance of `rgb(r, g, b)`, WCAG 2."""
+    channels = [int(part) / 255 for part in colour[colour.index("(") + 1 : -1].split(",")[:3]]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def contrast(one: str, other: str) -> float:
+    low, high = sorted((luminance(one), luminance(other)))
+    return (high + 0.05) / (low + 0.05)

@@ -1,0 +1,31 @@
+"""Strict by default: eight CPU devices, no silent broadcasting, and the real samples found in one place."""
+
+import os
+
+# Before jax is imported anywhere: tests see eight devices, and what they compile stays out of the user's cache.
+os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=8")
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+from pathlib import Path  # noqa: E402
+
+import jax  # noqa: E402
+import pytest  # noqa: E402
+
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def repo() -> Path:
+    """Root of the checkout, where configs/ lies."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """Folder of real samples: $HANDJAX_REAL_DATA, else ../shared/data beside the checkout."""
+    folder = Path(os.environ.get("HANDJAX_REAL_DATA", ROOT.parent / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip(f"no real samples at {folder}; point HANDJAX_REAL_DATA at them")
+    return folder

@@ -1,0 +1,57 @@
+"""Every config with its flavours: it loads, and source, task, network and optimizer make one step, by shapes alone."""
+
+import functools
+import itertools
+import re
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from handjax.data.batch import HOST_ONLY
+from handjax.engine.config import load
+from handjax.engine.optimizer import make_optimizer
+from handjax.engine.step import init_state, train_step
+from handjax.sources import SOURCES
+from handjax.tasks import TASKS
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def flavours_of(path: str) -> list[str]:
+    """The flavours that a config knows, from what it answers to one that it does not."""
+    try:
+        load(f"{ROOT / path}:no_such_flavour")
+    except ValueError as error:
+        return re.search(r"unknown flavour no_such_flavour: use (.+), joined", str(error)).group(1).split(", ")
+    raise AssertionError(f"{path} takes any flavour")
+
+
+def every_config() -> list[str]:
+    """Each config alone, with each of its flavours, and with each two of them."""
+    specs = []
+    for path in sorted(p.relative_to(ROOT).as_posix() for p in (ROOT / "configs").glob("*.py") if p.stem != "common"):
+        known = flavours_of(path)
+        pairs = [",".join(pair) for pair in itertools.combinations(known, 2)]
+        specs += [path, *[f"{path}:{flavour}" for flavour in known + pairs]]
+    return specs
+
+
+@pytest.mark.parametrize("spec", every_config())
+def test_every_config_loads_and_its_step_fits_together(spec, request):
+    config = load(str(ROOT / spec))
+    assert config.is_locked
+    if config.data.name == "voxel_h5":
+        file = request.getfixturevalue("real_data") / "voxel" / "nyu_voxels_6frames.h5"
+        config = load(str(ROOT / spec), [f"config.data.path={file}"])
+    source = SOURCES[config.data.name](config)
+    task = TASKS[config.task.name](config, source.skeleton)
+    optimizer = make_optimizer(config.optimizer, config.steps)
+    state = jax.eval_shape(lambda: init_state(jax.random.key(0), task, optimizer))
+    batch = {name: jnp.asarray(x) for name, x in source.train_rows(np.arange(2)).items() if name not in HOST_ONLY}
+    step = functools.partial(train_step, task=task, optimizer=optimizer, expand=source.expand)
+    new, parts = jax.eval_shape(lambda state, batch: step(state, batch, key=jax.random.key(1)), state, batch)
+    assert jax.tree.map(lambda x: (x.shape, x.dtype), new) == jax.tree.map(lambda x: (x.shape, x.dtype), state)
+    assert all(part.shape == () for part in parts.values())

@@ -1,0 +1,184 @@
+import cv2
+import h5py
+import numpy as np
+import pytest
+
+from handjax.data.batch import unpack_voxels
+from handjax.data.voxel_h5 import VoxelH5
+from handjax.prepare import main
+
+FX, FY, CX, CY = 290.0, 300.0, 158.0, 121.0
+HEIGHT, WIDTH = 240, 320
+RADIUS = 60.0
+# The balls' middles in the cube: off every axis by another amount, so that no exchange or sign goes unseen.
+BALLS = np.asarray([[40.0, -25.0, 10.0], [-35.0, 50.0, 30.0], [0.0, 20.0, -40.0]])
+CENTERS = np.asarray([[-60.0, 30.0, 700.0], [20.0, -40.0, 760.0], [5.0, 5.0, 650.0]])
+# Directions from the middle of a ball to joints on the side that the camera sees.
+TOWARD = np.asarray([[0, 0, -1.0], [0.5, 0, -1], [-0.5, 0.1, -1], [0.1, 0.5, -1], [0, -0.5, -1]])
+
+
+def ball_depth(middle):
+    """Depth of a ball before a wall at 1.3 m, by the quadratic equation of each pixel's ray."""
+    u, v = np.meshgrid(np.arange(WIDTH), np.arange(HEIGHT))
+    ray = np.stack([(u - CX) / FX, (v - CY) / FY, np.ones_like(u, float)], -1)
+    a, b, c = (ray**2).sum(-1), ray @ middle, middle @ middle - RADIUS**2
+    root = b**2 - a * c
+    return np.where(root > 0, (b - np.sqrt(np.maximum(root, 0))) / a, 1300.0)
+
+
+@pytest.fixture
+def frames(tmp_path):
+    """Three frames as NYU has them (packed PNG, y up in the texts) and a fourth whose center is invalid."""
+    folder = tmp_path / "depth"
+    folder.mkdir()
+    labels, centers = [], []
+    toward = TOWARD / np.linalg.norm(TOWARD, axis=-1, keepdims=True)
+    for i, (ball, center) in enumerate(zip(BALLS, CENTERS, strict=True)):
+        depth = np.rint(ball_depth(center + ball)).astype(np.uint16)
+        bgr = np.stack([depth & 255, depth >> 8, np.full_like(depth, 9)], axis=-1).astype(np.uint8)
+        assert cv2.imwrite(str(folder / f"{i}.png"), bgr)
+        assert cv2.imwrite(str(folder / f"{i}_16.png"), depth * 4)
+        joints = (center + ball + RADIUS * toward) * [1, -1, 1]
+        labels.append("\t".join([f"{i}.png", *(f"{v:.6f}" for v in joints.reshape(-1))]))
+        centers.append("{:.6f} {:.6f} {:.6f}".format(*(center * [1, -1, 1])))
+    (tmp_path / "labels.txt").write_text("\n".join([*labels, labels[0].replace("0.png", "3.png")]) + "\n")
+    (tmp_path / "centers.txt").write_text("\n".join([*centers, "invalid"]) + "\n")
+    return tmp_path
+
+
+def command(folder, **change):
+    options = {
+        "depth_dir": folder / "depth",
+        "labels": folder / "labels.txt",
+        "centers": folder / "centers.txt",
+        "camera": f"{FX},{FY},{CX},{CY}",
+        "out": folder / "out.h5",
+    } | change
+    return ["voxel_h5", *(f"--{k}={v}" if v is not True else f"--{k}" for k, v in options.items() if v is not None)]
+
+
+def surface_distance(source):
+    """Mean distance of the joints from the middles of the nearest occupied cells, mm."""
+    batch = source.rows(np.arange(len(source)))
+    away = []
+    for i, packed in enumerate(batch["voxels"]):
+        row, column, depth = np.argwhere(unpack_voxels(packed)).T
+        unit = np.stack([column / source.size, row / source.size, depth / (source.size - 2)], -1) - 0.5
+        cells = batch["center_xyz"][i] + unit * batch["cube_mm"][i]
+        away.append(np.linalg.norm(batch["joints_xyz"][i][:, None] - cells[None], axis=-1).min(1))
+    return np.mean(away)
+
+
+def test_depth_frames_become_voxels_that_lie_where_the_labels_say(frames, capsys):
+    assert main(command(frames)) == 0
+    out = capsys.readouterr().out
+    assert out == f"{frames / 'out.h5'}: 3 of 4 frames written, 1 without a valid center, 0 without depth in the cube\n"
+
+    source = VoxelH5(frames / "out.h5")
+    assert (len(source), source.joints, source.size) == (3, 5, 88)
+    assert source.names(np.arange(3)) == ["0.png", "1.png", "2.png"]
+    batch = source.rows(np.arange(3))
+    np.testing.assert_allclose(batch["center_xyz"], CENTERS, atol=1e-3)
+    assert (batch["cube_mm"] == 300).all()
+    voxels = unpack_voxels(batch["voxels"])
+    assert voxels.sum(-1).max() == 1
+    # The outline of a ball of radius r in cells, seen from 0.7 m, holds some pi r^2 of them; the wall is cut off.
+    cells = np.pi * (RADIUS * 88 / 300) ** 2
+    assert (np.abs(voxels.sum((1, 2, 3)) / cells - 1) < 0.12).all()
+    # A cell is 3.4 mm wide: rounding alone leaves half of one along each axis.
+    assert surface_distance(source) < 3.5
+    # Middle of the occupied cells, in (y, x): where the ball is, in each frame.
+    for grid, ball in zip(voxels, BALLS, strict=True):
+        row, column, _ = np.argwhere(grid).mean(0) / 88 * 300 - 150
+        np.testing.assert_allclose([column, row], ball[:2], atol=8)
+
+    with h5py.File(frames / "out.h5") as file:
+        np.testing.assert_allclose(file["labels"][:] * 150 * [1, -1, 1], file["gt3Dcrop"][:], atol=1e-4)
+        np.testing.assert_allclose(file["com3D"][:], CENTERS * [1, -1, 1], atol=1e-3)
+
+
+def test_the_same_from_16_bit_frames_with_y_down_and_another_size(frames):
+    assert main(command(frames, out=frames / "nyu.h5", size=48, limit=2)) == 0
+    for name in ("labels", "centers"):
+        rows = [line.replace(".png", "_16.png").split() for line in (frames / f"{name}.txt").read_text().splitlines()]
+        first = 1 if name == "labels" else 0
+        for row in rows:
+            for j in range(first + 1, len(row), 3):
+                row[j] = str(-float(row[j]))
+        (frames / f"{name}_down.txt").write_text("\n".join("\t".join(row) for row in rows))
+    change = {"labels": frames / "labels_down.txt", "centers": frames / "centers_down.txt", "no-y_up": True}
+    assert main(command(frames, depth_format="png16", depth_scale=0.25, size=48, limit=2, **change)) == 0
+    a, b = VoxelH5(frames / "nyu.h5"), VoxelH5(frames / "out.h5")
+    assert (a.center_from, b.center_from, a.size, len(b)) == ("com3D, y negated", "com3D", 48, 2)
+    for key, value in a.rows(np.arange(2)).items():
+        np.testing.assert_allclose(value, b.rows(np.arange(2))[key], atol=1e-3, err_msg=key)
+
+
+def test_frames_that_are_empty_or_stick_out_are_counted(frames, capsys):
+    lines = (frames / "centers.txt").read_text().splitlines()
+    lines[1] = "900 900 400"  # nothing is seen there
+    (frames / "centers.txt").write_text("\n".join(lines))
+    assert main(command(frames, cube=120)) == 0
+    out = capsys.readouterr().out
+    assert "2 of 4 frames written, 1 without a valid center, 1 without depth in the cube (1.png)" in out
+    limit = float(out.split("max_label=")[1].split()[0])
+    assert limit > 1
+    with pytest.raises(ValueError, match=f"max_label={limit:g}"):
+        VoxelH5(frames / "out.h5")
+    assert len(VoxelH5(frames / "out.h5", max_label=limit)) == 2
+
+
+def refused(capsys, argv, *words):
+    """Exit code 2 and one line that has these words."""
+    try:
+        code = main(argv)
+    except SystemExit as stop:  # argparse's own
+        code = stop.code
+    said = capsys.readouterr()
+    lines = [line for line in said.err.splitlines() if line and "frame/s" not in line and "it/s" not in line]
+    assert code == 2 and said.out == "" and len(lines) == 1 and lines[0].startswith("error: "), said
+    for word in words:
+        assert word in lines[0], lines[0]
+
+
+def test_everything_missing_is_listed_at_once(tmp_path, capsys):
+    (tmp_path / "out.h5").write_text("mine")
+    argv = command(tmp_path, limit=0)
+    refused(capsys, argv, "--labels", "--centers", "--depth_dir", "out.h5: exists", "--overwrite", "--limit 0")
+    assert (tmp_path / "out.h5").read_text() == "mine"
+    refused(capsys, command(tmp_path, out=tmp_path / "no" / "out.h5"), "no such folder", "make it")
+
+
+def test_missing_frames_are_listed_before_the_start(frames, capsys):
+    for i in (0, 2):
+        (frames / "depth" / f"{i}.png").unlink()
+    refused(capsys, command(frames), "2 of 3 depth frames are not in", "0.png, 2.png")
+    assert not (frames / "out.h5").exists()
+
+
+def test_bad_inputs_are_one_line_each(frames, capsys):
+    refused(capsys, [], "NAME")
+    refused(capsys, ["rhd"], "invalid choice: 'rhd'")
+    refused(capsys, command(frames, camera="1,2,3"), "--camera", "1,2,3")
+    refused(capsys, command(frames, camera="0,2,3,4"), "--camera")
+    refused(capsys, command(frames, cube=-1), "--cube")
+    refused(capsys, command(frames, size=90), "--size")
+    refused(capsys, command(frames, labels=None), "required", "--labels")
+    refused(capsys, command(frames, depth_format="png16"), "0.png", "depth format 'png16'")
+    refused(capsys, command(frames, depth_scale=0.1), "no frame has depth inside its cube; check --camera, --depth_scale")
+    (frames / "centers.txt").write_text("1 2 700\n1 2\n")
+    refused(capsys, command(frames), "centers.txt, line 2")
+    (frames / "centers.txt").write_text("1 2 700\n")
+    refused(capsys, command(frames), "has 4 lines", "1; expected one line a frame in both")
+    (frames / "centers.txt").write_text("invalid\n" * 4)
+    refused(capsys, command(frames), "none of 4 centers is valid")
+    assert sorted(p.name for p in frames.iterdir()) == ["centers.txt", "depth", "labels.txt"]
+
+
+def test_overwrite_must_be_asked_for(frames, capsys):
+    assert main(command(frames, limit=2)) == 0
+    capsys.readouterr()
+    refused(capsys, command(frames), "exists")
+    assert len(VoxelH5(frames / "out.h5")) == 2
+    assert main(command(frames, overwrite=True)) == 0
+    assert len(VoxelH5(frames / "out.h5")) == 3
