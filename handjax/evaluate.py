@@ -10,7 +10,7 @@ restores a trained run onto whatever devices there are and measures it on its he
 measures a file of (u, v, d) predictions, the form in which awesome-hand-pose-estimation collects published results.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -85,31 +85,35 @@ def evaluate_run(workdir: Path, which: str, ensemble: str, overrides: Sequence[s
     from handjax.engine.checkpoint import Checkpoints
     from handjax.engine.evaluation import predict_split
     from handjax.engine.optimizer import make_optimizer
-    from handjax.engine.step import create_state, eval_step
+    from handjax.engine.step import eval_step, state_target
     from handjax.sources import SOURCES
     from handjax.tasks import TASKS
 
     path = workdir / "config.json"
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file; --workdir names the folder of a trained run")
-    config = configs.override(configs.from_json(path.read_text()), overrides)
+    try:
+        config = configs.from_json(path.read_text())
+    except ValueError as error:
+        raise ValueError(f"{path}: not a config ({error})") from error
+    config = configs.override(config, overrides)
     if config.compile_cache:
         cli.use_compile_cache()
     mesh = sharding.make_mesh(config.devices if config.devices <= len(jax.devices()) else 0)
-    sharding.check_batch_size(config.eval_batch_size, mesh)
-    source = SOURCES[config.data.name](config, train=False)
-    task = TASKS[config.task.name](config, source.skeleton)
-    checkpoints = Checkpoints(workdir / "checkpoints")
+    sharding.check_batch_size(config.eval_batch_size, mesh, name="eval_batch_size")
+    source = configs.choose(SOURCES, config, "data.name")(config, train=False)
+    task = configs.choose(TASKS, config, "task.name")(config, source.skeleton)
+    checkpoints = Checkpoints(workdir / "checkpoints", read_only=True)
     steps = chosen_steps(checkpoints, which)
 
-    _, target = create_state(jax.random.key(0), task, make_optimizer(config.optimizer, config.steps), mesh)
+    target = state_target(task, make_optimizer(config.optimizer, config.steps), mesh)
     rows_of = jax.jit(partial(eval_step, task=task, expand=source.expand), out_shardings=sharding.whole(mesh))
     runs = []
     for step in steps:
         print(f"checkpoint of step {step}, {source.about}", flush=True)
         state = checkpoints.restore(step, target)
         rows, _ = predict_split(rows_of, state, source, config.eval_batch_size, mesh, show=True)
-        runs.append(rows)
+        runs.append(task.finish(rows))
     checkpoints.close()
     name = f"step {steps[0]}" if len(steps) == 1 else f"{ensemble} of {len(steps)} checkpoints"
     rows = combine(runs, ensemble)
@@ -138,7 +142,7 @@ def chosen_steps(checkpoints, which: str) -> list[int]:
 
 
 def combine(runs: Sequence[dict], ensemble: str) -> dict:
-    """Rows of several checkpoints → one: joints averaged in mm (Moon et al. 2018, section 5.3), or each joint from the
+    """Finished rows of several checkpoints → one: joints averaged in mm (Moon et al. 2018, section 5.3), or each joint from the
     checkpoint whose heat map is highest."""
     if len(runs) == 1:
         return runs[0]
@@ -151,8 +155,7 @@ def combine(runs: Sequence[dict], ensemble: str) -> dict:
 
 
 def report_run(folder: Path, config, task, source, rows: dict, name: str, history: Path) -> None:
-    """Scores a run's rows and writes metrics.json, predictions.npz and report.html into `folder`."""
-    rows = task.finish(rows)
+    """Scores a run's finished rows and writes metrics.json, predictions.npz and report.html into `folder`."""
     predicted, true = rows["joints_xyz"], rows["true_joints_xyz"]
     metrics = task.score(rows) | {"evaluated": source.about, "checkpoint": name}
     ids = source.names(rows["index"])
@@ -164,7 +167,7 @@ def report_run(folder: Path, config, task, source, rows: dict, name: str, histor
         metrics,
         compare=data,
         comparable=source.skeleton.name.startswith(data) and len(ids) == TEST_FRAMES[data],
-        pictures=lambda n: _pictures(task, source, rows["index"][n]),
+        pictures=_pictures(task, source, rows["index"]),
     )
     results.write_results(
         folder,
@@ -176,18 +179,26 @@ def report_run(folder: Path, config, task, source, rows: dict, name: str, histor
     )
 
 
-def _pictures(task, source, index: int) -> tuple:
-    """What the network sees of a held-out sample, from the front and from the side, where it is in camera mm."""
+def _pictures(task, source, indices) -> Callable[[int], tuple]:
+    """What the network sees of the n-th row, from the front and from the side, where it is in camera mm."""
     import jax
 
-    batch = source.expand(source.eval_rows(np.array([index])))
-    inputs = jax.device_get(task.prepare(jax.random.split(jax.random.key(0), 1), batch, False))
-    front, side = (np.where(view[0] > 0, 1.0 - view[0], np.nan) for view in task.views(inputs))
-    low, high = (inputs["center_xyz"][0] + sign * inputs["cube_mm"][0] / 2 for sign in (-1, 1))
-    return (
-        results.Picture(front, (low[0], high[0], low[1], high[1])),
-        results.Picture(side, (low[2], high[2], low[1], high[1])),
-    )
+    @jax.jit
+    def look(batch):
+        inputs = task.prepare(jax.random.split(jax.random.key(0), 1), source.expand(batch), False)
+        return *task.views(inputs), inputs["center_xyz"], inputs["cube_mm"]
+
+    def pictures(n):
+        looked = jax.device_get(look(source.eval_rows(indices[n : n + 1])))
+        front, side, center, cube = (value[0] for value in looked)
+        front, side = (np.where(view > 0, 1.0 - view, np.nan) for view in (front, side))
+        low, high = center - cube / 2, center + cube / 2
+        return (
+            results.Picture(front, (low[0], high[0], low[1], high[1])),
+            results.Picture(side, (low[2], high[2], low[1], high[1])),
+        )
+
+    return pictures
 
 
 if __name__ == "__main__":

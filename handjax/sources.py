@@ -9,6 +9,7 @@ import jax
 import numpy as np
 
 from handjax.data.voxel_h5 import VoxelH5
+from handjax.engine import config as configs
 from handjax.figures import world
 from handjax.pose.skeleton import SKELETONS, Skeleton
 
@@ -34,6 +35,10 @@ class Source:
 def hand_world(config, train: bool = True) -> Source:
     """Synthetic hands rendered on the device; held-out hands come from their own stream of numbers, fixed by `eval_seed`."""
     data = config.data
+    configs.require(config, 1, "data.eval_size", "data.image_size")
+    configs.require(config, 0, "seed", "data.eval_seed")
+    skeleton = configs.choose({name: SKELETONS[name] for name in ("hand21", "nyu14")}, config, "data.joints")
+    configs.choose(dict.fromkeys(("depth", "label")), config, "data.center")
     streams = {"train": config.seed, "eval": data.eval_seed}
     options = dict(
         joints=data.joints,
@@ -59,7 +64,7 @@ def hand_world(config, train: bool = True) -> Source:
         return {**made, "mask": batch["mask"], "index": batch["index"]}
 
     return Source(
-        skeleton=SKELETONS[data.joints],
+        skeleton=skeleton,
         train_size=None,
         eval_size=data.eval_size,
         train_rows=partial(rows, stream="train"),

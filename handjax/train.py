@@ -25,7 +25,7 @@ from handjax.engine import config as configs
 from handjax.engine.checkpoint import Checkpoints
 from handjax.engine.evaluation import predict_split
 from handjax.engine.optimizer import make_optimizer
-from handjax.engine.step import create_state, eval_step, train_step
+from handjax.engine.step import create_state, eval_step, state_target, train_step
 from handjax.engine.writer import Writer
 from handjax.sources import SOURCES
 from handjax.tasks import TASKS
@@ -49,28 +49,33 @@ def main(argv: Sequence[str]) -> None:
 
 def train(config: ConfigDict, workdir: Path) -> None:
     """The loop. Everything a user can get wrong is found before the work folder is touched."""
+    configs.require(config, 1, "accumulate", "steps", "log_every", "eval_every", "save_every", "keep")
+    configs.require(config, 0, "seed")
     if config.compile_cache:
         cli.use_compile_cache()
     mesh = sharding.make_mesh(config.devices)
     sharding.check_batch_size(config.batch_size, mesh, config.accumulate)
-    sharding.check_batch_size(config.eval_batch_size, mesh)
+    sharding.check_batch_size(config.eval_batch_size, mesh, name="eval_batch_size")
 
     # Task, model and optimizer; all are functions of the config.
-    source = SOURCES[config.data.name](config)
-    task = TASKS[config.task.name](config, source.skeleton)
+    source = configs.choose(SOURCES, config, "data.name")(config)
+    task = configs.choose(TASKS, config, "task.name")(config, source.skeleton)
     optimizer = make_optimizer(config.optimizer, config.steps)
-    claim_workdir(workdir, config)
+    check_workdir(workdir, config)
 
-    # The state is made where it lives. Then, in this order: the newest checkpoint that can be read, else a fresh start.
+    # The newest checkpoint that can be read, else a fresh state; either is made where it lives.
     key = jax.random.key(config.seed)
-    fresh, target = create_state(key, task, optimizer, mesh)
+    target = state_target(task, optimizer, mesh)
     checkpoints = Checkpoints(workdir / "checkpoints", config.keep, say=_say)
-    restored = checkpoints.restore_latest(target)
-    state = fresh if restored is None else restored
+    state = checkpoints.restore_latest(target)
+    resumed = state is not None
+    if not resumed:
+        state = create_state(key, task, optimizer, target)
     start = int(state.step)
     if start > config.steps:
         raise ValueError(f"{workdir} is at step {start}, beyond config.steps={config.steps}: raise it or use another --workdir")
-    _say(f"{'start' if restored is None else 'go on'} at step {start} of {config.steps} on {mesh.size} device(s), {source.about}")
+    claim_workdir(workdir, config)
+    _say(f"{'go on' if resumed else 'start'} at step {start} of {config.steps} on {mesh.size} device(s), {source.about}")
 
     step_of = partial(train_step, key=key, task=task, optimizer=optimizer, expand=source.expand, accumulate=config.accumulate)
     step_of = jax.jit(step_of, donate_argnums=0, out_shardings=(jax.tree.map(lambda t: t.sharding, target), sharding.whole(mesh)))
@@ -112,13 +117,13 @@ def train(config: ConfigDict, workdir: Path) -> None:
     best = checkpoints.best()
     checkpoints.close()
     if jax.process_index() == 0:
-        evaluate.report_run(workdir, config, task, source, rows, f"step {config.steps}", workdir / "metrics.jsonl")
+        evaluate.report_run(workdir, config, task, source, task.finish(rows), f"step {config.steps}", workdir / "metrics.jsonl")
         done = {"step": config.steps, "best_step": best, "checkpoints": str(workdir / "checkpoints")}
         (workdir / "done.json").write_text(json.dumps(done, indent=2) + "\n")
 
 
-def claim_workdir(workdir: Path, config: ConfigDict) -> None:
-    """Writes config.json, or sees that the run that lies there is this one."""
+def check_workdir(workdir: Path, config: ConfigDict) -> None:
+    """Sees that the folder is new or that the run that lies there is this one; touches nothing."""
     path = workdir / "config.json"
     if workdir.exists() and not workdir.is_dir():
         raise ValueError(f"--workdir {workdir}: a file, not a folder")
@@ -137,9 +142,13 @@ def claim_workdir(workdir: Path, config: ConfigDict) -> None:
             )
     elif (workdir / "checkpoints").exists():
         raise ValueError(f"{workdir} holds checkpoints but no config.json: use another --workdir")
+
+
+def claim_workdir(workdir: Path, config: ConfigDict) -> None:
+    """Writes config.json, in one step, so that a kill leaves the old file or the new one."""
     if jax.process_index() == 0:
         workdir.mkdir(parents=True, exist_ok=True)
-        # In one step, so that a kill leaves the old file or the new one.
+        path = workdir / "config.json"
         temporary = path.with_suffix(".tmp")
         temporary.write_text(configs.to_json(config) + "\n")
         os.replace(temporary, path)

@@ -10,8 +10,8 @@ class Checkpoints:
     """`folder` holds one numbered folder a checkpoint. A checkpoint that cannot be read (a killed disk, a truncated file) is
     passed over for the one before it, and that is said."""
 
-    def __init__(self, folder: Path, keep: int = 3, say=print):
-        self.folder, self.keep, self.say = Path(folder).absolute(), keep, say
+    def __init__(self, folder: Path, keep: int = 3, say=print, read_only: bool = False):
+        self.folder, self.keep, self.say, self.read_only = Path(folder).absolute(), keep, say, read_only
         self._manager = None
 
     @property
@@ -23,8 +23,10 @@ class Checkpoints:
                 preservation_policy=policy,
                 best_fn=lambda m: m["error"],
                 best_mode="min",
-                cleanup_tmp_directories=True,
-                create=True,
+                # What a kill left half written goes; a reader must leave alone what a run may be writing just now.
+                cleanup_tmp_directories=not self.read_only,
+                create=not self.read_only,
+                read_only=self.read_only,
             )
             self._manager = ocp.CheckpointManager(self.folder, options=options)
         return self._manager
@@ -53,22 +55,31 @@ class Checkpoints:
             raise ValueError(f"checkpoint {self.folder / str(step)} cannot be read: {reason}") from error
 
     def restore_latest(self, target):
-        """The newest state that can be read, or None where there is no checkpoint. Unreadable ones are set aside."""
+        """The newest state that can be read, or None where there is no checkpoint. Unreadable ones newer than it are set aside;
+        where none can be read all stay where they are, and that is an error."""
+        unreadable = {}
         for step in reversed(self.steps()):
             try:
-                return self.restore(step, target)
+                state = self.restore(step, target)
             except ValueError as error:
-                aside = self.folder.parent / "unreadable" / f"{step}"
-                number = 1
-                while aside.exists():
-                    aside, number = aside.with_name(f"{step}.{number}"), number + 1
-                self.say(f"warning: {error}; it is moved to {aside} and the one before it is used")
-                self._set_aside(step, aside)
+                unreadable[step] = error
+                continue
+            for bad, error in unreadable.items():
+                self._set_aside(bad, error, step)
+            return state
+        if unreadable:
+            newest = next(iter(unreadable.values()))
+            others = f", nor any of the {len(unreadable) - 1} before it" if len(unreadable) > 1 else ", and there is no other"
+            raise ValueError(f"{newest}{others}: mend one, or use another --workdir to start anew")
         return None
 
-    def _set_aside(self, step, aside):
+    def _set_aside(self, step, error, used):
         import jax  # here alone: which process moves the folder
 
+        aside, number = self.folder.parent / "unreadable" / f"{step}", 1
+        while aside.exists():
+            aside, number = aside.with_name(f"{step}.{number}"), number + 1
+        self.say(f"warning: {error}; it is moved to {aside} and that of step {used} is used")
         self.close()
         if jax.process_index() == 0:
             aside.parent.mkdir(exist_ok=True)

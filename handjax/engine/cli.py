@@ -14,7 +14,12 @@ def split_overrides(argv: Sequence[str]) -> tuple[list[str], list[str]]:
     for argument in arguments:
         if argument.startswith("--config."):
             override = argument[2:]
-            overrides.append(override if "=" in override else f"{override}={next(arguments, '')}")
+            if "=" not in override:
+                value = next(arguments, None)
+                if value is None or value.startswith("--"):
+                    raise ValueError(f"{argument} has no value: give it as {argument}=VALUE")
+                override += f"={value}"
+            overrides.append(override)
         else:
             rest.append(argument)
     return rest, overrides

@@ -33,6 +33,8 @@ def load(spec: str, overrides: Sequence[str] = ()) -> ConfigDict:
         module_spec.loader.exec_module(module)
     finally:
         sys.path.pop(0)
+    if not hasattr(module, "get_config"):
+        raise ValueError(f"config {name}: it has no get_config(flavour)")
     return override(module.get_config(flavour), overrides)
 
 
@@ -49,6 +51,21 @@ def flavours(flavour: str, known: Sequence[str]) -> set[str]:
     if unknown := wanted - set(known):
         raise ValueError(f"unknown flavour {', '.join(sorted(unknown))}: use {', '.join(known)}, joined by commas")
     return wanted
+
+
+def choose(table: dict, config: ConfigDict, key: str):
+    """What the config's value at `key` (as in "task.name") names in `table`."""
+    name = _get(config, key, None)
+    if name not in table:
+        raise ValueError(f"config.{key}={name} is unknown: use {' or '.join(table)}")
+    return table[name]
+
+
+def require(config: ConfigDict, minimum: int, *keys: str) -> None:
+    """Numbers at `keys` that are at least `minimum`."""
+    for key in keys:
+        if (value := _get(config, key, minimum)) < minimum:
+            raise ValueError(f"config.{key}={value}: expected {minimum} or more")
 
 
 def _apply(config: ConfigDict, setting: str) -> None:
@@ -100,7 +117,10 @@ def from_json(text: str) -> ConfigDict:
             return {k: tuples(v) for k, v in value.items()}
         return tuple(tuples(v) for v in value) if isinstance(value, list) else value
 
-    return ConfigDict(tuples(json.loads(text)))
+    values = json.loads(text)
+    if not isinstance(values, dict):
+        raise ValueError(f"expected an object, found {type(values).__name__}")
+    return ConfigDict(tuples(values))
 
 
 def differences(old: ConfigDict, new: ConfigDict) -> list[str]:

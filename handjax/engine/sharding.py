@@ -8,7 +8,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 def make_mesh(devices: int = 0) -> Mesh:
     """A mesh over the first `devices` devices of all processes, 0 for all."""
     found = jax.devices()
-    if devices > len(found):
+    if not 0 <= devices <= len(found):
         raise ValueError(f"config.devices={devices}, but there are {len(found)}; use 0 for all")
     if devices and jax.process_count() > 1:
         raise ValueError(f"config.devices={devices} with {jax.process_count()} processes: use 0, every process takes part")
@@ -26,14 +26,14 @@ def whole(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec())
 
 
-def check_batch_size(batch_size: int, mesh: Mesh, accumulate: int = 1) -> None:
+def check_batch_size(batch_size: int, mesh: Mesh, accumulate: int = 1, name: str = "batch_size") -> None:
     """A batch must split evenly over the devices and the steps of accumulation."""
     unit = mesh.size * accumulate
     if batch_size % unit or batch_size < unit:
         lower = batch_size // unit * unit
         choices = f"{lower} or {lower + unit}" if lower else f"{unit}"
         what = f"{mesh.size} devices" + (f" × {accumulate} accumulation steps" if accumulate > 1 else "")
-        raise ValueError(f"batch_size {batch_size} is not divisible by {what}; use {choices}")
+        raise ValueError(f"{name} {batch_size} is not divisible by {what}; use {choices}")
 
 
 def process_rows(indices: np.ndarray) -> np.ndarray:

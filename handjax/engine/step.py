@@ -28,16 +28,20 @@ def init_state(key: Key[Array, ""], task, optimizer: optax.GradientTransformatio
     return TrainState(jnp.zeros((), jnp.int32), params, model_state, optimizer.init(params))
 
 
-def create_state(key: Key[Array, ""], task, optimizer, mesh) -> tuple[TrainState, TrainState]:
-    """A fresh state made where it will live (no array ever exists unsharded), and its shapes with shardings for a restore."""
+def state_target(task, optimizer: optax.GradientTransformation, mesh) -> TrainState:
+    """Shapes and shardings of a state, for one that is restored or made."""
+    shapes = jax.eval_shape(lambda: init_state(jax.random.key(0), task, optimizer))
+    place = sharding.whole(mesh)
+    return jax.tree.map(lambda s: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=place), shapes)
+
+
+def create_state(key: Key[Array, ""], task, optimizer: optax.GradientTransformation, target: TrainState) -> TrainState:
+    """A fresh state made where `target` says it will live: no array ever exists elsewhere."""
 
     def init(key):
         return init_state(key, task, optimizer)
 
-    shapes = jax.eval_shape(init, key)
-    placed = jax.tree.map(lambda _: sharding.whole(mesh), shapes)
-    target = jax.tree.map(lambda s, p: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=p), shapes, placed)
-    return jax.jit(init, out_shardings=placed)(key), target
+    return jax.jit(init, out_shardings=jax.tree.map(lambda t: t.sharding, target))(key)
 
 
 def train_step(state: TrainState, batch, *, key, task, optimizer, expand, accumulate: int = 1):

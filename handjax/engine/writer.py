@@ -1,6 +1,7 @@
 """What a run says while it runs: a progress bar, metrics.jsonl and TensorBoard. Only the first process writes."""
 
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -21,8 +22,11 @@ class Writer:
             return
         self.path = workdir / "metrics.jsonl"
         if self.path.exists():
-            lines = [line for line in read_jsonl(self.path) if line["step"] <= start]
-            self.path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+            # A run that starts anew writes even step 0 again. In one step, so that a kill leaves the old lines or the new ones.
+            lines = [line for line in read_jsonl(self.path) if 0 < start and line["step"] <= start]
+            temporary = self.path.with_suffix(".tmp")
+            temporary.write_text("".join(json.dumps(line) + "\n" for line in lines))
+            os.replace(temporary, self.path)
         from tensorboardX import SummaryWriter
 
         self.tensorboard = SummaryWriter(str(workdir / "tensorboard"), purge_step=start + 1 if start else None)

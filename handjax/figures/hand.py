@@ -1,6 +1,6 @@
 """The hand: 26 numbers → 17 bones → 41 spheres or joints, in mm. A right hand, seen with x right, y down, z forward.
 
-The numbers of the tables are those of sphereHand (Wan et al. 2020, github.com/melonwan/sphereHand, MIT), whose bones
+The numbers of the tables are those of sphereHand (Wan et al. 2019, github.com/melonwan/sphereHand, MIT), whose bones
 were measured on the hand of LibHand (Saric 2011, CC-BY 3.0). The code is not theirs.
 """
 

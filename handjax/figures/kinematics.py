@@ -36,10 +36,20 @@ def bone_transforms(figure: Figure, root: Float[Array, "*b 4 4"], local: Float[A
     rest = np.asarray(figure.rest)
     frames, inverses = (jnp.broadcast_to(jnp.asarray(m, local.dtype), local.shape) for m in (rest, np.linalg.inv(rest)))
     steps = geometry.matmul(geometry.matmul(frames, local), inverses)
-    posed: list[Array] = []
-    for i, parent in enumerate(figure.parents):
-        posed.append(geometry.matmul(root if parent < 0 else posed[parent], steps[..., i, :, :]))
-    return jnp.stack(posed, axis=-3)
+    posed = {-1: root}
+    for members in _generations(figure.parents):
+        before = jnp.stack([posed[figure.parents[i]] for i in members], axis=-3)
+        after = geometry.matmul(before, steps[..., np.asarray(members), :, :])
+        posed |= {i: after[..., j, :, :] for j, i in enumerate(members)}
+    return jnp.stack([posed[i] for i in range(len(figure.bones))], axis=-3)
+
+
+def _generations(parents: tuple[int, ...]) -> list[list[int]]:
+    """Bones without a parent, their children, their children's children: one matrix product each, not one a bone."""
+    generation = {-1: -1}
+    for i, parent in enumerate(parents):
+        generation[i] = generation[parent] + 1
+    return [[i for i in range(len(parents)) if generation[i] == g] for g in range(max(generation.values()) + 1)]
 
 
 def attached_points(

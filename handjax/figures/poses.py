@@ -3,10 +3,9 @@
 import math
 
 import jax.numpy as jnp
+import numpy as np
 from jax import lax, random
 from jaxtyping import Array, Float, PRNGKeyArray
-
-from handjax.figures.hand import FINGERS
 
 Range = tuple[float, float]
 Ranges = tuple[Range, Range, Range]
@@ -67,47 +66,52 @@ def sample_pose(
 ) -> Float[Array, "26"]:
     """One pose of `hand.POSE_NAMES`, rad and mm; all of `modes` are equally likely.
 
-    The sampler of sphereHand (Wan et al. 2020). Its "index and little open" stands behind a second `mode == 8` and is
+    The sampler of sphereHand (Wan et al. 2019). Its "index and little open" stands behind a second `mode == 8` and is
     never drawn; here it is one of eleven modes. `ORIGINAL_MODES` has the original's ten, one in ten each.
     """
     unknown = [mode for mode in modes if mode not in MODES]
     if unknown or not modes:
         raise ValueError(f"pose modes {unknown or 'are empty'}: choose from {', '.join(MODES)}")
-    palm_key, spread_key, mode_key, state_key, flex_key, thumb_key = random.split(key, 6)
+    # One draw for all: what is compiled is a fifth of what a key for each would be.
+    sizes = {"palm": 6, "spread": 5, "mode": 1, "state": 4, "flexion": 12, "tremor": 12, "thumb": 5}
+    ends = np.cumsum(list(sizes.values()))
+    u = dict(zip(sizes, jnp.split(random.uniform(key, (ends[-1],)), ends[:-1]), strict=True))
     groups = jnp.asarray([[_GROUPS[group] for group in MODES[mode]] for mode in modes])
-    first, count = jnp.moveaxis(groups[random.randint(mode_key, (), 0, len(modes))], -1, 0)
-    flexion = _flexion(flex_key, first + random.randint(state_key, (4,), 0, count))
-    fingers = jnp.concatenate([_abduction(spread_key)[:, None], flexion], axis=-1)
-    return jnp.concatenate([_uniform(palm_key, rotation + translation), fingers.ravel(), _thumb(thumb_key)])
+    first, count = jnp.moveaxis(groups[_choose(u["mode"][0], len(modes))], -1, 0)
+    states = first + _choose(u["state"], count)
+    fingers = jnp.concatenate([_abduction(u["spread"])[:, None], _flexion(states, u["flexion"], u["tremor"])], axis=-1)
+    return jnp.concatenate([_between(u["palm"], rotation + translation), fingers.ravel(), _thumb(u["thumb"])])
 
 
-def _uniform(key: PRNGKeyArray, ranges: tuple[Range, ...]) -> Float[Array, "n"]:  # noqa: F821
-    low, high = jnp.asarray(ranges, jnp.float32).T
-    return random.uniform(key, low.shape, minval=low, maxval=high)
+def _between(u: Array, ranges: tuple[Range, ...]) -> Array:
+    """Uniform on [0, 1) → uniform in its range, each."""
+    low, high = jnp.asarray(ranges, u.dtype).T
+    return low + u * (high - low)
 
 
-def _abduction(key: PRNGKeyArray) -> Float[Array, "4"]:
+def _choose(u: Array, count: Array | int) -> Array:
+    """Uniform on [0, 1) → one of 0 … count - 1. The product may round up to `count`."""
+    return jnp.minimum((u * count).astype(jnp.int32), count - 1)
+
+
+def _abduction(u: Float[Array, "5"]) -> Float[Array, "4"]:
     """One spread for the hand and a little of its own for each of index, middle, ring and little."""
-    spread_key, own_key = random.split(key)
-    spread = (random.uniform(spread_key) - 0.35) / 1.55
-    own = random.uniform(own_key, (4,), minval=-5 * _TURN, maxval=5 * _TURN)
-    return jnp.asarray([1.55, 0.75, -0.75, -2.2]) * (spread + own)
+    spread = (u[0] - 0.35) / 1.55
+    return jnp.asarray([1.55, 0.75, -0.75, -2.2]) * (spread + _between(u[1:], ((-5 * _TURN, 5 * _TURN),) * 4))
 
 
-def _flexion(key: PRNGKeyArray, states: Array) -> Float[Array, "4 3"]:
+def _flexion(states: Array, u: Float[Array, "12"], tremor: Float[Array, "12"]) -> Float[Array, "4 3"]:
     """Flexion of the three joints of index, middle, ring and little, each in its own of the STATES."""
-    range_key, tremor_key = random.split(key)
     muscular = jnp.asarray([muscular for muscular, _ in STATES.values()])[states][:, None]
     low, high = jnp.moveaxis(jnp.asarray([ranges for _, ranges in STATES.values()])[states], -1, 0)
-    angles = random.uniform(range_key, (len(FINGERS) - 1, 3), minval=low, maxval=high)
-    pulls = angles + random.uniform(tremor_key, angles.shape, minval=-_TREMOR, maxval=_TREMOR)
+    angles = low + u.reshape(4, 3) * (high - low)
+    pulls = angles + (2 * tremor.reshape(4, 3) - 1) * _TREMOR
     pulled = jnp.matmul(pulls, jnp.asarray(_MUSCLES).T, precision=lax.Precision.HIGHEST) + jnp.asarray([_RELAXED])
     return jnp.where(muscular, pulled, angles)
 
 
-def _thumb(key: PRNGKeyArray) -> Float[Array, "4"]:
+def _thumb(u: Float[Array, "5"]) -> Float[Array, "4"]:
     """Abduction and flexion of the thumb: half of all thumbs are stretched out, half are bent in."""
-    half_key, key = random.split(key)
-    out, bent, last, abduction = _uniform(key, ((-0.25, 0.1), (0.1, 0.7), (-1.7, 0.3), (-0.5, 0.5)))
-    flexion = jnp.where(random.bernoulli(half_key), out, bent)
+    out, bent, last, abduction = _between(u[1:], ((-0.25, 0.1), (0.1, 0.7), (-1.7, 0.3), (-0.5, 0.5)))
+    flexion = jnp.where(u[0] < 0.5, out, bent)
     return jnp.stack([abduction, flexion, 0.25 * flexion, last])

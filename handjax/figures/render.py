@@ -61,13 +61,12 @@ def visible_joints(
 def sensor_noise(key: PRNGKeyArray, depth: Float[Array, "h w"], depth_noise_mm: float, shift_px: float) -> Float[Array, "h w"]:
     """Depth as a sensor gives it: ragged edges, then Gaussian noise where something was measured.
 
-    Each pixel copies the one that is round(N(0, `shift_px`)) away along each axis, as in sphereHand (Wan et al. 2020),
+    Each pixel copies the one that is round(N(0, `shift_px`)) away along each axis, as in sphereHand (Wan et al. 2019),
     which truncates N(0, 0.5) + 0.5 toward zero and so drifts by 0.16 pixel to one side on average; rounding does not.
     """
     height, width = depth.shape
-    shift_key, noise_key = random.split(key)
-    dv, du = jnp.round(shift_px * random.normal(shift_key, (2, height, width))).astype(jnp.int32)
-    v = jnp.clip(jnp.arange(height)[:, None] + dv, 0, height - 1)
-    u = jnp.clip(jnp.arange(width)[None, :] + du, 0, width - 1)
-    shifted = depth[v, u]
-    return jnp.where(shifted > 0, shifted + depth_noise_mm * random.normal(noise_key, depth.shape), 0.0)
+    shift_v, shift_u, noise = random.normal(key, (3, height, width))
+    v = jnp.arange(height)[:, None] + jnp.round(shift_px * shift_v).astype(jnp.int32)
+    u = jnp.arange(width)[None, :] + jnp.round(shift_px * shift_u).astype(jnp.int32)
+    shifted = depth[jnp.clip(v, 0, height - 1), jnp.clip(u, 0, width - 1)]
+    return jnp.where(shifted > 0, shifted + depth_noise_mm * noise, 0.0)

@@ -38,14 +38,13 @@ def hand_sample(
 
     The hand is up to `aside` of its distance off the optical axis, to each side and up and down. It has no forearm and
     nothing is behind it. Noise: `render.sensor_noise`. Poses and `scale`, drawn for each axis: sphereHand (Wan et al.
-    2020), which looks along parallel rays; this is a perspective camera that need not look straight at the hand.
+    2019), which looks along parallel rays; this is a perspective camera that need not look straight at the hand.
     """
-    pose_key, place_key, scale_key, noise_key = random.split(key, 4)
+    pose_key, place_key, noise_key = random.split(key, 3)
     pose = poses.sample_pose(pose_key, modes=modes, rotation=rotation)
-    scales = random.uniform(scale_key, (3,), minval=scale[0], maxval=scale[1])
-    low, high = jnp.asarray([(-aside, aside), (-aside, aside), distance_mm]).T
-    x, y, z = random.uniform(place_key, (3,), minval=low, maxval=high)
-    centers, radii, joints_xyz = render.hand_in_camera(pose, jnp.stack([x * z, y * z, z]), joints, scales)
+    low, high = jnp.asarray([scale, scale, scale, (-aside, aside), (-aside, aside), distance_mm]).T
+    *scales, x, y, z = random.uniform(place_key, (6,), minval=low, maxval=high)
+    centers, radii, joints_xyz = render.hand_in_camera(pose, jnp.stack([x * z, y * z, z]), joints, jnp.stack(scales))
     cube = jnp.full(3, cube_mm)
 
     # A first coarse look at all of the hand, however large, tells where to put the window.

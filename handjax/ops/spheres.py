@@ -25,7 +25,7 @@ def sphere_depth_orthographic(
 ) -> tuple[Float[Array, "*b {size} {size}"], Int[Array, "*b {size} {size}"]]:
     """Depth in mm along z seen by parallel rays, and the sphere seen (-1: none); `background` where nothing is nearer.
 
-    The rule of sphereHand (Wan et al. 2020): the square of `extent_mm` is centred on x = y = 0, and pixel u stands for
+    The rule of sphereHand (Wan et al. 2019): the square of `extent_mm` is centred on x = y = 0, and pixel u stands for
     x = (u - size/2) · extent/size, its left edge and not its centre.
     """
     at = (jnp.arange(size, dtype=centers.dtype) - size / 2) * (extent_mm / size)

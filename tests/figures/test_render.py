@@ -6,6 +6,8 @@ from handjax.figures import poses, render
 from handjax.ops import spheres
 from handjax.pose import geometry
 
+_SAMPLE, _PLACE = jax.jit(poses.sample_pose), jax.jit(render.hand_in_camera, static_argnums=2)
+
 
 def test_the_window_just_holds_the_ball():
     rng = np.random.default_rng(0)
@@ -20,10 +22,10 @@ def test_the_window_just_holds_the_ball():
 
 
 def test_the_hand_stands_where_it_was_put():
-    pose = poses.sample_pose(jax.random.key(0))
+    pose = _SAMPLE(jax.random.key(0))
     position = jnp.asarray([30.0, -20.0, 700.0])
-    here, radii, joints = render.hand_in_camera(pose, position, "nyu14")
-    origin, _, joints_at_0 = render.hand_in_camera(pose, jnp.zeros(3), "nyu14")
+    here, radii, joints = _PLACE(pose, position, "nyu14")
+    origin, _, joints_at_0 = _PLACE(pose, jnp.zeros(3), "nyu14")
     np.testing.assert_allclose(here - origin, np.broadcast_to(position, (41, 3)), atol=1e-3)
     np.testing.assert_allclose(joints - joints_at_0, np.broadcast_to(position, (14, 3)), atol=1e-3)
     assert radii.shape == (41,)
@@ -48,10 +50,10 @@ def test_noise_does_not_move_the_image_and_invents_nothing():
 
 
 def test_rendered_skin_lies_on_the_spheres():
-    pose = poses.sample_pose(jax.random.key(4))
-    centers, radii, _ = render.hand_in_camera(pose, jnp.asarray([50.0, 0.0, 600.0]))
+    pose = _SAMPLE(jax.random.key(4))
+    centers, radii, _ = _PLACE(pose, jnp.asarray([50.0, 0.0, 600.0]), "hand21")
     k = render.crop_intrinsics(jnp.asarray([50.0, 0.0, 600.0]), jnp.asarray(300.0), 64)
-    depth, winner = spheres.sphere_depth_pinhole(centers, radii, k, 64, 64)
+    depth, winner = jax.jit(spheres.sphere_depth_pinhole, static_argnums=(3, 4))(centers, radii, k, 64, 64)
     points, valid = geometry.depth_to_points(depth, k)
     assert 150 < valid.sum() < 2000
     distance = jnp.linalg.norm(points[:, None] - centers[None], axis=-1) - radii[None]

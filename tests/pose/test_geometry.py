@@ -38,7 +38,7 @@ def test_depth_to_points_takes_any_batch():
 def test_rotations_are_scipys(axis):
     angles = jnp.asarray([[-2.0, 0.0], [0.3, 3.1]])
     ours = getattr(g, f"rotation_{axis}")(angles)
-    np.testing.assert_allclose(ours.reshape(4, 3, 3), Rotation.from_euler(axis, angles.ravel()).as_matrix(), atol=1e-6)
+    np.testing.assert_allclose(ours.reshape(4, 3, 3), Rotation.from_euler(axis, np.reshape(angles, (4, 1))).as_matrix(), atol=1e-6)
 
 
 def test_homogeneous_moves_points():

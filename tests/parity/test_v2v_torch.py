@@ -1,0 +1,172 @@
+"""The network, its loss, its gradients and its optimizer are PyTorch's: the same weights give the same numbers."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from configs.common import common
+from handjax.engine.optimizer import make_optimizer
+from handjax.models.v2v import V2V
+from handjax.pose import losses
+
+torch = pytest.importorskip("torch")
+from v2v_twin import Twin, channels_first, channels_last, randomize, to_flax  # noqa: E402
+
+WIDTHS = (4, 6, 8, 10)  # all different: no two axes can be taken for one another
+JOINTS, SIZE, BATCH = 3, 16, 2
+RUNNING = 0.1  # a batch's share in the running statistics
+STEPS = 5
+# Compiling is most of the time here, and this halves it; the arithmetic stays.
+quick_jit = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
+
+
+def _data(full_resolution, dtype):
+    """Occupancy, mostly empty, so that max pooling meets ties, and arbitrary heat maps."""
+    rng = np.random.default_rng(0)
+    side = SIZE if full_resolution else SIZE // 2
+    x = rng.random((BATCH, SIZE, SIZE, SIZE, 1)) < 0.05
+    return x.astype(dtype), rng.standard_normal((BATCH, side, side, side, JOINTS), np.float32)
+
+
+def _relative(ours, theirs, floor=1e-3):
+    """Largest difference of each leaf, as a share of that leaf's largest entry (at least `floor`)."""
+    ours, theirs = (dict(jax.tree_util.tree_leaves_with_path(tree)) for tree in (ours, theirs))
+    assert ours.keys() == theirs.keys()
+    return {p: np.abs(ours[p] - theirs[p]).max() / max(np.abs(theirs[p]).max(), floor) for p in ours}
+
+
+def _before_norm(path):
+    """The biases that a batch normalization takes away again: their gradient is zero but for rounding."""
+    return path[-1].key == "bias" and path[-2].key in ("conv", "up1", "up2", "up3")
+
+
+def _unbiased(old, new, samples):
+    """Our running variances with PyTorch's n / (n - 1) put on the batch's share."""
+
+    def correct(path, old, new):
+        if path[-1].key != "var":
+            return new
+        n = samples[tuple(p.key for p in path[:-1])]
+        return (new - (1 - RUNNING) * old) * (n / (n - 1)) + (1 - RUNNING) * old
+
+    return jax.tree_util.tree_map_with_path(correct, old, new)
+
+
+def _samples_by_norm(twin, x):
+    """How many voxels each batch normalization averages over."""
+    found, hooks = {}, []
+    for name, module in twin.named_modules():
+        if isinstance(module, torch.nn.BatchNorm3d):
+
+            def note(module, args, name=name):
+                found[tuple(name.split("."))] = args[0].numel() // args[0].shape[1]
+
+            hooks.append(module.register_forward_pre_hook(note))
+    twin(x)
+    for hook in hooks:
+        hook.remove()
+    return found
+
+
+def _worst(relative):
+    path = max(relative, key=relative.get)
+    return relative[path], jax.tree_util.keystr(path)
+
+
+@pytest.mark.parametrize(
+    "full_resolution, dtype, tolerance",
+    # float64 shows that nothing but rounding is between the two; the heat maps stay float32 there too.
+    [(False, jnp.float32, 1e-5), (True, jnp.float32, 1e-5), (False, jnp.float64, 1e-7)],
+)
+def test_forward_gradients_running_statistics_and_five_rmsprop_steps(full_resolution, dtype, tolerance):
+    exact = dtype == jnp.float64
+    with jax.enable_x64(exact):
+        twin = randomize(Twin(JOINTS, WIDTHS, full_resolution), seed=1).to(torch.float64 if exact else torch.float32)
+        model = V2V(JOINTS, WIDTHS, full_resolution, dtype)
+        params, batch_stats = (to_flax(twin.state_dict())[name] for name in ("params", "batch_stats"))
+        x, target = _data(full_resolution, dtype)
+        x_torch, target_torch = channels_first(x), channels_first(target)
+
+        twin.eval()
+        theirs = channels_last(twin(x_torch))
+        ours = quick_jit(model.apply)({"params": params, "batch_stats": batch_stats}, x)
+        assert ours.dtype == jnp.float32 and theirs.std() > 0.1
+        np.testing.assert_allclose(ours, theirs, rtol=0, atol=2e-6 * np.abs(theirs).max())
+        samples = _samples_by_norm(twin, x_torch)
+
+        optimizer = make_optimizer(common().optimizer, STEPS)
+        rmsprop = torch.optim.RMSprop(twin.parameters(), lr=2.5e-4)
+
+        @quick_jit
+        def update(params, batch_stats, state, x, target):
+            def loss_of(params):
+                variables = {"params": params, "batch_stats": batch_stats}
+                outputs, updated = model.apply(variables, x, train=True, mutable=["batch_stats"])
+                loss = losses.masked_mean(losses.squared_error(outputs, target), jnp.ones(BATCH, bool))
+                return loss, (outputs, updated["batch_stats"])
+
+            (loss, (outputs, new_stats)), gradient = jax.value_and_grad(loss_of, has_aux=True)(params)
+            updates, state = optimizer.update(gradient, state, params)
+            return optax.apply_updates(params, updates), new_stats, state, (loss, outputs, gradient)
+
+        start = params
+        params, batch_stats = jax.tree.map(jnp.asarray, (params, batch_stats))
+        state = optimizer.init(params)
+        twin.train()
+        for step in range(STEPS):
+            old_stats, stats_torch = batch_stats, to_flax(twin.state_dict())["batch_stats"]
+            params, batch_stats, state, (loss, outputs, gradient) = update(params, batch_stats, state, x, target)
+            rmsprop.zero_grad()
+            outputs_torch = twin(x_torch)
+            loss_torch = torch.nn.functional.mse_loss(outputs_torch, target_torch)
+            loss_torch.backward()
+            rmsprop.step()
+            np.testing.assert_allclose(loss, loss_torch.item(), rtol=1e-5)
+            if step == 0:
+                theirs = channels_last(outputs_torch)
+                np.testing.assert_allclose(outputs, theirs, rtol=0, atol=5e-6 * np.abs(theirs).max())
+                gradient_torch = to_flax({name: p.grad for name, p in twin.named_parameters()})["params"]
+                largest = max(np.abs(g).max() for g in jax.tree.leaves(gradient_torch))
+                worst = _worst(_relative(gradient, gradient_torch, floor=1e-2 * largest))
+                print("gradient", worst)
+                assert worst[0] < tolerance, worst
+                ours = _unbiased(old_stats, batch_stats, samples)
+                worst = _worst(_relative(ours, to_flax(twin.state_dict())["batch_stats"]))
+                print("running", worst)
+                assert worst[0] < tolerance, worst
+                biased = _worst(_relative(batch_stats, to_flax(twin.state_dict())["batch_stats"]))
+                assert biased[0] > 1e-4, "the factor n / (n - 1) must show, or this compares nothing"
+                del stats_torch
+
+        expected = to_flax(twin.state_dict())["params"]
+        assert np.abs(params["stem"]["conv"]["kernel"] - start["stem"]["conv"]["kernel"]).max() > 4e-3
+        difference = jax.tree_util.tree_leaves_with_path(jax.tree.map(lambda a, b: np.abs(a - b).ravel(), params, expected))
+        # RMSprop makes full steps, 2.5e-3 at first, of any gradient, of rounding too: those of `_before_norm` are nothing else.
+        # They change no output in training. In float64 they are below its epsilon, and nothing is left out.
+        error = np.concatenate([d for path, d in difference if exact or not _before_norm(path)])
+        print("five steps", (error.max(), np.quantile(error, 0.99), np.median(error)))
+        assert np.quantile(error, 0.99) < tolerance and error.max() < (1e-5 if exact else 1e-3)
+
+
+def test_full_width_forward():
+    """The network of the paper at its own size."""
+    twin = randomize(Twin(14), seed=2).eval()
+    x = (np.random.default_rng(0).random((1, 88, 88, 88, 1)) < 0.01).astype(np.float32)
+    with torch.no_grad():
+        theirs = channels_last(twin(channels_first(x)))
+    ours = jax.jit(V2V(14).apply)(to_flax(twin.state_dict()), x)
+    assert ours.shape == (1, 44, 44, 44, 14) and theirs.std() > 0.1
+    np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-5 * np.abs(theirs).max())
+
+
+@pytest.mark.parametrize("full_resolution", [False, True])
+def test_trees_have_the_twins_shapes(full_resolution):
+    """Weights go across whole, at full width, and nothing is left over on either side."""
+    model = V2V(21, full_resolution=full_resolution)
+    ours = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 88, 88, 88, 1)))
+    theirs = to_flax(Twin(21, full_resolution=full_resolution).state_dict())
+    assert jax.tree.map(lambda a: a.shape, dict(ours)) == jax.tree.map(lambda a: a.shape, theirs)
