@@ -10,11 +10,11 @@ def common() -> ConfigDict:
     config.batch_size = 8  # global: divided over devices and accumulation steps
     config.accumulate = 1  # gradients averaged over this many slices of a batch
     config.eval_batch_size = 8
-    config.steps = 10_000
+    config.steps = 90_000
     config.log_every = 10  # steps
-    config.eval_every = 1_000  # steps; also before the first
-    config.save_every = 1_000  # steps
-    config.keep = 3  # newest checkpoints kept; the best is kept beside them
+    config.eval_every = 9_000  # steps; also before the first and after the last
+    config.save_every = 3_000  # steps; also after the last
+    config.keep = 10  # newest checkpoints kept; the best is kept beside them
     config.compile_cache = True  # compiled steps lie in the user's cache folder for the next run
     config.optimizer = ConfigDict(
         dict(

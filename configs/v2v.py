@@ -4,7 +4,8 @@
     python -m handjax.train --config configs/v2v.py:quick --workdir DIR         the same, small: minutes on two CPU cores
     python -m handjax.train --config configs/v2v.py:h5 --workdir DIR --config.data.path=FILE.h5 [--config.data.val_path=…]
 
-The paper's error is 8.42 mm on NYU, 6.28 mm on ICVL and 7.59 mm on MSRA, averaging the models of ten epochs.
+As in the paper: RMSprop at 2.5e-4, batches of 8, no schedule, and 90,000 steps, which are ten epochs of NYU's 72,757 frames. Its
+error is 8.42 mm on NYU, 6.28 mm on ICVL and 7.59 mm on MSRA, averaging the predictions of the ten epochs' models.
 Flavours join by commas (`:h5,quick`): quick, h5, global_joints.
 """
 
@@ -18,7 +19,7 @@ from handjax.figures.poses import ALL_MODES, ROTATION_ANY, ROTATION_FRONTAL
 def get_config(flavour: str = "") -> ConfigDict:
     wanted = flavours(flavour, ("quick", "h5", "global_joints"))
     config = common()
-    config.model = ConfigDict(dict(widths=(16, 32, 64, 128), dtype="float32"))  # bfloat16: compute only
+    config.model = ConfigDict(dict(widths=(16, 32, 64, 128), stem_size=7, dtype="float32"))  # bfloat16: compute
     config.task = ConfigDict(
         dict(
             name="voxel",
@@ -94,13 +95,13 @@ def _h5(config):
 
 
 def _quick(config, h5):
-    config.model.widths = (8, 16, 32, 64)
+    config.model.update(widths=(8, 16, 32, 64), stem_size=3)
     # Coarse cells, but the soft-argmax reads between them.
     config.task.update(grid=24, heatmap_grid=12, decode="soft_argmax", heatmap_weight=0.0, joints_weight=1.0)
     config.batch_size = 16
     config.eval_batch_size = 32
     config.optimizer.update(name="adam", lr=2e-3, schedule="cosine", clip_norm=1.0)
-    config.update(steps=600, eval_every=100, save_every=100)
+    config.update(steps=600, eval_every=100, save_every=100, keep=3)
     if h5:
         config.task.update(grid=48, heatmap_grid=24)
         config.update(batch_size=6, eval_batch_size=6)

@@ -173,7 +173,7 @@ def report_run(folder: Path, config, task, source, rows: dict, name: str, histor
         folder,
         metrics,
         [overview, *results.learning(history), *pages],
-        title=f"{config.task.name}: {name}",
+        title=f"{task.title}, {name}",
         subtitle=source.about,
         predictions=Predictions(tuple(ids), predicted, true),
     )

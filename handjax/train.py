@@ -35,6 +35,7 @@ def parser() -> cli.Parser:
     flags = cli.Parser(prog="python -m handjax.train", description=__doc__)
     flags.add_argument("--config", metavar="FILE.py[:FLAVOUR]", required=True, help="what to train; see configs/")
     flags.add_argument("--workdir", metavar="DIR", required=True, help="new, or that of the run to go on with")
+    flags.add_argument("--global_joints", action="store_true", help="V2V: one map of all joints, the flavour of that name")
     cli.add_distributed(flags)
     return flags
 
@@ -42,7 +43,8 @@ def parser() -> cli.Parser:
 def main(argv: Sequence[str]) -> None:
     argv, overrides = cli.split_overrides(argv)
     flags = parser().parse_args(argv)
-    config = configs.load(flags.config, overrides)
+    flavour = ("," if ":" in flags.config else ":") + "global_joints" if flags.global_joints else ""
+    config = configs.load(flags.config + flavour, overrides)
     cli.start_distributed(flags)
     train(config, Path(flags.workdir))
 

@@ -57,6 +57,7 @@ class Checkpoints:
     def restore_latest(self, target):
         """The newest state that can be read, or None where there is no checkpoint. Unreadable ones newer than it are set aside;
         where none can be read all stay where they are, and that is an error."""
+        self._forget_broken_errors()
         unreadable = {}
         for step in reversed(self.steps()):
             try:
@@ -84,10 +85,19 @@ class Checkpoints:
         if jax.process_index() == 0:
             aside.parent.mkdir(exist_ok=True)
             (self.folder / str(step)).rename(aside)
-        if jax.process_count() > 1:
-            from jax.experimental.multihost_utils import sync_global_devices
+        _meet(f"set aside {step}")
 
-            sync_global_devices(f"set aside {step}")
+    def _forget_broken_errors(self):
+        """Renames `error` files that are cut short: orbax reads them all when it starts, and would stop there."""
+        import jax
+
+        for file in self.folder.glob("*/metrics/metrics") if jax.process_index() == 0 else ():
+            try:
+                json.loads(file.read_bytes())
+            except ValueError:
+                self.say(f"warning: {file} cannot be read: that checkpoint no longer counts in the choice of the best")
+                file.rename(file.with_name("unreadable"))
+        _meet("errors were read")
 
     def wait(self) -> None:
         if self._manager is not None:
@@ -97,3 +107,13 @@ class Checkpoints:
         if self._manager is not None:
             self._manager.close()
             self._manager = None
+
+
+def _meet(name):
+    """Processes wait for each other."""
+    import jax
+
+    if jax.process_count() > 1:
+        from jax.experimental.multihost_utils import sync_global_devices
+
+        sync_global_devices(name)

@@ -30,7 +30,7 @@ def check_batch_size(batch_size: int, mesh: Mesh, accumulate: int = 1, name: str
     """A batch must split evenly over the devices and the steps of accumulation."""
     unit = mesh.size * accumulate
     if batch_size % unit or batch_size < unit:
-        lower = batch_size // unit * unit
+        lower = max(batch_size, 0) // unit * unit
         choices = f"{lower} or {lower + unit}" if lower else f"{unit}"
         what = f"{mesh.size} devices" + (f" × {accumulate} accumulation steps" if accumulate > 1 else "")
         raise ValueError(f"{name} {batch_size} is not divisible by {what}; use {choices}")

@@ -18,6 +18,7 @@ class V2V(nn.Module):
 
     joints: int
     widths: tuple[int, int, int, int] = (16, 32, 64, 128)
+    stem_size: int = 7
     full_resolution: bool = False
     dtype: Any = jnp.float32
 
@@ -32,7 +33,7 @@ class V2V(nn.Module):
             x = Upsample3D(features, self.dtype, name=name)(x)
             return nn.relu(batch_norm(self.dtype, train, name=f"{name}_norm")(x))
 
-        x = nn.relu(ConvNorm3D(stem, 7, self.dtype, name="stem")(x.astype(self.dtype), train))
+        x = nn.relu(ConvNorm3D(stem, self.stem_size, self.dtype, name="stem")(x.astype(self.dtype), train))
         x = max_pool3d(x)
         for i in (1, 2, 3):
             x = residual(x, top, f"front{i}")

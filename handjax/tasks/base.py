@@ -27,6 +27,7 @@ class Task:
     example  samples → inputs of that many samples, zeros, for shapes.
     """
 
+    title: str  # for people
     model: nn.Module
     prepare: Callable[[Key[Array, " b"], Batch, bool], Inputs]
     loss: Callable[[Any, Inputs], tuple[Float[Array, ""], dict[str, Array]]]

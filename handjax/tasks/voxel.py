@@ -35,6 +35,7 @@ def voxel_task(config, skeleton: Skeleton) -> Task:
     model = V2V(
         joints=joints,
         widths=tuple(config.model.widths),
+        stem_size=config.model.stem_size,
         full_resolution=grid.heatmap_size == grid.size,
         dtype=jnp.dtype(config.model.dtype),
     )
@@ -42,6 +43,7 @@ def voxel_task(config, skeleton: Skeleton) -> Task:
     augment["shift"] = config.augment.shift * grid.size / FILE_SIZE
 
     return Task(
+        title="V2V-PoseNet",
         model=model,
         prepare=partial(prepare, grid=grid, augment=augment if config.augment.enabled else None),
         loss=partial(

@@ -1,0 +1,92 @@
+"""A task and a source so small that a step compiles in a second."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from handjax.pose import losses
+from handjax.pose.skeleton import Skeleton
+from handjax.sources import Source
+from handjax.tasks.base import Task
+
+FEATURES = 6
+
+
+class Net(nn.Module):
+    norm: bool
+
+    @nn.compact
+    def __call__(self, x, train: bool = False):
+        x = nn.Dense(8)(x)
+        if self.norm:
+            x = nn.BatchNorm(use_running_average=not train, momentum=0.9)(x)
+        return nn.Dense(3)(nn.tanh(x))
+
+
+def _prepare(keys, batch, train):
+    x = batch["x"]
+    if train:
+        x = x + 0.1 * jax.vmap(lambda key: jax.random.normal(key, (FEATURES,)))(keys)
+    return {"x": x, "y": batch["joints_xyz"], "mask": batch["mask"]}
+
+
+def _loss(outputs, inputs):
+    value = losses.masked_mean(losses.squared_error(outputs[:, None], inputs["y"]), inputs["mask"])
+    return value, {"square": value}
+
+
+def _never(*_):
+    raise AssertionError("not used by the steps")
+
+
+@pytest.fixture(scope="session")
+def tiny_task():
+    """tiny_task(norm) → a Task of one joint."""
+
+    def make(norm: bool = False) -> Task:
+        return Task(
+            title="tiny",
+            model=Net(norm),
+            prepare=_prepare,
+            loss=_loss,
+            predict=lambda outputs, inputs: {"joints_xyz": outputs[:, None], "confidence": outputs[:, :1]},
+            truth=lambda batch: {"joints_xyz": batch["joints_xyz"]},
+            finish=lambda rows: rows,
+            score=_never,
+            views=_never,
+            example=lambda samples: {"x": jnp.zeros((samples, FEATURES))},
+        )
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def tiny_source():
+    """tiny_source(size, seen) → a Source of that many samples; the numbers that are read are appended to `seen`."""
+
+    def make(size: int, seen: list | None = None) -> Source:
+        def rows(indices):
+            if seen is not None:
+                seen.append(indices.copy())
+            x = np.stack([np.random.default_rng(i).normal(size=FEATURES) for i in indices]).astype(np.float32)
+            return {
+                "x": x,
+                "joints_xyz": np.stack([x[:, :3] * x[:, 3:]], 1),
+                "mask": np.ones(len(indices), bool),
+                "index": indices.astype(np.int32),
+            }
+
+        return Source(
+            skeleton=Skeleton("one", ("joint",), (-1,), ("palm",)),
+            train_size=size,
+            eval_size=size,
+            train_rows=rows,
+            eval_rows=rows,
+            expand=lambda batch: batch,
+            names=lambda indices: [str(i) for i in indices],
+            about="tiny",
+        )
+
+    return make

@@ -1,0 +1,193 @@
+import json
+import shutil
+
+import jax
+import numpy as np
+import optax
+import pytest
+
+from handjax.engine import sharding
+from handjax.engine.checkpoint import Checkpoints
+from handjax.engine.step import init_state, state_target
+
+
+pytestmark = [
+    # What orbax leaves behind when it cannot read a file.
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+
+
+@pytest.fixture(scope="module")
+def state(tiny_task):
+    """state(step, devices=1) → a state whose parameters tell the step, and its target."""
+    task, optimizer = tiny_task(True), optax.adam(1e-3)
+    first = jax.device_get(init_state(jax.random.key(0), task, optimizer))
+
+    def make(step, devices=1):
+        target = state_target(task, optimizer, sharding.make_mesh(devices))
+        moved = jax.tree.map(lambda p: p + np.float32(step), first.params)
+        made = first.replace(step=np.int32(step), params=moved)
+        return jax.device_put(made, jax.tree.map(lambda t: t.sharding, target)), target
+
+    return make
+
+
+def equal(a, b):
+    jax.tree.map(np.testing.assert_array_equal, jax.device_get(a), jax.device_get(b))
+
+
+def saved(folder, state, errors, keep=3):
+    """Checkpoints at the steps of `errors`, each with its error."""
+    checkpoints = Checkpoints(folder, keep)
+    for step, error in errors.items():
+        checkpoints.save(state(step)[0], error)
+    checkpoints.close()
+    return folder
+
+
+@pytest.mark.parametrize(("saving", "restoring"), [(1, 8), (8, 2)])
+def test_a_state_comes_back_on_other_devices(tmp_path, state, saving, restoring):
+    original, _ = state(7, saving)
+    checkpoints = Checkpoints(tmp_path / "c")
+    checkpoints.save(original, 1.0)
+    checkpoints.close()
+    _, target = state(0, restoring)
+    restored = Checkpoints(tmp_path / "c").restore_latest(target)
+    equal(original, restored)
+    for array, wanted in zip(*map(jax.tree.leaves, (restored, target)), strict=True):
+        assert array.sharding == wanted.sharding and array.dtype == wanted.dtype
+
+
+def test_what_is_saved_is_the_state_of_then(tmp_path, state):
+    """Writing goes on in the background while the donated buffers are used again."""
+    first, target = state(1)
+    expected = jax.device_get(first)
+    expected = jax.tree.map(np.copy, expected)
+    checkpoints = Checkpoints(tmp_path / "c")
+    go_on = jax.jit(lambda s: jax.tree.map(lambda x: x * 3 + 1, s), donate_argnums=0)
+    checkpoints.save(first)
+    changed = first
+    for _ in range(5):
+        changed = go_on(changed)
+    jax.block_until_ready(changed)
+    checkpoints.wait()
+    equal(checkpoints.restore(1, target), expected)
+    checkpoints.close()
+
+
+def test_the_newest_and_the_best_are_kept(tmp_path, state):
+    errors = {1: 5.0, 2: 1.0, 3: 4.0, 4: None, 5: 3.0, 6: 2.0}
+    checkpoints = Checkpoints(saved(tmp_path / "c", state, errors, keep=2))
+    assert checkpoints.steps() == [2, 5, 6]
+    assert checkpoints.best() == 2
+    checkpoints.close()
+    # Another run of the same goes by what lies there.
+    checkpoints = Checkpoints(saved(tmp_path / "c", state, {7: 0.5, 8: None}, keep=2))
+    assert checkpoints.steps() == [7, 8] and checkpoints.best() == 7
+    checkpoints.close()
+
+
+def test_without_errors_there_is_no_best(tmp_path, state):
+    checkpoints = Checkpoints(saved(tmp_path / "c", state, {1: None, 2: None, 3: None, 4: None}))
+    assert checkpoints.steps() == [2, 3, 4] and checkpoints.best() is None
+    checkpoints.close()
+
+
+def test_no_folder_is_made_by_looking(tmp_path, state):
+    for read_only in (False, True):
+        checkpoints = Checkpoints(tmp_path / "c", read_only=read_only)
+        assert checkpoints.steps() == [] and checkpoints.restore_latest(state(0)[1]) is None
+        checkpoints.close()
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_saved_step_is_not_saved_again(tmp_path, state):
+    saved(tmp_path / "c", state, {1: 1.0})
+    before = snapshot(tmp_path)
+    saved(tmp_path / "c", state, {1: 2.0})
+    assert snapshot(tmp_path) == before
+
+
+def snapshot(folder):
+    return {p.relative_to(folder): (p.read_bytes(), p.stat().st_mtime_ns) for p in folder.rglob("*") if p.is_file()}
+
+
+def test_half_written_ones_go_when_the_run_goes_on_but_not_when_it_is_read(tmp_path, state):
+    folder = saved(tmp_path / "c", state, {1: 1.0, 2: 1.0})
+    half = folder / "3"
+    shutil.copytree(folder / "2", half)
+    (half / "commit_success.txt").unlink()
+    reader = Checkpoints(folder, read_only=True)
+    assert reader.steps() == [1, 2]
+    equal(reader.restore(2, state(0)[1]), state(2)[0])
+    reader.close()
+    assert half.is_dir()
+    checkpoints = Checkpoints(folder)
+    assert checkpoints.steps() == [1, 2]
+    checkpoints.save(state(3)[0], 1.0)
+    checkpoints.wait()
+    equal(checkpoints.restore(3, state(0)[1]), state(3)[0])
+    checkpoints.close()
+
+
+def test_every_file_of_the_newest_may_be_cut_short(tmp_path, state):
+    """Whichever it is, a state that was saved comes back: the newest where the file is not needed, else the one before it."""
+    folder = saved(tmp_path / "good", state, {5: 1.0, 10: 0.5})
+    _, target = state(0)
+    files = sorted(p.relative_to(folder) for p in (folder / "10").rglob("*") if p.is_file())
+    fell_back = 0
+    for number, file in enumerate(files):
+        broken = tmp_path / f"{number}" / "checkpoints"
+        shutil.copytree(folder, broken)
+        content = (broken / file).read_bytes()
+        (broken / file).write_bytes(content[: len(content) // 2])
+        said = []
+        checkpoints = Checkpoints(broken, say=said.append)
+        restored = checkpoints.restore_latest(target)
+        step = int(restored.step)
+        equal(restored, state(step)[0])
+        assert step in (5, 10), file
+        if step == 5:
+            fell_back += 1
+            assert len(said) == 1 and "\n" not in said[0]
+            assert str(broken / "10") in said[0] and "cannot be read" in said[0] and "step 5 is used" in said[0]
+            assert (broken.parent / "unreadable" / "10" / file.relative_to("10")).read_bytes() == content[: len(content) // 2]
+            assert checkpoints.steps() == [5]
+        else:
+            assert not said
+        # And the run goes on from there.
+        checkpoints.save(state(11)[0], 0.1)
+        checkpoints.wait()
+        assert checkpoints.steps()[-1] == 11 and checkpoints.best() == 11
+        checkpoints.close()
+    assert fell_back >= 2
+
+
+def test_where_none_can_be_read_all_stay(tmp_path, state):
+    folder = saved(tmp_path / "c", state, {5: 1.0, 10: 0.5})
+    for file in folder.rglob("*"):
+        if file.is_file() and file.parent.name == "d":
+            file.write_bytes(file.read_bytes()[:9])
+    before = snapshot(tmp_path)
+    checkpoints = Checkpoints(folder)
+    with pytest.raises(
+        ValueError, match="checkpoint .*10 cannot be read.* nor any of the 1 before it: .*another --workdir"
+    ) as caught:
+        checkpoints.restore_latest(state(0)[1])
+    assert "\n" not in str(caught.value)
+    checkpoints.close()
+    assert snapshot(tmp_path) == before
+
+
+def test_the_state_of_another_network_is_refused(tmp_path, state, tiny_task):
+    folder = saved(tmp_path / "c", state, {5: 1.0})
+    target = state_target(tiny_task(False), optax.adam(1e-3), sharding.make_mesh(1))
+    checkpoints = Checkpoints(folder)
+    with pytest.raises(ValueError, match="cannot be read"):
+        checkpoints.restore(5, target)
+    checkpoints.close()
+
+
+def test_errors_lie_beside_the_state(tmp_path, state):
+    folder = saved(tmp_path / "c", state, {5: 1.25})
+    assert json.loads((folder / "5" / "metrics" / "metrics").read_text()) == {"error": 1.25}

@@ -1,0 +1,70 @@
+import argparse
+import sys
+
+import pytest
+
+from handjax.engine import cli
+
+
+def test_overrides_are_told_apart_from_flags():
+    argv = ["--config", "a.py:x", "--config.lr=1", "--workdir", "w", "--config.data.path", "a=b.h5", "--config.shift", "-1"]
+    rest, overrides = cli.split_overrides(argv)
+    assert rest == ["--config", "a.py:x", "--workdir", "w"]
+    assert overrides == ["config.lr=1", "config.data.path=a=b.h5", "config.shift=-1"]
+    assert cli.split_overrides(["--config.path="]) == ([], ["config.path="])
+
+
+@pytest.mark.parametrize("argv", [["--config.steps"], ["--config.data.path", "--workdir", "w"]])
+def test_an_override_without_a_value(argv):
+    with pytest.raises(ValueError, match=f"{argv[0]} has no value: give it as {argv[0]}=VALUE"):
+        cli.split_overrides(argv)
+
+
+@pytest.mark.parametrize("argv", [["--work", "x"], ["--workdir"], ["--other"], ["x"], []])
+def test_the_parser_guesses_nothing_and_raises(argv):
+    parser = cli.Parser(prog="door")
+    parser.add_argument("--workdir", required=True)
+    with pytest.raises(ValueError, match=r"\(see door --help\)"):
+        parser.parse_args(argv)
+
+
+def run(monkeypatch, capsys, error):
+    def main(argv):
+        assert argv == ["a", "b"]
+        if error:
+            raise error
+
+    monkeypatch.setattr(sys, "argv", ["door", "a", "b"])
+    code = 0
+    try:
+        cli.run(main)
+    except SystemExit as exit:
+        code = exit.code
+    return code, capsys.readouterr().err
+
+
+@pytest.mark.parametrize("error", [ValueError("a.h5: bad\n  twice"), FileNotFoundError("a.h5: bad twice")])
+def test_a_mistake_is_one_line_and_exit_code_2(monkeypatch, capsys, error):
+    assert run(monkeypatch, capsys, error) == (2, "error: a.h5: bad twice\n")
+
+
+def test_other_ends(monkeypatch, capsys):
+    assert run(monkeypatch, capsys, None) == (0, "")
+    assert run(monkeypatch, capsys, KeyboardInterrupt())[0] == 130
+    with pytest.raises(TypeError):  # our mistake, not the user's: the traceback is wanted
+        run(monkeypatch, capsys, TypeError("bug"))
+    monkeypatch.setenv("HANDJAX_TRACEBACK", "1")
+    with pytest.raises(ValueError):
+        run(monkeypatch, capsys, ValueError("where?"))
+
+
+@pytest.mark.parametrize("given", [["--coordinator", "h:1"], ["--num_processes", "2"], ["--process_id", "0", "--distributed"]])
+def test_distributed_flags_belong_together(given):
+    parser = cli.Parser()
+    cli.add_distributed(parser)
+    with pytest.raises(ValueError, match="give all three, or --distributed"):
+        cli.start_distributed(parser.parse_args(given))
+
+
+def test_one_process_is_the_default():
+    cli.start_distributed(argparse.Namespace(coordinator=None, num_processes=None, process_id=None, distributed=False))

@@ -1,0 +1,160 @@
+import json
+
+import pytest
+from ml_collections import ConfigDict
+
+from handjax.engine import config as configs
+from handjax.engine.config import RESUMABLE
+
+FILE = """
+from ml_collections import ConfigDict
+from handjax.engine.config import flavours
+
+def get_config(flavour=""):
+    wanted = flavours(flavour, ("quick", "h5"))
+    config = ConfigDict(dict(steps=100, lr=0.5, on=True, name="adam", widths=(2, 4), empty=(), optimizer=dict(lr=1e-3, clip=0.0)))
+    if "quick" in wanted:
+        config.steps = 7
+    return config
+"""
+
+
+@pytest.fixture
+def file(tmp_path):
+    path = tmp_path / "some.py"
+    path.write_text(FILE)
+    return str(path)
+
+
+def refused(words, spec, *overrides, kind=ValueError):
+    with pytest.raises(kind, match=words) as caught:
+        configs.load(spec, overrides)
+    assert "\n" not in str(caught.value)
+
+
+def test_flavours_go_to_the_file(file):
+    assert configs.load(file).steps == 100
+    assert configs.load(f"{file}:quick,h5").steps == 7
+    refused("unknown flavour fast: use quick, h5", f"{file}:quick,fast")
+
+
+def test_overrides_keep_the_type(file):
+    texts = ["steps=5", "lr=2", "on=false", "name=5", "widths=(8, 16, 32)", "empty=[3]", "optimizer.lr=1e-2"]
+    config = configs.load(file, [f"config.{text}" for text in texts])
+    assert config.to_dict() == {
+        "steps": 5,
+        "lr": 2.0,
+        "on": False,
+        "name": "5",
+        "widths": (8, 16, 32),
+        "empty": (3,),
+        "optimizer": {"lr": 0.01, "clip": 0.0},
+    }
+    assert type(config.lr) is float and type(config.name) is str
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("steps=1.5", "--config.steps=1.5: expected int, as in --config.steps=100"),
+        ("steps=many", "expected int"),
+        ("steps=True", "expected int"),
+        ("steps=", "expected int"),
+        ("on=1", "expected bool"),
+        ("lr=fast", "expected float"),
+        ("widths=3", "expected tuple"),
+        ("optimizer.lr=__import__('os')", "expected float"),
+    ],
+)
+def test_a_value_of_another_type(file, text, words):
+    refused(words, file, f"config.{text}")
+
+
+@pytest.mark.parametrize(
+    ("text", "suggestion"),
+    [
+        ("step=5", "did you mean config.steps"),
+        ("optimiser.lr=1", "config.optimizer.lr"),
+        ("optimizer.rl=1", "config.optimizer.lr"),
+        ("optimizer=adam", "config.optimizer"),
+        ("steps.more=1", "config.steps"),
+        ("=1", "config."),
+    ],
+)
+def test_an_unknown_key_is_answered_with_near_ones(file, text, suggestion):
+    refused("no such config key; did you mean", file, f"config.{text}")
+    refused(suggestion, file, f"config.{text}")
+
+
+def test_files_that_are_no_config(tmp_path):
+    refused("none.py: no such file", str(tmp_path / "none.py"), kind=FileNotFoundError)
+    (tmp_path / "a.txt").write_text("")
+    refused("a.txt: not a Python file", str(tmp_path / "a.txt"))
+    (tmp_path / "a.py").write_text("x = 1")
+    refused("a.py: it has no get_config", str(tmp_path / "a.py"))
+
+
+def test_a_loaded_config_is_locked(file):
+    config = configs.load(file)
+    with pytest.raises(AttributeError, match="locked"):
+        config.new = 1
+    with pytest.raises(AttributeError, match="locked"):
+        config.optimizer.new = 1
+
+
+def test_json_round_trip(file):
+    config = configs.load(file, ["config.widths=(1, 2)"])
+    again = configs.from_json(configs.to_json(config))
+    assert again.to_dict() == config.to_dict()
+    assert type(again.widths) is tuple and type(again.lr) is float
+    assert not configs.differences(config, again)
+    assert configs.to_json(again) == configs.to_json(config)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[1]", "5", '{"a": '])
+def test_text_that_is_no_config(text):
+    with pytest.raises(ValueError):
+        configs.from_json(text)
+
+
+def test_real_configs_survive_the_round_trip(repo):
+    for spec in ("v2v.py", "v2v.py:quick", "v2v.py:h5,quick,global_joints"):
+        config = configs.load(str(repo / "configs" / spec))
+        assert configs.from_json(configs.to_json(config)).to_dict() == json.loads(configs.to_json(config), object_hook=_tuples)
+
+
+def _tuples(values):
+    def tuples(value):
+        return tuple(map(tuples, value)) if isinstance(value, list) else value
+
+    return {key: tuples(value) for key, value in values.items()}
+
+
+def test_differences(file):
+    old = configs.load(file)
+    new = configs.load(file, ["config.optimizer.lr=0.1", "config.widths=(2,)", "config.steps=7"])
+    assert configs.differences(old, new) == ["optimizer.lr: 0.001 → 0.1", "widths: (2, 4) → (2,)"]
+    more = ConfigDict(old.to_dict() | {"new": {"key": 1}})
+    assert configs.differences(old, more) == ["new.key: (none) → 1"]
+    assert configs.differences(more, old) == ["new.key: 1 → (none)"]
+
+
+def test_what_a_resumed_run_may_change(repo):
+    config = configs.load(str(repo / "configs" / "v2v.py"))
+    other = ConfigDict(config.to_dict())
+    for key in RESUMABLE:
+        other[key] = not other[key] if isinstance(other[key], bool) else other[key] + 1
+    assert not configs.differences(config, other)
+    for key in ("seed", "batch_size", "accumulate", "devices"):
+        other = ConfigDict(config.to_dict() | {key: config[key] + 1})
+        assert configs.differences(config, other) == [f"{key}: {config[key]} → {config[key] + 1}"]
+
+
+def test_names_resolve_through_a_table():
+    config = ConfigDict({"task": {"name": "b"}, "steps": 0})
+    assert configs.choose({"a": 1, "b": 2}, config, "task.name") == 2
+    with pytest.raises(ValueError, match="config.task.name=b is unknown: use a or c"):
+        configs.choose({"a": 1, "c": 2}, config, "task.name")
+    configs.require(config, 0, "steps")
+    with pytest.raises(ValueError, match="config.steps=0: expected 1 or more"):
+        configs.require(config, 1, "steps")

@@ -1,0 +1,172 @@
+import re
+from functools import cache, partial
+
+import jax
+import numpy as np
+import optax
+import pytest
+
+from handjax.engine import feed, sharding
+from handjax.engine.step import create_state, eval_step, init_state, state_target, train_step
+
+KEY = jax.random.key(3)
+
+
+@pytest.fixture(scope="module")
+def machine(tiny_task, tiny_source):
+    """machine(devices, norm, accumulate) → a fresh state, the compiled step, batches."""
+
+    @cache
+    def parts(devices, norm, accumulate):
+        mesh = sharding.make_mesh(devices)
+        task, optimizer, source = tiny_task(norm), optax.sgd(0.3), tiny_source(40)
+        target = state_target(task, optimizer, mesh)
+        state = jax.device_get(create_state(KEY, task, optimizer, target))
+        step = partial(train_step, key=KEY, task=task, optimizer=optimizer, expand=source.expand, accumulate=accumulate)
+        places = jax.tree.map(lambda t: t.sharding, target)
+        step = jax.jit(step, donate_argnums=0, out_shardings=(places, sharding.whole(mesh)))
+        batches = list(feed.train_batches(source, mesh, 16, 0, 0, 4))
+        return state, places, step.lower(target, batches[0]).compile(), batches
+
+    def make(devices, norm=True, accumulate=1):
+        state, places, step, batches = parts(devices, norm, accumulate)
+        return jax.device_put(state, places), step, batches
+
+    return make
+
+
+def trained(state, step, batches):
+    losses = []
+    for batch in batches:
+        state, parts = step(state, batch)
+        losses.append(float(parts["loss"]))
+    return jax.device_get(state), losses
+
+
+def close(a, b, atol=1e-5):
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=0, atol=atol), a, b)
+
+
+def collectives(compiled) -> list[str]:
+    names = "all-reduce|all-gather|all-to-all|collective-permute|collective-broadcast|reduce-scatter|ragged-all-to-all"
+    return re.findall(rf"= \S+ ({names})(?:-start)?\(", compiled.as_text())
+
+
+def test_a_fresh_state_lies_whole_on_every_device_and_hangs_on_the_key_alone(tiny_task):
+    task, optimizer = tiny_task(True), optax.adam(1e-3)
+    states = []
+    for devices in (1, 8):
+        mesh = sharding.make_mesh(devices)
+        target = state_target(task, optimizer, mesh)
+        state = create_state(KEY, task, optimizer, target)
+        for array, wanted in zip(*map(jax.tree.leaves, (state, target)), strict=True):
+            assert (array.shape, array.dtype, array.sharding) == (wanted.shape, wanted.dtype, wanted.sharding)
+            assert len(array.addressable_shards) == devices and array.is_fully_replicated
+        states.append(jax.device_get(state))
+    states.append(jax.device_get(init_state(KEY, task, optimizer)))
+    for other in states[1:]:
+        close(states[0], other, 1e-6)
+    assert states[0].step == 0 and states[0].step.dtype == np.int32
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_one_device_is_eight(machine, accumulate):
+    one, losses = trained(*machine(1, accumulate=accumulate))
+    eight, others = trained(*machine(8, accumulate=accumulate))
+    close(one, eight)
+    np.testing.assert_allclose(losses, others, rtol=0, atol=1e-5)
+    assert losses[0] != losses[-1] and one.step == 4
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_devices_talk_about_gradients_and_statistics_alone(machine, accumulate):
+    found = collectives(machine(8, accumulate=accumulate)[1])
+    assert set(found) == {"all-reduce"}
+    assert collectives(machine(1, accumulate=accumulate)[1]) == []
+
+
+def test_accumulated_gradients_are_those_of_the_whole_batch(machine):
+    plain, losses = trained(*machine(1, norm=False))
+    state, others = trained(*machine(4, norm=False, accumulate=4))
+    close(plain, state)
+    np.testing.assert_allclose(losses, others, rtol=0, atol=1e-5)
+
+
+def test_accumulation_normalizes_slice_by_slice(machine, tiny_task, tiny_source):
+    """Slice s has the rows r with r % accumulate == s; the running statistics pass through one slice after the other."""
+    state, step, batches = machine(1, accumulate=2)
+    first = jax.device_get(state)
+    new, _ = step(state, batches[0])
+    keys = jax.random.split(jax.random.fold_in(KEY, 0), 16)
+    task, expand = tiny_task(True), tiny_source(1).expand
+    gradients, model_state = [], first.model_state
+    for s in (0, 1):
+
+        def loss(params, s=s, model_state=model_state):
+            inputs = task.prepare(keys[s::2], expand({name: value[s::2] for name, value in batches[0].items()}), True)
+            variables = {"params": params, **model_state}
+            outputs, updated = task.model.apply(variables, inputs["x"], train=True, mutable=["batch_stats"])
+            return task.loss(outputs, inputs)[0], updated
+
+        gradient, model_state = jax.jit(jax.grad(loss, has_aux=True))(first.params)
+        gradients.append(gradient)
+    close(new.model_state, model_state)
+    close(new.params, jax.tree.map(lambda p, a, b: p - 0.3 * (a + b) / 2, first.params, *gradients))
+    state, step, _ = machine(1)
+    whole, _ = step(state, batches[0])
+    assert np.abs(whole.params["Dense_1"]["kernel"] - new.params["Dense_1"]["kernel"]).max() > 1e-4  # which is why it is said
+
+
+def test_the_random_numbers_of_a_step_come_from_its_number(machine):
+    state, step, batches = machine(1)
+    state, _ = step(state, batches[0])
+    halfway = jax.device_get(state)
+    straight, parts = step(state, batches[1])
+    again, same = step(jax.device_put(halfway, sharding.whole(sharding.make_mesh(1))), batches[1])
+    jax.tree.map(np.testing.assert_array_equal, jax.device_get((straight, parts)), jax.device_get((again, same)))
+    earlier = halfway.replace(step=np.int32(0))
+    _, other = step(jax.device_put(earlier, sharding.whole(sharding.make_mesh(1))), batches[1])
+    assert float(other["loss"]) != float(parts["loss"])
+
+
+def test_the_old_state_is_donated(machine):
+    state, step, batches = machine(8)
+    new, _ = step(state, batches[0])
+    assert all(leaf.is_deleted() for leaf in jax.tree.leaves(state))
+    assert not any(leaf.is_deleted() for leaf in jax.tree.leaves(new))
+    assert not any(leaf.is_deleted() for leaf in jax.tree.leaves(batches[0]))
+
+
+@pytest.mark.parametrize(("bad", "accumulate"), [(np.nan, 1), (np.inf, 2), (1e30, 1)])
+def test_an_update_that_is_not_finite_is_withheld(machine, bad, accumulate):
+    state, step, batches = machine(8, accumulate=accumulate)
+    before = jax.device_get(state)
+    x = np.array(batches[0]["x"])
+    x[3, 2] = bad
+    y = np.array(batches[0]["joints_xyz"]) + (bad if bad == 1e30 else 0)
+    broken = sharding.put_batch({"x": x, "joints_xyz": y.astype(np.float32)}, sharding.make_mesh(8))
+    state, parts = step(state, batches[0] | broken)
+    assert not parts["finite"] and not np.isfinite(parts["loss"])
+    jax.tree.map(np.testing.assert_array_equal, jax.device_get(state), before)
+    state, parts = step(state, batches[1])
+    assert parts["finite"] and state.step == 1
+
+
+def test_parts(machine):
+    state, step, batches = machine(1)
+    before = jax.device_get(state.params)
+    state, parts = step(state, batches[0])
+    assert set(parts) == {"loss", "square", "grad_norm", "finite"} and parts["finite"]
+    moved = jax.tree.map(lambda a, b: a - b, before, jax.device_get(state.params))
+    assert float(parts["grad_norm"]) * 0.3 == pytest.approx(float(optax.tree.norm(moved)), rel=1e-4)
+
+
+def test_evaluation_has_no_randomness_and_leaves_the_state(machine, tiny_task, tiny_source):
+    state, _, batches = machine(8)
+    before = jax.device_get(state)
+    step = jax.jit(partial(eval_step, task=tiny_task(True), expand=tiny_source(1).expand))
+    (rows, loss), (again, _) = step(state, batches[0]), step(state, batches[0])
+    jax.tree.map(np.testing.assert_array_equal, jax.device_get(rows), jax.device_get(again))
+    assert set(rows) == {"joints_xyz", "confidence", "true_joints_xyz", "mask", "index"}
+    np.testing.assert_allclose(loss, np.mean((rows["joints_xyz"] - rows["true_joints_xyz"]) ** 2), rtol=1e-5)
+    jax.tree.map(np.testing.assert_array_equal, jax.device_get(state), before)

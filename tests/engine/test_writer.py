@@ -1,0 +1,59 @@
+import json
+
+import pytest
+
+from handjax.engine.files import read_jsonl
+from handjax.engine.writer import Writer
+
+
+def write(folder, start, steps, until=None, every=1):
+    writer = Writer(folder, start, steps, batch_size=4)
+    if start == 0:
+        writer.evaluation(0, {"loss": 1.0})
+    for step in range(start + 1, (until or steps) + 1):
+        writer.step(step, {"loss": 1 / step, "grad_norm": 2.0, "finite": 1.0}, record=step % every == 0)
+        if step % 5 == 0:
+            writer.evaluation(step, {"loss": 0.5 / step})
+    writer.close()
+    return (folder / "metrics.jsonl").read_text()
+
+
+def test_lines(tmp_path, capsys):
+    write(tmp_path, 0, 4, every=2)
+    assert read_jsonl(tmp_path / "metrics.jsonl") == [
+        {"step": 0, "eval_loss": 1.0},
+        {"step": 2, "loss": 0.5, "grad_norm": 2.0},
+        {"step": 4, "loss": 0.25, "grad_norm": 2.0},
+    ]
+    out, err = capsys.readouterr()
+    assert "step 0: loss 1" in out and "4/4" in err and "loss 0.25" in err
+    assert list((tmp_path / "tensorboard").iterdir())
+
+
+@pytest.mark.parametrize(("killed", "restart"), [(8, 5), (5, 5), (3, 0), (10, 10)])
+def test_a_restart_writes_the_later_lines_again(tmp_path, killed, restart):
+    for name in ("whole", "broken"):
+        (tmp_path / name).mkdir()
+    whole = write(tmp_path / "whole", 0, 10)
+    write(tmp_path / "broken", 0, 10, until=killed)
+    with (tmp_path / "broken" / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 9, "lo')  # what a kill leaves
+    assert write(tmp_path / "broken", restart, 10) == whole
+    assert [path.name for path in (tmp_path / "broken").glob("metrics*")] == ["metrics.jsonl"]
+
+
+def test_other_processes_write_nothing(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("handjax.engine.writer.jax.process_index", lambda: 1)
+    writer = Writer(tmp_path, 0, 10, 4)
+    writer.step(1, {"loss": 1.0}, record=True)
+    writer.evaluation(1, {"loss": 1.0})
+    writer.say("hello")
+    writer.close()
+    assert not list(tmp_path.iterdir()) and capsys.readouterr() == ("", "")
+
+
+def test_a_line_is_json_even_where_a_value_is_not_finite(tmp_path):
+    writer = Writer(tmp_path, 0, 10, 4)
+    writer.evaluation(1, {"loss": float("nan")})
+    writer.close()
+    assert json.loads((tmp_path / "metrics.jsonl").read_text())["step"] == 1

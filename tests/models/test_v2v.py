@@ -1,0 +1,160 @@
+"""V2V-PoseNet and its blocks."""
+
+from functools import cache, partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from handjax.models import layers
+from handjax.models.v2v import V2V
+
+SMALL = dict(joints=5, widths=(2, 3, 4, 5))
+# Compiling is most of the time here, and this halves it; the arithmetic stays.
+quick_jit = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
+
+
+def _volume(*shape, seed=0):
+    return jax.random.normal(jax.random.key(seed), shape)
+
+
+@pytest.mark.parametrize(
+    "joints, full_resolution, count",
+    [(14, False, 3_410_222), (21, False, 3_410_453), (14, True, 3_418_510), (21, True, 3_418_741)],
+)
+def test_parameters_and_shapes_of_the_paper(joints, full_resolution, count):
+    model = V2V(joints, full_resolution=full_resolution)
+    x = jax.ShapeDtypeStruct((2, 88, 88, 88, 1), jnp.float32)
+    variables = jax.eval_shape(model.init, jax.random.key(0), x)
+    assert sum(leaf.size for leaf in jax.tree.leaves(variables["params"])) == count
+    side = 88 if full_resolution else 44
+    assert jax.eval_shape(model.apply, variables, x).shape == (2, side, side, side, joints)
+
+
+def test_weights_start_small_and_biases_from_zero():
+    variables = quick_jit(V2V(**SMALL).init)(jax.random.key(0), jnp.zeros((1, 8, 8, 8, 1)))
+    kernels = []
+    for path, leaf in jax.tree_util.tree_leaves_with_path(variables["params"]):
+        if path[-1].key == "kernel":
+            kernels.append(np.ravel(leaf))
+        else:
+            np.testing.assert_array_equal(leaf, 1.0 if path[-1].key == "scale" else 0.0)
+    kernels = np.concatenate(kernels)
+    np.testing.assert_allclose([kernels.mean(), kernels.std()], [0, 1e-3], atol=3e-5)
+
+
+@cache
+def _trained(dtype):
+    """Weights that keep activations of order one, and their loss against ones: (variables, loss and gradient of x)."""
+    model = V2V(**SMALL, dtype=dtype)
+    variables = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((2, 16, 16, 16, 1)))
+    rng = np.random.default_rng(0)
+    params = jax.tree.map(lambda p: jnp.asarray(rng.normal(0, 0.3, p.shape), p.dtype), variables["params"])
+    statistics = jax.tree.map(lambda p: jnp.ones(p.shape, p.dtype), variables["batch_stats"])
+
+    def loss(params, x):
+        variables = {"params": params, "batch_stats": statistics}
+        outputs, updated = model.apply(variables, x, train=True, mutable=["batch_stats"])
+        return ((outputs - 1) ** 2).mean(), (outputs, updated)
+
+    return params, quick_jit(jax.value_and_grad(loss, has_aux=True))
+
+
+def test_half_precision_is_of_the_computation_only():
+    x = (_volume(2, 16, 16, 16, 1) > 1.5).astype(jnp.float32)
+    params, run = _trained(jnp.float32)
+    (_, (expected, _)), _ = run(params, x)
+    _, run = _trained(jnp.bfloat16)
+    (loss, (outputs, updated)), gradient = run(params, x)
+    leaves = jax.tree.leaves((loss, outputs, updated, gradient))
+    assert all(leaf.dtype == jnp.float32 and np.isfinite(leaf).all() for leaf in leaves)
+    assert np.mean([np.any(g != 0) for g in jax.tree.leaves(gradient)]) > 0.9
+    assert 0 < np.abs(outputs - expected).mean() < 0.1 * np.abs(expected).mean()
+
+
+def test_gradient_is_finite_on_an_empty_grid():
+    """Nothing was measured: all activations are ties, and every variance comes from the rim alone."""
+    params, run = _trained(jnp.float32)
+    (loss, _), gradient = run(params, jnp.zeros((2, 16, 16, 16, 1)))
+    assert np.isfinite(loss) and all(np.isfinite(g).all() for g in jax.tree.leaves(gradient))
+
+
+def test_grid_must_divide_by_eight():
+    with pytest.raises((TypeError, ValueError)):
+        jax.eval_shape(V2V(**SMALL).init, jax.random.key(0), jnp.zeros((1, 12, 12, 12, 1)))
+
+
+def test_max_pool_is_the_maximum_and_ties_go_to_the_first():
+    x = _volume(2, 4, 6, 8, 3)
+    pooled = quick_jit(layers.max_pool3d)(x)
+    expected = np.asarray(x).reshape(2, 2, 2, 3, 2, 4, 2, 3).max((2, 4, 6))
+    np.testing.assert_array_equal(pooled, expected)
+
+    tied = jnp.zeros((1, 2, 2, 4, 1)).at[0, 0, 1, 2:, 0].set(1.0).at[0, 1, 0, 3, 0].set(1.0)
+    gradient = np.asarray(quick_jit(jax.grad(lambda x: layers.max_pool3d(x).sum()))(tied))[0, ..., 0]
+    # The left block is all zeros: its first voxel. The right one has three equal peaks: (0, 1, 2) comes first in memory.
+    np.testing.assert_array_equal(np.argwhere(gradient), [[0, 0, 0], [0, 1, 2]])
+    np.testing.assert_array_equal(gradient[gradient != 0], 1)
+
+
+def test_upsample_is_a_transposed_convolution():
+    """lax wants the kernel of the forward convolution that it transposes: the taps come out in our order without a flip."""
+    x = _volume(2, 3, 4, 5, 6)
+    module = layers.Upsample3D(7)
+    kernel, bias = _volume(2, 2, 2, 6, 7, seed=1), _volume(7, seed=2)
+    ours = module.apply({"params": {"kernel": kernel, "bias": bias}}, x)
+    theirs = jax.lax.conv_transpose(
+        x, kernel[::-1, ::-1, ::-1], (2, 2, 2), "VALID", dimension_numbers=("NDHWC", "DHWIO", "NDHWC")
+    )
+    dilated = np.zeros((2, 6, 8, 10, 7), np.float32)
+    for i, j, k in np.ndindex(2, 2, 2):
+        dilated[:, i::2, j::2, k::2] = np.einsum("bdhwc,co->bdhwo", x, kernel[i, j, k])
+    np.testing.assert_allclose(ours, dilated + np.asarray(bias), atol=1e-5)
+    np.testing.assert_allclose(ours, theirs + bias[None, None, None, None], atol=1e-5)
+
+
+def test_one_voxel_convolution_is_the_general_one():
+    x = _volume(1, 3, 2, 4, 3)
+    variables = {"params": {"kernel": _volume(1, 1, 1, 3, 5, seed=1), "bias": _volume(5, seed=2)}}
+    expected = np.einsum("bdhwc,co->bdhwo", x, variables["params"]["kernel"][0, 0, 0]) + np.asarray(variables["params"]["bias"])
+    np.testing.assert_allclose(layers.Conv3D(5, 1).apply(variables, x), expected, atol=1e-5)
+
+
+def test_batch_norm_in_training_and_evaluation():
+    x = 3 + 2 * _volume(2, 4, 4, 4, 3)
+    norm = layers.batch_norm(jnp.float32, train=True, name="norm")
+    variables = norm.init(jax.random.key(0), x)
+    y, updated = norm.apply(variables, x, mutable=["batch_stats"])
+    np.testing.assert_allclose(y.mean((0, 1, 2, 3)), 0, atol=1e-5)
+    np.testing.assert_allclose(y.std((0, 1, 2, 3)), 1, atol=1e-4)
+    x = np.asarray(x)
+    mean, var = x.mean((0, 1, 2, 3)), x.var((0, 1, 2, 3))
+    np.testing.assert_allclose(updated["batch_stats"]["mean"], 0.1 * mean, rtol=1e-5)
+    np.testing.assert_allclose(updated["batch_stats"]["var"], 0.9 + 0.1 * var, rtol=1e-5)
+    evaluated = layers.batch_norm(jnp.float32, train=False, name="norm").apply({**variables, **updated}, jnp.asarray(x))
+    np.testing.assert_allclose(evaluated, (x - 0.1 * mean) / np.sqrt(0.9 + 0.1 * var + 1e-5), rtol=1e-4, atol=1e-5)
+
+
+def test_batch_norm_keeps_its_variance_far_from_zero():
+    """A variance as E[x²] - E[x]² in float32 would be lost beside a mean of a thousand deviations."""
+    x = 1000 + _volume(2, 4, 4, 4, 1)
+    norm = layers.batch_norm(jnp.float32, train=True, name="norm")
+    y, _ = norm.apply(norm.init(jax.random.key(0), x), x, mutable=["batch_stats"])
+    np.testing.assert_allclose(y.std(), 1, atol=1e-3)
+
+
+@pytest.mark.parametrize("features", [3, 5])
+def test_residual_block_adds_its_input(features):
+    """With the last normalization at zero only the input is left: itself, or its own convolution where the width changes."""
+    x = _volume(1, 2, 3, 4, 3)
+    block = layers.Residual3D(features)
+    variables = quick_jit(partial(block.init, train=False))(jax.random.key(0), x)
+    params = variables["params"]
+    assert ("skip" in params) == (features != 3)
+    params["conv2"]["norm"]["scale"] = jnp.zeros(features)
+    expected = x
+    if features != 3:
+        params["skip"]["conv"]["kernel"] = _volume(1, 1, 1, 3, features, seed=1)
+        expected = jnp.einsum("bdhwc,co->bdhwo", x, params["skip"]["conv"]["kernel"][0, 0, 0]) / np.sqrt(1 + 1e-5)
+    np.testing.assert_allclose(quick_jit(partial(block.apply, train=False))(variables, x), jax.nn.relu(expected), atol=1e-5)
