@@ -117,7 +117,7 @@ def evaluate_run(workdir: Path, which: str, ensemble: str, overrides: Sequence[s
     checkpoints.close()
     name = f"step {steps[0]}" if len(steps) == 1 else f"{ensemble} of {len(steps)} checkpoints"
     rows = combine(runs, ensemble)
-    report_run(Path(output or workdir / "evaluation"), config, task, source, rows, name, history=workdir / "metrics.jsonl")
+    report_run(Path(output or workdir / "evaluation"), task, source, rows, name, history=workdir / "metrics.jsonl")
 
 
 def chosen_steps(checkpoints, which: str) -> list[int]:
@@ -154,7 +154,7 @@ def combine(runs: Sequence[dict], ensemble: str) -> dict:
     return {**runs[0], "joints_xyz": merged, "confidence": confidence.max(0)}
 
 
-def report_run(folder: Path, config, task, source, rows: dict, name: str, history: Path) -> None:
+def report_run(folder: Path, task, source, rows: dict, name: str, history: Path) -> None:
     """Scores a run's finished rows and writes metrics.json, predictions.npz and report.html into `folder`."""
     predicted, true = rows["joints_xyz"], rows["true_joints_xyz"]
     metrics = task.score(rows) | {"evaluated": source.about, "checkpoint": name}
@@ -192,7 +192,7 @@ def _pictures(task, source, indices) -> Callable[[int], tuple]:
         looked = jax.device_get(look(source.eval_rows(indices[n : n + 1])))
         front, side, center, cube = (value[0] for value in looked)
         front, side = (np.where(view > 0, 1.0 - view, np.nan) for view in (front, side))
-        low, high = center - cube / 2, center + cube / 2
+        low, high = (center - cube / 2).tolist(), (center + cube / 2).tolist()
         return (
             results.Picture(front, (low[0], high[0], low[1], high[1])),
             results.Picture(side, (low[2], high[2], low[1], high[1])),

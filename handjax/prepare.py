@@ -1,18 +1,14 @@
 """Turns raw files into what training reads: `python -m handjax.prepare voxel_h5 --help`."""
 
 import argparse
-import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from handjax.data.depth_files import DEPTH_FORMATS, read_centers, read_depth, read_joints
 from handjax.data.voxel_h5 import write_voxel_h5
-
-
-class OneLineParser(argparse.ArgumentParser):
-    def error(self, message: str):
-        self.exit(2, f"error: {message}; see {self.prog} --help\n")
+from handjax.engine import cli
 
 
 def camera(text: str) -> np.ndarray:
@@ -30,14 +26,13 @@ def positive(text: str) -> float:
     return float(text)
 
 
-def parser() -> argparse.ArgumentParser:
-    top = OneLineParser(prog="python -m handjax.prepare", description=__doc__, allow_abbrev=False)
+def parser() -> cli.Parser:
+    top = cli.Parser(prog="python -m handjax.prepare", description=__doc__)
     names = top.add_subparsers(dest="name", required=True, metavar="NAME")
     add = names.add_parser(
         "voxel_h5",
         help="depth frames, joints and centers -> HDF5 of voxels",
         description="Depth frames, joints and crop centers -> the HDF5 of hpoes_pytorch, one occupancy grid a frame.",
-        allow_abbrev=False,
     )
     add.set_defaults(run=voxel_h5)
     add.add_argument("--depth_dir", type=Path, required=True, help="folder the frame names of --labels are relative to")
@@ -122,15 +117,10 @@ def voxel_h5(args: argparse.Namespace) -> str:
     return summary
 
 
-def main(argv: list[str] | None = None) -> int:
+def main(argv: Sequence[str]) -> None:
     args = parser().parse_args(argv)
-    try:
-        print(args.run(args))
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    print(args.run(args))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    cli.run(main)

@@ -76,6 +76,9 @@ def train(config: ConfigDict, workdir: Path) -> None:
     start = int(state.step)
     if start > config.steps:
         raise ValueError(f"{workdir} is at step {start}, beyond config.steps={config.steps}: raise it or use another --workdir")
+    if start == config.steps and (workdir / "done.json").exists():
+        _say(f"{workdir} is finished at step {start}: python -m handjax.evaluate --workdir {workdir} measures it again")
+        return
     claim_workdir(workdir, config)
     _say(f"{'go on' if resumed else 'start'} at step {start} of {config.steps} on {mesh.size} device(s), {source.about}")
 
@@ -83,11 +86,13 @@ def train(config: ConfigDict, workdir: Path) -> None:
     step_of = jax.jit(step_of, donate_argnums=0, out_shardings=(jax.tree.map(lambda t: t.sharding, target), sharding.whole(mesh)))
     rows_of = jax.jit(partial(eval_step, task=task, expand=source.expand), out_shardings=sharding.whole(mesh))
 
-    def heldout(state, show=False):
-        rows, loss = predict_split(rows_of, state, source, config.eval_batch_size, mesh, show)
-        return rows, {"loss": loss, "mpjpe_mm": task.score(task.finish(rows))["mpjpe_mm"]}
+    def heldout(state):
+        rows, loss = predict_split(rows_of, state, source, config.eval_batch_size, mesh, show=True)
+        rows = task.finish(rows)
+        return rows, {"loss": loss, "mpjpe_mm": task.score(rows)["mpjpe_mm"]}
 
     writer = Writer(workdir, start, config.steps, config.batch_size)
+    rows = None  # of the newest evaluation
     try:
         if start == 0:
             writer.evaluation(0, heldout(state)[1])
@@ -106,7 +111,7 @@ def train(config: ConfigDict, workdir: Path) -> None:
                 waiting = None
             error = None
             if evaluating:
-                _, figures = heldout(state)
+                rows, figures = heldout(state)
                 writer.evaluation(step, figures)
                 error = figures["mpjpe_mm"]
             if saving:
@@ -115,11 +120,12 @@ def train(config: ConfigDict, workdir: Path) -> None:
         writer.close()
         checkpoints.wait()
 
-    rows, _ = heldout(state, show=True)
+    if rows is None:  # a kill came between the last save and the report
+        rows, _ = heldout(state)
     best = checkpoints.best()
     checkpoints.close()
     if jax.process_index() == 0:
-        evaluate.report_run(workdir, config, task, source, task.finish(rows), f"step {config.steps}", workdir / "metrics.jsonl")
+        evaluate.report_run(workdir, task, source, rows, f"step {config.steps}", workdir / "metrics.jsonl")
         done = {"step": config.steps, "best_step": best, "checkpoints": str(workdir / "checkpoints")}
         (workdir / "done.json").write_text(json.dumps(done, indent=2) + "\n")
 

@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import cv2
 import h5py
 import numpy as np
@@ -70,7 +73,7 @@ def surface_distance(source):
 
 
 def test_depth_frames_become_voxels_that_lie_where_the_labels_say(frames, capsys):
-    assert main(command(frames)) == 0
+    main(command(frames))
     out = capsys.readouterr().out
     assert out == f"{frames / 'out.h5'}: 3 of 4 frames written, 1 without a valid center, 0 without depth in the cube\n"
 
@@ -98,7 +101,7 @@ def test_depth_frames_become_voxels_that_lie_where_the_labels_say(frames, capsys
 
 
 def test_the_same_from_16_bit_frames_with_y_down_and_another_size(frames):
-    assert main(command(frames, out=frames / "nyu.h5", size=48, limit=2)) == 0
+    main(command(frames, out=frames / "nyu.h5", size=48, limit=2))
     for name in ("labels", "centers"):
         rows = [line.replace(".png", "_16.png").split() for line in (frames / f"{name}.txt").read_text().splitlines()]
         first = 1 if name == "labels" else 0
@@ -107,7 +110,7 @@ def test_the_same_from_16_bit_frames_with_y_down_and_another_size(frames):
                 row[j] = str(-float(row[j]))
         (frames / f"{name}_down.txt").write_text("\n".join("\t".join(row) for row in rows))
     change = {"labels": frames / "labels_down.txt", "centers": frames / "centers_down.txt", "no-y_up": True}
-    assert main(command(frames, depth_format="png16", depth_scale=0.25, size=48, limit=2, **change)) == 0
+    main(command(frames, depth_format="png16", depth_scale=0.25, size=48, limit=2, **change))
     a, b = VoxelH5(frames / "nyu.h5"), VoxelH5(frames / "out.h5")
     assert (a.center_from, b.center_from, a.size, len(b)) == ("com3D, y negated", "com3D", 48, 2)
     for key, value in a.rows(np.arange(2)).items():
@@ -118,7 +121,7 @@ def test_frames_that_are_empty_or_stick_out_are_counted(frames, capsys):
     lines = (frames / "centers.txt").read_text().splitlines()
     lines[1] = "900 900 400"  # nothing is seen there
     (frames / "centers.txt").write_text("\n".join(lines))
-    assert main(command(frames, cube=120)) == 0
+    main(command(frames, cube=120))
     out = capsys.readouterr().out
     assert "2 of 4 frames written, 1 without a valid center, 1 without depth in the cube (1.png)" in out
     limit = float(out.split("max_label=")[1].split()[0])
@@ -129,16 +132,18 @@ def test_frames_that_are_empty_or_stick_out_are_counted(frames, capsys):
 
 
 def refused(capsys, argv, *words):
-    """Exit code 2 and one line that has these words."""
-    try:
-        code = main(argv)
-    except SystemExit as stop:  # argparse's own
-        code = stop.code
-    said = capsys.readouterr()
-    lines = [line for line in said.err.splitlines() if line and "frame/s" not in line and "it/s" not in line]
-    assert code == 2 and said.out == "" and len(lines) == 1 and lines[0].startswith("error: "), said
+    """A mistake of the user's: one message that has these words, and no result."""
+    with pytest.raises(ValueError) as mistake:
+        main(argv)
+    assert capsys.readouterr().out == ""
     for word in words:
-        assert word in lines[0], lines[0]
+        assert word in str(mistake.value), mistake.value
+
+
+def test_a_mistake_is_one_line_and_exit_code_2(tmp_path):
+    done = subprocess.run([sys.executable, "-m", "handjax.prepare", *command(tmp_path)], capture_output=True, text=True)
+    lines = done.stderr.splitlines()
+    assert done.returncode == 2 and done.stdout == "" and len(lines) == 1 and lines[0].startswith("error: "), done
 
 
 def test_everything_missing_is_listed_at_once(tmp_path, capsys):
@@ -176,9 +181,9 @@ def test_bad_inputs_are_one_line_each(frames, capsys):
 
 
 def test_overwrite_must_be_asked_for(frames, capsys):
-    assert main(command(frames, limit=2)) == 0
+    main(command(frames, limit=2))
     capsys.readouterr()
     refused(capsys, command(frames), "exists")
     assert len(VoxelH5(frames / "out.h5")) == 2
-    assert main(command(frames, overwrite=True)) == 0
+    main(command(frames, overwrite=True))
     assert len(VoxelH5(frames / "out.h5")) == 3

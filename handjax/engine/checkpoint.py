@@ -1,7 +1,9 @@
 """Orbax checkpoints of a run: the last n and the best, written in the background, restored onto whatever devices there are."""
 
+import json
 from pathlib import Path
 
+import jax
 import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
 
@@ -28,7 +30,12 @@ class Checkpoints:
                 create=not self.read_only,
                 read_only=self.read_only,
             )
-            self._manager = ocp.CheckpointManager(self.folder, options=options)
+            try:
+                self._manager = ocp.CheckpointManager(self.folder, options=options)
+            except json.JSONDecodeError as error:  # of metrics/metrics; orbax reads that of every checkpoint
+                raise ValueError(
+                    f"{self.folder}: the error of a checkpoint cannot be read ({error}); go on training to mend it"
+                ) from error
         return self._manager
 
     def steps(self) -> list[int]:
@@ -75,8 +82,6 @@ class Checkpoints:
         return None
 
     def _set_aside(self, step, error, used):
-        import jax  # here alone: which process moves the folder
-
         aside, number = self.folder.parent / "unreadable" / f"{step}", 1
         while aside.exists():
             aside, number = aside.with_name(f"{step}.{number}"), number + 1
@@ -89,8 +94,6 @@ class Checkpoints:
 
     def _forget_broken_errors(self):
         """Renames `error` files that are cut short: orbax reads them all when it starts, and would stop there."""
-        import jax
-
         for file in self.folder.glob("*/metrics/metrics") if jax.process_index() == 0 else ():
             try:
                 json.loads(file.read_bytes())
@@ -111,8 +114,6 @@ class Checkpoints:
 
 def _meet(name):
     """Processes wait for each other."""
-    import jax
-
     if jax.process_count() > 1:
         from jax.experimental.multihost_utils import sync_global_devices
 

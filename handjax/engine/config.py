@@ -11,7 +11,9 @@ from pathlib import Path
 from ml_collections import ConfigDict
 
 # What a run may change when it is resumed; everything else makes it another run.
-RESUMABLE = ("steps", "log_every", "eval_every", "save_every", "keep", "compile_cache", "eval_batch_size")
+# (Where the same data lies and on how many devices it is worked off may differ from machine to machine.)
+RESUMABLE = ("steps", "log_every", "eval_every", "save_every", "keep", "compile_cache", "eval_batch_size", "devices")
+RESUMABLE += ("data.path", "data.val_path", "data.in_memory")
 
 
 def load(spec: str, overrides: Sequence[str] = ()) -> ConfigDict:

@@ -37,11 +37,15 @@ def refined_argmax(heatmaps: Float[Array, "*b_grid j"], n: int, cell_center: flo
 
 def peaks(heatmap: Float[Array, "*b_grid 1"], n: int, cell_center: float, count: int) -> Float[Array, "*b count n"]:
     """The `count` highest local maxima (no higher cell among the 3ⁿ around) of one map [*b, *grid, 1], each refined to its
-    centroid, highest first: joints without names. A map with fewer maxima gives the first cells for the rest."""
-    lead = heatmap.ndim - n - 1
-    window = (1,) * lead + (3,) * n + (1,)
-    highest = jax.lax.reduce_window(heatmap, -jnp.inf, jax.lax.max, window, (1,) * heatmap.ndim, "SAME")
-    flat = _flat(jnp.where(heatmap == highest, heatmap, -jnp.inf), n)[..., 0, :]
+    centroid, highest first: joints without names. Of equal neighbours the first counts, as a joint between two cells has them.
+    A map with fewer maxima gives the first cells for the rest."""
+    grid = heatmap.shape[-n - 1 : -1]
+    padded = jnp.pad(heatmap, [(0, 0)] * (heatmap.ndim - n - 1) + [(1, 1)] * n + [(0, 0)], constant_values=-jnp.inf)
+    highest = jnp.ones(heatmap.shape, bool)
+    for offset in itertools.product((0, 1, 2), repeat=n):
+        around = padded[..., *(slice(o, o + size) for o, size in zip(offset, grid, strict=True)), :]
+        highest &= heatmap > around if offset < (1,) * n else heatmap >= around
+    flat = _flat(jnp.where(highest, heatmap, -jnp.inf), n)[..., 0, :]
     _, cells = jax.lax.top_k(flat, count)
     repeated = jnp.broadcast_to(heatmap, (*heatmap.shape[:-1], count))
     return _centroid(repeated, _unravel(cells, heatmap.shape[-2], n), n, cell_center)

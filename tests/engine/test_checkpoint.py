@@ -10,7 +10,6 @@ from handjax.engine import sharding
 from handjax.engine.checkpoint import Checkpoints
 from handjax.engine.step import init_state, state_target
 
-
 pytestmark = [
     # What orbax leaves behind when it cannot read a file.
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
@@ -114,9 +113,8 @@ def snapshot(folder):
 
 def test_half_written_ones_go_when_the_run_goes_on_but_not_when_it_is_read(tmp_path, state):
     folder = saved(tmp_path / "c", state, {1: 1.0, 2: 1.0})
-    half = folder / "3"
+    half = folder / "3.orbax-checkpoint-tmp"
     shutil.copytree(folder / "2", half)
-    (half / "commit_success.txt").unlink()
     reader = Checkpoints(folder, read_only=True)
     assert reader.steps() == [1, 2]
     equal(reader.restore(2, state(0)[1]), state(2)[0])
@@ -128,6 +126,7 @@ def test_half_written_ones_go_when_the_run_goes_on_but_not_when_it_is_read(tmp_p
     checkpoints.wait()
     equal(checkpoints.restore(3, state(0)[1]), state(3)[0])
     checkpoints.close()
+    assert not half.exists()
 
 
 def test_every_file_of_the_newest_may_be_cut_short(tmp_path, state):
@@ -147,20 +146,32 @@ def test_every_file_of_the_newest_may_be_cut_short(tmp_path, state):
         step = int(restored.step)
         equal(restored, state(step)[0])
         assert step in (5, 10), file
-        if step == 5:
+        if file.parts[1] == "metrics" and file.name == "metrics":
+            assert step == 10 and len(said) == 1 and "no longer counts in the choice of the best" in said[0]
+            assert checkpoints.best() == 5
+        elif step == 5:
             fell_back += 1
             assert len(said) == 1 and "\n" not in said[0]
             assert str(broken / "10") in said[0] and "cannot be read" in said[0] and "step 5 is used" in said[0]
             assert (broken.parent / "unreadable" / "10" / file.relative_to("10")).read_bytes() == content[: len(content) // 2]
             assert checkpoints.steps() == [5]
         else:
-            assert not said
+            assert not said, file
         # And the run goes on from there.
         checkpoints.save(state(11)[0], 0.1)
         checkpoints.wait()
         assert checkpoints.steps()[-1] == 11 and checkpoints.best() == 11
         checkpoints.close()
     assert fell_back >= 2
+
+
+def test_a_reader_says_so_where_an_error_is_cut_short(tmp_path, state):
+    folder = saved(tmp_path / "c", state, {5: 1.0, 10: 0.5})
+    (folder / "10" / "metrics" / "metrics").write_text('{"err')
+    before = snapshot(tmp_path)
+    with pytest.raises(ValueError, match=f"{folder}: the error of a checkpoint cannot be read .*; go on training to mend it"):
+        Checkpoints(folder, read_only=True).steps()
+    assert snapshot(tmp_path) == before
 
 
 def test_where_none_can_be_read_all_stay(tmp_path, state):

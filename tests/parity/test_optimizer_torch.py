@@ -7,7 +7,7 @@ import optax
 import pytest
 
 from configs.common import common
-from handjax.engine.optimizer import make_optimizer, make_schedule
+from handjax.engine.optimizer import make_optimizer
 
 torch = pytest.importorskip("torch")
 
@@ -94,18 +94,3 @@ def test_step_schedule_is_multi_step_lr():
     ours = _ours(config, curvature, start, 8)
     theirs = _theirs(lambda p: TORCH["sgd"](p, lr=0.05), curvature, start, 8, milestones=(2, 5))
     np.testing.assert_allclose(ours, theirs, rtol=0, atol=TOLERANCE)
-
-
-def test_cosine_schedule_ends_at_zero():
-    config = common().optimizer
-    config.update(lr=0.1, schedule="cosine", warmup=10)
-    rate = make_schedule(config, 100)
-    np.testing.assert_allclose([rate(0), rate(5), rate(10), rate(55), rate(100)], [0, 0.05, 0.1, 0.05, 0], atol=1e-7)
-
-
-@pytest.mark.parametrize("key", ["name", "schedule"])
-def test_unknown_names_are_refused(key):
-    config = common().optimizer
-    config[key] = "magic"
-    with pytest.raises(ValueError, match=f"config.optimizer.{key} 'magic' is unknown: use "):
-        make_optimizer(config, 10)

@@ -81,7 +81,7 @@ def test_forward_gradients_running_statistics_and_five_rmsprop_steps(full_resolu
     exact = dtype == jnp.float64
     with jax.enable_x64(exact):
         twin = randomize(Twin(JOINTS, WIDTHS, full_resolution), seed=1).to(torch.float64 if exact else torch.float32)
-        model = V2V(JOINTS, WIDTHS, full_resolution, dtype)
+        model = V2V(JOINTS, WIDTHS, full_resolution=full_resolution, dtype=dtype)
         params, batch_stats = (to_flax(twin.state_dict())[name] for name in ("params", "batch_stats"))
         x, target = _data(full_resolution, dtype)
         x_torch, target_torch = channels_first(x), channels_first(target)

@@ -1,0 +1,76 @@
+"""V2V-PoseNet on one device and on eight: the same curve, and nothing but all-reduces between them."""
+
+import re
+from functools import cache, partial
+
+import jax
+import numpy as np
+import pytest
+
+from handjax.engine import cli, feed, sharding
+from handjax.engine import config as configs
+from handjax.engine.optimizer import make_optimizer
+from handjax.engine.step import create_state, state_target, train_step
+from handjax.sources import SOURCES
+from handjax.tasks import TASKS
+
+COLLECTIVES = "all-reduce|all-gather|all-to-all|collective-permute|collective-broadcast|reduce-scatter|ragged-all-to-all"
+STEPS = 3
+
+
+@pytest.fixture(scope="module")
+def machine(tiny):
+    """machine(source, devices, accumulate) → a fresh state, the compiled step, batches."""
+    fresh = {}
+
+    @cache
+    def make(source, devices, accumulate):
+        # Plain descent: where a gradient is zero, as that of a bias before batch normalization, RMSprop and Adam divide the
+        # rounding by itself.
+        more = (f"--config.accumulate={accumulate}", "--config.batch_size=16", "--config.optimizer.name=sgd")
+        argv, overrides = cli.split_overrides(tiny("unused", *more, source=source))
+        config = configs.load(argv[1], overrides)
+        mesh = sharding.make_mesh(devices)
+        data = SOURCES[config.data.name](config)
+        task = TASKS[config.task.name](config, data.skeleton)
+        optimizer = make_optimizer(config.optimizer, config.steps)
+        key = jax.random.key(config.seed)
+        target = state_target(task, optimizer, mesh)
+        step = partial(train_step, key=key, task=task, optimizer=optimizer, expand=data.expand, accumulate=accumulate)
+        places = jax.tree.map(lambda t: t.sharding, target), sharding.whole(mesh)
+        batches = list(feed.train_batches(data, mesh, config.batch_size, config.seed, 0, STEPS))
+        lowered = jax.jit(step, donate_argnums=0, out_shardings=places).lower(target, batches[0])
+        # Compiled in half the time; what passes between devices was decided before.
+        compiled = lowered.compile(compiler_options={"xla_backend_optimization_level": 0})
+        if source not in fresh:
+            fresh[source] = jax.device_get(create_state(key, task, optimizer, target))
+        return jax.device_put(fresh[source], places[0]), compiled, batches
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("source", "accumulate"),
+    [("h5", 1), ("world", 2), pytest.param("h5", 2, marks=pytest.mark.slow), pytest.param("world", 1, marks=pytest.mark.slow)],
+)
+def test_devices_exchange_sums_alone(machine, source, accumulate):
+    """The gradient's and batch normalization's; in particular neither samples nor keys travel."""
+    _, compiled, _ = machine(source, 8, accumulate)
+    found = re.findall(rf"= \S.*? ({COLLECTIVES})(?:-start)?\(", compiled.as_text())
+    assert set(found) == {"all-reduce"}
+
+
+@pytest.mark.parametrize(("source", "accumulate"), [("h5", 1), pytest.param("world", 2, marks=pytest.mark.slow)])
+def test_one_device_is_eight(machine, source, accumulate):
+    ends, curves = [], []
+    for devices in (1, 8):
+        state, step, batches = machine(source, devices, accumulate)
+        losses = []
+        for batch in batches:
+            state, parts = step(state, batch)
+            losses.append(float(parts["loss"]))
+        ends.append(jax.device_get((state.params, state.model_state)))
+        curves.append(losses)
+    np.testing.assert_allclose(*curves, rtol=0, atol=1e-5)
+    assert abs(curves[0][-1] - curves[0][0]) > 1e-3
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=0, atol=1e-5), *ends)

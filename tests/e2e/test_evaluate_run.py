@@ -1,0 +1,136 @@
+"""A trained run is restored and measured."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from handjax import evaluate
+
+
+def figures(folder: Path) -> dict:
+    return json.loads((folder / "metrics.json").read_text())
+
+
+def predictions(folder: Path) -> dict:
+    with np.load(folder / "predictions.npz") as file:
+        return dict(file)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory, finished) -> Path:
+    return shutil.copytree(finished, tmp_path_factory.mktemp("evaluated") / "run")
+
+
+@pytest.fixture(scope="module")
+def last(run) -> Path:
+    """Results of the last checkpoint."""
+    evaluate.main(["--workdir", str(run)])
+    return run / "evaluation"
+
+
+def test_the_last_checkpoint_measures_as_at_the_end_of_training(run, last, finished):
+    assert {path.name for path in last.iterdir()} == {"metrics.json", "predictions.npz", "report.html"}
+    assert figures(last) == figures(finished)
+    for name, value in predictions(finished).items():
+        np.testing.assert_array_equal(predictions(last)[name], value)
+
+
+def test_predictions_are_what_the_metrics_say(last):
+    saved, metrics = predictions(last), figures(last)
+    errors = np.linalg.norm(saved["joints_xyz"] - saved["true_joints_xyz"], axis=-1)
+    assert errors.shape == (11, 14) and metrics["frames"] == 11
+    assert metrics["mpjpe_mm"] == pytest.approx(errors.mean(), abs=1e-4)
+    assert metrics["median_mm"] == pytest.approx(np.median(errors), abs=1e-4)
+    assert metrics["success_max_percent"]["50"] == pytest.approx(100 * (errors.max(1) <= 50).mean())
+    assert saved["id"].tolist() == [f"frame_{n}" for n in range(11)]
+
+
+def test_neither_the_batch_size_nor_the_devices_change_the_figures(run, last, tmp_path):
+    evaluate.main(["--workdir", str(run), "--output", str(tmp_path), "--config.eval_batch_size=16", "--config.devices=8"])
+    np.testing.assert_allclose(predictions(tmp_path)["joints_xyz"], predictions(last)["joints_xyz"], atol=1e-2)
+    assert figures(tmp_path)["mpjpe_mm"] == pytest.approx(figures(last)["mpjpe_mm"], abs=1e-3)
+
+
+def test_several_checkpoints_are_averaged_and_earlier_results_kept(run, last, tmp_path, capsys):
+    first = {path.name: path.read_bytes() for path in last.iterdir()}
+    ten = predictions(last)["joints_xyz"]
+    evaluate.main(["--workdir", str(run), "--checkpoint", "5", "--output", str(tmp_path)])
+    five = predictions(tmp_path)["joints_xyz"]
+    assert np.abs(five - ten).max() > 1
+    evaluate.main(["--workdir", str(run), "--checkpoint", "all"])
+    assert "kept the earlier metrics.json as metrics.1.json" in capsys.readouterr().out
+    np.testing.assert_allclose(predictions(last)["joints_xyz"], (five + ten) / 2, atol=1e-3)
+    assert figures(last)["checkpoint"] == "mean of 2 checkpoints"
+    for name, content in first.items():
+        stem, end = name.split(".")
+        assert (last / f"{stem}.1.{end}").read_bytes() == content
+
+
+def test_ensembles():
+    rng = np.random.default_rng(0)
+    runs = [{"joints_xyz": rng.normal(size=(4, 3, 3)), "confidence": rng.random((4, 3)), "index": np.arange(4)} for _ in range(3)]
+    assert evaluate.combine(runs[:1], "mean") is runs[0]
+    mean, best = evaluate.combine(runs, "mean"), evaluate.combine(runs, "max")
+    np.testing.assert_allclose(mean["joints_xyz"], sum(rows["joints_xyz"] for rows in runs) / 3)
+    for frame in range(4):
+        for joint in range(3):
+            surest = max(runs, key=lambda rows: rows["confidence"][frame, joint])
+            np.testing.assert_array_equal(best["joints_xyz"][frame, joint], surest["joints_xyz"][frame, joint])
+            assert best["confidence"][frame, joint] == surest["confidence"][frame, joint]
+    np.testing.assert_array_equal(best["index"], np.arange(4))
+
+
+class Saved:
+    def __init__(self, folder, steps, best):
+        self.folder, self.steps, self.best = folder, lambda: steps, lambda: best
+
+
+def test_checkpoints_are_chosen():
+    saved = Saved("f", [5, 10, 15], 10)
+    assert evaluate.chosen_steps(saved, "last") == [15]
+    assert evaluate.chosen_steps(saved, "best") == [10]
+    assert evaluate.chosen_steps(saved, "all") == [5, 10, 15]
+    assert evaluate.chosen_steps(saved, "5,15") == [5, 15]
+    for which, words in (("7", "there is none of step 7; there are 5, 10, 15"), ("newest", "expected last, best, all")):
+        with pytest.raises(ValueError, match=words):
+            evaluate.chosen_steps(saved, which)
+    with pytest.raises(ValueError, match="use --checkpoint last"):
+        evaluate.chosen_steps(Saved("f", [5], None), "best")
+    with pytest.raises(FileNotFoundError, match="f: no checkpoint there"):
+        evaluate.chosen_steps(Saved("f", [], None), "last")
+
+
+MISTAKES = {
+    "--checkpoint 7": "there is none of step 7; there are 5, 10",
+    "--checkpoint first": "expected last, best, all",
+    "--ensemble median": "invalid choice: 'median'",
+    "--config.eval_batch=1": "did you mean config.eval_batch_size",
+    "--config.eval_batch_size=6 --config.devices=4": "eval_batch_size 6 is not divisible by 4 devices; use 4 or 8",
+    "--config.data.path=none.h5": "none.h5: no such file",
+    "--config.model.widths=(2,4,4,8)": "checkpoints/10 cannot be read",
+    "--dataset nyu": "--predictions and --groundtruth missing",
+}
+
+
+@pytest.mark.parametrize("flags", MISTAKES)
+def test_mistakes(flags, run, tmp_path, snapshot):
+    before = snapshot(run)
+    with pytest.raises((ValueError, OSError)) as caught:
+        evaluate.main(["--workdir", str(run), "--output", str(tmp_path / "out"), *flags.split(" ")])
+    assert MISTAKES[flags] in str(caught.value) and "\n" not in str(caught.value)
+    assert snapshot(run) == before and not (tmp_path / "out").exists()
+
+
+def test_a_folder_without_a_run(tmp_path, run):
+    with pytest.raises(FileNotFoundError, match="config.json: no such file; --workdir names the folder of a trained run"):
+        evaluate.main(["--workdir", str(tmp_path)])
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(ValueError, match="config.json: not a config"):
+        evaluate.main(["--workdir", str(tmp_path)])
+    shutil.copy(run / "config.json", tmp_path)
+    with pytest.raises(FileNotFoundError, match="checkpoints: no checkpoint there"):
+        evaluate.main(["--workdir", str(tmp_path)])
+    assert [path.name for path in tmp_path.iterdir()] == ["config.json"]

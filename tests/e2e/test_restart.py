@@ -1,0 +1,105 @@
+"""Ten steps are five, a kill, and five: to the bit."""
+
+import json
+import shutil
+from pathlib import Path
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+import pytest
+
+# Runs the door, and kills itself by signal 9 once step argv[1] is recorded and the path argv[2], if any, is there.
+KILLED = """
+import os, signal, sys, time
+from handjax import train
+from handjax.engine import cli
+from handjax.engine.writer import Writer
+
+last, wanted, plain = int(sys.argv.pop(1)), sys.argv.pop(1), Writer.step
+
+def step(self, step, parts, record):
+    plain(self, step, parts, record)
+    if step == last:
+        while wanted and not os.path.exists(wanted):
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+Writer.step = step
+cli.run(train.main)
+"""
+
+
+def state(workdir: Path, step: int) -> dict:
+    with ocp.StandardCheckpointer() as checkpointer:
+        return checkpointer.restore(workdir / "checkpoints" / str(step) / "default")
+
+
+def same_run(one: Path, other: Path):
+    """Both folders hold the same run, bit for bit."""
+    for step in (5, 10):
+        jax.tree.map(np.testing.assert_array_equal, state(one, step), state(other, step))
+    assert (one / "metrics.jsonl").read_text() == (other / "metrics.jsonl").read_text()
+    assert (one / "metrics.json").read_text() == (other / "metrics.json").read_text()
+    with np.load(one / "predictions.npz") as a, np.load(other / "predictions.npz") as b:
+        assert set(a) == set(b)
+        for name in a:
+            np.testing.assert_array_equal(a[name], b[name])
+
+
+def steps(workdir: Path) -> list[int]:
+    return [json.loads(line)["step"] for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_a_run_leaves_what_the_readme_says(finished):
+    names = {
+        "checkpoints",
+        "config.json",
+        "metrics.jsonl",
+        "tensorboard",
+        "metrics.json",
+        "predictions.npz",
+        "report.html",
+        "done.json",
+    }
+    assert {path.name for path in finished.iterdir()} == names
+    assert steps(finished) == [0, 1, 2, 3, 4, 5, 5, 6, 7, 8, 9, 10, 10]
+    assert json.loads((finished / "done.json").read_text())["step"] == 10
+    first, last = (state(finished, step)["params"]["out"]["kernel"] for step in (5, 10))
+    assert np.abs(first - last).max() > 1e-3
+
+
+@pytest.mark.parametrize("source", ["h5", pytest.param("world", marks=pytest.mark.slow)])
+def test_killed_twice_is_not_disturbed(tmp_path, tiny, door, finished, source):
+    if source == "h5":
+        whole = finished
+    else:
+        whole = tmp_path / "whole"
+        assert door("-m", "handjax.train", *tiny(whole, source=source)).returncode == 0
+    broken = tmp_path / "broken"
+    for last, wanted, start in ((2, "", 0), (7, broken / "checkpoints" / "5", 0)):
+        killed = door("-c", KILLED, last, wanted, *tiny(broken, source=source))
+        assert killed.returncode == -9, killed.stdout + killed.stderr
+        assert f"start at step {start} of 10" in killed.stdout
+        assert steps(broken)[-1] == last and not (broken / "done.json").exists()
+    done = door("-m", "handjax.train", *tiny(broken, source=source))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "go on at step 5 of 10" in done.stdout and "error" not in done.stderr
+    same_run(whole, broken)
+    assert {path.name for path in (broken / "checkpoints").iterdir()} == {"5", "10"}
+
+
+def test_a_truncated_checkpoint_is_passed_over_and_that_is_said(tmp_path, tiny, door, finished):
+    workdir = shutil.copytree(finished, tmp_path / "run")
+    data = max((workdir / "checkpoints" / "10").rglob("*"), key=lambda path: path.stat().st_size if path.is_file() else 0)
+    data.write_bytes(data.read_bytes()[: data.stat().st_size // 2])
+    done = door("-m", "handjax.train", *tiny(workdir))
+    assert done.returncode == 0, done.stdout + done.stderr
+    warnings = [line for line in done.stdout.splitlines() if "warning" in line]
+    assert len(warnings) == 1 and f"{workdir / 'checkpoints' / '10'} cannot be read" in warnings[0]
+    assert "that of step 5 is used" in warnings[0] and "go on at step 5 of 10" in done.stdout
+    assert "Traceback" not in done.stderr and "error" not in done.stderr.lower()
+    same_run(finished, workdir)
+    assert data.name in {path.name for path in (workdir / "unreadable" / "10").rglob("*")}
+    # The results of the first end are kept beside those of the second.
+    assert (workdir / "metrics.1.json").read_text() == (finished / "metrics.json").read_text()

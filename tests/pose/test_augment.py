@@ -1,0 +1,83 @@
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from handjax.pose.augment import random_affine
+
+PAPER = dict(scale=(0.8, 1.2), rotation_deg=40.0, shift=4.0, probability=1.0, isotropic=True)
+HPOES = dict(scale=(0.8, 1.2), rotation_deg=40.0, shift=8.0, probability=0.5, isotropic=False)
+N = 4000
+
+
+def draw(flavour, seed=0):
+    """[n, 3] factors, [n] degrees, [n, 3] shifts of many keys, and the matrices they were read from."""
+    keys = jax.random.split(jax.random.key(seed), N)
+    matrix, shift = (np.asarray(a, np.float64) for a in jax.jit(jax.vmap(partial(random_affine, **flavour)))(keys))
+    factors = np.linalg.norm(matrix, axis=1)  # of the columns: the scale comes before the turn
+    return factors, np.rad2deg(np.arctan2(matrix[:, 1, 0], matrix[:, 0, 0])), shift, matrix
+
+
+@pytest.mark.parametrize("flavour", [PAPER, HPOES], ids=["paper", "hpoes"])
+def test_it_scales_then_turns_in_the_image_plane(flavour):
+    factors, degrees, _, matrix = draw(flavour)
+    cos, sin, zero, one = np.cos(np.deg2rad(degrees)), np.sin(np.deg2rad(degrees)), np.zeros(N), np.ones(N)
+    turn = np.array([[cos, -sin, zero], [sin, cos, zero], [zero, zero, one]]).transpose(2, 0, 1)
+    np.testing.assert_allclose(matrix, turn * factors[:, None], atol=1e-5)
+    # As rows of points: scaled along the axes first, then turned.
+    point = np.array([1.0, 2.0, 3.0])
+    np.testing.assert_allclose(matrix @ point, np.einsum("nij,nj->ni", turn, factors * point), atol=1e-5)
+
+
+def uniform(values, low, high):
+    """Within the range, near both ends, and with the moments of a uniform distribution, to four standard errors."""
+    width, n = high - low, values.size
+    assert low - 1e-4 <= values.min() < low + 0.01 * width and high - 0.01 * width < values.max() <= high + 1e-4
+    assert abs(values.mean() - (low + high) / 2) < 4 * width / np.sqrt(12 * n)
+    assert abs(values.std() - width / np.sqrt(12)) < 0.03 * width
+
+
+def test_the_papers_flavour():
+    factors, degrees, shift, _ = draw(PAPER)
+    np.testing.assert_allclose(factors, np.broadcast_to(factors[:, :1], factors.shape), rtol=1e-5)
+    uniform(factors[:, 0], 0.8, 1.2)
+    uniform(degrees, -40, 40)
+    for axis in range(3):
+        uniform(shift[:, axis], -4, 4)
+    drawn = np.column_stack([factors[:, 0], degrees, shift])
+    assert np.abs(np.corrcoef(drawn.T) - np.eye(5)).max() < 4.5 / np.sqrt(N)
+
+
+def test_the_hpoes_flavour():
+    factors, degrees, shift, _ = draw(HPOES)
+    happened = np.column_stack([(np.abs(factors - 1) > 1e-6).all(1), degrees != 0, (shift != 0).all(1)])
+    # All of it or nothing of it: one coin a transform, not one an axis.
+    np.testing.assert_array_equal(happened[:, 0], (np.abs(factors - 1) > 1e-6).any(1))
+    np.testing.assert_array_equal(happened[:, 2], (shift != 0).any(1))
+    combinations = np.bincount(happened @ [1, 2, 4], minlength=8) / N
+    np.testing.assert_allclose(combinations, 1 / 8, atol=4 * np.sqrt(7 / 64 / N))
+    for axis in range(3):
+        uniform(factors[happened[:, 0], axis], 0.8, 1.2)
+        uniform(shift[happened[:, 2], axis], -8, 8)
+    uniform(degrees[happened[:, 1]], -40, 40)
+    apart = np.corrcoef(factors[happened[:, 0]].T) - np.eye(3)
+    assert np.abs(apart).max() < 4.5 / np.sqrt(N / 2)
+
+
+def test_never_is_never():
+    _, _, shift, matrix = draw({**HPOES, "probability": 0.0})
+    np.testing.assert_array_equal(matrix, np.broadcast_to(np.eye(3), matrix.shape))
+    np.testing.assert_array_equal(shift, 0)
+
+
+def test_a_key_is_a_transform():
+    keys = jax.random.split(jax.random.key(3), 5)
+    many = jax.vmap(partial(random_affine, **PAPER))(keys)
+    for i, key in enumerate(keys):
+        for a, b in zip(random_affine(key, **PAPER), many, strict=True):
+            np.testing.assert_allclose(a, b[i], atol=1e-6)
+    assert len(np.unique(many[1][:, 0])) == 5
+    matrix, shift = random_affine(jax.random.key(3), **PAPER)
+    assert matrix.dtype == shift.dtype == jnp.float32
