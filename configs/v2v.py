@@ -101,7 +101,7 @@ def _quick(config, h5):
     config.optimizer.update(name="adam", lr=3e-3, schedule="cosine", warmup=50, clip_norm=1.0)
     config.update(steps=2000, eval_every=500, save_every=500, keep=3, eval_batch_size=32)
     if h5:
-        config.task.update(grid=48, heatmap_grid=24)
+        config.task.update(grid=48, heatmap_grid=24, decode="centroid", sigma=1.0, heatmap_weight=1.0, joints_weight=0.0)
         config.update(batch_size=6, eval_batch_size=6)
     else:
         config.data.update(image_size=64, eval_size=256)

@@ -80,6 +80,10 @@ def voxel_h5(config, train: bool = True) -> Source:
     data = config.data
     if not data.path:
         raise ValueError("config.data.path is empty: name the HDF5 file of voxels by --config.data.path=FILE")
+    if config.task.rule != "hpoes":
+        raise ValueError(
+            f"config.task.rule={config.task.rule}, but voxels from a file are in hpoes' order and rule: use config.task.rule=hpoes"
+        )
     keys = {name: data[name] for name in ("voxels_key", "labels_key", "cube_key", "max_label", "in_memory")}
     heldout = VoxelH5(data.val_path or data.path, **keys)
     seen = VoxelH5(data.path, **keys) if train and data.val_path else heldout

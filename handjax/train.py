@@ -156,6 +156,7 @@ def claim_workdir(workdir: Path, config: ConfigDict) -> None:
     """Writes config.json, in one step, so that a kill leaves the old file or the new one."""
     if jax.process_index() == 0:
         workdir.mkdir(parents=True, exist_ok=True)
+        (workdir / "done.json").unlink(missing_ok=True)  # of a run that had fewer steps
         path = workdir / "config.json"
         temporary = path.with_suffix(".tmp")
         temporary.write_text(configs.to_json(config) + "\n")

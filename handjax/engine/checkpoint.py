@@ -1,6 +1,7 @@
 """Orbax checkpoints of a run: the last n and the best, written in the background, restored onto whatever devices there are."""
 
 import json
+import math
 from pathlib import Path
 
 import jax
@@ -43,14 +44,15 @@ class Checkpoints:
         return sorted(self.manager.all_steps()) if self.folder.is_dir() else []
 
     def best(self) -> int | None:
-        """The step with the least held-out error, among those that are kept."""
-        return self.manager.best_step()
+        """The step with the least held-out error, among those that are kept; None where none was evaluated."""
+        step = self.manager.best_step()
+        return step if step is not None and math.isfinite(self.manager.metrics(step)["error"]) else None
 
     def save(self, state, error: float | None = None) -> None:
         """Starts writing; returns once the state may change. `error` ranks checkpoints, smaller is better."""
         step = int(state.step)
         if step not in self.manager.all_steps():
-            metrics = None if error is None else {"error": float(error)}
+            metrics = {"error": math.inf if error is None else float(error)}  # orbax warns of every checkpoint without one
             self.manager.save(step, args=ocp.args.StandardSave(state), metrics=metrics)
 
     def restore(self, step: int, target):

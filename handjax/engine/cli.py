@@ -3,6 +3,7 @@
 import argparse
 import os
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -44,12 +45,28 @@ def run(main: Callable[[Sequence[str]], None]) -> None:
         if os.environ.get("HANDJAX_TRACEBACK"):
             raise
         print("error:", " ".join(str(error).split()), file=sys.stderr)
-        # A distributed run's other threads must not keep a failed process alive.
+        _leave(2)
+    except KeyboardInterrupt:
+        _leave(130)
+    except Exception:
+        if not _one_of_several():
+            raise
+        traceback.print_exc()
+        _leave(1)
+
+
+def _leave(code: int) -> None:
+    """Ends this process; if it is one of several, at once: JAX would wait at the exit for the others, and they for it."""
+    if _one_of_several():
         sys.stdout.flush()
         sys.stderr.flush()
-        sys.exit(2)
-    except KeyboardInterrupt:
-        sys.exit(130)
+        os._exit(code)
+    sys.exit(code)
+
+
+def _one_of_several() -> bool:
+    jax = sys.modules.get("jax")  # not imported for this: some doors do without it
+    return jax is not None and jax.distributed.is_initialized()
 
 
 def add_distributed(parser: argparse.ArgumentParser) -> None:

@@ -46,7 +46,7 @@ def draw_frames(frames: Sequence[Frame], skeleton: Skeleton):
     grid = figure.subplots(2, columns, squeeze=False)
     figure.subplots_adjust(left=0.03, right=0.995, top=0.86, bottom=0.01, wspace=0.04, hspace=0.04)
     for column, frame in enumerate(frames):
-        span = 1.15 * max(np.ptp(_shown(frame), axis=0).max(), 40.0)
+        span = 1.15 * max(float(np.ptp(_shown(frame), axis=0).max()), 40.0)
         for row, (name, across, down, label) in enumerate(VIEWS):
             axes = grid[row, column]
             _draw_view(axes, frame, skeleton, across, down, getattr(frame, name), span)
@@ -87,7 +87,7 @@ def _draw_view(axes, frame: Frame, skeleton: Skeleton, across: int, down: int, p
     axes.scatter(x[seen], y[seen], s=17, c=[c for c, s in zip(colours, seen, strict=True) if s], lw=0, zorder=5)
 
     shown = _shown(frame)[:, [across, down]]
-    cx, cy = (shown.min(axis=0) + shown.max(axis=0)) / 2
+    cx, cy = ((shown.min(axis=0) + shown.max(axis=0)) / 2).tolist()
     axes.set(xlim=(cx - span / 2, cx + span / 2), ylim=(cy + span / 2, cy - span / 2), xticks=[], yticks=[])
     axes.set_aspect("equal")
     for spine in axes.spines.values():

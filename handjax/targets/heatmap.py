@@ -31,7 +31,8 @@ def argmax(heatmaps: Float[Array, "*b_grid j"], n: int, cell_center: float) -> F
 
 def refined_argmax(heatmaps: Float[Array, "*b_grid j"], n: int, cell_center: float) -> Float[Array, "*b j n"]:
     """Centroid, weighted by heat, of the 3ⁿ cells around the highest (the "smooth maximum" of mhruz/hpoes_pytorch). Cells
-    outside the grid and negative heat weigh nothing."""
+    outside the grid and negative heat weigh nothing. So short a window draws toward its middle: of a Gaussian's offset from the
+    peak's cell it finds 55 % at sigma 1 and 22 % at the papers' 1.7."""
     return _centroid(heatmaps, _peak(heatmaps, n), n, cell_center)
 
 

@@ -16,7 +16,7 @@ TINY = """
 --config.model.widths=(2,4,4,4) --config.task.grid=16 --config.task.heatmap_grid=8 --config.batch_size=8
 --config.eval_batch_size=8 --config.steps=10 --config.eval_every=5 --config.save_every=5 --config.log_every=1
 --config.optimizer.name=rmsprop --config.optimizer.lr=0.02 --config.optimizer.schedule=constant
---config.task.heatmap_weight=1.0 --config.task.joints_weight=1.0
+--config.task.decode=soft_argmax --config.task.heatmap_weight=1.0 --config.task.joints_weight=1.0
 """.split()
 
 

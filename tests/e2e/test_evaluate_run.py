@@ -40,12 +40,12 @@ def test_the_last_checkpoint_measures_as_at_the_end_of_training(run, last, finis
 
 def test_predictions_are_what_the_metrics_say(last):
     saved, metrics = predictions(last), figures(last)
-    errors = np.linalg.norm(saved["joints_xyz"] - saved["true_joints_xyz"], axis=-1)
+    errors = np.linalg.norm(saved["joints_xyz"] - saved["truth"], axis=-1)
     assert errors.shape == (11, 14) and metrics["frames"] == 11
     assert metrics["mpjpe_mm"] == pytest.approx(errors.mean(), abs=1e-4)
     assert metrics["median_mm"] == pytest.approx(np.median(errors), abs=1e-4)
     assert metrics["success_max_percent"]["50"] == pytest.approx(100 * (errors.max(1) <= 50).mean())
-    assert saved["id"].tolist() == [f"frame_{n}" for n in range(11)]
+    assert saved["ids"].tolist() == [f"frame_{n}" for n in range(11)]
 
 
 def test_neither_the_batch_size_nor_the_devices_change_the_figures(run, last, tmp_path):

@@ -119,8 +119,7 @@ SETTINGS = {
     "--config.devices=-1": ("config.devices=-1",),
     "--config.data.name=h5": ("config.data.name=h5 is unknown: use hand_world or voxel_h5",),
     "--config.task.name=pose": ("config.task.name=pose is unknown: use voxel",),
-    "--config.task.rule=moon": ("voxel rule 'moon' is unknown",),
-    "--config.task.rule=paper": ("config.task.rule=hpoes",),
+    "--config.task.rule=paper": ("config.task.rule=paper", "use config.task.rule=hpoes"),
     "--config.task.decode=max": ("config.task.decode 'max' is unknown",),
     "--config.task.grid=24 --config.task.heatmap_grid=12": ("config.task.grid=24 is finer than the 16³ voxels",),
     "--config.optimizer.name=lion": ("config.optimizer.name 'lion' is unknown",),
@@ -142,6 +141,7 @@ def test_a_setting_that_cannot_be(flags, tiny, tmp_path):
     [
         ("data.eval_size=0", "config.data.eval_size=0: expected 1 or more"),
         ("data.joints=nyu36", "config.data.joints=nyu36 is unknown: use hand21 or nyu14"),
+        ("task.rule=moon", "voxel rule 'moon' is unknown: use one of paper, hpoes"),
         ("data.center=mean", "config.data.center=mean is unknown: use depth or label"),
     ],
 )

@@ -1,6 +1,7 @@
 import argparse
 import sys
 
+import jax
 import pytest
 
 from handjax.engine import cli
@@ -56,6 +57,17 @@ def test_other_ends(monkeypatch, capsys):
     monkeypatch.setenv("HANDJAX_TRACEBACK", "1")
     with pytest.raises(ValueError):
         run(monkeypatch, capsys, ValueError("where?"))
+
+
+@pytest.mark.parametrize(("error", "code"), [(ValueError("bad"), 2), (KeyboardInterrupt(), 130), (TypeError("bug"), 1)])
+def test_one_of_several_processes_waits_for_no_other_at_its_end(monkeypatch, capsys, error, code):
+    def leave(code):
+        raise SystemExit(f"at once with {code}")
+
+    monkeypatch.setattr(jax.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(cli.os, "_exit", leave)
+    ended, said = run(monkeypatch, capsys, error)
+    assert ended == f"at once with {code}" and ("Traceback" in said) == (code == 1)
 
 
 @pytest.mark.parametrize("given", [["--coordinator", "h:1"], ["--num_processes", "2"], ["--process_id", "0", "--distributed"]])

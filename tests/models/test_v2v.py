@@ -60,7 +60,7 @@ def _trained(model, params, batch_stats, x):
         outputs, updated = model.apply(variables, x, train=True, mutable=["batch_stats"])
         return ((outputs.astype(jnp.float32) - 1) ** 2).mean(), (outputs, updated)
 
-    return quick_jit(jax.value_and_grad(loss, has_aux=True))(params)
+    return jax.value_and_grad(loss, has_aux=True)(params)
 
 
 def test_half_precision_is_of_the_computation_only():
@@ -74,8 +74,8 @@ def test_half_precision_is_of_the_computation_only():
 
     x = _volume(2, 4, 4, 4, 3)
     params, batch_stats = _random_weights(layers.Residual3D(5), x)
-    (_, (expected, _)), _ = _trained(layers.Residual3D(5), params, batch_stats, x)
-    (_, (outputs, _)), gradient = _trained(layers.Residual3D(5, jnp.bfloat16), params, batch_stats, x)
+    (_, (expected, _)), _ = quick_jit(partial(_trained, layers.Residual3D(5)))(params, batch_stats, x)
+    (_, (outputs, _)), gradient = quick_jit(partial(_trained, layers.Residual3D(5, jnp.bfloat16)))(params, batch_stats, x)
     assert outputs.dtype == jnp.bfloat16 and all(np.isfinite(g).all() for g in jax.tree.leaves(gradient))
     expected, difference = np.asarray(expected), np.asarray(outputs, np.float32) - np.asarray(expected)
     assert 1e-4 < np.abs(difference).mean() / np.abs(expected).mean() < 0.02
@@ -84,7 +84,7 @@ def test_half_precision_is_of_the_computation_only():
 def test_gradient_is_finite_on_an_empty_grid():
     """Nothing was measured: all activations are ties, and every variance comes from the rim alone."""
     model, x = V2V(**SMALL), jnp.zeros((2, 16, 16, 16, 1))
-    (loss, _), gradient = _trained(model, *_random_weights(model, x), x)
+    (loss, _), gradient = quick_jit(partial(_trained, model))(*_random_weights(model, x), x)
     assert np.isfinite(loss) and all(np.isfinite(g).all() for g in jax.tree.leaves(gradient))
     assert np.mean([np.any(np.asarray(g) != 0) for g in jax.tree.leaves(gradient)]) > 0.5
 
@@ -119,7 +119,7 @@ def test_upsample_is_a_transposed_convolution():
     for i, j, k in np.ndindex(2, 2, 2):
         dilated[:, i::2, j::2, k::2] = np.einsum("bdhwc,co->bdhwo", np.asarray(x), np.asarray(kernel)[i, j, k])
     np.testing.assert_allclose(ours, dilated + np.asarray(bias), atol=1e-5)
-    np.testing.assert_allclose(ours, theirs(x, np.asarray(kernel)[::-1, ::-1, ::-1]) + np.asarray(bias), atol=1e-5)
+    np.testing.assert_allclose(ours, np.asarray(theirs(x, np.asarray(kernel)[::-1, ::-1, ::-1])) + np.asarray(bias), atol=1e-5)
 
 
 def test_one_voxel_convolution_is_the_general_one():

@@ -7,6 +7,8 @@ import numpy as np
 import torch
 from torch import nn
 
+torch.set_num_threads(1)  # more of them mostly wait for each other on grids as small as the tests'
+
 
 def conv_norm(inside, outside, size):
     conv = nn.Conv3d(inside, outside, size, padding=size // 2)
