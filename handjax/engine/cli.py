@@ -3,9 +3,12 @@
 import argparse
 import os
 import sys
+import threading
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
+
+PATIENCE_SECONDS = 5  # of a failed process with the others
 
 
 def split_overrides(argv: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -56,11 +59,13 @@ def run(main: Callable[[Sequence[str]], None]) -> None:
 
 
 def _leave(code: int) -> None:
-    """Ends this process; if it is one of several, at once: JAX would wait at the exit for the others, and they for it."""
+    """Ends this process. JAX's exit waits for the other processes of a run: they may have met the same mistake and be as far
+    in a moment; otherwise they wait for this one, and it goes."""
     if _one_of_several():
         sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
+        timer = threading.Timer(PATIENCE_SECONDS, os._exit, [code])
+        timer.daemon = True
+        timer.start()
     sys.exit(code)
 
 

@@ -9,6 +9,8 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 
+from handjax import train
+
 # Runs the door, and kills itself by signal 9 once step argv[1] is recorded and the path argv[2], if any, is there.
 KILLED = """
 import os, signal, sys, time
@@ -70,23 +72,49 @@ def test_a_run_leaves_what_the_readme_says(finished):
 
 
 @pytest.mark.parametrize("source", ["h5", pytest.param("world", marks=pytest.mark.slow)])
-def test_killed_twice_is_not_disturbed(tmp_path, tiny, door, finished, source):
+def test_a_killed_run_goes_on_as_if_nothing_had_happened(tmp_path, tiny, door, finished, source):
     if source == "h5":
         whole = finished
     else:
         whole = tmp_path / "whole"
         assert door("-m", "handjax.train", *tiny(whole, source=source)).returncode == 0
     broken = tmp_path / "broken"
-    for last, wanted, start in ((2, "", 0), (7, broken / "checkpoints" / "5", 0)):
+    # Before the first checkpoint, and between the first and the second.
+    for last, wanted in ((2, ""), (7, broken / "checkpoints" / "5"))[source == "world" :]:
         killed = door("-c", KILLED, last, wanted, *tiny(broken, source=source))
         assert killed.returncode == -9, killed.stdout + killed.stderr
-        assert f"start at step {start} of 10" in killed.stdout
+        assert "start at step 0 of 10" in killed.stdout
         assert steps(broken)[-1] == last and not (broken / "done.json").exists()
     done = door("-m", "handjax.train", *tiny(broken, source=source))
     assert done.returncode == 0, done.stdout + done.stderr
     assert "go on at step 5 of 10" in done.stdout and "error" not in done.stderr
     same_run(whole, broken)
     assert {path.name for path in (broken / "checkpoints").iterdir()} == {"5", "10"}
+
+
+def test_a_finished_run_is_left_alone(finished, tiny, snapshot, capsys):
+    before = snapshot(finished)
+    train.main(tiny(finished))
+    assert f"{finished} is finished at step 10" in capsys.readouterr().out
+    assert snapshot(finished) == before
+
+
+def test_a_finished_run_may_be_made_longer(finished, tiny, tmp_path, capsys):
+    workdir = shutil.copytree(finished, tmp_path / "run")
+    train.main(tiny(workdir, "--config.steps=12"))
+    assert "go on at step 10 of 12" in capsys.readouterr().out
+    assert steps(workdir) == [*steps(finished), 11, 12, 12]
+    assert json.loads((workdir / "done.json").read_text())["step"] == 12
+    assert (workdir / "metrics.1.json").read_text() == (finished / "metrics.json").read_text()
+
+
+def test_a_kill_before_the_report_is_made_good(finished, tiny, tmp_path):
+    workdir = shutil.copytree(finished, tmp_path / "run")
+    for name in ("done.json", "metrics.json", "predictions.npz", "report.html"):
+        (workdir / name).unlink()
+    train.main(tiny(workdir))
+    same_run(finished, workdir)
+    assert (workdir / "report.html").is_file() and (workdir / "done.json").is_file()
 
 
 def test_a_truncated_checkpoint_is_passed_over_and_that_is_said(tmp_path, tiny, door, finished):

@@ -16,13 +16,14 @@ import pytest
 
 from handjax import evaluate, train
 from handjax.data.voxel_h5 import write_voxel_h5
+from handjax.engine import cli
 
 pytestmark = pytest.mark.slow
 
 FLAGS = """
 --config.model.widths=(2,4,4,4) --config.task.grid=16 --config.task.heatmap_grid=8 --config.batch_size=8
 --config.eval_batch_size=8 --config.steps=4 --config.eval_every=2 --config.save_every=2 --config.log_every=1
---config.optimizer.name=sgd --config.optimizer.lr=0.02 --config.optimizer.schedule=constant
+--config.optimizer.name=sgd --config.optimizer.lr=0.005 --config.optimizer.schedule=constant
 --config.task.decode=soft_argmax --config.task.heatmap_weight=1.0 --config.task.joints_weight=1.0
 """.split()
 
@@ -49,13 +50,23 @@ def flags(repo, voxels):
     return make
 
 
+@pytest.fixture(scope="module", autouse=True)
+def compile_cache(tmp_path_factory):
+    """What one run compiles the next one finds; the user's own cache is left alone."""
+    before = jax.config.jax_compilation_cache_dir
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        cli.use_compile_cache()
+        yield
+    jax.config.update("jax_compilation_cache_dir", before)
+
+
 @pytest.fixture(scope="module")
-def launch(repo, tmp_path_factory):
+def launch(repo, compile_cache):
     """launch(*arguments) → the ended launcher of two processes with two devices each."""
-    cache = str(tmp_path_factory.mktemp("cache"))
 
     def run(*arguments):
-        devices = {"XLA_FLAGS": "--xla_force_host_platform_device_count=2", "XDG_CACHE_HOME": cache}
+        devices = {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
         command = [sys.executable, "scripts/launch.py", "local", "-n", "2", "--", *arguments]
         return subprocess.run(command, cwd=repo, env=os.environ | devices, capture_output=True, text=True, timeout=300)
 
@@ -86,7 +97,7 @@ def state(workdir: Path, step: int) -> dict:
 
 
 def test_two_processes_are_one(pair, flags, tmp_path):
-    train.main(flags(tmp_path / "one", "--config.devices=4", "--config.compile_cache=false"))
+    train.main(flags(tmp_path / "one", "--config.devices=4"))
     ours, alone = lines(pair), lines(tmp_path / "one")
     assert [line["step"] for line in ours] == [0, 1, 2, 2, 3, 4, 4] == [line["step"] for line in alone]
     for a, b in zip(ours, alone, strict=True):
@@ -104,14 +115,14 @@ def test_two_processes_are_one(pair, flags, tmp_path):
 
 
 def test_one_process_measures_what_two_have_trained(pair, tmp_path):
-    evaluate.main(["--workdir", str(pair), "--output", str(tmp_path), "--config.devices=1", "--config.compile_cache=false"])
+    evaluate.main(["--workdir", str(pair), "--output", str(tmp_path), "--config.devices=1"])
     ours, theirs = (json.loads((folder / "metrics.json").read_text()) for folder in (tmp_path, pair))
     assert ours["mpjpe_mm"] == pytest.approx(theirs["mpjpe_mm"], abs=1e-3) and ours["frames"] == 11
 
 
 def test_one_process_trains_on_where_two_were(pair, flags, tmp_path):
     workdir = shutil.copytree(pair, tmp_path / "run")
-    train.main(flags(workdir, "--config.devices=1", "--config.compile_cache=false", "--config.steps=6"))
+    train.main(flags(workdir, "--config.devices=4", "--config.steps=6"))
     assert [line["step"] for line in lines(workdir)] == [0, 1, 2, 2, 3, 4, 4, 5, 6, 6]
     assert lines(workdir)[:7] == lines(pair)
 
@@ -119,7 +130,8 @@ def test_one_process_trains_on_where_two_were(pair, flags, tmp_path):
 def test_a_mistake_ends_both_and_is_shown_for_each(flags, launch, tmp_path):
     done = launch(*flags(tmp_path / "run", "--config.batch_size=6"))
     assert done.returncode == 2
-    assert "error: batch_size 6 is not divisible by 4 devices; use 4 or 8" in done.stdout
+    for rank in (0, 1):
+        assert f"[{rank}] error: batch_size 6 is not divisible by 4 devices; use 4 or 8" in done.stdout
     assert "Traceback" not in done.stdout + done.stderr
     assert not (tmp_path / "run").exists()
 
