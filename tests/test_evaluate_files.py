@@ -128,8 +128,8 @@ def test_measuring_files_starts_without_jax(repo):
 
 def test_drawn_frames_lie_apart():
     order = np.array([5, 6, 4, 20, 21, 40, 0])
-    assert evaluate._pick(order, 1) == [5, 6, 4, 20]
-    assert evaluate._pick(order, 10) == [5, 20, 40]
+    assert results._pick(order, 1) == [5, 6, 4, 20]
+    assert results._pick(order, 10) == [5, 20, 40]
 
 
 @pytest.mark.parametrize("name", SKELETONS)
