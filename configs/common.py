@@ -13,7 +13,7 @@ def common() -> ConfigDict:
     config.steps = 90_000
     config.log_every = 10  # steps
     config.eval_every = 9_000  # steps; also before the first and after the last
-    config.save_every = 3_000  # steps; also after the last
+    config.save_every = 9_000  # steps; also after the last
     config.keep = 10  # newest checkpoints kept; the best is kept beside them
     config.compile_cache = True  # compiled steps lie in the user's cache folder for the next run
     config.optimizer = ConfigDict(

@@ -18,9 +18,7 @@ import numpy as np
 from handjax import results
 from handjax.data.predictions import FORMATS, Predictions, read_pair
 from handjax.engine import cli
-
-# A published comparison is one on the very test set: so many frames.
-TEST_FRAMES = {"nyu": 8252, "icvl": 1596}
+from handjax.pose.published import TEST_FRAMES
 
 
 def parser() -> cli.Parser:
@@ -29,11 +27,10 @@ def parser() -> cli.Parser:
     flags.add_argument(
         "--checkpoint",
         metavar="WHICH",
-        default="last",
         help="last, best, all, or steps joined by commas; several are averaged (default: last)",
     )
     flags.add_argument(
-        "--ensemble", choices=("mean", "max"), default="mean", help="of several: mean joint, or that of highest confidence"
+        "--ensemble", choices=("mean", "max"), help="of several: mean joint (default), or that of highest confidence"
     )
     flags.add_argument("--output", metavar="OUT", help="where the results go (default: DIR/evaluation)")
     flags.add_argument("--predictions", metavar="FILE", help="predicted joints: one frame a line, u v d of every joint")
@@ -47,12 +44,12 @@ def main(argv: Sequence[str]) -> None:
     flags = parser().parse_args(argv)
     files = {name: getattr(flags, name) for name in ("predictions", "groundtruth", "dataset")}
     if not any(files.values()):
-        evaluate_run(Path(flags.workdir), flags.checkpoint, flags.ensemble, overrides, flags.output)
+        evaluate_run(Path(flags.workdir), flags.checkpoint or "last", flags.ensemble or "mean", overrides, flags.output)
         return
     if missing := [f"--{name}" for name, value in files.items() if not value]:
         raise ValueError(f"{' and '.join(missing)} missing: prediction files need all three")
-    if overrides or flags.output:
-        raise ValueError("--output and --config.KEY belong to a trained run; with --predictions results go to --workdir")
+    if overrides or flags.output or flags.checkpoint or flags.ensemble:
+        raise ValueError("--checkpoint, --ensemble, --output and --config.KEY belong to a trained run, not to --predictions")
     evaluate_files(workdir=flags.workdir, **files)
 
 
@@ -100,7 +97,7 @@ def evaluate_run(workdir: Path, which: str, ensemble: str, overrides: Sequence[s
     if config.compile_cache:
         cli.use_compile_cache()
     mesh = sharding.make_mesh(config.devices if config.devices <= len(jax.devices()) else 0)
-    sharding.check_batch_size(config.eval_batch_size, mesh, name="eval_batch_size")
+    batch_size = -(-config.eval_batch_size // mesh.size) * mesh.size  # as many more as the devices need; padding is masked
     source = configs.choose(SOURCES, config, "data.name")(config, train=False)
     task = configs.choose(TASKS, config, "task.name")(config, source.skeleton)
     checkpoints = Checkpoints(workdir / "checkpoints", read_only=True)
@@ -112,7 +109,7 @@ def evaluate_run(workdir: Path, which: str, ensemble: str, overrides: Sequence[s
     for step in steps:
         print(f"checkpoint of step {step}, {source.about}", flush=True)
         state = checkpoints.restore(step, target)
-        rows, _ = predict_split(rows_of, state, source, config.eval_batch_size, mesh, show=True)
+        rows, _ = predict_split(rows_of, state, source, batch_size, mesh, show=True)
         runs.append(task.finish(rows))
     checkpoints.close()
     name = f"step {steps[0]}" if len(steps) == 1 else f"{ensemble} of {len(steps)} checkpoints"
@@ -142,7 +139,7 @@ def chosen_steps(checkpoints, which: str) -> list[int]:
 
 
 def combine(runs: Sequence[dict], ensemble: str) -> dict:
-    """Finished rows of several checkpoints → one: joints averaged in mm (Moon et al. 2018, section 5.3), or each joint from the
+    """Finished rows of several checkpoints → one: joints averaged in mm (Moon et al. 2018), or each joint from the
     checkpoint whose heat map is highest."""
     if len(runs) == 1:
         return runs[0]

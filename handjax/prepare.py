@@ -113,7 +113,7 @@ def voxel_h5(args: argparse.Namespace) -> str:
     outside = sum(r > 1 for r in reach)
     if outside:
         limit = np.ceil(max(reach) * 100) / 100
-        summary += f"; {outside} with joints outside the cube: read them with max_label={limit:g} or make --cube larger"
+        summary += f"; {outside} with joints outside the cube: read them with config.data.max_label={limit:g} or make --cube larger"
     return summary
 
 

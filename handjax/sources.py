@@ -8,7 +8,6 @@ from typing import Any
 import jax
 import numpy as np
 
-from handjax.data.voxel_h5 import VoxelH5
 from handjax.engine import config as configs
 from handjax.figures import world
 from handjax.pose.skeleton import SKELETONS, Skeleton
@@ -77,13 +76,11 @@ def hand_world(config, train: bool = True) -> Source:
 
 def voxel_h5(config, train: bool = True) -> Source:
     """HDF5 files of mhruz/hpoes_pytorch. Without `val_path` the training file is also what is evaluated."""
+    from handjax.data.voxel_h5 import VoxelH5  # the synthetic world needs no HDF5 library
+
     data = config.data
     if not data.path:
         raise ValueError("config.data.path is empty: name the HDF5 file of voxels by --config.data.path=FILE")
-    if config.task.rule != "hpoes":
-        raise ValueError(
-            f"config.task.rule={config.task.rule}, but voxels from a file are in hpoes' order and rule: use config.task.rule=hpoes"
-        )
     keys = {name: data[name] for name in ("voxels_key", "labels_key", "cube_key", "max_label", "in_memory")}
     heldout = VoxelH5(data.val_path or data.path, **keys)
     seen = VoxelH5(data.path, **keys) if train and data.val_path else heldout
@@ -111,15 +108,15 @@ def voxel_h5(config, train: bool = True) -> Source:
 
 
 def _skeleton_of(joints: int, name: str) -> Skeleton:
-    """The named order, or the only one that a known data set with so many joints has; without names where none fits."""
+    """The named order; without a name NYU's for 14 joints, and joints without names for any other number: data sets of 16 or 21
+    joints differ in their orders."""
     if name:
         if name not in SKELETONS or len(SKELETONS[name].joints) != joints:
             fits = [n for n, s in SKELETONS.items() if len(s.joints) == joints] or ["nothing"]
             raise ValueError(f"config.data.joints={name} does not fit labels of {joints} joints; use {' or '.join(fits)}")
         return SKELETONS[name]
-    known = {14: "nyu14", 16: "icvl16", 21: "hand21"}
-    if joints in known:
-        return SKELETONS[known[joints]]
+    if joints == 14:
+        return SKELETONS["nyu14"]
     names = tuple(f"joint_{i}" for i in range(joints))
     return Skeleton("unnamed", names, (-1,) + (0,) * (joints - 1), ("palm",) * joints)
 

@@ -3,7 +3,8 @@
     python -m handjax.train --config configs/v2v.py:quick --workdir DIR [--config.KEY=VALUE …]
 
 DIR gets checkpoints/, config.json, metrics.jsonl, tensorboard/, and at the end metrics.json, predictions.npz, report.html and
-done.json. Given again with the same DIR and config, a run goes on where its newest checkpoint is: the same run, bit for bit.
+done.json. Given again with the same DIR and config, a run goes on where its newest checkpoint is: the same run, on CPUs bit for
+bit. All hosts must see DIR.
 
 On several hosts, start the same command on each with --distributed (Slurm, Open MPI, cloud TPU), or with --coordinator HOST:PORT
 --num_processes N --process_id I; scripts/launch.py does it for you.
@@ -17,9 +18,11 @@ from functools import partial
 from pathlib import Path
 
 import jax
+import numpy as np
 from ml_collections import ConfigDict
 
 from handjax import evaluate
+from handjax.data.batch import check_batch
 from handjax.engine import cli, feed, sharding
 from handjax.engine import config as configs
 from handjax.engine.checkpoint import Checkpoints
@@ -65,9 +68,17 @@ def train(config: ConfigDict, workdir: Path) -> None:
     optimizer = make_optimizer(config.optimizer, config.steps)
     check_workdir(workdir, config)
 
-    # The newest checkpoint that can be read, else a fresh state; either is made where it lives.
-    key = jax.random.key(config.seed)
     target = state_target(task, optimizer, mesh)
+    key = jax.random.key(config.seed)
+    step_of = partial(train_step, key=key, task=task, optimizer=optimizer, expand=source.expand, accumulate=config.accumulate)
+    step_of = jax.jit(step_of, donate_argnums=0, out_shardings=(jax.tree.map(lambda t: t.sharding, target), sharding.whole(mesh)))
+    rows_of = jax.jit(partial(eval_step, task=task, expand=source.expand), out_shardings=sharding.whole(mesh))
+    # A dry run over shapes: what does not fit together fails here.
+    row = source.train_rows(np.array([0]))
+    check_batch(row)
+    step_of.eval_shape(target, {name: jax.ShapeDtypeStruct((config.batch_size, *x.shape[1:]), x.dtype) for name, x in row.items()})
+
+    # The newest checkpoint that can be read, else a fresh state; either is made where it lives.
     checkpoints = Checkpoints(workdir / "checkpoints", config.keep, say=_say)
     state = checkpoints.restore_latest(target)
     resumed = state is not None
@@ -81,10 +92,6 @@ def train(config: ConfigDict, workdir: Path) -> None:
         return
     claim_workdir(workdir, config)
     _say(f"{'go on' if resumed else 'start'} at step {start} of {config.steps} on {mesh.size} device(s), {source.about}")
-
-    step_of = partial(train_step, key=key, task=task, optimizer=optimizer, expand=source.expand, accumulate=config.accumulate)
-    step_of = jax.jit(step_of, donate_argnums=0, out_shardings=(jax.tree.map(lambda t: t.sharding, target), sharding.whole(mesh)))
-    rows_of = jax.jit(partial(eval_step, task=task, expand=source.expand), out_shardings=sharding.whole(mesh))
 
     def heldout(state):
         rows, loss = predict_split(rows_of, state, source, config.eval_batch_size, mesh, show=True)
@@ -131,10 +138,13 @@ def train(config: ConfigDict, workdir: Path) -> None:
 
 
 def check_workdir(workdir: Path, config: ConfigDict) -> None:
-    """Sees that the folder is new or that the run that lies there is this one; touches nothing."""
+    """Sees that the folder is new or that the run that lies there is this one; touches nothing. A run that has no checkpoint yet
+    has nothing to lose: its config may be mended."""
     path = workdir / "config.json"
     if workdir.exists() and not workdir.is_dir():
         raise ValueError(f"--workdir {workdir}: a file, not a folder")
+    if not any(folder.name.isdigit() for folder in (workdir / "checkpoints").glob("*")):
+        return
     if path.exists():
         try:
             old = configs.from_json(path.read_text())
@@ -148,7 +158,7 @@ def check_workdir(workdir: Path, config: ConfigDict) -> None:
                 f"{workdir} holds a run of {old.steps} steps whose cosine schedule ends there; config.steps={config.steps} would "
                 f"be another schedule: use another --workdir"
             )
-    elif (workdir / "checkpoints").exists():
+    else:
         raise ValueError(f"{workdir} holds checkpoints but no config.json: use another --workdir")
 
 

@@ -31,7 +31,11 @@ def main(argv: list[str]) -> int:
     parser.add_argument("how", choices=["local", "slurm", "mpi"])
     parser.add_argument("-n", type=int, help="number of processes (slurm: default is the allocation's)")
     parser.add_argument("--gpus", action="store_true", help="local: process i sees GPU i only; otherwise all use the CPU")
-    parser.add_argument("--module", default="handjax.train", help="what each process runs (%(default)s)")
+    parser.add_argument(
+        "--module",
+        default="handjax.train",
+        help="what each process runs; it must take handjax.train's flags for several processes (%(default)s)",
+    )
     args = parser.parse_args(argv[:cut])
     if args.n is None and args.how != "slurm":
         parser.error(f"{args.how} needs the number of processes: -n N")

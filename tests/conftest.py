@@ -2,7 +2,7 @@
 
 import os
 
-# Before jax is imported anywhere: tests see eight devices, and what they compile stays out of the user's cache.
+# Before jax is imported anywhere: tests see eight devices.
 os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=8")
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 

@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 
-from handjax import evaluate
+from handjax import evaluate, results
 from handjax.data.predictions import FORMATS, write_uvd
 from handjax.pose.draw import Frame, Picture, draw_frames
 from handjax.pose.skeleton import SKELETONS

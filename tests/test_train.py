@@ -45,8 +45,23 @@ def test_a_run_that_goes_on_is_not_done(config, tmp_path):
     assert not (tmp_path / "done.json").exists()
 
 
+def test_without_a_checkpoint_the_config_may_be_mended(config, tmp_path):
+    train.claim_workdir(tmp_path, config)
+    other = changed(config, seed=1)
+    train.check_workdir(tmp_path, other)
+    train.claim_workdir(tmp_path, other)
+    assert json.loads((tmp_path / "config.json").read_text())["seed"] == 1
+    (tmp_path / "checkpoints" / "5").mkdir(parents=True)
+    with pytest.raises(ValueError, match="seed: 1 → 0"):
+        train.check_workdir(tmp_path, config)
+    (tmp_path / "config.json").unlink()
+    with pytest.raises(ValueError, match="checkpoints but no config.json"):
+        train.check_workdir(tmp_path, config)
+
+
 def test_many_differences_are_counted(config, tmp_path):
     train.claim_workdir(tmp_path, config)
+    (tmp_path / "checkpoints" / "5").mkdir(parents=True)
     other = changed(config, seed=1, batch_size=16, **{"optimizer.lr": 1.0, "task.sigma": 2.0, "task.grid": 48, "data.cube_mm": 250})
     with pytest.raises(ValueError, match=r"batch_size: 8 → 16; .*; and 2 more\): use another --workdir") as caught:
         train.check_workdir(tmp_path, other)

@@ -15,6 +15,8 @@ center_xyz   float32  b 3                mm, middle of the crop; who found it is
 cube_mm      float32  b 3                mm, edges of the crop
 mask         bool     b                  False: a row of padding. Every batch has it
 index        int32    b                  row in the source
+stream       uint32   b                  which endless stream of synthetic samples the row is of
+heldout      bool     b                  whether that is the held-out one
 id           str      b                  name of the frame; stays on the host
 """
 
@@ -33,6 +35,8 @@ BATCH = {
     "cube_mm": ("float32", "b 3"),
     "mask": ("bool", "b"),
     "index": ("int32", "b"),
+    "stream": ("uint32", "b"),
+    "heldout": ("bool", "b"),
     "id": ("str", "b"),
 }
 HOST_ONLY = ("id",)

@@ -79,6 +79,8 @@ def read_uvd(path: str | Path, dataset: str) -> Float[np.ndarray, "n j 3"]:
                 raise ValueError(f"{path}: line {number} is longer than {longest} characters; not a text file of joint positions")
             if number > MAX_FRAMES:
                 raise ValueError(f"{path}: more than {MAX_FRAMES} lines; not a text file of joint positions")
+            if number == 1:
+                line = line.removeprefix(b"\xef\xbb\xbf")  # some editors' byte order mark
             rows.append(_numbers(line, f"{path}: line {number}"))
     while rows and not rows[-1]:  # blank lines at the end
         rows.pop()

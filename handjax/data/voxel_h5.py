@@ -25,6 +25,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 from jaxtyping import Bool, Float, Float32
+from tqdm import tqdm
 
 from handjax.data.batch import pack_voxels
 
@@ -84,7 +85,7 @@ class VoxelH5:
             raise ValueError(
                 f"{self.path}: {labels_key} of row {row} reach {reach[row]:.4g}, outside the cube (|label| <= "
                 f"{max_label:g}), as do {int((reach > max_label).sum())} of {n} rows; labels are offsets / (cube / 2): "
-                f"allow joints that stick out with max_label={np.ceil(reach.max() * 100) / 100:g}, or mend the file"
+                f"allow joints that stick out with config.data.max_label={np.ceil(reach.max() * 100) / 100:g}, or mend the file"
             )
         offsets = labels * self.cube_mm[:, None] / 2
         self.center_from, self.center_xyz = "none", np.zeros((n, 3), np.float32)
@@ -100,7 +101,10 @@ class VoxelH5:
 
         self.size = len(self._grid(0))
         if in_memory:
-            self._packed = np.stack([pack_voxels(self._grid(i)) for i in range(n)])
+            packed = np.empty((n, self.size, self.size, self.size // 8), np.uint8)
+            for i in tqdm(range(n), desc=self.path.name, unit="frame", disable=n < 1000):
+                packed[i] = pack_voxels(self._grid(i))
+            self._packed = packed
             self.close()
 
     def __len__(self) -> int:

@@ -98,5 +98,7 @@ def use_compile_cache() -> None:
     """Compiled functions lie in the user's cache folder and are found again by the next run."""
     import jax
 
+    if jax.config.jax_compilation_cache_dir:  # JAX_COMPILATION_CACHE_DIR
+        return
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "handjax" / "xla"
     jax.config.update("jax_compilation_cache_dir", str(cache))

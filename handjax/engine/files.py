@@ -20,11 +20,13 @@ def set_aside(path: str | Path) -> Path | None:
 
 
 def read_jsonl(path: Path) -> list[dict]:
-    """Complete lines of metrics.jsonl; a last line that a kill cut short is left out."""
-    lines = []
-    for line in path.read_text().splitlines():
+    """The lines of metrics.jsonl; a last line that a kill cut short is left out."""
+    lines = path.read_text().splitlines()
+    values = []
+    for number, line in enumerate(lines, 1):
         try:
-            lines.append(json.loads(line))
-        except json.JSONDecodeError:
-            continue
-    return lines
+            values.append(json.loads(line))
+        except json.JSONDecodeError as error:
+            if number < len(lines):
+                raise ValueError(f"{path}: line {number} is not JSON ({error}); mend or delete it") from None
+    return values

@@ -7,7 +7,6 @@ yet. What the numbers mean is the caller's business.
 
 import base64
 import io
-import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -30,6 +29,8 @@ class Figure:
 
 @dataclass(frozen=True)
 class Table:
+    """Rows of cells; `digits` decimals a column for floats; rows in `emphasis` stand out."""
+
     columns: tuple[str, ...]
     rows: tuple[tuple[Cell, ...], ...]
     digits: tuple[int, ...]
@@ -170,21 +171,6 @@ def curves(
         drawn = dict(zip(*axes.get_legend_handles_labels()[::-1], strict=True))
         names = [line.name for line in lines if not line.faint]
         axes.legend([drawn[name] for name in names], names, frameon=False, fontsize=9, loc="best")
-    return figure(plot, alt, caption)
-
-
-def images(pictures: Sequence, titles: Sequence[str], alt: str, caption: str = "", columns: int = 4, cmap: str = "gray") -> Figure:
-    """A grid of images: [h, w] shown in `cmap`, or [h, w, 3] bytes as colours."""
-    rows = math.ceil(len(pictures) / columns)
-    across = min(columns, len(pictures))
-    plot = _figure(2.4 * across, 2.65 * rows)
-    for cell, picture, title in zip(
-        plot.subplots(rows, across, squeeze=False).flat[: len(pictures)], pictures, titles, strict=True
-    ):
-        cell.imshow(picture, cmap=cmap, interpolation="nearest")
-        cell.set_title(title, fontsize=9)
-    for cell in plot.axes:
-        cell.axis("off")
     return figure(plot, alt, caption)
 
 

@@ -33,7 +33,7 @@ def check_batch_size(batch_size: int, mesh: Mesh, accumulate: int = 1, name: str
         lower = max(batch_size, 0) // unit * unit
         choices = f"{lower} or {lower + unit}" if lower else f"{unit}"
         what = f"{mesh.size} devices" + (f" × {accumulate} accumulation steps" if accumulate > 1 else "")
-        raise ValueError(f"{name} {batch_size} is not divisible by {what}; use {choices}")
+        raise ValueError(f"config.{name}={batch_size} is not divisible by {what}; use {choices}")
 
 
 def process_rows(indices: np.ndarray) -> np.ndarray:

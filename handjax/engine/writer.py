@@ -27,9 +27,7 @@ class Writer:
             temporary = self.path.with_suffix(".tmp")
             temporary.write_text("".join(json.dumps(line) + "\n" for line in lines))
             os.replace(temporary, self.path)
-        from tensorboardX import SummaryWriter
-
-        self.tensorboard = SummaryWriter(str(workdir / "tensorboard"), purge_step=start + 1 if start else None)
+        self.tensorboard = _tensorboard(workdir / "tensorboard", start)
         self.bar = tqdm(
             total=steps,
             initial=start,
@@ -63,11 +61,23 @@ class Writer:
     def close(self) -> None:
         if self.active:
             self.bar.close()
-            self.tensorboard.close()
+            if self.tensorboard:
+                self.tensorboard.close()
 
     def _write(self, step, values):
         values = {name: float(value) for name, value in values.items()}
         with self.path.open("a") as file:
             file.write(json.dumps({"step": step, **values}) + "\n")
-        for name, value in values.items():
-            self.tensorboard.add_scalar(name, value, step)
+        if self.tensorboard:
+            for name, value in values.items():
+                self.tensorboard.add_scalar(name, value, step)
+
+
+def _tensorboard(folder: Path, start: int):
+    """The one thing a run can do without: machines for training do not always have it."""
+    try:
+        from tensorboardX import SummaryWriter
+    except ImportError:
+        print("tensorboardX is not installed: no TensorBoard files, metrics.jsonl has the same numbers", flush=True)
+        return None
+    return SummaryWriter(str(folder), purge_step=start + 1 if start else None)

@@ -17,8 +17,8 @@ def random_affine(
     """Matrix and shift of g → matrix · (g - c) + c + shift: scale, then a turn in the x-y plane, then the shift.
 
     Scale from U(scale), one for all axes or one for each; the angle from U(±rotation_deg); each component of the shift from
-    U(±shift), in the unit of g. Each of the three happens with `probability`, on its own. Moon et al. 2018: always, isotropic,
-    U(.8, 1.2), 40°, 4 of 88 cells. mhruz/hpoes_pytorch: with probability 1/2, anisotropic, 8 of 88 cells.
+    U(±shift), in the unit of g. Each of the three happens with `probability`, on its own. Moon et al. 2018, as released: always,
+    isotropic, U(.8, 1.2), 40°, 4 of 88 cells. mhruz/hpoes_pytorch: with probability 1/2, anisotropic, 8 of 88 cells.
     """
     keys = jax.random.split(key, 4)
     happens = jax.random.bernoulli(keys[0], probability, (3,))

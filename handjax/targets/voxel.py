@@ -20,6 +20,7 @@ from jaxtyping import Array, Bool, Float, UInt8
 from handjax.targets import heatmap
 
 RULES = ("paper", "hpoes")
+DECODES = ("argmax", "centroid", "soft_argmax")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,10 +77,11 @@ def occupancy_paper(points: Float[Array, "n 3"], valid: Bool[Array, " n"], size:
 def occupancy_hpoes(points: Float[Array, "n 3"], valid: Bool[Array, " n"], size: int) -> Bool[Array, "y x z"]:
     """The nearest surface of points in cells, as an orthographic depth map: at most one cell a column, depth cell
     rint((d + 1) · (size/2 - 1)) for d in [-1, .99) from the near face to the far one (for size 88 that is 43 cells to the unit,
-    not 44, as in the original). Holes are filled by the median of their 5×5 neighbours. The
-    original counts y upwards where its source does (NYU) and turns the map over afterwards, which puts its files one row, 3.4 mm
-    of 300, above this rule, and its median takes empty cells for the smallest value; here they are the largest, so that a hole is
-    filled by surface.
+    not 44, as in the original). Holes are filled by the median of their 5×5 neighbours.
+
+    The original counts y upwards where its source does (NYU) and turns the map over afterwards, which puts its files one row,
+    3.4 mm of 300, above this rule. Its median takes empty cells for the smallest value; here they are the largest, so that a hole
+    is filled by surface.
     """
     column = jnp.rint(points[:, :2]).astype(jnp.int32)
     depth = points[:, 2] * (2.0 / size) - 1.0

@@ -24,8 +24,7 @@ def voxel_task(config, skeleton: Skeleton) -> Task:
     them, so its score first matches the predicted peaks to the joints frame by frame, by least total distance.
     """
     options = config.task
-    if options.decode not in ("argmax", "centroid", "soft_argmax"):
-        raise ValueError(f"config.task.decode {options.decode!r} is unknown: use argmax, centroid or soft_argmax")
+    _check(config)
     if options.global_joints and (options.joints_weight or options.decode == "soft_argmax"):
         raise ValueError("config.task.global_joints: one map has no soft-argmax; use decode=centroid and joints_weight=0.0")
     if options.heatmap_weight <= 0 and options.joints_weight <= 0:
@@ -69,10 +68,27 @@ def voxel_task(config, skeleton: Skeleton) -> Task:
     )
 
 
+def _check(config) -> None:
+    """What would otherwise fail late, or not at all."""
+    task, model, augment = config.task, config.model, config.augment
+    for name, value, good, expected in (
+        ("task.decode", task.decode, task.decode in voxel.DECODES, " or ".join(voxel.DECODES)),
+        ("task.sigma", task.sigma, task.sigma > 0, "more than 0 cells"),
+        ("task.sharpness", task.sharpness, task.sharpness > 0, "more than 0"),
+        ("model.dtype", model.dtype, model.dtype in ("float32", "bfloat16"), "float32 or bfloat16"),
+        ("model.widths", model.widths, len(model.widths) == 4 and min(model.widths) > 0, "four numbers of channels"),
+        ("model.stem_size", model.stem_size, model.stem_size > 0 and model.stem_size % 2 == 1, "an odd number of cells"),
+        ("augment.scale", augment.scale, len(augment.scale) == 2 and 0 < min(augment.scale), "two factors above 0"),
+        ("augment.probability", augment.probability, 0 <= augment.probability <= 1, "0 to 1"),
+    ):
+        if not good:
+            raise ValueError(f"config.{name}={value}: expected {expected}")
+
+
 def prepare(keys, batch: Batch, train: bool, *, grid: voxel.VoxelGrid, augment: dict | None) -> Inputs:
     """A batch with `depth` and `k`, or with `voxels` → `x` [b, n, n, n, 1], joints in cells of the grid, and the cube.
 
-    Augmentation moves points and joints together before voxelization (Moon et al. 2018, section 4.2); a file's voxels are
+    Augmentation moves points and joints together before voxelization (Moon et al. 2018); a file's voxels are
     moved as voxels, by the nearest (mhruz/hpoes_pytorch).
     """
     middle = grid.size / 2
@@ -107,8 +123,9 @@ def prepare(keys, batch: Batch, train: bool, *, grid: voxel.VoxelGrid, augment: 
 
 
 def loss(outputs, inputs: Inputs, *, grid, sigma, weights, sharpness, global_joints):
-    """`heatmap`: mean squared error to Gaussians (Moon et al. 2018, eq. 2, as a mean); `joints`: mean absolute error of the
-    soft-argmax in cells of the heat map (Sun et al. 2018), computed only where it has a weight."""
+    """Outputs [b, m, m, m, j] → the weighted sum of two terms, and the terms. `heatmap`: mean squared error to Gaussians (Moon et
+    al. 2018, eq. 2, as a mean); `joints`: mean absolute error of the soft-argmax in cells of the heat map (Sun et al. 2018). Each
+    is computed only where it has a weight."""
     heatmap_weight, joints_weight = weights
     parts, mask = {}, inputs["mask"]
     if heatmap_weight:
@@ -137,7 +154,8 @@ def predict(outputs, inputs: Inputs, *, grid, method, sharpness, peaks: int | No
 
 
 def truth(batch: Batch) -> Rows:
-    return {name: batch[name] for name in ("joints_xyz", "visible") if name in batch}
+    """`joints_xyz` [b, j, 3] in camera mm, where the batch is labelled; every joint counts, seen or hidden."""
+    return {name: batch[name] for name in ("joints_xyz",) if name in batch}
 
 
 def match_joints(rows: dict) -> dict:
@@ -168,4 +186,5 @@ def views(inputs: Inputs, *, grid):
 
 
 def example(samples: int, *, grid) -> Inputs:
+    """An empty grid a sample."""
     return {"x": jnp.zeros((samples, grid.size, grid.size, grid.size, 1))}

@@ -108,7 +108,6 @@ MISTAKES = {
     "--checkpoint first": "expected last, best, all",
     "--ensemble median": "invalid choice: 'median'",
     "--config.eval_batch=1": "did you mean config.eval_batch_size",
-    "--config.eval_batch_size=6 --config.devices=4": "eval_batch_size 6 is not divisible by 4 devices; use 4 or 8",
     "--config.data.path=none.h5": "none.h5: no such file",
     "--config.model.widths=(2,4,4,8)": "checkpoints/10 cannot be read",
     "--dataset nyu": "--predictions and --groundtruth missing",

@@ -112,9 +112,9 @@ SETTINGS = {
     "--config.save_every=0": ("config.save_every=0: expected 1 or more",),
     "--config.accumulate=0": ("config.accumulate=0: expected 1 or more",),
     "--config.seed=-1": ("config.seed=-1: expected 0 or more",),
-    "--config.devices=8 --config.batch_size=12": ("batch_size 12 is not divisible by 8 devices; use 8 or 16",),
-    "--config.devices=8 --config.eval_batch_size=6": ("eval_batch_size 6 is not divisible by 8 devices; use 8",),
-    "--config.devices=8 --config.accumulate=2": ("batch_size 8 is not divisible by 8 devices × 2 accumulation steps; use 16",),
+    "--config.devices=8 --config.batch_size=12": ("config.batch_size=12 is not divisible by 8 devices; use 8 or 16",),
+    "--config.devices=8 --config.eval_batch_size=6": ("config.eval_batch_size=6 is not divisible by 8 devices; use 8",),
+    "--config.devices=8 --config.accumulate=2": ("config.batch_size=8 is not divisible by 8 devices × 2 accumulation steps; use 16",),
     "--config.devices=9": ("config.devices=9, but there are 8; use 0 for all",),
     "--config.devices=-1": ("config.devices=-1",),
     "--config.data.name=h5": ("config.data.name=h5 is unknown: use hand_world or voxel_h5",),
@@ -163,7 +163,7 @@ def test_a_config_that_is_not_there(tiny, repo, tmp_path):
 def test_the_door_answers_in_one_line(door, tiny, tmp_path):
     done = door("-m", "handjax.train", *tiny(tmp_path / "run", "--config.devices=8", "--config.batch_size=12"))
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "error: batch_size 12 is not divisible by 8 devices; use 8 or 16\n"
+    assert done.stderr == "error: config.batch_size=12 is not divisible by 8 devices; use 8 or 16\n"
     assert not (tmp_path / "run").exists()
 
 

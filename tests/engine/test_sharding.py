@@ -28,10 +28,10 @@ def test_batches_that_split(good):
 @pytest.mark.parametrize(
     ("batch", "accumulate", "message"),
     [
-        (30, 1, "batch_size 30 is not divisible by 8 devices; use 24 or 32"),
-        (24, 2, "batch_size 24 is not divisible by 8 devices × 2 accumulation steps; use 16 or 32"),
-        (4, 1, "batch_size 4 is not divisible by 8 devices; use 8"),
-        (0, 1, "batch_size 0 is not divisible by 8 devices; use 8"),
+        (30, 1, "config.batch_size=30 is not divisible by 8 devices; use 24 or 32"),
+        (24, 2, "config.batch_size=24 is not divisible by 8 devices × 2 accumulation steps; use 16 or 32"),
+        (4, 1, "config.batch_size=4 is not divisible by 8 devices; use 8"),
+        (0, 1, "config.batch_size=0 is not divisible by 8 devices; use 8"),
         (-8, 1, "use 8"),
     ],
 )
@@ -42,7 +42,7 @@ def test_batches_that_do_not(batch, accumulate, message):
 
 
 def test_the_name_of_the_batch_size_is_said():
-    with pytest.raises(ValueError, match="^eval_batch_size 6 is"):
+    with pytest.raises(ValueError, match="^config.eval_batch_size=6 is"):
         sharding.check_batch_size(6, sharding.make_mesh(4), name="eval_batch_size")
 
 

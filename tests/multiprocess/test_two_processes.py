@@ -131,7 +131,7 @@ def test_a_mistake_ends_both_and_is_shown_for_each(flags, launch, tmp_path):
     done = launch(*flags(tmp_path / "run", "--config.batch_size=6"))
     assert done.returncode == 2
     for rank in (0, 1):
-        assert f"[{rank}] error: batch_size 6 is not divisible by 4 devices; use 4 or 8" in done.stdout
+        assert f"[{rank}] error: config.batch_size=6 is not divisible by 4 devices; use 4 or 8" in done.stdout
     assert "Traceback" not in done.stdout + done.stderr
     assert not (tmp_path / "run").exists()
 

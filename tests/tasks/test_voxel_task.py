@@ -322,7 +322,8 @@ def test_matching_is_the_least_total_distance_not_the_nearest_first():
 @pytest.mark.parametrize(
     "flavour, overrides, words",
     [
-        ("", ["decode=guess"], "config.task.decode 'guess' is unknown: use argmax, centroid or soft_argmax"),
+        ("", ["decode=guess"], "config.task.decode=guess: expected argmax or centroid or soft_argmax"),
+        ("", ["sigma=0.0"], "config.task.sigma=0.0: expected more than 0 cells"),
         ("", ["heatmap_weight=0.0"], "heatmap_weight and joints_weight are both zero"),
         ("", ["rule=mine"], "voxel rule 'mine' is unknown: use one of paper, hpoes"),
         ("", ["grid=44", "heatmap_grid=22"], "voxel grid 44 with heat maps 22"),
