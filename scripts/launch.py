@@ -59,8 +59,10 @@ def local(command: list[str], n: int, gpus: bool) -> int:
     with socket.socket() as s:  # a port that is free now; process 0 listens on it
         s.bind(("127.0.0.1", 0))
         coordinator = f"127.0.0.1:{s.getsockname()[1]}"
-    # A batch system ends a job with SIGTERM: leave by the same way as Ctrl-C, through `finally`.
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    # Ctrl-C, and the SIGTERM by which a batch system ends a job, leave through `finally`; a shell that starts us in the background
+    # has SIGINT ignored otherwise.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda number, frame: sys.exit(128 + number))
     processes, readers = [], []
     try:
         for rank in range(n):
@@ -83,8 +85,6 @@ def local(command: list[str], n: int, gpus: bool) -> int:
             time.sleep(0.1)
             codes = [process.poll() for process in processes]
         failed = [(rank, code) for rank, code in enumerate(codes) if code]
-    except KeyboardInterrupt:
-        return 128 + signal.SIGINT
     finally:
         end(processes)
         for reader in readers:

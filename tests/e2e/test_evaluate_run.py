@@ -49,7 +49,7 @@ def test_predictions_are_what_the_metrics_say(last):
 
 
 def test_neither_the_batch_size_nor_the_devices_change_the_figures(run, last, tmp_path):
-    evaluate.main(["--workdir", str(run), "--output", str(tmp_path), "--config.eval_batch_size=16", "--config.devices=8"])
+    evaluate.main(["--workdir", str(run), "--output", str(tmp_path), "--config.eval_batch_size=6", "--config.devices=8"])
     np.testing.assert_allclose(predictions(tmp_path)["joints_xyz"], predictions(last)["joints_xyz"], atol=1e-2)
     assert figures(tmp_path)["mpjpe_mm"] == pytest.approx(figures(last)["mpjpe_mm"], abs=1e-3)
 

@@ -1,0 +1,17 @@
+"""The loop learns: the quick flavour, cut short, on synthetic hands it has never seen."""
+
+import json
+
+import pytest
+
+from handjax import train
+
+
+@pytest.mark.slow
+def test_the_error_on_held_out_hands_falls(repo, tmp_path):
+    steps = ["--config.steps=150", "--config.eval_every=150", "--config.save_every=150", "--config.data.eval_size=64"]
+    train.main(["--config", f"{repo / 'configs' / 'v2v.py'}:quick", "--workdir", str(tmp_path), "--config.devices=1", *steps])
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    before, after = (line["eval_mpjpe_mm"] for line in lines if "eval_mpjpe_mm" in line)
+    assert after < 0.75 * before
+    assert json.loads((tmp_path / "metrics.json").read_text())["mpjpe_mm"] == pytest.approx(after)
