@@ -114,7 +114,7 @@ SETTINGS = {
     "--config.seed=-1": ("config.seed=-1: expected 0 or more",),
     "--config.devices=8 --config.batch_size=12": ("config.batch_size=12 is not divisible by 8 devices; use 8 or 16",),
     "--config.devices=8 --config.eval_batch_size=6": ("config.eval_batch_size=6 is not divisible by 8 devices; use 8",),
-    "--config.devices=8 --config.accumulate=2": ("config.batch_size=8 is not divisible by 8 devices × 2 accumulation steps; use 16",),
+    "--config.devices=8 --config.accumulate=2": ("batch_size=8 is not divisible by 8 devices × 2 accumulation steps; use 16",),
     "--config.devices=9": ("config.devices=9, but there are 8; use 0 for all",),
     "--config.devices=-1": ("config.devices=-1",),
     "--config.data.name=h5": ("config.data.name=h5 is unknown: use hand_world or voxel_h5",),
