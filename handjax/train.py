@@ -27,6 +27,7 @@ from handjax.engine import cli, feed, sharding
 from handjax.engine import config as configs
 from handjax.engine.checkpoint import Checkpoints
 from handjax.engine.evaluation import predict_split
+from handjax.engine.files import set_aside
 from handjax.engine.optimizer import make_optimizer
 from handjax.engine.step import create_state, eval_step, state_target, train_step
 from handjax.engine.writer import Writer
@@ -143,31 +144,36 @@ def check_workdir(workdir: Path, config: ConfigDict) -> None:
     path = workdir / "config.json"
     if workdir.exists() and not workdir.is_dir():
         raise ValueError(f"--workdir {workdir}: a file, not a folder")
-    if not any(folder.name.isdigit() for folder in (workdir / "checkpoints").glob("*")):
+    begun = any(folder.name.isdigit() for folder in (workdir / "checkpoints").glob("*"))
+    if not path.exists():
+        if begun:
+            raise ValueError(f"{workdir} holds checkpoints but no config.json: use another --workdir")
         return
-    if path.exists():
-        try:
-            old = configs.from_json(path.read_text())
-        except ValueError as error:
-            raise ValueError(f"{path}: not a config ({error}); use another --workdir") from error
-        if changed := configs.differences(old, config):
-            shown = "; ".join(changed[:4]) + (f"; and {len(changed) - 4} more" if len(changed) > 4 else "")
-            raise ValueError(f"{workdir} holds a run of another config ({shown}): use another --workdir or the run's own config")
-        if old.steps != config.steps and config.optimizer.schedule == "cosine":
-            raise ValueError(
-                f"{workdir} holds a run of {old.steps} steps whose cosine schedule ends there; config.steps={config.steps} would "
-                f"be another schedule: use another --workdir"
-            )
-    else:
-        raise ValueError(f"{workdir} holds checkpoints but no config.json: use another --workdir")
+    try:
+        old = configs.from_json(path.read_text())
+    except ValueError as error:
+        raise ValueError(f"{path}: not a config ({error}); use another --workdir") from error
+    if not begun:
+        return
+    if changed := configs.differences(old, config):
+        shown = "; ".join(changed[:4]) + (f"; and {len(changed) - 4} more" if len(changed) > 4 else "")
+        raise ValueError(f"{workdir} holds a run of another config ({shown}): use another --workdir or the run's own config")
+    if old.steps != config.steps and config.optimizer.schedule == "cosine":
+        raise ValueError(
+            f"{workdir} holds a run of {old.steps} steps whose cosine schedule ends there; config.steps={config.steps} would be "
+            f"another schedule: use another --workdir"
+        )
 
 
 def claim_workdir(workdir: Path, config: ConfigDict) -> None:
-    """Writes config.json, in one step, so that a kill leaves the old file or the new one."""
+    """Writes config.json, in one step, so that a kill leaves the old file or the new one. Another config keeps its content under
+    a numbered name."""
     if jax.process_index() == 0:
         workdir.mkdir(parents=True, exist_ok=True)
         (workdir / "done.json").unlink(missing_ok=True)  # of a run that had fewer steps
         path = workdir / "config.json"
+        if path.exists() and configs.differences(configs.from_json(path.read_text()), config):
+            _say(f"kept the earlier config.json as {set_aside(path).name}")
         temporary = path.with_suffix(".tmp")
         temporary.write_text(configs.to_json(config) + "\n")
         os.replace(temporary, path)

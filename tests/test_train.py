@@ -51,6 +51,7 @@ def test_without_a_checkpoint_the_config_may_be_mended(config, tmp_path):
     train.check_workdir(tmp_path, other)
     train.claim_workdir(tmp_path, other)
     assert json.loads((tmp_path / "config.json").read_text())["seed"] == 1
+    assert json.loads((tmp_path / "config.1.json").read_text())["seed"] == 0  # and the other one is kept
     (tmp_path / "checkpoints" / "5").mkdir(parents=True)
     with pytest.raises(ValueError, match="seed: 1 → 0"):
         train.check_workdir(tmp_path, config)

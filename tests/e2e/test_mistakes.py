@@ -119,8 +119,8 @@ SETTINGS = {
     "--config.devices=-1": ("config.devices=-1",),
     "--config.data.name=h5": ("config.data.name=h5 is unknown: use hand_world or voxel_h5",),
     "--config.task.name=pose": ("config.task.name=pose is unknown: use voxel",),
-    "--config.task.rule=paper": ("config.task.rule=paper", "use config.task.rule=hpoes"),
-    "--config.task.decode=max": ("config.task.decode 'max' is unknown",),
+    "--config.task.rule=paper": ("voxels from a file are in hpoes' order", "use config.task.rule=hpoes"),
+    "--config.task.decode=max": ("config.task.decode=max: expected argmax or centroid or soft_argmax",),
     "--config.task.grid=24 --config.task.heatmap_grid=12": ("config.task.grid=24 is finer than the 16³ voxels",),
     "--config.optimizer.name=lion": ("config.optimizer.name 'lion' is unknown",),
     "--config.optimizer.schedule=linear": ("config.optimizer.schedule 'linear' is unknown",),
@@ -194,7 +194,7 @@ def test_other_workdirs_that_cannot_be(finished, tiny, tmp_path, snapshot):
 
 
 def test_the_end_of_a_cosine_cannot_be_moved(finished, tiny, tmp_path, snapshot):
-    (tmp_path / "run").mkdir()
+    shutil.copytree(finished / "checkpoints", tmp_path / "run" / "checkpoints")
     config = json.loads((finished / "config.json").read_text())
     config["optimizer"]["schedule"] = "cosine"
     (tmp_path / "run" / "config.json").write_text(json.dumps(config))
