@@ -1,10 +1,11 @@
-"""The six real frames of NYU, in bfloat16."""
+"""The six real frames of NYU: learned by heart, and in bfloat16."""
 
 import json
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
+import pytest
 
 from handjax import evaluate, train
 
@@ -29,3 +30,12 @@ def test_bfloat16_computes_and_float32_is_kept(real_data, tiny, tmp_path):
     with np.load(tmp_path / "predictions.npz") as low, np.load(tmp_path / "evaluation" / "predictions.npz") as high:
         difference = np.abs(low["joints_xyz"] - high["joints_xyz"])
     assert 0 < difference.max() < 10
+
+
+@pytest.mark.slow
+def test_they_are_learned_by_heart(repo, real_data, tmp_path):
+    path = real_data / "voxel" / "nyu_voxels_6frames.h5"
+    flags = ["--config.augment.enabled=False", "--config.steps=130", "--config.eval_every=130", "--config.save_every=130"]
+    config = f"{repo / 'configs' / 'v2v.py'}:h5,quick"
+    train.main(["--config", config, "--workdir", str(tmp_path), f"--config.data.path={path}", "--config.devices=1", *flags])
+    assert json.loads((tmp_path / "metrics.json").read_text())["mpjpe_mm"] < 4
