@@ -85,7 +85,7 @@ def train_step(state: TrainState, batch, *, key, task, optimizer, expand, accumu
 
 
 def eval_step(state: TrainState, batch, *, task, expand):
-    """Per-sample rows: predictions, what they are held against (prefix `true_`), `mask` and `index`, and the mean loss terms.
+    """Per-sample rows: predictions, what they are held against (prefix `true_`), `mask` and `index`, and the mean loss.
 
     Nothing random: the keys are constant and `prepare` runs without augmentation.
     """
