@@ -1,0 +1,91 @@
+// What a triangle covers and how deep it is there: one arithmetic for the CPU and the CUDA kernel. Its twin in plain JAX, and the
+// rule in words, are in handjax/ops/rasterize.py; change them together.
+//
+// Every product is rounded before it is added to another (-ffp-contract=off, --fmad=false): only then is an edge walked the other
+// way its exact negative, which is what leaves no gap and no shared pixel between neighbours.
+
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+
+#ifdef __CUDACC__
+#define HANDJAX_INLINE __host__ __device__ __forceinline__
+#else
+#define HANDJAX_INLINE inline __attribute__((always_inline))
+#endif
+
+namespace handjax {
+
+constexpr int kLargestImage = 16384;  // pixels a side, as in rasterize.py
+
+// Corners on the screen, (u/w, v/w) px with depth d mm, and for each edge the side of a pixel centre that lies on it.
+struct Triangle {
+  float u[3], v[3], w[3], d[3], side[3];
+};
+
+// Pixels that may be covered, both ends included; empty if x0 > x1 or y0 > y1.
+struct Box {
+  int x0, y0, x1, y1;
+};
+
+HANDJAX_INLINE float Cross(const float* a, const float* b, int i) {
+  const int j = (i + 1) % 3, k = (i + 2) % 3;
+  return a[j] * b[k] - a[k] * b[j];
+}
+
+// The face's corners; false if it is not to be drawn: an index that names no vertex, or a corner that is not finite.
+HANDJAX_INLINE bool Load(const float* screen, int64_t vertices, const int32_t* face, Triangle& t) {
+  float sum = 0;
+  for (int i = 0; i < 3; ++i) {
+    if (face[i] < 0 || face[i] >= vertices) return false;
+    const float* at = screen + 4 * static_cast<int64_t>(face[i]);
+    t.u[i] = at[0], t.v[i] = at[1], t.w[i] = at[2], t.d[i] = at[3];
+    sum += 0 * at[0] + 0 * at[1] + 0 * at[2] + 0 * at[3];  // NaN if one of them is not finite
+  }
+  if (!(sum == 0)) return false;
+  for (int i = 0; i < 3; ++i) {
+    const float right = Cross(t.v, t.w, i);
+    t.side[i] = right != 0 ? right : Cross(t.w, t.u, i);
+  }
+  return true;
+}
+
+HANDJAX_INLINE int Clamp(float x, int high) { return x < 0 ? 0 : x > static_cast<float>(high) ? high : static_cast<int>(x); }
+
+// Sure to hold every pixel that `Fragment` says is covered: a hundredth of a pixel is more than the rounding of u/w in an image of
+// at most kLargestImage. A triangle that reaches behind the camera may be anywhere.
+HANDJAX_INLINE Box Bounds(const Triangle& t, int height, int width) {
+  if (!(t.w[0] > 0 && t.w[1] > 0 && t.w[2] > 0)) return {0, 0, width - 1, height - 1};
+  const float u0 = t.u[0] / t.w[0], u1 = t.u[1] / t.w[1], u2 = t.u[2] / t.w[2];
+  const float v0 = t.v[0] / t.w[0], v1 = t.v[1] / t.w[1], v2 = t.v[2] / t.w[2];
+  const float left = fminf(u0, fminf(u1, u2)) - 0.01f, right = fmaxf(u0, fmaxf(u1, u2)) + 0.01f;
+  const float top = fminf(v0, fminf(v1, v2)) - 0.01f, bottom = fmaxf(v0, fmaxf(v1, v2)) + 0.01f;
+  if (right < 0 || bottom < 0) return {0, 0, -1, -1};
+  return {Clamp(ceilf(left), width), Clamp(ceilf(top), height), Clamp(floorf(right), width - 1), Clamp(floorf(bottom), height - 1)};
+}
+
+// Depth of the triangle at pixel (x, y), or infinity where it is not to be drawn. `culled` is the sign of the edge functions' sum that is
+// left out, or 0. Without branches, so that a row of pixels is worked on at once.
+HANDJAX_INLINE float Fragment(const Triangle& t, float x, float y, int culled, float near) {
+  float du[3], dv[3];
+  for (int i = 0; i < 3; ++i) {
+    du[i] = t.u[i] - x * t.w[i];
+    dv[i] = t.v[i] - y * t.w[i];
+  }
+  const float e0 = Cross(du, dv, 0), e1 = Cross(du, dv, 1), e2 = Cross(du, dv, 2);
+  const float total = (e0 + e1) + e2;
+  const float scale = (e0 * t.w[0] + e1 * t.w[1]) + e2 * t.w[2];
+  const float depth = ((e0 * t.d[0] + e1 * t.d[1]) + e2 * t.d[2]) / total;
+
+  const bool positive = ((e0 > 0) | ((e0 == 0) & (t.side[0] > 0))) & ((e1 > 0) | ((e1 == 0) & (t.side[1] > 0))) &
+                        ((e2 > 0) | ((e2 == 0) & (t.side[2] > 0))) & (total > 0) & (scale > 0) & (culled != 1);
+  const bool negative = ((e0 < 0) | ((e0 == 0) & (t.side[0] < 0))) & ((e1 < 0) | ((e1 == 0) & (t.side[1] < 0))) &
+                        ((e2 < 0) | ((e2 == 0) & (t.side[2] < 0))) & (total < 0) & (scale < 0) & (culled != -1);
+  // Always true of a point inside, but for rounding along triangles that are a line.
+  const bool near_by = ((du[0] <= 0) | (du[1] <= 0) | (du[2] <= 0)) & ((du[0] >= 0) | (du[1] >= 0) | (du[2] >= 0)) &
+                       ((dv[0] <= 0) | (dv[1] <= 0) | (dv[2] <= 0)) & ((dv[0] >= 0) | (dv[1] >= 0) | (dv[2] >= 0));
+  return (positive | negative) & near_by & (depth > near) ? depth : INFINITY;
+}
+
+}  // namespace handjax

@@ -1,0 +1,3 @@
+#include "checks.h"
+
+const char* handjax_jaxlib() { return HANDJAX_JAXLIB; }

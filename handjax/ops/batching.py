@@ -1,0 +1,80 @@
+"""Kernels under vmap and over devices: the batching rule and the sharding rule that a custom call does not have.
+
+By itself a sharded `ffi_call` gathers the whole batch on every device, and the batching that JAX offers for it hands the
+kernel arrays of ranks that it must not guess at when an argument is shared. Here both rules are written out, once.
+"""
+
+import functools
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jax.custom_batching import custom_vmap
+from jax.experimental.custom_partitioning import custom_partitioning
+from jax.sharding import NamedSharding, PartitionSpec
+from jaxtyping import Array
+
+
+def per_sample(function: Callable, ranks: tuple[int, ...], *operands: Array):
+    """function(*operands), which treats each sample by itself, made fit for vmap and for sharding over the batch.
+
+    The first axis of every operand and every result is the batch; `ranks` are the operands' ranks with it. An operand of
+    one rank less is shared by all samples, and is still shared under vmap over the others. Sharded over the batch, each
+    device works on its own samples without a collective; any other axis is gathered first.
+
+    `function` must be one and the same object from call to call: what is built around it is kept.
+    """
+    shared = tuple(operand.ndim < rank for operand, rank in zip(operands, ranks, strict=True))
+    return _with_rules(function, ranks, shared)(*operands)
+
+
+@functools.cache
+def _with_rules(function: Callable, ranks: tuple[int, ...], shared: tuple[bool, ...]) -> Callable:
+    partitioned = _partitioned(function, shared)
+    batched = custom_vmap(lambda *operands: partitioned(*operands))
+
+    @batched.def_vmap
+    def over_new_axis(size, has_axis, *operands):
+        samples = next(x.shape[has] for x, has, one in zip(operands, has_axis, shared, strict=True) if not one)
+
+        def fold(x, has, one):
+            """The new axis and the batch as one batch axis."""
+            if one and not has:
+                return x
+            if one:
+                x = jnp.broadcast_to(x[:, None], (size, samples, *x.shape[1:]))
+            elif not has:
+                x = jnp.broadcast_to(x[None], (size, *x.shape))
+            return x.reshape(size * samples, *x.shape[2:])
+
+        folded = [fold(*each) for each in zip(operands, has_axis, shared, strict=True)]
+        results = per_sample(function, ranks, *folded)
+        results = jax.tree.map(lambda x: x.reshape(size, samples, *x.shape[1:]), results)
+        return results, jax.tree.map(lambda _: True, results)
+
+    return batched
+
+
+def _partitioned(function: Callable, shared: tuple[bool, ...]) -> Callable:
+    partitioned = custom_partitioning(lambda *operands: function(*operands))
+
+    def partition(mesh, operands, results):
+        of_batch = [x for x, one in zip(operands, shared, strict=True) if not one] + jax.tree.leaves(results)
+        axis = next((x.sharding.spec[0] for x in of_batch if len(x.sharding.spec) and x.sharding.spec[0]), None)
+
+        def sharding(x, one=False):
+            return NamedSharding(mesh, PartitionSpec(*([] if one else [axis])))
+
+        return mesh, function, jax.tree.map(sharding, results), tuple(map(sharding, operands, shared))
+
+    def rule(mesh, operands, results):
+        """Shardy's notation: `b` is the batch, and every other axis is one of its own."""
+        names = (f"i{n}" for n in range(1000))
+
+        def axes(x, one=False):
+            return " ".join(next(names) if axis or one else "b" for axis in range(len(x.shape)))
+
+        return ", ".join(map(axes, operands, shared)) + " -> " + ", ".join(map(axes, results))
+
+    partitioned.def_partition(partition=partition, sharding_rule=rule)
+    return partitioned

@@ -1,0 +1,68 @@
+"""The compiled kernels: found beside this file, held against the running jaxlib, and registered with XLA, once."""
+
+import ctypes
+import functools
+import os
+import warnings
+from pathlib import Path
+
+import jax
+import jaxlib
+
+_OPS = ("handjax_rasterize",)
+_BUILT_FOR = {"cpu": "cpu", "cuda": "CUDA"}  # our name → XLA's
+
+
+@functools.cache
+def platforms() -> tuple[str, ...]:
+    """Platforms whose kernels are there and registered: of "cpu" and "cuda". On others the plain JAX twins run.
+
+    HANDJAX_OPS=off leaves all kernels out. What is missing without having been switched off is said once.
+    """
+    switch = os.environ.get("HANDJAX_OPS", "on")
+    if switch not in ("on", "off"):
+        raise ValueError(f"HANDJAX_OPS={switch}: expected on or off")
+    if switch == "off":
+        return ()
+    missing = {}
+    for platform in _BUILT_FOR:
+        try:
+            _register(platform)
+        except (OSError, RuntimeError) as reason:
+            missing[platform] = reason
+    needed = "cuda" if jax.default_backend() == "gpu" else "cpu"
+    if needed in missing:
+        warnings.warn(
+            f"no compiled kernels for {needed}: {missing[needed]}. The same functions run in plain JAX, many times slower; "
+            "HANDJAX_OPS=off hides this line",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+    return tuple(platform for platform in _BUILT_FOR if platform not in missing)
+
+
+def _register(platform: str) -> None:
+    name = f"libhandjax_{platform}.so"
+    # An editable install keeps what it built apart from the sources; both are on the package's path.
+    found = [folder / name for folder in map(Path, __path_of_package()) if (folder / name).is_file()]
+    if not found:
+        compiler = {"cpu": "a C++ compiler", "cuda": "nvcc"}[platform]
+        raise RuntimeError(f"{name} was not built; install handjax again where there is {compiler}")
+    library = ctypes.CDLL(str(found[0]))
+    library.handjax_jaxlib.restype = ctypes.c_char_p
+    built, running = library.handjax_jaxlib().decode(), jaxlib.__version__
+    if _version(built) > _version(running):
+        # XLA refuses a library with newer headers than its own, and its whole backend goes down with it.
+        raise RuntimeError(f"{found[0]} was built for jaxlib {built} or newer, and {running} is installed; install handjax again")
+    for op in _OPS:
+        jax.ffi.register_ffi_target(op, jax.ffi.pycapsule(getattr(library, op)), platform=_BUILT_FOR[platform])
+
+
+def __path_of_package() -> list[str]:
+    import handjax.ops
+
+    return list(handjax.ops.__path__)
+
+
+def _version(text: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in text.split(".")[:3] if part.isdigit())
