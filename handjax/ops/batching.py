@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax.custom_batching import custom_vmap
 from jax.experimental.custom_partitioning import custom_partitioning
-from jax.sharding import NamedSharding, PartitionSpec
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from jaxtyping import Array
 
 
@@ -28,10 +28,23 @@ def per_sample(function: Callable, ranks: tuple[int, ...], *operands: Array):
     return _with_rules(function, ranks, shared)(*operands)
 
 
+def varying(x: Array, like: Array) -> Array:
+    """x, which is made of constants, as a value that inside shard_map differs between the devices that `like` differs between.
+
+    `like` is of the same rank. The selection is between x and x and costs nothing once compiled.
+    """
+    return jnp.where(jnp.isnan(like), x, x)
+
+
 @functools.cache
 def _with_rules(function: Callable, ranks: tuple[int, ...], shared: tuple[bool, ...]) -> Callable:
     partitioned = _partitioned(function, shared)
-    batched = custom_vmap(lambda *operands: partitioned(*operands))
+
+    @custom_vmap
+    def batched(*operands):
+        if AxisType.Explicit in jax.sharding.get_abstract_mesh().axis_types:
+            return _mapped(function, shared, operands)
+        return partitioned(*operands)
 
     @batched.def_vmap
     def over_new_axis(size, has_axis, *operands):
@@ -53,6 +66,15 @@ def _with_rules(function: Callable, ranks: tuple[int, ...], shared: tuple[bool, 
         return results, jax.tree.map(lambda _: True, results)
 
     return batched
+
+
+def _mapped(function: Callable, shared: tuple[bool, ...], operands: tuple[Array, ...]):
+    """Where shardings are part of the types, the batch's axis of the mesh is known while tracing."""
+    specs = [jax.typeof(x).sharding.spec for x, one in zip(operands, shared, strict=True) if not one]
+    split = PartitionSpec(next((spec[0] for spec in specs if len(spec) and spec[0]), None))
+    placed = tuple(PartitionSpec() if one else split for one in shared)
+    operands = tuple(jax.sharding.reshard(x, spec) for x, spec in zip(operands, placed, strict=True))
+    return jax.shard_map(function, in_specs=placed, out_specs=split)(*operands)
 
 
 def _partitioned(function: Callable, shared: tuple[bool, ...]) -> Callable:

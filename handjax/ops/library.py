@@ -10,6 +10,7 @@ import jax
 import jaxlib
 
 _OPS = ("handjax_rasterize",)
+_FOLDER = Path(__file__).parent
 _BUILT_FOR = {"cpu": "cpu", "cuda": "CUDA"}  # our name → XLA's
 
 
@@ -42,26 +43,18 @@ def platforms() -> tuple[str, ...]:
 
 
 def _register(platform: str) -> None:
-    name = f"libhandjax_{platform}.so"
-    # An editable install keeps what it built apart from the sources; both are on the package's path.
-    found = [folder / name for folder in map(Path, __path_of_package()) if (folder / name).is_file()]
-    if not found:
+    file = _FOLDER / f"libhandjax_{platform}.so"
+    if not file.is_file():
         compiler = {"cpu": "a C++ compiler", "cuda": "nvcc"}[platform]
-        raise RuntimeError(f"{name} was not built; install handjax again where there is {compiler}")
-    library = ctypes.CDLL(str(found[0]))
+        raise RuntimeError(f"{file.name} was not built; install handjax again where there is {compiler}")
+    library = ctypes.CDLL(str(file))
     library.handjax_jaxlib.restype = ctypes.c_char_p
     built, running = library.handjax_jaxlib().decode(), jaxlib.__version__
     if _version(built) > _version(running):
         # XLA refuses a library with newer headers than its own, and its whole backend goes down with it.
-        raise RuntimeError(f"{found[0]} was built for jaxlib {built} or newer, and {running} is installed; install handjax again")
+        raise RuntimeError(f"{file} was built for jaxlib {built} or newer, and {running} is installed; install handjax again")
     for op in _OPS:
         jax.ffi.register_ffi_target(op, jax.ffi.pycapsule(getattr(library, op)), platform=_BUILT_FOR[platform])
-
-
-def __path_of_package() -> list[str]:
-    import handjax.ops
-
-    return list(handjax.ops.__path__)
 
 
 def _version(text: str) -> tuple[int, ...]:

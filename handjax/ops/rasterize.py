@@ -32,10 +32,10 @@ from jax import lax
 from jaxtyping import Array, Float, Int
 
 from handjax.ops import library
-from handjax.ops.batching import per_sample
+from handjax.ops.batching import per_sample, varying
 
 Cull = Literal["none", "back", "front"]
-Faces = Int[Array | np.ndarray, "*#b f 3"]
+Faces = Int[Array | np.ndarray, "*_ f 3"]
 LARGEST_IMAGE = 16384  # pixels a side: bounds in the kernels are sure to a hundredth of a pixel up to here
 
 _CULLED = {"none": 0, "back": 1, "front": -1}  # sign of the edge functions' sum that is not drawn
@@ -94,24 +94,19 @@ def rasterize(
         raise ValueError(f"cull={cull!r}: expected 'none', 'back' or 'front'")
     if not (0 <= height <= LARGEST_IMAGE and 0 <= width <= LARGEST_IMAGE):
         raise ValueError(f"an image of {height} x {width} pixels: expected 0 to {LARGEST_IMAGE} a side")
-    faces = jnp.asarray(faces)
     batch = screen.shape[:-2]
-    if faces.ndim > 2 and faces.shape[:-2] != batch:
-        raise ValueError(f"faces {faces.shape} for vertices {screen.shape}: expected one list for all samples or one for each")
-    flat_screen, flat_faces = _flat(screen, batch), faces if faces.ndim == 2 else _flat(faces, batch)
-    depth, face = _rasterize(flat_screen, flat_faces.astype(jnp.int32), (height, width, _CULLED[cull], near, background))
+    view = (height, width, _CULLED[cull], near, background)
+    depth, face = _rasterize(_flat(screen, batch), _flat_faces(faces, batch), view)
     return depth.reshape(*batch, height, width), face.reshape(*batch, height, width)
 
 
-def barycentrics(
-    screen: Float[Array, "*b v 4"], faces: Faces, face: Int[Array, "*b h w"]
-) -> Float[Array, "*b h w 3"]:
+def barycentrics(screen: Float[Array, "*b v 4"], faces: Faces, face: Int[Array, "*b h w"]) -> Float[Array, "*b h w 3"]:
     """Weights of the three corners of the face seen at each pixel, summing to 1; all 0 where there is none."""
     batch = face.shape[:-2]
-    edges = _edges(_corners(_flat(screen, batch), _flat_faces(faces, batch), _flat(face, batch)))
-    seen = _flat(face, batch)[..., None] >= 0
-    edges = jnp.where(seen, edges, 0.0)
-    return (edges / jnp.where(seen, jnp.sum(edges, axis=-1, keepdims=True), 1.0)).reshape(*face.shape, 3)
+    flat_face = _flat(face, batch)
+    edges = _edges(_corners(_flat(screen, batch), _flat_faces(faces, batch), flat_face))
+    total = jnp.where(flat_face[..., None] >= 0, jnp.sum(edges, axis=-1, keepdims=True), 1.0)
+    return (edges / total).reshape(*face.shape, 3)
 
 
 def interpolate(
@@ -129,9 +124,11 @@ def _flat(x: Array, batch: tuple[int, ...]) -> Array:
     return x if len(batch) == 1 else x.reshape(int(np.prod(batch)), *x.shape[len(batch) :])
 
 
-def _flat_faces(faces: Array, batch: tuple[int, ...]) -> Array:
+def _flat_faces(faces: Faces, batch: tuple[int, ...]) -> Array:
     faces = jnp.asarray(faces)
-    return faces if faces.ndim == 2 else _flat(faces, batch)
+    if faces.ndim > 2 and faces.shape[:-2] != batch:
+        raise ValueError(f"faces {faces.shape} for a batch of {batch}: expected one list for all samples or one for each")
+    return (faces if faces.ndim == 2 else _flat(faces, batch)).astype(jnp.int32)
 
 
 # ---- gradient ------------------------------------------------------------------------------------------------------
@@ -160,10 +157,9 @@ _rasterize.defvjp(_rasterize_forward, _rasterize_backward)
 def _plane_depth_vjp(screen, faces, face, gradient):
     def depth(screen):
         corners = _corners(screen, faces, face)
-        seen = face >= 0
         edges = _edges(corners)
-        total = jnp.where(seen, jnp.sum(edges, axis=-1), 1.0)
-        return jnp.where(seen, jnp.sum(edges * corners[..., 3], axis=-1) / total, 0.0)
+        total = jnp.where(face >= 0, jnp.sum(edges, axis=-1), 1.0)
+        return jnp.sum(edges * corners[..., 3], axis=-1) / total
 
     return jax.vjp(depth, screen)[1](gradient)
 
@@ -178,11 +174,11 @@ def _edges(corners: Float[Array, "b h w 3 4"]) -> Float[Array, "b h w 3"]:
 
 
 def _corners(values: Array, faces: Array, face: Array) -> Float[Array, "b h w 3 c"]:
-    """Values [b, v, c] at the three corners of the face at each pixel; those of face 0 where there is none."""
+    """Values [b, v, c] at the three corners of the face at each pixel; 0 where there is none."""
     if faces.shape[-2] == 0 or values.shape[-2] == 0:
         return jnp.zeros((*face.shape, 3, values.shape[-1]), values.dtype)
-    of_sample = jax.vmap(_corners_of_sample, in_axes=(0, None if faces.ndim == 2 else 0, 0))
-    return of_sample(values, faces, face)
+    corners = jax.vmap(_corners_of_sample, in_axes=(0, None if faces.ndim == 2 else 0, 0))(values, faces, face)
+    return jnp.where(face[..., None, None] >= 0, corners, 0.0)  # also keeps the gradient clear of vertices that are not finite
 
 
 def _corners_of_sample(values, faces, face):
@@ -191,7 +187,7 @@ def _corners_of_sample(values, faces, face):
 
 
 @jax.custom_vjp
-def _take(values: Float[Array, "v c"], index: Int[Array, "n"]) -> Float[Array, "n c"]:
+def _take(values: Float[Array, "v c"], index: Int[Array, " n"]) -> Float[Array, "n c"]:
     """values[index], whose gradient is summed in one fixed order."""
     return values[index]
 
@@ -220,6 +216,8 @@ def _add_sorted(count: int) -> Callable:
             same = left[0] == right[0]
             return right[0], jnp.where(same[:, None], left[1] + right[1], right[1])
 
+        if not len(index):
+            return jnp.zeros((count, rows.shape[-1]), rows.dtype)
         _, running = lax.associative_scan(merge, (index, rows))
         wanted = jnp.arange(count, dtype=index.dtype)
         last = jnp.searchsorted(index, wanted, side="right") - 1
@@ -241,7 +239,8 @@ def _visible(view: View) -> Callable:
         shape = (screen.shape[0], height, width)
         out = (jax.ShapeDtypeStruct(shape, jnp.float32), jax.ShapeDtypeStruct(shape, jnp.int32))
         attributes = dict(culled=np.int32(culled), near=np.float32(near), background=np.float32(background))
-        return jax.ffi.ffi_call("handjax_rasterize", out)(screen, faces, **attributes)
+        images = jax.ffi.ffi_call("handjax_rasterize", out)(screen, faces, **attributes)
+        return tuple(varying(x, like=screen[:, :1, :1]) for x in images)
 
     def visible(screen, faces):
         kernels = dict.fromkeys(library.platforms(), kernel)
@@ -274,8 +273,9 @@ def twin(screen: Float[Array, "b v 4"], faces: Array, view: View) -> tuple[Float
         return (jnp.where(closer, depth, best), jnp.where(closer, number, face)), None
 
     start = (jnp.full(shape, jnp.inf, screen.dtype), jnp.full(shape, -1, jnp.int32))
+    start = tuple(varying(x, like=screen[:, :1, :1]) for x in start)
     each = (jnp.arange(faces.shape[-2], dtype=jnp.int32), corners.transpose(2, 0, 1, 3), drawn.T)
-    (depth, face), _ = lax.scan(draw, start, each, unroll=4)
+    (depth, face), _ = lax.scan(draw, start, each)
     return jnp.where(face >= 0, depth, background), face
 
 
@@ -298,7 +298,7 @@ def _fragments(corners: Float[Array, "b 3 4 1 1"], x: Array, y: Array, culled: i
     negative &= (total < 0) & (scale < 0) & (culled != -1)
     # Always true of a point inside, but for rounding along triangles that are a line.
     near_by = _all((functools.reduce(jnp.minimum, at) <= 0) & (functools.reduce(jnp.maximum, at) >= 0) for at in (du, dv))
-    return depth / total, (positive | negative) & near_by
+    return depth / jnp.where(total == 0, 1.0, total), (positive | negative) & near_by
 
 
 def _cross(a: list[Array], b: list[Array], i: int) -> Array:
