@@ -62,6 +62,7 @@ def _world(config):
         dict(
             name="hand_world",
             joints="hand21",  # hand21, nyu14
+            surface="spheres",  # what the sensor sees: spheres, or the skin over them
             image_size=176,  # px of the crop window
             cube_mm=300.0,
             center="depth",  # the crop's center: depth (mean of the points) or label (mean of the joints)
@@ -71,6 +72,8 @@ def _world(config):
                 rotation=ROTATION_ANY,  # of the palm about x, y, z, rad
                 modes=ALL_MODES,  # what the fingers do; see figures/poses.py
                 scale=(0.85, 0.95),  # of the hand's three axes
+                fingers=(1.0, 1.0),  # size of each finger beside the palm
+                left=0.0,  # part of left hands
             ),
             sensor=dict(depth_noise_mm=1.5, shift_px=0.3),
         )

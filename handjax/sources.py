@@ -38,9 +38,11 @@ def hand_world(config, train: bool = True) -> Source:
     configs.require(config, 0, "seed", "data.eval_seed")
     skeleton = configs.choose({name: SKELETONS[name] for name in ("hand21", "nyu14")}, config, "data.joints")
     configs.choose(dict.fromkeys(("depth", "label")), config, "data.center")
+    configs.choose(dict.fromkeys(("spheres", "skin")), config, "data.surface")
     streams = {"train": config.seed, "eval": data.eval_seed}
     options = dict(
         joints=data.joints,
+        surface=data.surface,
         image_size=data.image_size,
         cube_mm=data.cube_mm,
         center=data.center,
@@ -56,8 +58,7 @@ def hand_world(config, train: bool = True) -> Source:
 
     def expand(batch):
         def sample(index, stream, heldout):
-            key = jax.random.fold_in(jax.random.fold_in(jax.random.key(0), heldout), stream)
-            return world.hand_sample(jax.random.fold_in(key, index), **options)
+            return world.hand_sample(world.sample_key(stream, heldout, index), **options)
 
         made = jax.vmap(sample)(batch["index"], batch["stream"], batch["heldout"])
         return {**made, "mask": batch["mask"], "index": batch["index"]}

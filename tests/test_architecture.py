@@ -37,7 +37,7 @@ DOORS = {
     "evaluate": {"results", "sources"},
     "predict": {"sources"},
     "prepare": {"sources"},
-    "view": {"sources"},
+    "view": {"ops"},
     "export": {"sources"},
 }
 DOORS_MAY = {"engine", "tasks", "data", "figures", "pose", "targets"}

@@ -146,6 +146,9 @@ HAND = kinematics.Figure(
 # The sphere that stands for each of the 14 evaluated NYU joints (skeleton "nyu14").
 NYU14_SPHERES = (33, 32, 27, 26, 21, 20, 15, 14, 39, 40, 38, 0, 1, 2)
 
+# Of every sphere: 0 in the palm, else one more than its finger's place in FINGERS. The bones of a finger come in threes.
+_SPHERE_FINGERS = tuple((0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3, 4, 4, 4, 5, 5, 5)[sphere.bone] for sphere in _SPHERES)
+
 # Skeleton "hand21": where the wrist and the three bones of thumb to little start, and the sphere that ends the finger.
 _JOINT21_BONES = (1, 14, 15, 16, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13)
 _TIP_SPHERES = (39, 15, 21, 27, 33)
@@ -158,24 +161,30 @@ JOINT_SPHERES = {
 }
 
 
-def bone_transforms(pose: Float[Array, "*b 26"]) -> Float[Array, "*b 17 4 4"]:
+# One number for each of FINGERS: how large the finger is beside the palm, thickness and length alike.
+Fingers = Float[Array, "*b 5"] | float
+
+
+def bone_transforms(pose: Float[Array, "*b 26"], fingers: Fingers = 1.0) -> Float[Array, "*b 17 4 4"]:
     """Rest model → posed model of every bone, mm, in the frame BEFORE the mirror that makes the hand a right one.
 
     The palm turns by Rz·Ry·Rx about the model's origin (not the wrist), then moves. Each finger is
     [abduction, flexion 1, 2, 3] in its bones' own frames: flexion about x; abduction about z, for ring and little about
-    -y, applied after the first flexion. No joint has a limit.
+    -y, applied after the first flexion. No joint has a limit. `fingers` grow about their first joint; the original has
+    hands of one build only.
     """
     turn = geometry.matmul(
         geometry.matmul(geometry.rotation_z(pose[..., 2]), geometry.rotation_y(pose[..., 1])),
         geometry.rotation_x(pose[..., 0]),
     )
-    fingers = pose[..., 6:].reshape(*pose.shape[:-1], 5, 4)
-    flexion = geometry.rotation_x(fingers[..., 1:])
-    about_z, about_y = geometry.rotation_z(fingers[..., 0]), geometry.rotation_y(-fingers[..., 0])
+    angles = pose[..., 6:].reshape(*pose.shape[:-1], 5, 4)
+    flexion = geometry.rotation_x(angles[..., 1:])
+    about_z, about_y = geometry.rotation_z(angles[..., 0]), geometry.rotation_y(-angles[..., 0])
     abduction = jnp.concatenate(
         [about_z[..., :2, :, :], about_y[..., 2:4, :, :], about_z[..., 4:, :, :]], axis=-3
     )  # in the order of FINGERS
-    first = geometry.matmul(abduction, flexion[..., 0, :, :])[..., None, :, :]
+    sizes = jnp.broadcast_to(jnp.asarray(fingers, pose.dtype), (*pose.shape[:-1], 5))
+    first = (geometry.matmul(abduction, flexion[..., 0, :, :]) * sizes[..., None, None])[..., None, :, :]
     joints = jnp.concatenate([first, flexion[..., 1:, :, :]], axis=-3).reshape(*pose.shape[:-1], 15, 3, 3)
     still = jnp.broadcast_to(jnp.eye(3, dtype=pose.dtype), (*pose.shape[:-1], 2, 3, 3))
     rotations = jnp.concatenate([still, joints], axis=-3)
@@ -184,23 +193,27 @@ def bone_transforms(pose: Float[Array, "*b 26"]) -> Float[Array, "*b 17 4 4"]:
 
 
 def spheres(
-    pose: Float[Array, "*b 26"], scale: Float[Array, "*b 3"] | float = 1.0
+    pose: Float[Array, "*b 26"], scale: Float[Array, "*b 3"] | float = 1.0, fingers: Fingers = 1.0
 ) -> tuple[Float[Array, "*b 41 3"], Float[Array, "*b 41"]]:
     """Centres and radii of the 41 spheres, mm, of a right hand whose model origin is at 0.
 
     `scale` stretches the posed hand along x, y and z, as the original's synthesis does. The radii take the mean of the
     three; the original scales a mesh there and has no radii to scale.
     """
-    centers = kinematics.attached_points(bone_transforms(pose), HAND.sphere_bones, HAND.sphere_centers)
+    centers = kinematics.attached_points(bone_transforms(pose, fingers), HAND.sphere_bones, HAND.sphere_centers)
     scales = jnp.broadcast_to(jnp.asarray(scale, pose.dtype), (*pose.shape[:-1], 3))
-    radii = jnp.broadcast_to(jnp.asarray(HAND.sphere_radii, pose.dtype), centers.shape[:-1])
-    return _right_hand(centers, scale), radii * jnp.mean(scales, axis=-1, keepdims=True)
+    sizes = jnp.broadcast_to(jnp.asarray(fingers, pose.dtype), (*pose.shape[:-1], 5))
+    sizes = jnp.concatenate([jnp.ones_like(sizes[..., :1]), sizes], axis=-1)[..., jnp.asarray(_SPHERE_FINGERS)]
+    radii = jnp.broadcast_to(jnp.asarray(HAND.sphere_radii, pose.dtype), sizes.shape) * sizes
+    return right_hand(centers, scale), radii * jnp.mean(scales, axis=-1, keepdims=True)
 
 
-def joints21(pose: Float[Array, "*b 26"], scale: Float[Array, "*b 3"] | float = 1.0) -> Float[Array, "*b 21 3"]:
+def joints21(
+    pose: Float[Array, "*b 26"], scale: Float[Array, "*b 3"] | float = 1.0, fingers: Fingers = 1.0
+) -> Float[Array, "*b 21 3"]:
     """The common hand (skeleton "hand21"), mm: the wrist is where the carpals start, a finger's base, mid and end are
     where its three bones start, and its tip is the centre of its last sphere, so a radius under the skin."""
-    transforms = bone_transforms(pose)
+    transforms = bone_transforms(pose, fingers)
     origins = kinematics.bone_origins(HAND, transforms, _JOINT21_BONES)
     tips = kinematics.attached_points(
         transforms,
@@ -208,18 +221,20 @@ def joints21(pose: Float[Array, "*b 26"], scale: Float[Array, "*b 3"] | float = 
         tuple(HAND.sphere_centers[s] for s in _TIP_SPHERES),
     )
     joints = jnp.concatenate([origins, tips], axis=-2)[..., jnp.asarray(_JOINT21_ORDER), :]
-    return _right_hand(joints, scale)
+    return right_hand(joints, scale)
 
 
-def joints14(pose: Float[Array, "*b 26"], scale: Float[Array, "*b 3"] | float = 1.0) -> Float[Array, "*b 14 3"]:
+def joints14(
+    pose: Float[Array, "*b 26"], scale: Float[Array, "*b 3"] | float = 1.0, fingers: Fingers = 1.0
+) -> Float[Array, "*b 14 3"]:
     """The 14 evaluated NYU joints (skeleton "nyu14"), mm, as the centres of the spheres that stand for them."""
-    return spheres(pose, scale)[0][..., jnp.asarray(NYU14_SPHERES), :]
+    return spheres(pose, scale, fingers)[0][..., jnp.asarray(NYU14_SPHERES), :]
 
 
 JOINTS = {"hand21": joints21, "nyu14": joints14}
 
 
-def _right_hand(points: Float[Array, "*b n 3"], scale: Float[Array, "*b 3"] | float) -> Float[Array, "*b n 3"]:
+def right_hand(points: Float[Array, "*b n 3"], scale: Float[Array, "*b 3"] | float) -> Float[Array, "*b n 3"]:
     """Model → camera axes, scaled: x is mirrored, which turns the model's left hand into a right one."""
     mirror = jnp.asarray([-1.0, 1.0, 1.0], points.dtype)
     scales = jnp.broadcast_to(jnp.asarray(scale, points.dtype), (*points.shape[:-2], 3))

@@ -1,11 +1,17 @@
-"""A posed hand before a pinhole camera: its depth image, its joints, what is hidden, and the window that holds it."""
+"""A posed hand before a camera: its depth image, its joints, what is hidden, the window that holds it, a sensor's noise."""
 
+from collections.abc import Callable
+from typing import Any, Literal
+
+import jax
 import jax.numpy as jnp
-from jax import random
-from jaxtyping import Array, Bool, Float, PRNGKeyArray
+import numpy as np
+from jax import lax, random
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from handjax.figures import hand
 from handjax.ops import spheres
+from handjax.ops.rasterize import rasterize, to_screen
 from handjax.pose import geometry
 
 
@@ -28,18 +34,80 @@ def crop_intrinsics(center_xyz: Float[Array, "*b 3"], size_mm: Float[Array, "*b"
     return rows.reshape(*focal.shape[:-1], 3, 3)
 
 
+def orthographic_intrinsics(size: int, extent_mm: float) -> Float[Array, "3 3"]:
+    """Parallel rays over a square of `extent_mm` about x = y = 0: (x, y, 1) → pixels.
+
+    As in sphereHand's ball renderer, pixel u stands for x = (u - size/2) · extent/size.
+    """
+    scale = size / extent_mm
+    return jnp.asarray([[scale, 0.0, size / 2], [0.0, scale, size / 2], [0.0, 0.0, 1.0]], jnp.float32)
+
+
 def hand_in_camera(
     pose: Float[Array, "*b 26"],
     position: Float[Array, "*b 3"],
     joints: str = "hand21",
     scale: Float[Array, "*b 3"] | float = 1.0,
+    fingers: hand.Fingers = 1.0,
+    side: Float[Array, "*b"] | float = 1.0,
 ) -> tuple[Float[Array, "*b 41 3"], Float[Array, "*b 41"], Float[Array, "*b j 3"]]:
     """Sphere centres, their radii and the joints of one of `hand.JOINTS`, in camera mm.
 
     The model's axes are the camera's, x right, y down, z forward; its origin, amid the palm, comes to `position`.
+    `side` -1 makes a left hand, the mirror image of the right one.
     """
-    centers, radii = hand.spheres(pose, scale)
-    return centers + position[..., None, :], radii, hand.JOINTS[joints](pose, scale) + position[..., None, :]
+    centers, radii = hand.spheres(pose, scale, fingers)
+    found = hand.JOINTS[joints](pose, scale, fingers)
+    return in_camera(centers, position, side), radii, in_camera(found, position, side)
+
+
+def in_camera(
+    points: Float[Array, "*b n 3"], position: Float[Array, "*b 3"], side: Float[Array, "*b"] | float = 1.0
+) -> Float[Array, "*b n 3"]:
+    """Points of a right hand about its model origin, brought to `position`; mirrored in x where `side` is -1."""
+    side = jnp.broadcast_to(jnp.asarray(side, points.dtype), position.shape[:-1])
+    mirror = jnp.stack([side, jnp.ones_like(side), jnp.ones_like(side)], axis=-1)
+    return points * mirror[..., None, :] + position[..., None, :]
+
+
+def over_pixels(draw: Callable[[Array], Any], k: Float[Array, "*b 3 3"], samples: int) -> Any:
+    """Mean of draw(k) over `samples` x `samples` cameras that look at evenly spread points of every pixel.
+
+    The mean of blocks of an image `samples` times as large, of which only one small part is ever there. sphereHand draws
+    at 640 and takes every 64th's four middle pixels; this takes all of a pixel's area.
+    """
+    at = (np.arange(samples) + 0.5) / samples - 0.5
+    offsets = np.stack(np.meshgrid(at, at), axis=-1).reshape(-1, 2).astype(np.float32)
+
+    def add(total, offset):
+        shift = jnp.zeros((3, 3), k.dtype).at[:2, 2].set(-offset)
+        return jax.tree.map(jnp.add, total, draw(k + jnp.broadcast_to(shift, k.shape))), None
+
+    nothing = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(draw, k))
+    total, _ = lax.scan(add, nothing, jnp.asarray(offsets))
+    return jax.tree.map(lambda x: x / len(offsets), total)
+
+
+def mesh_depth(
+    vertices: Float[Array, "*b v 3"],
+    faces: Int[Array | np.ndarray, "f 3"],
+    k: Float[Array, "*b 3 3"],
+    height: int,
+    width: int,
+    *,
+    projection: Literal["pinhole", "orthographic"],
+    samples: int = 1,
+) -> tuple[Float[Array, "*b {height} {width}"], Float[Array, "*b {height} {width}"]]:
+    """Mean depth in mm of what is seen in each pixel, 0 where nothing is, and the part of the pixel that it covers, 0..1."""
+
+    def draw(k):
+        interpolation = "perspective" if projection == "pinhole" else "linear"
+        screen = to_screen(vertices, k, projection=projection, interpolation=interpolation)
+        depth, face = rasterize(screen, faces, height, width)
+        return depth, (face >= 0).astype(depth.dtype)
+
+    depth, covered = over_pixels(draw, k, samples)
+    return depth / jnp.where(covered > 0, covered, 1.0), covered
 
 
 def visible_joints(
@@ -47,6 +115,7 @@ def visible_joints(
     centers: Float[Array, "*b s 3"],
     radii: Float[Array, "*b s"],
     joint_spheres: tuple[int, ...],
+    projection: Literal["pinhole", "orthographic"] = "pinhole",
     slack_mm: float = 10.0,
 ) -> Bool[Array, "*b j"]:
     """Whether the skin straight before a joint is its own: no further from it than its sphere's radius and a slack.
@@ -54,11 +123,20 @@ def visible_joints(
     The slack is for joints that are not in the middle of their sphere and for a neighbour's thicker flesh. The ray
     through the joint itself is cast, so the answer does not depend on an image's resolution.
     """
-    skin, _ = spheres.sphere_depth_along(joints_xyz / joints_xyz[..., 2:], centers, radii)
-    return joints_xyz[..., 2] - skin <= radii[..., jnp.asarray(joint_spheres)] + slack_mm
+    z = joints_xyz[..., 2]
+    if projection == "pinhole":
+        skin, _ = spheres.sphere_depth_along(joints_xyz / joints_xyz[..., 2:], centers, radii)
+    else:
+        aside = joints_xyz[..., :, None, :2] - centers[..., None, :, :2]
+        half_chord2 = radii[..., None, :] ** 2 - jnp.sum(aside**2, axis=-1)
+        fronts = centers[..., None, :, 2] - geometry.safe_sqrt(half_chord2)
+        skin = jnp.minimum(jnp.min(jnp.where(half_chord2 > 0, fronts, jnp.inf), axis=-1), z)
+    return z - skin <= radii[..., jnp.asarray(joint_spheres)] + slack_mm
 
 
-def sensor_noise(key: PRNGKeyArray, depth: Float[Array, "h w"], depth_noise_mm: float, shift_px: float) -> Float[Array, "h w"]:
+def sensor_noise(
+    key: PRNGKeyArray, depth: Float[Array, "h w"], depth_noise_mm: float, shift_px: float, background: float = 0.0
+) -> Float[Array, "h w"]:
     """Depth as a sensor gives it: ragged edges, then Gaussian noise where something was measured.
 
     Each pixel copies the one that is round(N(0, `shift_px`)) away along each axis, as in sphereHand (Wan et al. 2019),
@@ -69,4 +147,28 @@ def sensor_noise(key: PRNGKeyArray, depth: Float[Array, "h w"], depth_noise_mm: 
     v = jnp.arange(height)[:, None] + jnp.round(shift_px * shift_v).astype(jnp.int32)
     u = jnp.arange(width)[None, :] + jnp.round(shift_px * shift_u).astype(jnp.int32)
     shifted = depth[jnp.clip(v, 0, height - 1), jnp.clip(u, 0, width - 1)]
-    return jnp.where(shifted > 0, shifted + depth_noise_mm * noise, 0.0)
+    return jnp.where(shifted != background, shifted + depth_noise_mm * noise, background)
+
+
+# sphereHand's filters, as it rounds them; they stand for Gaussians of variance 0.75 and 1.0 or so.
+_FILTERS = {
+    3: ((1, 2, 1), (2, 6, 2), (1, 2, 1)),
+    5: ((1, 4, 7, 4, 1), (4, 16, 26, 16, 4), (7, 26, 41, 26, 7), (4, 16, 26, 16, 4), (1, 4, 7, 4, 1)),
+}
+
+
+def resample(
+    key: PRNGKeyArray, depth: Float[Array, "h w"], window: Literal[3, 5], background: float, drop: float = 0.05
+) -> Float[Array, "h w"]:
+    """sphereHand's `--depth_resample`: some pixels go missing, then all are smoothed with what is about them.
+
+    `drop` of the pixels become `background`, which is part of the smoothing like any depth. The original pads with zeros,
+    which draws a dark rim; here the border repeats.
+    """
+    dropped = jnp.where(random.bernoulli(key, drop, depth.shape), background, depth)
+    weights = np.asarray(_FILTERS[window], np.float32)
+    weights /= weights.sum()
+    height, width = depth.shape
+    padded = jnp.pad(dropped, window // 2, mode="edge")
+    parts = (w * padded[i : i + height, j : j + width] for (i, j), w in np.ndenumerate(weights))
+    return sum(parts, jnp.zeros_like(depth))

@@ -4,39 +4,53 @@ from typing import Literal
 
 import jax.numpy as jnp
 from jax import random
-from jaxtyping import Array, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, UInt32
 
-from handjax.figures import hand, poses, render
+from handjax.figures import hand, mesh, poses, render, shade
 from handjax.ops import spheres
+from handjax.ops.rasterize import rasterize, to_screen
 from handjax.pose import geometry
+
+Surface = Literal["spheres", "skin"]
 
 _FINDER_SIZE = 32  # px of the coarse first look that finds where the hand is
 _WINDOW_MARGIN = 1.02  # the second, fine look sees a slightly different mean point than the first
+
+
+def sample_key(
+    stream: UInt32[Array, ""] | int, heldout: Bool[Array, ""] | bool, index: Int[Array, ""] | int
+) -> PRNGKeyArray:
+    """The key of one sample of an endless stream. Held-out samples come from streams of their own: none is ever trained on."""
+    return random.fold_in(random.fold_in(random.fold_in(random.key(0), heldout), stream), index)
 
 
 def hand_sample(
     key: PRNGKeyArray,
     *,
     joints: Literal["hand21", "nyu14"] = "hand21",
+    surface: Surface = "spheres",
     image_size: int = 64,
     cube_mm: float = 300.0,
     center: Literal["depth", "label"] = "depth",
     distance_mm: poses.Range = (500.0, 900.0),
     aside: float = 0.2,
     scale: poses.Range = (0.85, 0.95),
+    fingers: poses.Range = (1.0, 1.0),
+    left: float = 0.0,
     rotation: poses.Ranges = poses.ROTATION_ANY,
     modes: tuple[str, ...] = poses.ALL_MODES,
     depth_noise_mm: float = 1.5,
     shift_px: float = 0.3,
 ) -> dict[str, Array]:
-    """One right hand alone before a depth camera, as one row of a Batch: a function of the key, for jit and vmap.
+    """One hand alone before a depth camera, as one row of a Batch: a function of the key, for jit and vmap.
 
     depth [h, w] mm and k [3, 3] are those of the square crop window (`render.crop_intrinsics`); joints_xyz [j, 3],
     visible [j], center_xyz [3] and cube_mm [3] are in camera mm. The crop's center is the mean of the depth image's
     points, which needs no label (`center="depth"`), or the mean of the joints (`center="label"`). About it a cube of
     300 mm holds all joints of 99.7 % of hands with any rotation, one of 250 mm of 94 %.
 
-    The hand is up to `aside` of its distance off the optical axis, to each side and up and down. It has no forearm and
+    What is seen is the 41 spheres or the skin over them. `fingers` is the range of their size beside the palm's, each on
+    its own; `left` is the part of left hands. The hand is up to `aside` of its distance off the optical axis, to each side and up and down. It has no forearm and
     nothing is behind it. Noise: `render.sensor_noise`. Poses and `scale`, drawn for each axis: sphereHand (Wan et al.
     2019), which looks along parallel rays; this is a perspective camera that need not look straight at the hand.
     """
@@ -44,7 +58,9 @@ def hand_sample(
     pose = poses.sample_pose(pose_key, modes=modes, rotation=rotation)
     low, high = jnp.asarray([scale, scale, scale, (-aside, aside), (-aside, aside), distance_mm]).T
     *scales, x, y, z = random.uniform(place_key, (6,), minval=low, maxval=high)
-    centers, radii, joints_xyz = render.hand_in_camera(pose, jnp.stack([x * z, y * z, z]), joints, jnp.stack(scales))
+    build = (jnp.stack(scales), *_fingers_and_side(random.fold_in(place_key, 1), fingers, left))
+    position = jnp.stack([x * z, y * z, z])
+    centers, radii, joints_xyz = render.hand_in_camera(pose, position, joints, *build)
     cube = jnp.full(3, cube_mm)
 
     # A first coarse look at all of the hand, however large, tells where to put the window.
@@ -56,7 +72,11 @@ def hand_sample(
     window = labelled if center == "label" else _mean_point(coarse, coarse_k)
 
     k = render.crop_intrinsics(window, jnp.asarray(_WINDOW_MARGIN * cube_mm), image_size)
-    clean, _ = spheres.sphere_depth_pinhole(centers, radii, k, image_size, image_size)
+    if surface == "skin":
+        vertices = _skin_in_camera(pose, position, *build)
+        clean, _ = render.mesh_depth(vertices, mesh.hand_skin().faces, k, image_size, image_size, projection="pinhole")
+    else:
+        clean, _ = spheres.sphere_depth_pinhole(centers, radii, k, image_size, image_size)
     depth = render.sensor_noise(noise_key, clean, depth_noise_mm, shift_px)
     return {
         "depth": depth,
@@ -66,6 +86,142 @@ def hand_sample(
         "center_xyz": labelled if center == "label" else _mean_point(depth, k),
         "cube_mm": cube,
     }
+
+
+def fitting_sample(
+    key: PRNGKeyArray,
+    *,
+    surface: Surface = "skin",
+    image_size: int = 64,
+    extent_mm: float = 300.0,
+    background: float = 100.0,
+    samples: int = 2,
+    scale: poses.Range = (0.85, 0.95),
+    focal: poses.Range = (0.9, 1.1),
+    fingers: poses.Range = (1.0, 1.0),
+    rotation: poses.Ranges = poses.ROTATION_ANY,
+    modes: tuple[str, ...] = poses.ALL_MODES,
+    depth_noise_mm: float = 5.0,
+    shift_px: float = 0.5,
+    resample: Literal[0, 3, 5] = 0,
+) -> dict[str, Array]:
+    """One right hand as sphereHand's network sees it: the depth of an `extent_mm` cube along parallel rays, z from its middle.
+
+    depth [h, w] mm, `background` where nothing is; mask [h, w] where the hand covers half of a pixel or more; centers
+    [41, 3] and radii [41] of the spheres, joints_xyz [21, 3], mm about the middle of the cube; visible_centers [41] and
+    visible [21]; pose [26]. Pixel u stands for x = (u - size/2) · extent/size.
+
+    Synthesis of Wan et al. 2019: their poses, scales, focal ratio (it stretches x and y of image and labels alike, not z),
+    noise (5 mm) and `--depth_resample` (`resample`). A pixel is the mean of `samples` x `samples` rays, those that miss
+    with the depth `background`, where the original takes four of a hundred and is half a pixel beside its own labels.
+    """
+    pose_key, build_key, noise_key, drop_key = random.split(key, 4)
+    pose = poses.sample_pose(pose_key, modes=modes, rotation=rotation)
+    low, high = jnp.asarray([scale, scale, scale, focal]).T
+    *scales, stretch = random.uniform(build_key, (4,), minval=low, maxval=high)
+    sizes, _ = _fingers_and_side(random.fold_in(build_key, 1), fingers, left=0.0)
+    build = (jnp.stack([stretch, stretch, jnp.ones(())]) * jnp.stack(scales), sizes)
+    centers, radii, joints_xyz = render.hand_in_camera(pose, jnp.zeros(3), "hand21", *build)
+    k = render.orthographic_intrinsics(image_size, extent_mm)
+    if surface == "skin":
+        vertices = _skin_in_camera(pose, jnp.zeros(3), *build)
+        faces = mesh.hand_skin().faces
+        mean, covered = render.mesh_depth(vertices, faces, k, image_size, image_size, projection="orthographic", samples=samples)
+        clean = jnp.minimum(covered * mean + (1 - covered) * background, background)
+        mask = covered >= 0.5
+    else:
+        clean, winner = spheres.sphere_depth_orthographic(centers, radii, image_size, extent_mm, background)
+        mask = winner >= 0
+    depth = render.sensor_noise(noise_key, clean, depth_noise_mm, shift_px, background)
+    if resample:
+        depth = render.resample(drop_key, depth, resample, background)
+
+    def visible(points, own):
+        return render.visible_joints(points, centers, radii, own, "orthographic")
+
+    return {
+        "depth": depth,
+        "mask": mask,
+        "centers": centers,
+        "radii": radii,
+        "joints_xyz": joints_xyz,
+        "visible_centers": visible(centers, tuple(range(len(hand.HAND.sphere_bones)))),
+        "visible": visible(joints_xyz, hand.JOINT_SPHERES["hand21"]),
+        "pose": pose,
+    }
+
+
+def rgb_sample(
+    key: PRNGKeyArray,
+    *,
+    image_size: int = 256,
+    samples: int = 2,
+    fill: poses.Range = (0.6, 1.0),
+    distance_mm: poses.Range = (300.0, 900.0),
+    aside: float = 0.2,
+    scale: poses.Range = (0.85, 0.95),
+    fingers: poses.Range = (0.9, 1.1),
+    left: float = 0.5,
+    rotation: poses.Ranges = poses.ROTATION_ANY,
+    modes: tuple[str, ...] = poses.ALL_MODES,
+    blur_px: poses.Range = (0.0, 1.2),
+    noise: poses.Range = (0.0, 0.02),
+) -> dict[str, Array]:
+    """One hand in a colour picture, with the labels of all RGB systems.
+
+    image [h, w, 3] sRGB bytes; depth [h, w] mm of the hand, 0 where it is not; mask [h, w]; k [3, 3]; joints_xyz [21, 3]
+    camera mm, wrist first; joints_uv [21, 2] px; visible [21]: in the picture and not hidden by the hand itself; left [].
+
+    The hand takes `fill` of the picture's side and may be anywhere in it. Looks and backgrounds: figures/shade.py. It has
+    no forearm, casts no shadow and holds nothing.
+    """
+    pose_key, place_key, look_key, background_key, camera_key = random.split(key, 5)
+    pose = poses.sample_pose(pose_key, modes=modes, rotation=rotation)
+    low, high = jnp.asarray([scale, scale, scale, (-aside, aside), (-aside, aside), distance_mm, fill, (-1, 1), (-1, 1)]).T
+    *scales, x, y, z, part, du, dv = random.uniform(place_key, (9,), minval=low, maxval=high)
+    sizes, side = _fingers_and_side(random.fold_in(place_key, 1), fingers, left)
+    build, position = (jnp.stack(scales), sizes, side), jnp.stack([x * z, y * z, z])
+    centers, radii, joints_xyz = render.hand_in_camera(pose, position, "hand21", *build)
+
+    around = jnp.mean(centers, axis=0)
+    reach = 2 * jnp.max(geometry.safe_norm(centers - around[None]) + radii)
+    room = 0.5 * (1 / part - 1) * reach
+    k = render.crop_intrinsics(around + jnp.stack([du * room, dv * room, jnp.zeros(())]), reach / part, image_size)
+
+    skin = mesh.hand_skin()
+    vertices, normals = _skin_in_camera(pose, position, *build), _normals_in_camera(pose, *build)
+    look = shade.random_look(look_key, blur_px, noise)
+    background = shade.random_background(background_key, image_size, image_size)
+    palm = shade.palm_side(skin)
+    linear = shade.hand_image(look, background, vertices, normals, skin.faces, skin.vertices, palm, k, samples)
+    screen = to_screen(vertices, k, projection="pinhole", interpolation="perspective")
+    depth, face = rasterize(screen, skin.faces, image_size, image_size, near=1.0)
+    joints_uv = geometry.xyz_to_uvd(joints_xyz, k)[:, :2]
+    inside = jnp.all((joints_uv > -0.5) & (joints_uv < image_size - 0.5), axis=-1)
+    return {
+        "image": shade.photograph(camera_key, look, linear),
+        "depth": depth,
+        "mask": face >= 0,
+        "k": k,
+        "joints_xyz": joints_xyz,
+        "joints_uv": joints_uv,
+        "visible": inside & render.visible_joints(joints_xyz, centers, radii, hand.JOINT_SPHERES["hand21"]),
+        "left": side < 0,
+    }
+
+
+def _fingers_and_side(key: PRNGKeyArray, fingers: poses.Range, left: float) -> tuple[Float[Array, "5"], Float[Array, ""]]:
+    sizes_key, side_key = random.split(key)
+    sizes = random.uniform(sizes_key, (5,), minval=fingers[0], maxval=fingers[1])
+    return sizes, jnp.where(random.bernoulli(side_key, left), -1.0, 1.0)
+
+
+def _skin_in_camera(pose: Array, position: Array, scale: Array, fingers: Array, side: Array | float = 1.0) -> Array:
+    return render.in_camera(mesh.hand_vertices(mesh.hand_skin(), pose, scale, fingers), position, side)
+
+
+def _normals_in_camera(pose: Array, scale: Array, fingers: Array, side: Array | float = 1.0) -> Array:
+    return render.in_camera(mesh.hand_normals(mesh.hand_skin(), pose, scale, fingers), jnp.zeros(3), side)
 
 
 def _mean_point(depth: Array, k: Array) -> Array:

@@ -4,10 +4,10 @@ import ctypes
 import functools
 import os
 import warnings
+from importlib import metadata
 from pathlib import Path
 
 import jax
-import jaxlib
 
 _OPS = ("handjax_rasterize",)
 _FOLDER = Path(__file__).parent
@@ -49,7 +49,7 @@ def _register(platform: str) -> None:
         raise RuntimeError(f"{file.name} was not built; install handjax again where there is {compiler}")
     library = ctypes.CDLL(str(file))
     library.handjax_jaxlib.restype = ctypes.c_char_p
-    built, running = library.handjax_jaxlib().decode(), jaxlib.__version__
+    built, running = library.handjax_jaxlib().decode(), metadata.version("jaxlib")
     if _version(built) > _version(running):
         # XLA refuses a library with newer headers than its own, and its whole backend goes down with it.
         raise RuntimeError(f"{file} was built for jaxlib {built} or newer, and {running} is installed; install handjax again")

@@ -2,11 +2,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from handjax.ops import spheres
 
 PINHOLE = jax.jit(spheres.sphere_depth_pinhole, static_argnums=(3, 4))
 ORTHOGRAPHIC = jax.jit(spheres.sphere_depth_orthographic, static_argnums=(2, 3, 4))
+DISTANCE = jax.jit(spheres.sphere_distance)
 K = jnp.asarray([[100.0, 0.0, 15.0], [0.0, 110.0, 16.0], [0.0, 0.0, 1.0]])
 
 
@@ -137,4 +140,120 @@ def test_memory_is_a_few_images_not_one_a_sphere():
         return jnp.sum(PINHOLE(c, r, k, 64, 64)[0] ** 2)
 
     compiled = jax.jit(jax.grad(loss)).lower(centers, radii, k).compile()
-    assert compiled.memory_analysis().temp_size_in_bytes < 16 * (8 * 64 * 64 * 4)
+    assert compiled.memory_analysis().temp_size_in_bytes < 20 * (8 * 64 * 64 * 4)  # one a sphere is 41
+
+
+def _plain_distance(points, centers, radii):
+    """[..., p, s] in float64: how far each point is from each sphere's surface."""
+    points, centers, radii = (np.asarray(x, np.float64) for x in (points, centers, radii))
+    between = np.linalg.norm(points[..., :, None, :] - centers[..., None, :, :], axis=-1)
+    return np.abs(between - radii[..., None, :])
+
+
+def _cloud(shape, p, s, seed=0):
+    keys = jax.random.split(jax.random.key(seed), 3)
+    points = 60 * jax.random.normal(keys[0], (*shape, p, 3))
+    return points, 40 * jax.random.normal(keys[1], (*shape, s, 3)), jax.random.uniform(keys[2], (*shape, s), minval=8, maxval=24)
+
+
+@pytest.mark.parametrize("shape", [(), (1,), (3, 2)])
+def test_distance_is_the_least_of_all(shape):
+    points, centers, radii = _cloud(shape, 200, 41)
+    distance, winner = DISTANCE(points, centers, radii)
+    every = _plain_distance(points, centers, radii)
+    np.testing.assert_allclose(distance, every.min(-1), atol=2e-5, rtol=1e-6)
+    chosen = np.take_along_axis(every, np.asarray(winner)[..., None], axis=-1)[..., 0]
+    np.testing.assert_allclose(chosen, every.min(-1), atol=2e-5, rtol=1e-6)
+    assert np.mean(winner == every.argmin(-1)) > 0.999
+
+
+def test_distance_is_to_the_nearest_surface_also_when_it_is_hidden():
+    """Within a large sphere that a small one pokes into: 12 mm under the large one's skin, on the small one's."""
+    centers, radii = jnp.asarray([[0.0, 0.0, 0.0], [20.0, 0.0, 0.0]]), jnp.asarray([20.0, 12.0])
+    points = jnp.asarray([[8.0, 0.0, 0.0], [-19.0, 0.0, 0.0], [40.0, 0.0, 0.0], [0.0, 0.0, 0.0]])
+    distance, winner = DISTANCE(points, centers, radii)
+    np.testing.assert_allclose(distance, [0, 1, 8, 8], atol=1e-5)
+    np.testing.assert_array_equal(winner, [1, 0, 1, 1])
+
+
+def test_distance_of_equals_is_the_lowest_sphere():
+    points, centers, radii = _cloud((), 100, 7)
+    twice = jnp.concatenate([centers, centers]), jnp.concatenate([radii, radii])
+    distance, winner = DISTANCE(points, *twice)
+    np.testing.assert_array_equal(winner, DISTANCE(points, centers, radii)[1])
+    gradient = jax.jit(jax.grad(lambda c: jnp.sum(DISTANCE(points, c, twice[1])[0])))(twice[0])
+    assert np.any(gradient[:7]) and not np.any(gradient[7:])
+
+
+def test_distance_has_the_gradient_of_its_finite_difference():
+    points, centers, radii = _cloud((2,), 300, 20, seed=3)
+    moves = [
+        jax.random.normal(key, x.shape)
+        for key, x in zip(jax.random.split(jax.random.key(5), 3), (points, centers, radii), strict=True)
+    ]
+    step = 0.02
+    ends = [DISTANCE(*(x + s * move for x, move in zip((points, centers, radii), moves, strict=True))) for s in (-step, step)]
+    distance, winner = DISTANCE(points, centers, radii)
+    # Not where the nearest changes, nor across a surface, where the absolute value has a kink.
+    steady = (ends[0][1] == winner) & (ends[1][1] == winner) & (distance > 0.5)
+    assert steady.mean() > 0.8
+    weights = jnp.where(steady, jax.random.normal(jax.random.key(1), winner.shape), 0.0)
+    loss = jax.jit(jax.grad(lambda *a: jnp.sum(weights * DISTANCE(*a)[0]), argnums=(0, 1, 2)))
+    analytic = sum(jnp.sum(g * m) for g, m in zip(loss(points, centers, radii), moves, strict=True))
+    numeric = jnp.sum(weights * (ends[1][0] - ends[0][0])) / (2 * step)
+    np.testing.assert_allclose(analytic, numeric, rtol=0.01, atol=0.05)
+
+
+def test_distance_has_a_finite_gradient_everywhere():
+    """In a centre, on a surface and so near to either that the squares of float32 vanish."""
+    near = jnp.asarray([0.0, 1e-30, 1e-20, 1e-10, 10.0 - 1e-6, 10.0, 10.0 + 1e-6])
+    points = jnp.concatenate([near[:, None] * jnp.eye(3)[i, None] for i in range(3)])
+    args = points, jnp.zeros((1, 3)), jnp.asarray([10.0])
+    by_point, by_center, by_radius = jax.jit(jax.jacrev(lambda *a: DISTANCE(*a)[0], argnums=(0, 1, 2)))(*args)
+    assert all(np.all(np.isfinite(g)) for g in (by_point, by_center, by_radius))
+    assert np.max(np.linalg.norm(by_center[:, 0], axis=-1)) < 1 + 1e-5 and np.max(np.abs(by_radius)) <= 1
+    np.testing.assert_array_equal(by_center[0], 0)
+    np.testing.assert_array_equal(by_radius[0], 1)  # the centre of a growing sphere gets further from its surface
+
+
+def test_distance_says_where_there_is_none():
+    points, centers, radii = _cloud((), 4, 3)
+    distance, winner = DISTANCE(points.at[1, 0].set(jnp.nan), centers, radii)
+    np.testing.assert_array_equal(np.isnan(distance), [False, True, False, False])
+    np.testing.assert_array_equal(winner == -1, [False, True, False, False])
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 2**31 - 1), scale=st.floats(0.1, 1000.0))
+def test_distance_knows_no_place_no_turn_and_no_order(seed, scale):
+    points, centers, radii = (scale * x for x in _cloud((2,), 16, 6, seed % 1000))
+    rng = np.random.default_rng(seed)
+    turn = np.linalg.qr(rng.normal(size=(3, 3)))[0].astype(np.float32)
+    order, shift = rng.permutation(6), (scale * rng.normal(size=3)).astype(np.float32)
+    distance, winner = DISTANCE(points, centers, radii)
+    other, moved = DISTANCE(*((np.asarray(x) @ turn + shift) for x in (points, centers[:, order])), radii[:, order])
+    assert np.all(distance >= 0)
+    np.testing.assert_allclose(other, distance, atol=1e-4 * scale)
+    every = np.sort(_plain_distance(points, centers, radii), axis=-1)
+    clear = every[..., 1] - every[..., 0] > 1e-3 * scale
+    np.testing.assert_array_equal(order[np.asarray(moved)][clear], np.asarray(winner)[clear])
+    # A point is no further from the spheres than another point is, and the way between them.
+    way = np.linalg.norm(np.asarray(points[:, 0] - points[:, 1]), axis=-1)
+    assert np.all(np.abs(distance[:, 0] - distance[:, 1]) <= way + 1e-4 * scale)
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 2**31 - 1))
+def test_on_a_spheres_own_surface_the_distance_is_nothing(seed):
+    _, centers, radii = _cloud((), 1, 6, seed % 1000)
+    rng = np.random.default_rng(seed)
+    away = rng.normal(size=(6, 3))
+    points = np.asarray(centers) + np.asarray(radii)[:, None] * away / np.linalg.norm(away, axis=-1, keepdims=True)
+    np.testing.assert_allclose(DISTANCE(jnp.asarray(points, jnp.float32), centers, radii)[0], 0, atol=1e-4)
+
+
+def test_distance_saves_points_not_pairs():
+    points, centers, radii = _cloud((4,), 4096, 41)
+    gradient = jax.jit(jax.grad(lambda *a: jnp.sum(spheres.sphere_distance(*a)[0]), argnums=(0, 1, 2)))
+    temporary = gradient.lower(points, centers, radii).compile().memory_analysis().temp_size_in_bytes
+    assert temporary < 20 * (4 * 4096 * 4)  # one of all pairs is 41

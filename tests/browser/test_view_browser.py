@@ -1,0 +1,220 @@
+"""The viewer in headless Chromium, with WebGL in software: the page as a user moves it, and nothing that leaves the machine."""
+
+import base64
+import re
+import shutil
+import subprocess
+import sys
+
+import cv2
+import numpy as np
+import pytest
+
+from handjax import view
+
+pytest.importorskip("viser", reason="viser is not installed: pip install 'handjax[view]'")
+sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on PATH (Debian: apt-get install chromium)")
+
+QUIET = [
+    "--no-sandbox",
+    "--use-angle=swiftshader",
+    "--enable-unsafe-swiftshader",
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
+    "--disable-dev-shm-usage",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+]
+
+
+@pytest.fixture(scope="module")
+def url():
+    server = subprocess.Popen(
+        [sys.executable, "-W", "error", "-m", "handjax.view", "--port", "0"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        line = server.stdout.readline()
+        found = re.search(r"http://127\.0\.0\.1:\d+", line)
+        assert found, line + server.stderr.read()
+        yield found[0]
+    finally:
+        server.terminate()
+        out, errors = server.communicate(timeout=20)
+    assert (server.returncode, out, errors) == (0, "", "")
+
+
+@pytest.fixture(scope="module")
+def page(url):
+    """The open page; what it asks for beyond its server, and all that goes wrong, is on `page.troubles`."""
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET)
+        page = browser.new_page(viewport={"width": 1280, "height": 860})
+        page.troubles, ours = [], (url + "/", f"blob:{url}/", "data:")
+
+        def answer(route):
+            if route.request.url.startswith(ours):
+                route.continue_()
+            else:
+                page.troubles.append(f"request: {route.request.url}")
+                route.abort()
+
+        page.context.route("**/*", answer)
+        page.on("request", lambda asked: None if asked.url.startswith(ours) else page.troubles.append(f"request: {asked.url}"))
+        page.on("websocket", lambda s: None if s.url.startswith(url.replace("http", "ws")) else page.troubles.append(s.url))
+        page.on("requestfailed", lambda asked: page.troubles.append(f"failed: {asked.url[:80]}"))
+        page.on("pageerror", lambda error: page.troubles.append(f"error: {error}"))
+        page.on("console", lambda m: page.troubles.append(f"console: {m.text}") if m.type == "error" else None)
+        page.goto(url)
+        page.get_by_role("button", name="random pose").wait_for()
+        wait(page, lambda: lit(page) > 0.1)
+        yield page
+        browser.close()
+        assert page.troubles == []  # of all that was done
+
+
+def wait(page, true, tries: int = 100):
+    """Until `true()`, a tenth of a second a try: what is asked of the server goes there and back."""
+    for _ in range(tries):
+        if true():
+            return
+        page.wait_for_timeout(100)
+    assert true()
+
+
+def scene(page) -> np.ndarray:
+    """The middle of the window, [h, w, 3] RGB, between the panels."""
+    return decoded(page.screenshot(clip={"x": 360, "y": 0, "width": 570, "height": 860}))
+
+
+def lit(page) -> float:
+    """The share of the scene that is not ground."""
+    return float((scene(page).max(axis=-1) > 60).mean())
+
+
+def colourful(page) -> float:
+    """The share of the scene in the fingers' colours: skin, under white light, has red before green before blue."""
+    r, g, b = (scene(page)[..., i].astype(int) for i in range(3))
+    return float(((b > r + 15) | (g > r + 15)).mean())
+
+
+def nearest(page) -> int:
+    """mm, where the legend begins."""
+    return int(re.match(r"(\d+) mm", page.get_by_text("depth", exact=True).locator("..").inner_text())[1])
+
+
+def depth_image(page) -> str:
+    """The depth image as the page has decoded it: a PNG in base64."""
+    return page.locator("img[src^='blob:']").evaluate(
+        """async image => {
+            await image.decode();
+            const canvas = document.createElement("canvas");
+            [canvas.width, canvas.height] = [image.naturalWidth, image.naturalHeight];
+            canvas.getContext("2d").drawImage(image, 0, 0);
+            return canvas.toDataURL().split(",")[1];
+        }"""
+    )
+
+
+def decoded(png: bytes) -> np.ndarray:
+    """[h, w, 3] RGB."""
+    return cv2.cvtColor(cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+
+
+def reset(page):
+    page.get_by_role("button", name="reset").click()
+    page.wait_for_timeout(300)
+
+
+def test_opens_quietly_with_the_hand_in_view(page):
+    assert page.locator("canvas").first.bounding_box()["width"] > 1000
+    picture = scene(page)
+    rows, columns = np.nonzero(picture.max(axis=-1) > 60)
+    assert 0.15 < lit(page) < 0.6
+    assert rows.min() > 50 and rows.max() < 840  # all of it
+    assert columns.min() > 20 and columns.max() < 550
+    assert page.get_by_role("slider").count() >= 6
+    assert page.locator("img[src^='blob:']").evaluate("i => [i.naturalWidth, i.naturalHeight]") == [view.PIXELS] * 2
+    assert page.troubles == []
+
+
+def test_the_scene_is_what_the_depth_camera_sees(page):
+    """Both see the hand through the same window: its outline covers about the same part of both."""
+    reset(page)
+    seen = np.ptp(decoded(base64.b64decode(depth_image(page))).astype(int), axis=-1) > 30
+    whole = decoded(page.screenshot())[:, (1280 - 860) // 2 : (1280 + 860) // 2].max(axis=-1)
+    whole[:, :150] = whole[:, -140:] = 0  # the panels
+    shown = cv2.resize((whole > 60).astype(np.float32), (view.PIXELS, view.PIXELS), interpolation=cv2.INTER_AREA) > 0.5
+    assert np.sum(shown & seen) / np.sum(shown | seen) > 0.9
+
+
+def test_a_slider_moves_the_hand(page):
+    reset(page)
+    near = nearest(page)
+    before = depth_image(page)
+    page.get_by_role("slider").nth(5).press("End")  # palm translation z: 20 mm away from the camera
+    wait(page, lambda: abs(nearest(page) - near - 20) <= 1)
+    page.get_by_role("slider").nth(3).press("End")
+    wait(page, lambda: depth_image(page) != before)
+    reset(page)
+    wait(page, lambda: nearest(page) == near and depth_image(page) == before)
+
+
+def test_random_poses_differ_and_reset_ends_them(page):
+    reset(page)
+    images = [depth_image(page)]
+    for _ in range(2):
+        page.get_by_role("button", name="random pose").click()
+        wait(page, lambda: depth_image(page) not in images)
+        images.append(depth_image(page))
+    reset(page)
+    wait(page, lambda: depth_image(page) == images[0])
+
+
+def test_spheres_come_and_go(page):
+    reset(page)
+    plain = colourful(page)
+    assert plain < 0.02
+    page.get_by_label("spheres", exact=True).last.check(force=True)
+    wait(page, lambda: colourful(page) > 0.05)
+    page.get_by_label("spheres", exact=True).last.uncheck(force=True)
+    wait(page, lambda: colourful(page) < 0.02)
+    page.get_by_label("skin", exact=True).last.uncheck(force=True)
+    wait(page, lambda: lit(page) < 0.01)
+    page.get_by_label("skin", exact=True).last.check(force=True)
+    wait(page, lambda: lit(page) > 0.1)
+
+
+def test_depth_is_of_the_skin_or_of_the_spheres(page):
+    reset(page)
+    skin = depth_image(page)
+    page.get_by_label("depth of").last.click()
+    page.get_by_role("option", name="spheres").click()
+    wait(page, lambda: depth_image(page) != skin)
+    page.get_by_label("depth of").last.click()
+    page.get_by_role("option", name="skin").click()
+    wait(page, lambda: depth_image(page) == skin)
+
+
+def test_numbers_can_be_copied_and_pasted(page):
+    reset(page)
+    page.get_by_text("26 numbers").click()
+    text = page.locator("textarea:visible").first
+    text.wait_for()
+    numbers = [float(word) for word in text.input_value().split()]
+    assert numbers == pytest.approx(view.START)
+    near = nearest(page)
+    numbers[5] = -12.0
+    text.fill(" ".join(map(str, numbers)))
+    page.get_by_role("button", name="use these").click()
+    wait(page, lambda: abs(nearest(page) - near + 12) <= 1)
+    text.fill("1 2 3")
+    page.get_by_role("button", name="use these").click()
+    page.get_by_text("expected 26 finite numbers, got 3").wait_for()
+    reset(page)
+    wait(page, lambda: nearest(page) == near)
