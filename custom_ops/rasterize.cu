@@ -100,9 +100,8 @@ __global__ void __launch_bounds__(kThreads)
     __syncthreads();
     for (int i = threadIdx.x; i < small_count; i += kThreads) draw(small[i], 0, 1);
     for (int i = threadIdx.x / 32; i < large_count; i += kThreads / 32) draw(large[i], threadIdx.x % 32, 32);
-    __syncthreads();
+    __syncthreads();  // also, of the last round: what others drew is there to be written
   }
-  __syncthreads();
 
   for (int i = threadIdx.x; i < kTile * kTile; i += kThreads) {
     const int x = left + i % kTile, y = top + i / kTile;
