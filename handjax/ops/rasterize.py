@@ -88,7 +88,8 @@ def rasterize(
     (b - a) × (c - a) points away from the camera, in axes x right, y down, z forward; "front" those that face it.
 
     The gradient with respect to `screen` is that of the plane formula at the face that is seen: what is visible does not
-    change with it, and nothing comes from outlines. It is the same from run to run, and so is the image.
+    change with it, and nothing comes from outlines. It is the same from run to run, and so is the image. All of it is
+    float32, whatever `screen` is.
     """
     if cull not in _CULLED:
         raise ValueError(f"cull={cull!r}: expected 'none', 'back' or 'front'")
@@ -96,7 +97,7 @@ def rasterize(
         raise ValueError(f"an image of {height} x {width} pixels: expected 0 to {LARGEST_IMAGE} a side")
     batch = screen.shape[:-2]
     view = (height, width, _CULLED[cull], near, background)
-    depth, face = _rasterize(_flat(screen, batch), _flat_faces(faces, batch), view)
+    depth, face = _rasterize(_flat(screen, batch).astype(jnp.float32), _flat_faces(faces, batch), view)
     return depth.reshape(*batch, height, width), face.reshape(*batch, height, width)
 
 

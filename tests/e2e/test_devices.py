@@ -20,7 +20,8 @@ STEPS = 3
 
 @pytest.fixture(scope="module")
 def machine(tiny):
-    """machine(source, devices, accumulate) → a fresh state, the compiled step, batches."""
+    """machine(source, devices, accumulate) → a fresh state, the compiled step, batches. Source "skin": the world through the
+    rasterizer."""
     fresh = {}
 
     @cache
@@ -28,7 +29,9 @@ def machine(tiny):
         # Plain descent: where a gradient is zero, as that of a bias before batch normalization, RMSprop and Adam divide the
         # rounding by itself.
         more = (f"--config.accumulate={accumulate}", "--config.batch_size=16", "--config.optimizer.name=sgd")
-        argv, overrides = cli.split_overrides(tiny("unused", *more, source=source))
+        if source == "skin":
+            more += ("--config.data.surface=skin", "--config.data.pose.left=0.5", "--config.data.pose.fingers=(0.9,1.1)")
+        argv, overrides = cli.split_overrides(tiny("unused", *more, source="h5" if source == "h5" else "world"))
         config = configs.load(argv[1], overrides)
         mesh = sharding.make_mesh(devices)
         data = SOURCES[config.data.name](config)
@@ -51,7 +54,7 @@ def machine(tiny):
 
 @pytest.mark.parametrize(
     ("source", "accumulate"),
-    [("h5", 1), ("world", 2), pytest.param("h5", 2, marks=pytest.mark.slow), pytest.param("world", 1, marks=pytest.mark.slow)],
+    [("h5", 1), ("skin", 2), pytest.param("h5", 2, marks=pytest.mark.slow), pytest.param("world", 1, marks=pytest.mark.slow)],
 )
 def test_devices_exchange_sums_alone(machine, source, accumulate):
     """The gradient's and batch normalization's; in particular neither samples nor keys travel."""

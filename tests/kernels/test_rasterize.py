@@ -403,6 +403,17 @@ def test_any_leading_batch():
         np.testing.assert_array_equal(one[4], last)
 
 
+def test_other_precisions_are_drawn_in_float32():
+    screen, faces = scene(2)
+    half = screen.astype(jnp.bfloat16)
+    depth, face = draw(half, faces, 20, 24)
+    assert jax.jit(jax.grad(lambda s: jnp.sum(draw(s, faces, 20, 24)[0])))(half).dtype == jnp.bfloat16
+    expected = draw(half.astype(jnp.float32), faces, 20, 24)
+    assert depth.dtype == jnp.float32
+    np.testing.assert_array_equal(depth, expected[0])
+    np.testing.assert_array_equal(face, expected[1])
+
+
 def test_vmap_in_every_way():
     screen, faces = scene(6)
     draw = jax.jit(partial(rasterize.rasterize, height=20, width=24))
