@@ -4,7 +4,6 @@
 #include "rasterize.h"
 
 #include <algorithm>
-#include <limits>
 
 #include "checks.h"
 #include "parallel.h"
@@ -16,41 +15,59 @@ namespace handjax {
 namespace {
 
 #if defined(__x86_64__) && defined(__gnu_linux__)
-#define HANDJAX_EVERY_CPU __attribute__((target_clones("default", "avx2", "avx512f")))  // chosen when the library is loaded
+#define HANDJAX_EVERY_CPU __attribute__((target_clones("default", "avx2")))  // chosen when the library is loaded
 #else
 #define HANDJAX_EVERY_CPU
 #endif
+
+constexpr int kLanes = 8;  // pixels of a row that are worked on at once
 
 struct Image {
   int height, width, culled;
   float near, background;
 };
 
-// Rows y0 to y1 of one sample.
+// Rows y0 to y1 of one sample, whose images start at `depth` and `face`.
 HANDJAX_EVERY_CPU void Draw(const float* screen, int64_t vertices, const int32_t* faces, int64_t count, const Image& image, int y0,
                             int y1, float* depth, int32_t* face) {
-  const int64_t width = image.width;
-  std::fill(depth + y0 * width, depth + y1 * width, std::numeric_limits<float>::infinity());
-  std::fill(face + y0 * width, face + y1 * width, -1);
-  const int culled = image.culled;
+  const int width = image.width, culled = image.culled;
   const float near = image.near;
-  Triangle t;
+  depth += int64_t{y0} * width, face += int64_t{y0} * width;
+  std::fill_n(depth, int64_t{y1 - y0} * width, image.background);
+  std::fill_n(face, int64_t{y1 - y0} * width, -1);
+  Triangle t{};
   for (int64_t f = 0; f < count; ++f) {
     if (!Load(screen, vertices, faces + 3 * f, t)) continue;
     const Box box = Bounds(t, image.height, image.width);
-    const int last = std::min(box.y1, y1 - 1);
-    for (int y = std::max(box.y0, y0); y <= last; ++y) {
-      float* depths = depth + y * width;
-      int32_t* seen = face + y * width;
-      for (int x = box.x0; x <= box.x1; ++x) {
-        const float at = Fragment(t, static_cast<float>(x), static_cast<float>(y), culled, near);
-        const bool closer = at < depths[x];
-        depths[x] = closer ? at : depths[x];
-        seen[x] = closer ? static_cast<int32_t>(f) : seen[x];
+    const int first = std::max(box.y0, y0), last = std::min(box.y1, y1 - 1);
+    if (box.x0 > box.x1 || first > last) continue;
+    FindSides(t);
+    for (int y = first; y <= last; ++y) {
+      float* depths = depth + int64_t{y - y0} * width;
+      int32_t* seen = face + int64_t{y - y0} * width;
+      // All reads before all writes and no branch, or the compiler does not vectorize.
+      const auto draw = [&](int x) __attribute__((always_inline)) {
+        float at;
+        const bool covered = Fragment(t, static_cast<float>(x), static_cast<float>(y), culled, near, at);
+        const float before = depths[x];
+        const int32_t owner = seen[x];
+        const bool closer = covered & (at < (owner < 0 ? INFINITY : before));
+        depths[x] = closer ? at : before;
+        seen[x] = closer ? static_cast<int32_t>(f) : owner;
+      };
+      if (width < kLanes) {
+        for (int x = box.x0; x <= box.x1; ++x) draw(x);
+        continue;
+      }
+      // Always whole groups of pixels, the last one moved back into the row: pixels beside the box are not covered, and trying them costs
+      // nothing, while most boxes are narrower than a group.
+      for (int x = box.x0; x <= box.x1; x += kLanes) {
+        const int start = std::min(x, width - kLanes);
+#pragma GCC ivdep
+        for (int i = 0; i < kLanes; ++i) draw(start + i);
       }
     }
   }
-  for (int64_t i = y0 * width; i < y1 * width; ++i) depth[i] = face[i] < 0 ? image.background : depth[i];
 }
 
 ffi::Error Rasterize(ffi::ThreadPool pool, ffi::Buffer<ffi::F32> screen, ffi::Buffer<ffi::S32> faces,

@@ -75,12 +75,13 @@ __global__ void __launch_bounds__(kThreads)
   const auto draw = [&](int f, int first, int stride) {
     Triangle t;
     Load(screen, n.vertices, faces + 3 * int64_t{f}, t);
+    FindSides(t);
     const Box box = clip(f);
     const int columns = box.x1 - box.x0 + 1, pixels = columns * (box.y1 - box.y0 + 1);
     for (int i = first; i < pixels; i += stride) {
       const int x = box.x0 + i % columns, y = box.y0 + i / columns;
-      const float at = Fragment(t, static_cast<float>(x), static_cast<float>(y), culled, near);
-      if (at < INFINITY)
+      float at;
+      if (Fragment(t, static_cast<float>(x), static_cast<float>(y), culled, near, at) && at < INFINITY)
         atomicMin(&buffer[(y - top) * kTile + x - left], Key{Ordered(at)} << 32 | static_cast<uint32_t>(f));
     }
   };

@@ -34,6 +34,16 @@ HANDJAX_INLINE float Cross(const float* a, const float* b, int i) {
   return a[j] * b[k] - a[k] * b[j];
 }
 
+HANDJAX_INLINE float Least(float a, float b, float c) {
+  const float d = a < b ? a : b;
+  return d < c ? d : c;
+}
+
+HANDJAX_INLINE float Most(float a, float b, float c) {
+  const float d = a > b ? a : b;
+  return d > c ? d : c;
+}
+
 // The face's corners; false if it is not to be drawn: an index that names no vertex, or a corner that is not finite.
 HANDJAX_INLINE bool Load(const float* screen, int64_t vertices, const int32_t* face, Triangle& t) {
   float sum = 0;
@@ -43,31 +53,38 @@ HANDJAX_INLINE bool Load(const float* screen, int64_t vertices, const int32_t* f
     t.u[i] = at[0], t.v[i] = at[1], t.w[i] = at[2], t.d[i] = at[3];
     sum += 0 * at[0] + 0 * at[1] + 0 * at[2] + 0 * at[3];  // NaN if one of them is not finite
   }
-  if (!(sum == 0)) return false;
+  return sum == 0;
+}
+
+// Apart from `Load`, since many a face of a fine mesh lies between pixels and needs none.
+HANDJAX_INLINE void FindSides(Triangle& t) {
   for (int i = 0; i < 3; ++i) {
     const float right = Cross(t.v, t.w, i);
     t.side[i] = right != 0 ? right : Cross(t.w, t.u, i);
   }
-  return true;
 }
 
-HANDJAX_INLINE int Clamp(float x, int high) { return x < 0 ? 0 : x > static_cast<float>(high) ? high : static_cast<int>(x); }
+// The integer in [low, high] that is nearest to x.
+HANDJAX_INLINE int Clamp(float x, int low, int high) {
+  const float l = static_cast<float>(low), h = static_cast<float>(high);
+  return static_cast<int>(!(x > l) ? l : x < h ? x : h);
+}
 
 // Sure to hold every pixel that `Fragment` says is covered: a hundredth of a pixel is more than the rounding of u/w in an image of
 // at most kLargestImage. A triangle that reaches behind the camera may be anywhere.
 HANDJAX_INLINE Box Bounds(const Triangle& t, int height, int width) {
-  if (!(t.w[0] > 0 && t.w[1] > 0 && t.w[2] > 0)) return {0, 0, width - 1, height - 1};
+  if (!((t.w[0] > 0) & (t.w[1] > 0) & (t.w[2] > 0))) return {0, 0, width - 1, height - 1};
   const float u0 = t.u[0] / t.w[0], u1 = t.u[1] / t.w[1], u2 = t.u[2] / t.w[2];
   const float v0 = t.v[0] / t.w[0], v1 = t.v[1] / t.w[1], v2 = t.v[2] / t.w[2];
-  const float left = fminf(u0, fminf(u1, u2)) - 0.01f, right = fmaxf(u0, fmaxf(u1, u2)) + 0.01f;
-  const float top = fminf(v0, fminf(v1, v2)) - 0.01f, bottom = fmaxf(v0, fmaxf(v1, v2)) + 0.01f;
-  if (right < 0 || bottom < 0) return {0, 0, -1, -1};
-  return {Clamp(ceilf(left), width), Clamp(ceilf(top), height), Clamp(floorf(right), width - 1), Clamp(floorf(bottom), height - 1)};
+  const float left = Least(u0, u1, u2) - 0.01f, right = Most(u0, u1, u2) + 0.01f;
+  const float top = Least(v0, v1, v2) - 0.01f, bottom = Most(v0, v1, v2) + 0.01f;
+  return {Clamp(ceilf(left), 0, width), Clamp(ceilf(top), 0, height), Clamp(floorf(right), -1, width - 1),
+          Clamp(floorf(bottom), -1, height - 1)};
 }
 
-// Depth of the triangle at pixel (x, y), or infinity where it is not to be drawn. `culled` is the sign of the edge functions' sum that is
-// left out, or 0. Without branches, so that a row of pixels is worked on at once.
-HANDJAX_INLINE float Fragment(const Triangle& t, float x, float y, int culled, float near) {
+// Whether the triangle is to be drawn at pixel (x, y), and its depth there. `culled` is the sign of the edge functions' sum that is left
+// out, or 0. Without branches, so that pixels of a row are worked on at once.
+HANDJAX_INLINE bool Fragment(const Triangle& t, float x, float y, int culled, float near, float& depth) {
   float du[3], dv[3];
   for (int i = 0; i < 3; ++i) {
     du[i] = t.u[i] - x * t.w[i];
@@ -76,16 +93,16 @@ HANDJAX_INLINE float Fragment(const Triangle& t, float x, float y, int culled, f
   const float e0 = Cross(du, dv, 0), e1 = Cross(du, dv, 1), e2 = Cross(du, dv, 2);
   const float total = (e0 + e1) + e2;
   const float scale = (e0 * t.w[0] + e1 * t.w[1]) + e2 * t.w[2];
-  const float depth = ((e0 * t.d[0] + e1 * t.d[1]) + e2 * t.d[2]) / total;
+  depth = ((e0 * t.d[0] + e1 * t.d[1]) + e2 * t.d[2]) / total;
 
-  const bool positive = ((e0 > 0) | ((e0 == 0) & (t.side[0] > 0))) & ((e1 > 0) | ((e1 == 0) & (t.side[1] > 0))) &
-                        ((e2 > 0) | ((e2 == 0) & (t.side[2] > 0))) & (total > 0) & (scale > 0) & (culled != 1);
-  const bool negative = ((e0 < 0) | ((e0 == 0) & (t.side[0] < 0))) & ((e1 < 0) | ((e1 == 0) & (t.side[1] < 0))) &
-                        ((e2 < 0) | ((e2 == 0) & (t.side[2] < 0))) & (total < 0) & (scale < 0) & (culled != -1);
+  // On an edge its side decides.
+  const float s0 = e0 == 0 ? t.side[0] : e0, s1 = e1 == 0 ? t.side[1] : e1, s2 = e2 == 0 ? t.side[2] : e2;
+  const bool positive = (Least(s0, s1, s2) > 0) & (total > 0) & (scale > 0) & (culled != 1);
+  const bool negative = (Most(s0, s1, s2) < 0) & (total < 0) & (scale < 0) & (culled != -1);
   // Always true of a point inside, but for rounding along triangles that are a line.
-  const bool near_by = ((du[0] <= 0) | (du[1] <= 0) | (du[2] <= 0)) & ((du[0] >= 0) | (du[1] >= 0) | (du[2] >= 0)) &
-                       ((dv[0] <= 0) | (dv[1] <= 0) | (dv[2] <= 0)) & ((dv[0] >= 0) | (dv[1] >= 0) | (dv[2] >= 0));
-  return (positive | negative) & near_by & (depth > near) ? depth : INFINITY;
+  const bool near_by = (Least(du[0], du[1], du[2]) <= 0) & (Most(du[0], du[1], du[2]) >= 0) &
+                       (Least(dv[0], dv[1], dv[2]) <= 0) & (Most(dv[0], dv[1], dv[2]) >= 0);
+  return (positive | negative) & near_by & (depth > near);
 }
 
 }  // namespace handjax

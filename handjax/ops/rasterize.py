@@ -106,8 +106,8 @@ def barycentrics(screen: Float[Array, "*b v 4"], faces: Faces, face: Int[Array, 
     batch = face.shape[:-2]
     flat_face = _flat(face, batch)
     edges = _edges(_corners(_flat(screen, batch), _flat_faces(faces, batch), flat_face))
-    total = jnp.where(flat_face[..., None] >= 0, jnp.sum(edges, axis=-1, keepdims=True), 1.0)
-    return (edges / total).reshape(*face.shape, 3)
+    total = jnp.where(flat_face >= 0, sum(edges), 1.0)
+    return jnp.stack([edge / total for edge in edges], axis=-1).reshape(*face.shape, 3)
 
 
 def interpolate(
@@ -161,19 +161,21 @@ def _plane_depth_vjp(screen, faces, face, gradient):
     def depth(screen):
         corners = _corners(screen, faces, face)
         edges = _edges(corners)
-        total = jnp.where(face >= 0, jnp.sum(edges, axis=-1), 1.0)
-        return jnp.sum(edges * corners[..., 3], axis=-1) / total
+        total = jnp.where(face >= 0, sum(edges), 1.0)
+        return sum(edge * corners[..., i, 3] for i, edge in enumerate(edges)) / total
 
     return jax.vjp(depth, screen)[1](gradient)
 
 
-def _edges(corners: Float[Array, "b h w 3 4"]) -> Float[Array, "b h w 3"]:
+def _edges(corners: Float[Array, "b h w 3 4"]) -> list[Float[Array, "b h w"]]:
     """The edge functions at every pixel of its own three corners: proportional to the corners' weights."""
     height, width = corners.shape[1:3]
-    y = jnp.arange(height, dtype=corners.dtype).reshape(1, height, 1, 1)
-    x = jnp.arange(width, dtype=corners.dtype).reshape(1, 1, width, 1)
-    u, v = corners[..., 0] - x * corners[..., 2], corners[..., 1] - y * corners[..., 2]
-    return jnp.roll(u, -1, -1) * jnp.roll(v, -2, -1) - jnp.roll(u, -2, -1) * jnp.roll(v, -1, -1)
+    y = jnp.arange(height, dtype=corners.dtype).reshape(1, height, 1)
+    x = jnp.arange(width, dtype=corners.dtype).reshape(1, 1, width)
+    # Three slices, not one axis of three: on a CPU sums and shifts along so short an axis take twice as long.
+    u = [corners[..., i, 0] - x * corners[..., i, 2] for i in range(3)]
+    v = [corners[..., i, 1] - y * corners[..., i, 2] for i in range(3)]
+    return [u[(i + 1) % 3] * v[(i + 2) % 3] - u[(i + 2) % 3] * v[(i + 1) % 3] for i in range(3)]
 
 
 def _corners(values: Array, faces: Array, face: Array) -> Float[Array, "b h w 3 c"]:
@@ -283,7 +285,7 @@ def twin(screen: Float[Array, "b v 4"], faces: Array, view: View) -> tuple[Float
 
 
 def _fragments(corners: Float[Array, "b 3 4 1 1"], x: Array, y: Array, culled: int) -> tuple[Array, Array]:
-    """Depth of one face at all pixels, and whether it covers them: `fragment` of custom_ops/rasterize.h in JAX."""
+    """Depth of one face at all pixels, and whether it covers them: `Fragment` of custom_ops/rasterize.h in JAX."""
     u, v, w, d = ([corners[:, i, part] for i in range(3)] for part in range(4))
     du = [u[i] - _round(x * w[i]) for i in range(3)]
     dv = [v[i] - _round(y * w[i]) for i in range(3)]

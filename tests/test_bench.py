@@ -1,0 +1,73 @@
+"""The benchmark runs, says what it measured, and refuses what makes no sense. Its figures are not tested."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+
+@pytest.fixture
+def bench(repo):
+    """bench(*arguments) → the finished process."""
+
+    def run(*arguments: str) -> subprocess.CompletedProcess:
+        env = {**os.environ, "PYTHONPATH": str(repo), "JAX_PLATFORMS": "cpu"}
+        env.pop("XLA_FLAGS", None)
+        command = [sys.executable, repo / "scripts" / "bench.py", *arguments]
+        return subprocess.run(command, env=env, capture_output=True, text=True, timeout=120)
+
+    return run
+
+
+def test_table_and_json(bench, tmp_path):
+    file = tmp_path / "bench.json"
+    done = bench("rasterizer", "spheres", "--tiny", "--json", str(file))
+    assert done.returncode == 0, done.stderr
+    assert "rasterizer: parallel rays, 8 x 8, 2 hands on the CPU" in done.stdout and "measuring rasterizer" in done.stderr
+    written = json.loads(file.read_text())
+    assert written["machine"]["matmul_gflops"] > 0 and "cpu" in written["machine"]["kernels"]
+    assert [r["title"].split(",")[0] for r in written["results"]] == ["parallel rays"] * 2 + ["pinhole"] * 2 + ["gradient"] + [
+        "forward",
+        "forward and gradient",
+    ]
+    for result in written["results"]:
+        first, *others = result["rows"]
+        assert first["seconds"] > 0 and first["ratio"] == 1
+        for row in others:
+            assert row["missing"] or row["ratio"] > 0
+            assert row["name"] in done.stdout
+    again = bench("spheres", "--tiny", "--json", str(file))
+    assert again.returncode == 2 and "exists; give another" in again.stderr and json.loads(file.read_text()) == written
+
+
+@pytest.mark.parametrize(
+    ("arguments", "what"),
+    [
+        (("nonsense",), "nonsense: expected one of rasterizer"),
+        (("--seconds", "0"), "--seconds 0: expected more than 0"),
+        (("--json", "/nowhere/x.json"), "there is no folder /nowhere"),
+    ],
+)
+def test_mistakes_are_said(bench, arguments, what):
+    done = bench(*arguments)
+    assert done.returncode == 2 and what in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
+
+
+def test_straightforward_kernel_compiles_and_lowers(repo, monkeypatch):
+    if shutil.which("nvcc") is None:
+        pytest.skip("no nvcc to compile scripts/naive_rasterizer.cu")
+    monkeypatch.syspath_prepend(repo / "scripts")
+    import bench
+
+    draw = bench.naive_rasterizer()
+    assert callable(draw), draw
+    program = jax.jit(lambda screen: draw(screen, np.zeros((5, 3), np.int32), 16, 24))
+    lowered = program.trace(jnp.zeros((2, 7, 4))).lower(lowering_platforms=("cuda",)).as_text()
+    assert "naive_rasterizer" in lowered and "tensor<2x16x24xf32>" in lowered
