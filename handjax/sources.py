@@ -10,7 +10,7 @@ import numpy as np
 
 from handjax.engine import config as configs
 from handjax.figures import world
-from handjax.pose.skeleton import SKELETONS, Skeleton
+from handjax.pose.skeleton import ORDERS, SKELETONS, Skeleton
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,6 +108,59 @@ def voxel_h5(config, train: bool = True) -> Source:
     )
 
 
+# Prepared set → the skeleton of its batches, how many joints it holds, and which of them those are.
+_DEPTH_HANDS = {
+    "nyu_hand": ("nyu14", 36, ORDERS["nyu36"].to_common),
+    "icvl": ("icvl16", 16, tuple(range(16))),
+    "msra_hand": ("hand21", 21, tuple(range(21))),
+}
+
+
+def depth_hand(config, train: bool = True) -> Source:
+    """A depth hand set as `handjax.prepare` leaves it, whole frames. The crop's center is the mean of the joints ("label") or the
+    file's refined one ("refined"): where there is none, a training frame counts nowhere and a frame to evaluate is an error."""
+    from handjax.data.pipeline import Records  # the synthetic world needs no TensorFlow
+
+    data = config.data
+    name, stored, joints = _DEPTH_HANDS[data.name]
+    configs.choose(dict.fromkeys(("label", "refined")), config, "data.center")
+    configs.require(config, 1, "data.cube_mm")
+    if not data.path:
+        raise ValueError(f"config.data.path is empty: name the folder of the prepared {data.name} by --config.data.path=DIR")
+    refined = data.center == "refined"
+    keys = ("depth", "k", "joints_xyz", *(("center_xyz", "center_valid") if refined else ()))
+    heldout = Records(data.path, data.eval_split, keys=keys)
+    seen = Records(data.path, data.train_split, keys=keys) if train else heldout
+    shape = heldout.rows(np.zeros(1, int))["joints_xyz"].shape
+    if shape != (1, stored, 3):
+        raise ValueError(f"{data.path}: joints of a sample are {list(shape[1:])}; a single view of {data.name} has [{stored}, 3]")
+
+    def rows(numbers, records):
+        batch = records.rows(numbers)
+        batch["joints_xyz"] = batch["joints_xyz"][:, joints]
+        batch["cube_mm"] = np.full((len(numbers), 3), data.cube_mm, np.float32)
+        if not refined:
+            return {**batch, "center_xyz": batch["joints_xyz"].mean(1)}
+        valid = batch.pop("center_valid")
+        if records is heldout and not valid.all():
+            frame = records.names(numbers[~valid][:1])[0]
+            raise ValueError(
+                f"{data.path}: {frame} has no refined center; lay them beside the raw files, or use config.data.center=label"
+            )
+        return {**batch, "mask": valid}
+
+    return Source(
+        skeleton=SKELETONS[name],
+        train_size=len(seen),
+        eval_size=len(heldout),
+        train_rows=partial(rows, records=seen),
+        eval_rows=partial(rows, records=heldout),
+        expand=lambda batch: batch,
+        names=heldout.names,
+        about=f"{len(heldout)} frames of {data.name}, {data.eval_split}; crop center {'refined' if refined else 'from the label'}",
+    )
+
+
 def _skeleton_of(joints: int, name: str) -> Skeleton:
     """The named order; without a name NYU's for 14 joints, and joints without names for any other number: data sets of 16 or 21
     joints differ in their orders."""
@@ -122,4 +175,4 @@ def _skeleton_of(joints: int, name: str) -> Skeleton:
     return Skeleton("unnamed", names, (-1,) + (0,) * (joints - 1), ("palm",) * joints)
 
 
-SOURCES = {"hand_world": hand_world, "voxel_h5": voxel_h5}
+SOURCES = {"hand_world": hand_world, "voxel_h5": voxel_h5, **dict.fromkeys(_DEPTH_HANDS, depth_hand)}

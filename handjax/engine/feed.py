@@ -1,5 +1,6 @@
 """Which samples a step sees, and getting them there in time."""
 
+import collections
 import functools
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -7,6 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 from handjax.engine import sharding
+
+AHEAD = 2  # batches read at once: one waits for the disk while another is decoded
 
 
 def train_indices(step: int, batch_size: int, size: int | None, seed: int) -> np.ndarray:
@@ -28,16 +31,16 @@ def _epoch_order(epoch: int, size: int, seed: int) -> np.ndarray:
 
 
 def train_batches(source, mesh, batch_size: int, seed: int, start: int, steps: int) -> Iterator[dict]:
-    """Global batches of steps `start` to `steps`; a thread reads the next one while the device works on this one."""
+    """Global batches of steps `start` to `steps`; threads read the next ones while the device works on this one."""
 
     def read(step):
         indices = train_indices(step, batch_size, source.train_size, seed)
         return source.train_rows(sharding.process_rows(indices))
 
-    with ThreadPoolExecutor(1) as pool:
-        ahead = pool.submit(read, start)
+    with ThreadPoolExecutor(AHEAD) as pool:
+        ahead = collections.deque(pool.submit(read, step) for step in range(start, min(start + AHEAD, steps)))
         for step in range(start, steps):
-            rows = ahead.result()
-            if step + 1 < steps:
-                ahead = pool.submit(read, step + 1)
+            rows = ahead.popleft().result()
+            if step + AHEAD < steps:
+                ahead.append(pool.submit(read, step + AHEAD))
             yield sharding.put_batch(rows, mesh)
