@@ -43,12 +43,12 @@ def test_nothing_is_read_beyond_the_end(tiny_source):
     assert list(feed.train_batches(tiny_source(7, seen), sharding.make_mesh(1), 4, 0, 5, 5)) == []
 
 
-def test_one_batch_is_read_ahead(tiny_source):
+def test_two_batches_are_read_ahead(tiny_source):
     seen = []
     batches = feed.train_batches(tiny_source(7, seen), sharding.make_mesh(1), 4, 0, 0, 10)
     next(batches)
     batches.close()  # waits for the reader
-    assert len(seen) == 2
+    assert len(seen) == 1 + feed.AHEAD
 
 
 def test_an_error_of_the_reader_comes_out_at_its_step():
