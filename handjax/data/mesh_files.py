@@ -19,6 +19,8 @@ from handjax.data import unpickle
 # fingers are counted from the little one, the thumb is the fifth.
 PICKLE_BONES = ("metacarpals", "carpals", *(f"finger{f}joint{j}" for f in (4, 3, 2, 1, 5) for j in (1, 2, 3)))
 
+MAX_BYTES = 1 << 30  # of an archive, unpacked: a small file may claim any size
+
 
 class MeshFile(NamedTuple):
     """A mesh as read: mm; faces counter-clockwise seen from outside. What a file does not tell is None."""
@@ -48,6 +50,10 @@ def read_skin(path: str | os.PathLike, *, bones: int) -> MeshFile:
 
 def _read_npz(path: Path) -> tuple:
     try:
+        with zipfile.ZipFile(path) as archive:
+            claimed = sum(part.file_size for part in archive.infolist())
+        if claimed > MAX_BYTES:
+            raise ValueError(f"unpacks to {claimed} bytes, more than the {MAX_BYTES} of any mesh")
         with np.load(path, allow_pickle=False) as file:
             arrays = dict(file)
     except (ValueError, OSError, EOFError, TypeError, zipfile.BadZipFile) as error:

@@ -62,7 +62,7 @@ HAND_LINKS = Links(
 # blending loses at a knuckle grows with the angle from here.
 BIND_POSE = (
     0.0, 0.0, 0.0, 0.0, 0.0, 0.0,
-    0.45, 0.1, 0.15, 0.15,  0.1, 0.1, 0.15, 0.15,  -0.3, 0.1, 0.15, 0.15,  -0.65, 0.1, 0.15, 0.15,  0.0, 0.1, 0.0, -0.5,
+    0.45, 0.1, 0.15, 0.15,  0.1, 0.1, 0.15, 0.15,  -0.3, 0.1, 0.15, 0.15,  -0.8, 1.1, 0.15, 0.15,  0.0, 0.1, 0.0, -0.5,
 )
 # fmt: on
 CELL_MM = 6.5  # some 5,000 triangles
@@ -118,7 +118,8 @@ def hand_normals(
     unbind = np.array(skin.unbind)
     unbind[:, :3, 3] = 0.0
     turned = skin_vertices(Skin(vertex_normals(skin), skin.faces, skin.weights, unbind), turns)
-    normals = hand.right_hand(turned, 1 / jnp.asarray(scale, turned.dtype))
+    scales = jnp.broadcast_to(jnp.asarray(scale, turned.dtype), (*pose.shape[:-1], 3))
+    normals = hand.right_hand(turned, 1 / scales)
     return normals / (geometry.safe_norm(normals)[..., None] + 1e-12)
 
 

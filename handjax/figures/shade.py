@@ -20,7 +20,8 @@ from handjax.ops.rasterize import barycentrics, interpolate, rasterize, to_scree
 from handjax.pose import geometry
 
 _LIGHTS, _WAVES, _BLOBS = 3, 5, 5
-_PALE, _DARK = (0.80, 0.55, 0.44), (0.09, 0.045, 0.025)  # red, green, blue light that skin gives back
+_CLOUDS = (2, 4, 9, 24, 64)  # cells a side
+_PALE, _DARK = (0.80, 0.50, 0.36), (0.09, 0.042, 0.023)  # red, green, blue light that skin gives back
 _BLUR_REACH = 4  # px
 _WRAP = 0.3  # how far light reaches around: light in skin scatters
 
@@ -40,10 +41,10 @@ class Look(NamedTuple):
     hardness: Float[Array, ""]  # of the shine: exponent
     exposure: Float[Array, ""]  # mean of the linear picture
     blur_px: Float[Array, ""]
-    noise: Float[Array, ""]  # of the sensor, of 1
+    noise: Float[Array, ""]  # of the sensor where it is white, of 1
 
 
-def random_look(key: PRNGKeyArray, blur_px: Range = (0.0, 1.2), noise: Range = (0.0, 0.02)) -> Look:
+def random_look(key: PRNGKeyArray, blur_px: Range = (0.0, 1.2), noise: Range = (0.0, 0.04)) -> Look:
     skin_key, wave_key, light_key, camera_key = random.split(key, 4)
     pale, red, green, blue, texture, shine, hardness, *phases = random.uniform(skin_key, (7 + _WAVES,))
     # Between the two tones as eyes see it, by ratios; and each colour a little off.
@@ -85,7 +86,7 @@ def colour(
         return vector.reshape(*[1] * (points.ndim - 1), *vector.shape)
 
     ripple = jnp.mean(jnp.sin(jnp.sum(bound[..., None, :] * along(look.waves), axis=-1) + along(look.phases)), axis=-1)
-    paler = 1 - 0.45 * palm[..., None]  # as an exponent
+    paler = 1 - 0.35 * palm[..., None]  # as an exponent
     albedo = along(look.tone) ** paler * jnp.exp(look.texture * ripple)[..., None]
 
     facing = jnp.sum(normals[..., None, :] * along(look.directions), axis=-1)
@@ -140,32 +141,38 @@ def hand_image(
 
 def random_background(key: PRNGKeyArray, height: int, width: int) -> Float[Array, "{height} {width} 3"]:
     """Linear RGB: coloured clouds from coarse to fine, and a few soft or sharp ellipses and boxes, some of skin's colours."""
-    clouds_key, contrast_key, blob_key, tone_key, mean_key = random.split(key, 5)
-    *mean, greyness = random.uniform(mean_key, (4,))
+    clouds_key, number_key = random.split(key)
+    *mean, greyness = random.uniform(number_key, (4,))
+    strengths = random.uniform(random.fold_in(number_key, 1), (len(_CLOUDS),))
+    blobs = random.uniform(random.fold_in(number_key, 2), (_BLOBS, 13))
+    clouds = jnp.split(random.normal(clouds_key, (sum(n * n for n in _CLOUDS), 3)), np.cumsum([n * n for n in _CLOUDS])[:-1])
     image = jnp.broadcast_to(jnp.stack(mean), (height, width, 3))
-    strengths = random.uniform(contrast_key, (5,))
-    for cells, each, strength in zip((2, 4, 9, 24, 64), random.split(clouds_key, 5), strengths, strict=True):
-        clouds = jax.image.resize(random.normal(each, (cells, cells, 3)), (height, width, 3), "linear", antialias=False)
-        image = image + 0.4 * strength / np.sqrt(cells) * clouds
+    for cells, values, strength in zip(_CLOUDS, clouds, strengths, strict=True):
+        cloud = jax.image.resize(values.reshape(cells, cells, 3), (height, width, 3), "linear", antialias=False)
+        image = image + 0.4 * strength / np.sqrt(cells) * cloud
     grey = jnp.mean(image, axis=-1, keepdims=True)
     image = jnp.maximum(grey + (1 - greyness) * (image - grey), 0.0)
     y, x = jnp.meshgrid((jnp.arange(height) + 0.5) / height, (jnp.arange(width) + 0.5) / width, indexing="ij")
-    numbers = random.uniform(blob_key, (_BLOBS, 12))
-    pale = random.uniform(tone_key, (_BLOBS, 1))
-    skin = pale * jnp.asarray([_PALE]) + (1 - pale) * jnp.asarray([_DARK])
-    for blob, tone in zip(numbers, skin, strict=True):
+
+    def lay_over(image, blob):
         angle = 2 * jnp.pi * blob[0]
         across = ((x - blob[1]) * jnp.cos(angle) + (y - blob[2]) * jnp.sin(angle)) / (0.05 + 0.35 * blob[3])
         along = ((y - blob[2]) * jnp.cos(angle) - (x - blob[1]) * jnp.sin(angle)) / (0.05 + 0.35 * blob[4])
         round_, box = jnp.sqrt(across**2 + along**2), jnp.maximum(jnp.abs(across), jnp.abs(along))
         inside = jax.nn.sigmoid((1 - jnp.where(blob[5] < 0.5, round_, box)) * jnp.exp(1 + 4 * blob[6]))
         cover = (0.5 + 0.5 * blob[7]) * inside * (blob[8] < 0.7)
-        image = image + cover[..., None] * (jnp.where(blob[9] < 0.3, tone, blob[9:12]) - image)
+        skin = blob[12] * jnp.asarray(_PALE) + (1 - blob[12]) * jnp.asarray(_DARK)
+        return image + cover[..., None] * (jnp.where(blob[9] < 0.3, skin, blob[9:12])[None, None] - image), None
+
+    image, _ = jax.lax.scan(lay_over, image, blobs)  # unrolled it takes twice as long, and five times to compile
     return jnp.clip(image, 0.0, 1.0)
 
 
 def photograph(key: PRNGKeyArray, look: Look, image: Float[Array, "h w 3"]) -> UInt8[Array, "h w 3"]:
-    """Linear RGB → sRGB bytes: exposed for the picture's mean, more or less, blurred, noisy."""
+    """Linear RGB → sRGB bytes: exposed for the picture's mean, more or less, blurred, noisy.
+
+    The noise's variance grows with the light, as that of counted photons does, from a little that is there in the dark.
+    """
     exposed = look.exposure * image / jnp.maximum(jnp.mean(image), 1e-3)
     at = np.arange(-_BLUR_REACH, _BLUR_REACH + 1)
     weights = jax.nn.softmax(-0.5 * (jnp.asarray(at) / jnp.maximum(look.blur_px, 1e-3)) ** 2)
@@ -174,6 +181,7 @@ def photograph(key: PRNGKeyArray, look: Look, image: Float[Array, "h w 3"]) -> U
         padded, size = jnp.pad(exposed, pad, mode="edge"), exposed.shape[axis]
         parts = [w * jax.lax.slice_in_dim(padded, i, i + size, axis=axis) for i, w in enumerate(weights)]
         exposed = sum(parts, jnp.zeros_like(exposed))
-    linear = jnp.clip(exposed + look.noise * random.normal(key, exposed.shape), 0.0, 1.0)
+    noise = look.noise * jnp.sqrt(exposed + 0.02) * random.normal(key, exposed.shape)
+    linear = jnp.clip(exposed + noise, 0.0, 1.0)
     curve = jnp.where(linear <= 0.0031308, 12.92 * linear, 1.055 * jnp.maximum(linear, 0.0031308) ** (1 / 2.4) - 0.055)
     return jnp.round(255 * curve).astype(jnp.uint8)

@@ -17,9 +17,7 @@ _FINDER_SIZE = 32  # px of the coarse first look that finds where the hand is
 _WINDOW_MARGIN = 1.02  # the second, fine look sees a slightly different mean point than the first
 
 
-def sample_key(
-    stream: UInt32[Array, ""] | int, heldout: Bool[Array, ""] | bool, index: Int[Array, ""] | int
-) -> PRNGKeyArray:
+def sample_key(stream: UInt32[Array, ""] | int, heldout: Bool[Array, ""] | bool, index: Int[Array, ""] | int) -> PRNGKeyArray:
     """The key of one sample of an endless stream. Held-out samples come from streams of their own: none is ever trained on."""
     return random.fold_in(random.fold_in(random.fold_in(random.key(0), heldout), stream), index)
 
@@ -49,10 +47,11 @@ def hand_sample(
     points, which needs no label (`center="depth"`), or the mean of the joints (`center="label"`). About it a cube of
     300 mm holds all joints of 99.7 % of hands with any rotation, one of 250 mm of 94 %.
 
-    What is seen is the 41 spheres or the skin over them. `fingers` is the range of their size beside the palm's, each on
-    its own; `left` is the part of left hands. The hand is up to `aside` of its distance off the optical axis, to each side and up and down. It has no forearm and
-    nothing is behind it. Noise: `render.sensor_noise`. Poses and `scale`, drawn for each axis: sphereHand (Wan et al.
-    2019), which looks along parallel rays; this is a perspective camera that need not look straight at the hand.
+    What is seen is the 41 spheres or the skin over them, and `visible` are joints that it does not hide; those of a skin
+    are also in the picture. `fingers` is the range of their size beside the palm's, each on its own; `left` is the part of
+    left hands. The hand is up to `aside` of its distance off the optical axis, to each side and up and down. It has no
+    forearm and nothing is behind it. Noise: `render.sensor_noise`. Poses and `scale`, drawn for each axis: sphereHand (Wan
+    et al. 2019), which looks along parallel rays; this is a perspective camera that need not look straight at the hand.
     """
     pose_key, place_key, noise_key = random.split(key, 3)
     pose = poses.sample_pose(pose_key, modes=modes, rotation=rotation)
@@ -75,14 +74,17 @@ def hand_sample(
     if surface == "skin":
         vertices = _skin_in_camera(pose, position, *build)
         clean, _ = render.mesh_depth(vertices, mesh.hand_skin().faces, k, image_size, image_size, projection="pinhole")
+        own = radii[jnp.asarray(hand.JOINT_SPHERES[joints])]
+        visible = render.joints_seen(geometry.xyz_to_uvd(joints_xyz, k), clean, clean > 0, own)
     else:
         clean, _ = spheres.sphere_depth_pinhole(centers, radii, k, image_size, image_size)
+        visible = render.visible_joints(joints_xyz, centers, radii, hand.JOINT_SPHERES[joints])
     depth = render.sensor_noise(noise_key, clean, depth_noise_mm, shift_px)
     return {
         "depth": depth,
         "k": k,
         "joints_xyz": joints_xyz,
-        "visible": render.visible_joints(joints_xyz, centers, radii, hand.JOINT_SPHERES[joints]),
+        "visible": visible,
         "center_xyz": labelled if center == "label" else _mean_point(depth, k),
         "cube_mm": cube,
     }
@@ -107,9 +109,9 @@ def fitting_sample(
 ) -> dict[str, Array]:
     """One right hand as sphereHand's network sees it: the depth of an `extent_mm` cube along parallel rays, z from its middle.
 
-    depth [h, w] mm, `background` where nothing is; mask [h, w] where the hand covers half of a pixel or more; centers
-    [41, 3] and radii [41] of the spheres, joints_xyz [21, 3], mm about the middle of the cube; visible_centers [41] and
-    visible [21]; pose [26]. Pixel u stands for x = (u - size/2) · extent/size.
+    depth [h, w] mm, `background` where nothing is; mask [h, w] where the hand, before the background, covers half of a
+    pixel or more; centers [41, 3] and radii [41] of the spheres, joints_xyz [21, 3], mm about the middle of the cube;
+    visible_centers [41] and visible [21]; pose [26]. Pixel u stands for x = (u - size/2) · extent/size.
 
     Synthesis of Wan et al. 2019: their poses, scales, focal ratio (it stretches x and y of image and labels alike, not z),
     noise (5 mm) and `--depth_resample` (`resample`). A pixel is the mean of `samples` x `samples` rays, those that miss
@@ -128,16 +130,22 @@ def fitting_sample(
         faces = mesh.hand_skin().faces
         mean, covered = render.mesh_depth(vertices, faces, k, image_size, image_size, projection="orthographic", samples=samples)
         clean = jnp.minimum(covered * mean + (1 - covered) * background, background)
-        mask = covered >= 0.5
+        mask = (covered >= 0.5) & (mean < background)
+
+        def visible(points, own):
+            uvd = jnp.concatenate([points[:, :2] * k[0, 0] + k[0, 2], points[:, 2:]], axis=-1)
+            return render.joints_seen(uvd, mean, mask, radii[jnp.asarray(own)])
+
     else:
         clean, winner = spheres.sphere_depth_orthographic(centers, radii, image_size, extent_mm, background)
         mask = winner >= 0
+
+        def visible(points, own):
+            return render.visible_joints(points, centers, radii, own, "orthographic")
+
     depth = render.sensor_noise(noise_key, clean, depth_noise_mm, shift_px, background)
     if resample:
         depth = render.resample(drop_key, depth, resample, background)
-
-    def visible(points, own):
-        return render.visible_joints(points, centers, radii, own, "orthographic")
 
     return {
         "depth": depth,
@@ -165,15 +173,15 @@ def rgb_sample(
     rotation: poses.Ranges = poses.ROTATION_ANY,
     modes: tuple[str, ...] = poses.ALL_MODES,
     blur_px: poses.Range = (0.0, 1.2),
-    noise: poses.Range = (0.0, 0.02),
+    noise: poses.Range = (0.0, 0.04),
 ) -> dict[str, Array]:
     """One hand in a colour picture, with the labels of all RGB systems.
 
     image [h, w, 3] sRGB bytes; depth [h, w] mm of the hand, 0 where it is not; mask [h, w]; k [3, 3]; joints_xyz [21, 3]
     camera mm, wrist first; joints_uv [21, 2] px; visible [21]: in the picture and not hidden by the hand itself; left [].
 
-    The hand takes `fill` of the picture's side and may be anywhere in it. Looks and backgrounds: figures/shade.py. It has
-    no forearm, casts no shadow and holds nothing.
+    The ball about the hand takes `fill` of the picture's side and may be anywhere in it. Looks and backgrounds:
+    figures/shade.py. It has no forearm, casts no shadow and holds nothing.
     """
     pose_key, place_key, look_key, background_key, camera_key = random.split(key, 5)
     pose = poses.sample_pose(pose_key, modes=modes, rotation=rotation)
@@ -185,8 +193,10 @@ def rgb_sample(
 
     around = jnp.mean(centers, axis=0)
     reach = 2 * jnp.max(geometry.safe_norm(centers - around[None]) + radii)
-    room = 0.5 * (1 / part - 1) * reach
-    k = render.crop_intrinsics(around + jnp.stack([du * room, dv * room, jnp.zeros(())]), reach / part, image_size)
+    # The window that just holds the hand, seen from further off and put somewhere in the picture.
+    at = (1 - part) * (image_size - 1 + jnp.stack([du, dv]) * image_size) / 2
+    zoom = jnp.diag(jnp.stack([part, part, jnp.ones(())])).at[:2, 2].set(at)
+    k = geometry.matmul(zoom, render.crop_intrinsics(around, reach, image_size))
 
     skin = mesh.hand_skin()
     vertices, normals = _skin_in_camera(pose, position, *build), _normals_in_camera(pose, *build)
@@ -196,16 +206,15 @@ def rgb_sample(
     linear = shade.hand_image(look, background, vertices, normals, skin.faces, skin.vertices, palm, k, samples)
     screen = to_screen(vertices, k, projection="pinhole", interpolation="perspective")
     depth, face = rasterize(screen, skin.faces, image_size, image_size, near=1.0)
-    joints_uv = geometry.xyz_to_uvd(joints_xyz, k)[:, :2]
-    inside = jnp.all((joints_uv > -0.5) & (joints_uv < image_size - 0.5), axis=-1)
+    joints_uvd = geometry.xyz_to_uvd(joints_xyz, k)
     return {
         "image": shade.photograph(camera_key, look, linear),
         "depth": depth,
         "mask": face >= 0,
         "k": k,
         "joints_xyz": joints_xyz,
-        "joints_uv": joints_uv,
-        "visible": inside & render.visible_joints(joints_xyz, centers, radii, hand.JOINT_SPHERES["hand21"]),
+        "joints_uv": joints_uvd[:, :2],
+        "visible": render.joints_seen(joints_uvd, depth, face >= 0, radii[jnp.asarray(hand.JOINT_SPHERES["hand21"])]),
         "left": side < 0,
     }
 

@@ -1,4 +1,5 @@
 import pickle
+import zipfile
 
 import jax
 import jax.numpy as jnp
@@ -182,3 +183,13 @@ def test_a_users_mesh_takes_the_place_of_ours(real_data):
     # Every sphere has skin about it: the nearest is no further from its centre than its radius and some mm.
     nearest = np.min(np.linalg.norm(posed[:, :, None] - centers[:, None], axis=-1), axis=1)
     assert np.max(nearest - radii) < 5
+
+
+def test_an_archive_that_unpacks_to_more_than_any_mesh_is_refused(tmp_path):
+    path = tmp_path / "bomb.npz"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive, archive.open("vertices.npy", "w", force_zip64=True) as part:
+        zeros = bytes(1 << 24)
+        for _ in range(65):
+            part.write(zeros)
+    with pytest.raises(ValueError, match=r"bomb.npz: unpacks to 1090519040 bytes, more than"):
+        read(path)

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from handjax.figures import hand, poses
+from handjax.figures import hand, mesh, poses
 from handjax.pose.skeleton import SKELETONS
 
 
@@ -15,6 +15,7 @@ def _poses(n, seed=0, **options):
 
 
 SPHERES, JOINTS = jax.jit(hand.spheres), {name: jax.jit(of) for name, of in hand.JOINTS.items()}
+VERTICES = jax.jit(mesh.hand_vertices, static_argnums=0)
 
 
 @pytest.fixture(scope="module")
@@ -132,3 +133,58 @@ def test_gradients_are_finite_and_any_batch_works():
     np.testing.assert_allclose(JOINTS["hand21"](pose)[1, 2], JOINTS["hand21"](pose[1, 2]), atol=1e-3)
     gradient = jax.jit(jax.grad(lambda p: jnp.sum(hand.spheres(p)[0] ** 2) + jnp.sum(hand.joints21(p) ** 2)))
     assert jnp.all(jnp.isfinite(gradient(pose)))
+
+
+SIZES = jnp.asarray([0.8, 0.9, 1.0, 1.1, 1.2])  # index, middle, ring, little, thumb
+
+
+def test_fingers_grow_about_their_first_joint_and_the_palm_does_not():
+    pose, names = _poses(20, seed=3), SKELETONS["hand21"].joints
+    sizes = jnp.broadcast_to(SIZES[None], (20, 5))
+    plain, grown = (JOINTS["hand21"](pose, jnp.ones((20, 3)), s) for s in (jnp.ones((20, 5)), sizes))
+    np.testing.assert_allclose(plain, JOINTS["hand21"](pose), atol=1e-4)
+    np.testing.assert_allclose(grown[:, 0], plain[:, 0], atol=1e-4)
+    for finger, size in zip(hand.FINGERS, SIZES, strict=True):
+        base, *beyond = (names.index(f"{finger}_{part}") for part in ("base", "mid", "end", "tip"))
+        np.testing.assert_allclose(grown[:, base], plain[:, base], atol=1e-3)
+        for joint in beyond:
+            expected = plain[:, base] + size * (plain[:, joint] - plain[:, base])
+            np.testing.assert_allclose(grown[:, joint], expected, atol=1e-3)
+
+
+def test_spheres_grow_with_their_finger():
+    pose = _poses(20, seed=4)
+    centers, radii = SPHERES(pose)
+    grown, grown_radii = SPHERES(pose, jnp.ones((20, 3)), jnp.broadcast_to(SIZES[None], (20, 5)))
+    joints, names = JOINTS["hand21"](pose), SKELETONS["hand21"].joints
+    for sphere, bone in enumerate(hand.HAND.sphere_bones):
+        finger = hand.HAND.bones[bone].split("_")[0]
+        size = SIZES[hand.FINGERS.index(finger)] if finger in hand.FINGERS else 1.0
+        about = joints[:, names.index(f"{finger}_base")] if finger in hand.FINGERS else centers[:, sphere]
+        np.testing.assert_allclose(grown[:, sphere], about + size * (centers[:, sphere] - about), atol=1e-3)
+        np.testing.assert_allclose(grown_radii[:, sphere], radii[:, sphere] * size, rtol=1e-6)
+    _, one_radii = SPHERES(pose[0], jnp.full(3, 0.9), jnp.full(5, 0.9))  # scale and size multiply
+    np.testing.assert_allclose(one_radii[11:], 0.81 * radii[0, 11:], rtol=1e-5)
+    np.testing.assert_allclose(one_radii[:11], 0.9 * radii[0, :11], rtol=1e-5)
+
+
+@pytest.mark.parametrize("size", [0.8, 1.2])
+def test_the_skin_of_a_fingertip_stays_about_its_sphere(size):
+    """As near to it as it is to a finger of its usual size, and larger or smaller with it."""
+    pose, skin = _poses(20, seed=5), mesh.hand_skin()
+    tips = np.asarray([15, 21, 27, 33, 39])
+    away = []  # of the skin's vertices of each tip from its sphere's centre, in radii
+    for sizes in (jnp.ones((20, 5)), jnp.full((20, 5), size)):
+        vertices = VERTICES(skin, pose, jnp.ones((20, 3)), sizes)
+        centers, radii = SPHERES(pose, jnp.ones((20, 3)), sizes)
+        last = skin.weights[:, [hand.HAND.sphere_bones[tip] for tip in tips]] > 0.999  # only the last bone's
+        assert last.sum(0).min() > 10
+        away.append(
+            [
+                np.linalg.norm(vertices[:, own] - centers[:, tip, None], axis=-1) / radii[:, tip, None]
+                for tip, own in zip(tips, last.T, strict=True)
+            ]
+        )
+    for usual, sized in zip(*away, strict=True):
+        np.testing.assert_allclose(sized, usual, rtol=2e-3)
+        assert 0.85 < usual.min() < 1.0  # about the sphere: no vertex much inside of it

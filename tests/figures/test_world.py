@@ -101,3 +101,65 @@ def test_options_reach_the_picture():
     both = (clean["depth"] > 0) & (default["depth"] > 0)
     assert 0.5 < np.median(np.abs(clean["depth"] - default["depth"])[both]) < 3
     assert 0.001 < np.mean((clean["depth"] > 0) != (default["depth"] > 0)) < 0.01  # ragged edges
+
+
+SKIN = dict(surface="skin", left=0.5, fingers=(0.8, 1.2), depth_noise_mm=0.0, shift_px=0.0)
+
+
+def _at_joints(image, uv):
+    """Values at the joints' pixels, and whether these are in the picture."""
+    u, v = np.round(uv[..., 0]).astype(int), np.round(uv[..., 1]).astype(int)
+    size = image.shape[1]
+    inside = (u >= 0) & (u < size) & (v >= 0) & (v < size)
+    return image[np.arange(len(u))[:, None], np.clip(v, 0, size - 1), np.clip(u, 0, size - 1)], inside
+
+
+def test_skin_keeps_the_contract_and_its_visible_joints_are_in_the_mask_under_their_own_flesh():
+    sample = _draw(**SKIN)
+    assert {key: (v.shape, v.dtype) for key, v in sample.items()} == {key: (v.shape, v.dtype) for key, v in _draw().items()}
+    uvd = _uvd(sample)
+    depth, inside = _at_joints(sample["depth"], uvd)
+    assert np.all((inside & (depth > 0))[sample["visible"]])
+    under = sample["joints_xyz"][..., 2] - depth
+    flesh = 1.14 * np.asarray(hand.HAND.sphere_radii)[np.asarray(hand.JOINT_SPHERES["hand21"])] + 10  # 1.2 of a finger, 0.95 of all
+    assert np.all((under < flesh + 1e-2)[sample["visible"]])
+    assert 0.5 < sample["visible"].mean() < 0.65
+
+
+def test_half_of_the_hands_are_left_ones_when_asked():
+    """By the side of the palm to which fingers bend: the mirror image of a hand has it on the other side."""
+    names = SKELETONS["hand21"].joints
+
+    def right(joints):
+        wrist, index, little = (joints[:, names.index(name)] for name in ("wrist", "index_base", "little_base"))
+        fingers = ("index", "middle", "ring", "little")
+        base, tip = (joints[:, [names.index(f"{f}_{part}") for f in fingers]].mean(1) for part in ("base", "tip"))
+        return np.sum(np.cross(index - wrist, little - wrist) * (tip - base), axis=-1) > 0
+
+    of_right_hands = np.mean(right(_draw()["joints_xyz"]))
+    assert of_right_hands > 0.9 or of_right_hands < 0.1
+    assert 0.42 < np.mean(right(_draw(**SKIN)["joints_xyz"])) < 0.58
+
+
+def test_fingers_differ_in_size_from_hand_to_hand():
+    joints = _draw(**SKIN)["joints_xyz"]
+    names = SKELETONS["hand21"].joints
+    base, mid = (joints[:, [names.index(f"{f}_{part}") for f in hand.FINGERS]] for part in ("base", "mid"))
+    length = np.linalg.norm(mid - base, axis=-1)
+    rest = np.median(length, axis=0)
+    assert np.all(length.max(0) / rest > 1.15) and np.all(length.min(0) / rest < 0.86)
+    relative = length / rest
+    assert np.abs(np.corrcoef(relative.T) - np.eye(5)).max() < 0.35  # each on its own, but for the whole hand's scale
+
+
+def test_training_never_sees_a_held_out_sample():
+    """Keys by stream, held out or not, and index: all different, and the same again."""
+    keys = jax.jit(
+        jax.vmap(jax.vmap(jax.vmap(world.sample_key, in_axes=(None, None, 0)), in_axes=(None, 0, None)), in_axes=(0, None, None))
+    )
+    streams, heldout, index = jnp.arange(20, dtype=jnp.uint32), jnp.asarray([False, True]), jnp.arange(200)
+    drawn = np.asarray(jax.random.key_data(keys(streams, heldout, index)))
+    assert len(np.unique(drawn.reshape(-1, drawn.shape[-1]), axis=0)) == 20 * 2 * 200
+    again = jax.random.key_data(world.sample_key(7, True, 11))
+    np.testing.assert_array_equal(again, drawn[7, 1, 11])
+    assert jnp.any(jax.random.key_data(world.sample_key(7, False, 11)) != again)
