@@ -1,6 +1,7 @@
 """Every config with its flavours: it loads, and source, task, network and optimizer make one step, by shapes alone."""
 
 import functools
+import importlib
 import itertools
 import re
 from pathlib import Path
@@ -29,14 +30,39 @@ def flavours_of(path: str) -> list[str]:
     raise AssertionError(f"{path} takes any flavour")
 
 
-def every_config() -> list[str]:
-    """Each config alone, with each of its flavours, and with each two of them."""
+# Flavours that are data sets: of each pair of them a config knows none. Those that are read from prepared files → the set.
+DATA_SETS = {"h5", "nyu", "icvl", "msra"}
+PREPARED = {"nyu": "nyu_hand", "icvl": "icvl", "msra": "msra_hand"}
+
+
+def every_config() -> list:
+    """Each config alone, with each of its flavours, and with each two of them that go together."""
     specs = []
     for path in sorted(p.relative_to(ROOT).as_posix() for p in (ROOT / "configs").glob("*.py") if p.stem != "common"):
         known = flavours_of(path)
-        pairs = [",".join(pair) for pair in itertools.combinations(known, 2)]
-        specs += [path, *[f"{path}:{flavour}" for flavour in known + pairs]]
+        pairs = [pair for pair in itertools.combinations(known, 2) if not DATA_SETS.issuperset(pair)]
+        for some in [(), *((flavour,) for flavour in known), *pairs]:
+            marks = [pytest.mark.tensorflow] if PREPARED.keys() & set(some) else []
+            specs.append(pytest.param(f"{path}:{','.join(some)}".removesuffix(":"), marks=marks))
     return specs
+
+
+@pytest.fixture(scope="session")
+def prepared(tmp_path_factory):
+    """prepared("nyu_hand") → the folder of a set of two fake frames a split, made once."""
+    folders = {}
+
+    def prepare(name: str) -> str:
+        tfds = pytest.importorskip("tensorflow_datasets", reason="tensorflow_datasets is not installed; handjax[data] has it")
+        if name not in folders:
+            root = tmp_path_factory.mktemp(name)
+            importlib.import_module(f"handjax.data.{name}.fake").write(root / "raw", 2, seed=0)
+            builder = importlib.import_module(f"handjax.data.{name}.{name}_dataset_builder").Builder(data_dir=str(root))
+            builder.download_and_prepare(download_config=tfds.download.DownloadConfig(manual_dir=str(root / "raw")))
+            folders[name] = str(builder.data_path)
+        return folders[name]
+
+    return prepare
 
 
 @pytest.mark.parametrize("spec", every_config())
@@ -46,6 +72,8 @@ def test_every_config_loads_and_its_step_fits_together(spec, request):
     if config.data.name == "voxel_h5":
         file = request.getfixturevalue("real_data") / "voxel" / "nyu_voxels_6frames.h5"
         config = load(str(ROOT / spec), [f"config.data.path={file}"])
+    elif config.data.name in PREPARED.values():
+        config = load(str(ROOT / spec), [f"config.data.path={request.getfixturevalue('prepared')(config.data.name)}"])
     source = SOURCES[config.data.name](config)
     task = TASKS[config.task.name](config, source.skeleton)
     optimizer = make_optimizer(config.optimizer, config.steps)
@@ -55,3 +83,9 @@ def test_every_config_loads_and_its_step_fits_together(spec, request):
     new, parts = jax.eval_shape(lambda state, batch: step(state, batch, key=jax.random.key(1)), state, batch)
     assert jax.tree.map(lambda x: (x.shape, x.dtype), new) == jax.tree.map(lambda x: (x.shape, x.dtype), state)
     assert all(part.shape == () for part in parts.values())
+
+
+@pytest.mark.parametrize("pair", list(itertools.combinations(sorted(DATA_SETS), 2)))
+def test_two_data_sets_are_one_too_many(pair):
+    with pytest.raises(ValueError, match=f"flavours {pair[0]} and {pair[1]} are data sets: use one of them"):
+        load(f"{ROOT / 'configs' / 'v2v.py'}:quick,{pair[1]},{pair[0]}")

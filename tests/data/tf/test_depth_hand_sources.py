@@ -9,8 +9,6 @@ import pytest
 pytest.importorskip("tensorflow", reason="tensorflow is not installed; the extra handjax[data] has it")
 tfds = pytest.importorskip("tensorflow_datasets", reason="tensorflow_datasets is not installed; the extra handjax[data] has it")
 
-from ml_collections import ConfigDict  # noqa: E402
-
 from handjax.data.batch import check_batch  # noqa: E402
 from handjax.engine import config as configs  # noqa: E402
 from handjax.sources import SOURCES  # noqa: E402
@@ -18,7 +16,7 @@ from handjax.tasks.voxel import voxel_task  # noqa: E402
 
 pytestmark = pytest.mark.tensorflow
 
-SETS = {"nyu_hand": ("train", "test", 14), "icvl": ("train", "test", 16), "msra_hand": ("P0+P1", "P3", 21)}
+SETS = {"nyu_hand": ("nyu", 14), "icvl": ("icvl", 16), "msra_hand": ("msra", 21)}  # flavour of the config, joints
 
 
 def prepare(name, root, n, config=None):
@@ -34,56 +32,96 @@ def prepared(tmp_path_factory):
 
 
 def settings(prepared, name, repo, **changes):
-    config = configs.load(f"{repo}/configs/v2v.py:quick")
-    train_split, eval_split, _ = SETS[name]
+    changes = {"path": prepared[name], "center": "label", "cube_mm": 300.0} | changes
+    overrides = [f"config.data.{key}={value}" for key, value in changes.items()]
+    return configs.load(f"{repo}/configs/v2v.py:quick,{SETS[name][0]}", [*overrides, "config.task.grid=48"])
+
+
+def voxels_and_joints(config, name, numbers):
+    """Occupied cells and joints, in mm from the cube's corner, and the batch, of frames to evaluate."""
+    source = SOURCES[name](config)
+    batch = jax.jit(source.expand)(source.eval_rows(numbers))
+    check_batch({key: np.asarray(value) for key, value in batch.items()})
     config.unlock()
-    config.data = ConfigDict(
-        dict(name=name, path=prepared[name], train_split=train_split, eval_split=eval_split, center="label", cube_mm=300.0)
-        | changes
-    )
-    return config
+    config.task.heatmap_grid = 24
+    inputs = voxel_task(config, source.skeleton).prepare(jax.random.split(jax.random.key(0), len(numbers)), batch, False)
+    cell = config.data.cube_mm / 48
+    found = [(np.argwhere(x)[:, ::-1] + 0.5) * cell for x in np.asarray(inputs["x"])[..., 0]]
+    return found, np.asarray(inputs["joints"]) * cell, batch
 
 
 @pytest.mark.parametrize("name", SETS)
 def test_the_joints_lie_in_the_voxels(prepared, repo, name):
     config = settings(prepared, name, repo)
-    config.task.update(grid=48, heatmap_grid=24)
     source = SOURCES[name](config)
     numbers = np.arange(3)
     batch = source.eval_rows(numbers)
     check_batch(batch)
-    assert batch["mask"].all() and batch["joints_xyz"].shape == (3, SETS[name][2], 3)
-    assert len(source.skeleton.joints) == SETS[name][2] and len(set(source.names(numbers))) == 3
-    assert source.train_size == {"nyu_hand": 3, "icvl": 3, "msra_hand": 6}[name]
-    task = voxel_task(config, source.skeleton)
-    inputs = task.prepare(jax.random.split(jax.random.key(0), 3), batch, False)
-    for volume, joints in zip(np.asarray(inputs["x"])[..., 0], np.asarray(inputs["joints"]), strict=True):
-        z, y, x = np.nonzero(volume)
-        to_surface = np.linalg.norm(np.stack([x, y, z], -1)[None] + 0.5 - joints[:, None], axis=-1).min(1)
-        assert (to_surface * 300 / 48 < 45).all() and np.median(to_surface * 300 / 48) < 25  # mm
+    assert batch["mask"].all() and batch["joints_xyz"].shape == (3, SETS[name][1], 3)
+    assert len(source.skeleton.joints) == SETS[name][1] and len(set(source.names(numbers))) == 3
+    assert source.train_size == {"nyu_hand": 3, "icvl": 3, "msra_hand": 24}[name]
+    assert "crop center from the label" in source.about
+    for occupied, joints in zip(*voxels_and_joints(config, name, numbers)[:2], strict=True):
+        to_surface = np.linalg.norm(occupied[None] - joints[:, None], axis=-1).min(1)
+        assert (to_surface < 45).all() and np.median(to_surface) < 25
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_the_center_is_found_in_the_depth(prepared, repo, name):
+    cube = {"nyu_hand": 250.0, "icvl": 200.0, "msra_hand": 200.0}[name]  # the papers' own
+    config = settings(prepared, name, repo, center="depth", cube_mm=cube)
+    assert "crop center from the depth: center of mass in 5 steps, of what is nearest" in SOURCES[name](config).about
+    occupied, joints, batch = voxels_and_joints(config, name, np.arange(3))
+    off = np.linalg.norm(batch["center_xyz"] - batch["joints_xyz"].mean(1), axis=-1)
+    assert (off < 70).all()  # the middle of what is seen is not the mean of the joints
+    assert np.mean(((joints > 0) & (joints < cube)).all(-1)) > 0.9
+    # No wall and no other thing is in the crop: what is there is the hand.
+    for cells, of_hand in zip(occupied, joints, strict=True):
+        assert np.linalg.norm(cells[:, None] - of_hand[None], axis=-1).min(1).max() < 80
+
+
+def test_msra_leaves_one_person_out(prepared, repo):
+    source = SOURCES["msra_hand"](settings(prepared, "msra_hand", repo, subject=3))
+    held, seen = source.names(np.arange(source.eval_size)), source.train_rows(np.arange(source.train_size))
+    assert len(held) == 3 and all(name.startswith("P3/") for name in held) and "msra_hand, P3;" in source.about
+    mine = source.eval_rows(np.arange(3))["joints_xyz"]
+    assert np.linalg.norm(seen["joints_xyz"][:, None] - mine[None], axis=-1).min() > 0 and len(seen["joints_xyz"]) == 24
 
 
 def test_refined_centers(prepared, repo):
     # Every third of the fake's frames has none: in training it counts nowhere, in the evaluation it is an error.
     source = SOURCES["nyu_hand"](settings(prepared, "nyu_hand", repo, center="refined"))
+    assert "crop center from the file of refined ones" in source.about
     batch = source.train_rows(np.arange(3))
     check_batch(batch)
     assert sorted(batch["mask"].tolist()) == [False, True, True]
     for i in np.flatnonzero(batch["mask"]):
         assert np.linalg.norm(batch["center_xyz"][i] - batch["joints_xyz"][i].mean(0)) < 50
-    with pytest.raises(ValueError, match="test/depth_1_0000003 has no refined center; .*config.data.center=label"):
+    with pytest.raises(ValueError, match="test/depth_1_0000003 has no refined center; .*config.data.center=depth or label"):
+        source.eval_rows(np.arange(3))
+
+
+def test_without_depth_there_is_no_center(prepared, repo):
+    config = settings(prepared, "nyu_hand", repo, center="depth", depth_mm="(100.0, 200.0)")
+    source = SOURCES["nyu_hand"](config)
+    assert not source.train_rows(np.arange(3))["mask"].any()
+    words = r"test/depth_1_000000\d has no depth within config.data.depth_mm=\(100, 200\) .*config.data.center=label"
+    with pytest.raises(ValueError, match=words):
         source.eval_rows(np.arange(3))
 
 
 def test_what_does_not_fit_is_told(prepared, repo, tmp_path):
     cases = [
-        (dict(path=""), "config.data.path is empty"),
-        (dict(center="depth"), "data.center"),
-        (dict(path=prepared["icvl"]), r"joints of a sample are \[16, 3\]; a single view of nyu_hand has \[36, 3\]"),
-        (dict(path=prepare("nyu_hand", tmp_path, 1, "multiview")), r"joints of a sample are \[3, 36, 3\]"),
-        (dict(eval_split="P3"), "P3"),
+        ("nyu_hand", dict(path=""), "config.data.path is empty"),
+        ("nyu_hand", dict(center="mass"), "config.data.center=mass is unknown: use depth or refined or label"),
+        ("nyu_hand", dict(depth_mm="(900.0, 300.0)"), "depth_mm=.*: expected two distances in mm"),
+        ("nyu_hand", dict(depth_mm="(300.0,)"), "depth_mm=.*: expected two distances in mm"),
+        ("nyu_hand", dict(path=prepared["icvl"]), r"joints of a sample are \[16, 3\]; a single view of nyu_hand has \[36, 3\]"),
+        ("nyu_hand", dict(path=prepare("nyu_hand", tmp_path, 1, "multiview")), r"joints of a sample are \[3, 36, 3\]"),
+        ("nyu_hand", dict(eval_split="P3"), "P3"),
+        ("msra_hand", dict(subject=9), "config.data.subject=9: expected 0 to 8"),
     ]
-    for changes, words in cases:
+    for name, changes, words in cases:
         with pytest.raises(ValueError, match=words) as caught:
-            SOURCES["nyu_hand"](settings(prepared, "nyu_hand", repo, **changes))
+            SOURCES[name](settings(prepared, name, repo, **changes))
         assert "\n" not in str(caught.value)
