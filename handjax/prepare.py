@@ -1,14 +1,68 @@
-"""Turns raw files into what training reads: `python -m handjax.prepare voxel_h5 --help`."""
+"""Turns raw files into what training reads: `python -m handjax.prepare NAME --help`.
+
+NAME is a data set, prepared from its own files into TFRecords, or voxel_h5. A data set is looked at on the way: what is found is
+in report.json and report.html beside it.
+"""
 
 import argparse
+import base64
+import json
+import os
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
+from etils import epath
 
+from handjax.data import validate
+from handjax.data.coco_person import raw as coco_person
 from handjax.data.depth_files import DEPTH_FORMATS, read_centers, read_depth, read_joints
+from handjax.data.human36m import raw as human36m
+from handjax.data.human36m_challenge import raw as human36m_challenge
+from handjax.data.icvl import raw as icvl
+from handjax.data.keypoint_list import raw as keypoint_list
+from handjax.data.mpii import raw as mpii
+from handjax.data.msra_hand import raw as msra_hand
+from handjax.data.nyu_hand import raw as nyu_hand
+from handjax.data.panoptic_hand import raw as panoptic_hand
+from handjax.data.rhd import raw as rhd
+from handjax.data.stb import raw as stb
 from handjax.data.voxel_h5 import write_voxel_h5
-from handjax.engine import cli
+from handjax.engine import cli, files, report
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """What reads its files, its configurations (the first is the default) and the skeleton that its joints are drawn with."""
+
+    raw: ModuleType
+    configs: tuple[str, ...] = ()
+    skeleton: str | None = "hand21"
+    alike: bool = True  # do the configurations need the same files?
+
+    def missing(self, root: epath.Path, config: str | None) -> list[str]:
+        return self.raw.missing(root) if self.alike else self.raw.missing(root, config)
+
+    def published(self, split: str, config: str | None) -> int | None:
+        return self.raw.COUNTS.get(config if config in self.raw.COUNTS else split)
+
+
+SETS = {
+    "rhd": DataSet(rhd),
+    "stb": DataSet(stb, tuple(stb.CONFIGS), alike=False),
+    "panoptic_hand": DataSet(panoptic_hand, tuple(panoptic_hand.CONFIGS), alike=False),
+    "keypoint_list": DataSet(keypoint_list, keypoint_list.CONFIGS),
+    "nyu_hand": DataSet(nyu_hand, tuple(nyu_hand.CONFIGS), skeleton="nyu36", alike=False),
+    "icvl": DataSet(icvl, skeleton="icvl16"),
+    "msra_hand": DataSet(msra_hand),
+    "human36m": DataSet(human36m, tuple(human36m.SUBSETS), skeleton="body18", alike=False),
+    "human36m_challenge": DataSet(human36m_challenge, skeleton="body18"),
+    "mpii": DataSet(mpii, skeleton=None),
+    "coco_person": DataSet(coco_person, skeleton=None),
+}
 
 
 def camera(text: str) -> np.ndarray:
@@ -49,7 +103,35 @@ def parser() -> cli.Parser:
     add.add_argument("--out", type=Path, required=True, metavar="FILE.h5")
     add.add_argument("--overwrite", action="store_true", help="replace --out if it is there")
     add.add_argument("--limit", type=int, metavar="N", help="only the first N frames")
+    for name, known in SETS.items():
+        _add_set(names, name, known)
     return top
+
+
+def _add_set(names, name: str, known: DataSet) -> None:
+    title = " ".join(known.raw.__doc__.split("\n\n")[0].split())
+    add = names.add_parser(
+        name, help=title.split("(")[0].strip().rstrip("."), description=f"{title}\n\nFiles:\n{known.raw.LAYOUT.strip()}"
+    )
+    add.set_defaults(run=partial(prepare_set, known), config=None)
+    add.add_argument("--manual_dir", type=Path, required=True, metavar="DIR", help="where the files above lie")
+    add.add_argument(
+        "--data_dir",
+        type=Path,
+        metavar="OUT",
+        help=f"the set goes to OUT/{name}/{'CONFIG/' * bool(known.configs)}VERSION; default $TFDS_DATA_DIR, "
+        "else ~/tensorflow_datasets",
+    )
+    if known.configs:
+        choices = dict(choices=known.configs, default=known.configs[0], metavar="NAME")
+        add.add_argument("--config", **choices, help=f"{', '.join(known.configs)}; default {known.configs[0]}")
+    add.add_argument("--workers", type=int, default=os.cpu_count(), metavar="N", help="processes; default: one a core")
+    add.add_argument("--shard_mb", type=positive, default=64.0, metavar="MB", help="of raw samples in a file; default 64")
+    add.add_argument("--overwrite", action="store_true", help="replace the prepared set if it is there")
+    add.add_argument("--check", action="store_true", help="only look at the files; writes nothing but the report")
+    add.add_argument(
+        "--report", type=Path, metavar="DIR", help=f"for the report; default: beside the prepared set, ./{name}-check of --check"
+    )
 
 
 def voxel_h5(args: argparse.Namespace) -> str:
@@ -115,6 +197,139 @@ def voxel_h5(args: argparse.Namespace) -> str:
         limit = np.ceil(max(reach) * 100) / 100
         summary += f"; {outside} with joints outside the cube: read them with config.data.max_label={limit:g} or make --cube larger"
     return summary
+
+
+def prepare_set(known: DataSet, args: argparse.Namespace) -> str:
+    """Says all that is missing before it starts; then reads, examines, writes (not with --check), and reports. The summary."""
+    root, config = epath.Path(args.manual_dir), args.config
+    if args.workers < 1:
+        raise ValueError(f"--workers {args.workers}: expected at least 1")
+    if not root.is_dir():
+        raise FileNotFoundError(f"--manual_dir {root}: no such folder; see handjax.prepare {args.name} --help for what it holds")
+    if lacking := known.missing(root, config):
+        raise FileNotFoundError(f"--manual_dir {root}: {len(lacking)} missing: {'; '.join(lacking)}")
+    try:
+        from handjax.data import parts  # TensorFlow takes ten seconds
+    except ModuleNotFoundError as error:
+        raise ValueError(f"{error.name} is not installed; pip install 'handjax[data]'") from None
+    from tqdm import tqdm
+
+    data_dir = args.data_dir or os.environ.get("TFDS_DATA_DIR") or Path.home() / "tensorflow_datasets"
+    size = round(args.shard_mb * 2**20)
+    task = parts.Preparation(args.name, config, args.manual_dir, data_dir, size)
+    if task.folder.exists() and not (args.overwrite or args.check):
+        raise FileExistsError(f"{task.folder}: is there already; --overwrite replaces it, another --data_dir leaves it alone")
+
+    def progress(split, samples):
+        return iter(tqdm(samples, desc=f"{args.name} {split}", total=known.published(split, config), unit="frame"))
+
+    if not args.check:
+        if any(task.unfinished.glob("*.json")):
+            print(f"going on in {task.unfinished}", flush=True)
+        with parts.Workers(args.workers) as workers:
+            splits = task.write(workers, progress, known.skeleton)
+        _write_report(known, args, splits, {}, args.report or Path(task.unfinished))
+        task.finish(splits, args.overwrite)
+        at = args.report or task.folder
+        frames = ", ".join(f"{split} {sum(done.shards):,}" for split, done in splits.items())
+        return f"{task.folder}: {frames} frames\nreport: {Path(at, 'report.html').resolve()}"
+
+    splits, broken = {}, {}
+    with parts.Workers(args.workers) as workers:
+        for split, samples in task.samples().items():
+            splits[split], line = parts.check(progress(split, samples), workers, known.skeleton, size)
+            if line:
+                broken[split] = line
+    at = args.report or Path(f"{args.name}-check")
+    _write_report(known, args, splits, broken, at)
+    where = f"report: {Path(at, 'report.html').resolve()}"
+    if broken:
+        print(where)
+        raise ValueError("; ".join(broken.values()))
+    return where
+
+
+def _write_report(known: DataSet, args: argparse.Namespace, splits: dict, broken: dict[str, str], at: Path) -> None:
+    """report.json and report.html in `at`; earlier ones keep their content under a numbered name."""
+    numbers = {
+        "set": args.name,
+        "config": args.config,
+        "manual_dir": str(args.manual_dir.resolve()),
+        "splits": {
+            split: {**done.found.numbers(known.published(split, args.config)), "unreadable": broken.get(split)}
+            for split, done in splits.items()
+        },
+    }
+    text = json.dumps(numbers, indent=2, allow_nan=False) + "\n"
+    at.mkdir(parents=True, exist_ok=True)
+    for name in ("report.json", "report.html"):
+        files.set_aside(at / name)
+    (at / "report.json").write_text(text, encoding="utf-8")
+    title = args.name + (f" {args.config}" if args.config else "")
+    subtitle = f"{numbers['manual_dir']}, " + ("looked at" if args.check else "as it was prepared")
+    report.write_report(at / "report.html", title, subtitle, _pages(numbers["splits"], splits), footer="handjax")
+
+
+def _pages(numbers: dict[str, dict], splits: dict) -> list[report.Section]:
+    def percent(share: float | None) -> float | None:
+        return None if share is None else 100 * share
+
+    rows = [
+        (
+            split,
+            told["frames"],
+            told["published_frames"],
+            sum(told["frames_with"].values()),
+            told["visible_joints"],
+            *(percent(share) for share in told["surface_share_within_mm"].values()),
+            told["reprojection_mean_px"],
+            told["reprojection_largest_px"],
+        )
+        for split, told in numbers.items()
+    ]
+    near = [f"% ≤ {mm} mm of depth" for mm in validate.SURFACE_MM]
+    columns = ("split", "frames", "published", "faults", "visible joints", *near, "mean px off", "largest px off")
+    other = [row for row in rows if row[2] is not None and row[1] != row[2]]
+    frames, faults = (sum(row[i] for row in rows) for i in (1, 3))
+    pages = [
+        report.section(
+            "What there is",
+            report.keys(
+                report.Key("Frames", frames, "", f"of {', '.join(numbers)}", 0, "frames"),
+                report.Key("Faults", faults, "", "a frame counts once for each", 0, "faults"),
+            ),
+            report.table(columns, rows, digits=(0, 0, 0, 0, 0, 1, 1, 1, 3, 3), emphasis=[rows.index(row) for row in other]),
+            *(f"{row[0]}: {row[1]:,} frames, where {row[2]:,} are published." for row in other),
+            "Of depth: how far the visible joints are from the depth at their pixel, where it has any. Joints lie within a hand "
+            "or body, so they are some mm behind its surface, and further behind what hides them. Px off: between a visible "
+            "joint's place in the picture and where its 3D is seen by the camera.",
+            *(f"{split}: could not be read further. {told['unreadable']}" for split, told in numbers.items() if told["unreadable"]),
+        ),
+        report.section(
+            "Faults",
+            report.table(
+                ("split", "frames with", "frames", "such as"),
+                [
+                    (split, words, told["frames_with"][fault], ", ".join(told["named"].get(fault, [])))
+                    for split, told in numbers.items()
+                    for fault, words in validate.FAULTS.items()
+                    if told["frames_with"][fault]
+                ],
+            )
+            if faults
+            else "None was found.",
+        ),
+    ]
+    each = [[(f"{split}, {key}", jpeg) for key, jpeg in done.tiles] for split, done in splits.items()]
+    turns = [tile for turn in range(validate.TILES) for tiles in each for tile in tiles[turn : turn + 1]][: validate.TILES]
+    if turns:
+        jpeg = validate.sheet([validate.opened(jpeg) for _, jpeg in turns])
+        uri = "data:image/jpeg;base64," + base64.b64encode(jpeg).decode()
+        names = "; ".join(name for name, _ in turns)
+        alt = f"{len(turns)} samples, each a square about its joints, which are drawn on it."
+        caption = f"In rows: {names}."
+        pages.append(report.section("Samples with their joints", report.Figure(uri, alt, caption, width=980)))
+    return pages
 
 
 def main(argv: Sequence[str]) -> None:

@@ -163,7 +163,7 @@ def test_missing_frames_are_listed_before_the_start(frames, capsys):
 
 def test_bad_inputs_are_one_line_each(frames, capsys):
     refused(capsys, [], "NAME")
-    refused(capsys, ["rhd"], "invalid choice: 'rhd'")
+    refused(capsys, ["nothing"], "invalid choice: 'nothing'")
     refused(capsys, command(frames, camera="1,2,3"), "--camera", "1,2,3")
     refused(capsys, command(frames, camera="0,2,3,4"), "--camera")
     refused(capsys, command(frames, cube=-1), "--cube")
