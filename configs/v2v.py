@@ -70,6 +70,7 @@ def _world(config):
             name="hand_world",
             joints="hand21",  # hand21, nyu14
             surface="spheres",  # what the sensor sees: spheres, or the skin over them
+            mesh="",  # of the skin: .npz, .obj or sphereHand's .pkl; empty: our own
             image_size=176,  # px of the crop window
             cube_mm=300.0,
             center="depth",  # the crop's center: depth (mean of the points) or label (mean of the joints)

@@ -43,7 +43,7 @@ inline xla::ffi::Error CheckSizes(xla::ffi::Span<const int64_t> screen, xla::ffi
   if (depth.size() != 3 || depth[0] != n.batch) return Error::InvalidArgument("depth is " + Text(depth) + ": expected [b h w]");
   n.height = depth[1], n.width = depth[2];
   if (n.height > kLargestImage || n.width > kLargestImage)
-    return Error::InvalidArgument("depth is " + Text(depth) + ": expected at most 16384 pixels a side");
+    return Error::InvalidArgument("depth is " + Text(depth) + ": expected at most " + std::to_string(kLargestImage) + " pixels a side");
   if (face.size() != 3 || face[0] != n.batch || face[1] != n.height || face[2] != n.width)
     return Error::InvalidArgument("face is " + Text(face) + ": expected the shape of depth, " + Text(depth));
   if (n.faces > INT32_MAX) return Error::InvalidArgument("faces are " + Text(faces) + ": more than an int32 can count");

@@ -2,6 +2,7 @@
 
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <cstdint>
 #include <memory>
@@ -10,8 +11,8 @@
 
 namespace handjax {
 
-// work(i) for every i below `count`, in any order, on all threads of the pool. The calling thread, itself one of the pool, takes part
-// and waits only for what others have begun, so a pool with no thread to spare is no deadlock.
+// work(i) for every i below `count`, in any order, on as many threads as the pool has. The calling thread, one of the pool or the
+// program's own, takes part and waits only for what others have begun, so a pool with no thread to spare is no deadlock.
 template <typename Work>
 void ParallelFor(xla::ffi::ThreadPool& pool, int64_t count, const Work& work) {
   struct Progress {

@@ -117,7 +117,8 @@ __global__ void __launch_bounds__(kThreads)
 ffi::Error Launched(const char* kernel) {
   const cudaError_t error = cudaGetLastError();
   if (error == cudaSuccess) return ffi::Error::Success();
-  return ffi::Error::Internal(std::string("handjax_rasterize, ") + kernel + ": " + cudaGetErrorString(error));
+  return ffi::Error::Internal(std::string("handjax_rasterize, ") + kernel + ": " + cudaGetErrorString(error) +
+                              "; HANDJAX_OPS=off runs plain JAX");
 }
 
 ffi::Error Rasterize(cudaStream_t stream, ffi::ScratchAllocator scratch, ffi::Buffer<ffi::F32> screen, ffi::Buffer<ffi::S32> faces,

@@ -8,8 +8,9 @@ from typing import Any
 import jax
 import numpy as np
 
+from handjax.data.mesh_files import read_skin
 from handjax.engine import config as configs
-from handjax.figures import world
+from handjax.figures import hand, mesh, world
 from handjax.pose.center import STEPS, hand_center
 from handjax.pose.skeleton import ORDERS, SKELETONS, Skeleton
 
@@ -40,10 +41,14 @@ def hand_world(config, train: bool = True) -> Source:
     skeleton = configs.choose({name: SKELETONS[name] for name in ("hand21", "nyu14")}, config, "data.joints")
     configs.choose(dict.fromkeys(("depth", "label")), config, "data.center")
     configs.choose(dict.fromkeys(("spheres", "skin")), config, "data.surface")
+    skin = mesh.skin_from(*read_skin(data.mesh, bones=len(hand.HAND.bones))) if data.mesh else None
+    if skin and data.surface != "skin":
+        raise ValueError(f"config.data.mesh={data.mesh} is shown with config.data.surface=skin alone; it is {data.surface}")
     streams = {"train": config.seed, "eval": data.eval_seed}
     options = dict(
         joints=data.joints,
         surface=data.surface,
+        skin=skin,
         image_size=data.image_size,
         cube_mm=data.cube_mm,
         center=data.center,

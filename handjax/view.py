@@ -84,6 +84,10 @@ def read_pose(given: str) -> Float[np.ndarray, "26"]:
             with open(given, "rb") as file:
                 return check_pose(np.lib.format.read_array(file, allow_pickle=False).ravel())
         return parse_pose(Path(given).read_text() if os.path.isfile(given) else given)
+    except FileNotFoundError:
+        raise FileNotFoundError(
+            f"--pose {given}: no such file; give 26 numbers (rad, mm), or a .npy or text file of them"
+        ) from None
     except ValueError as error:
         raise ValueError(f"--pose {given[:100]}: {error}; give 26 numbers (rad, mm), or a .npy or text file of them") from None
 
@@ -246,7 +250,9 @@ def check_port(host: str, port: int) -> None:
         with socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET):
             pass
     except OSError as error:
-        raise ValueError(f"cannot listen on --host {host} --port {port}: {error.strerror}; --port 0 takes a free one") from None
+        raise ValueError(
+            f"cannot listen on --host {host} --port {port}: {error.strerror}; give an address of this machine, or --port 0"
+        ) from None
 
 
 def parser() -> cli.Parser:

@@ -1,8 +1,8 @@
 """Draws labelled joints over real pictures: python scripts/overlays.py FOLDER --order NAME --out DIR
 
-FOLDER holds pictures and `annotations.json`, COCO's form (images, annotations with bbox and keypoints as x y v) or MPII's (a list of
-image, center, scale, joints, joints_vis), or pairs of NAME.jpg and NAME.json under data/ and label/ (`hand_pts_crop`). NAME, one of
-pose/skeleton.ORDERS, says what each joint is; what is drawn has gone through it, so a wrong order shows.
+FOLDER holds pictures and `annotations.json`, COCO's form (images, annotations with keypoints as x y v) or MPII's (a list of image,
+joints, joints_vis), or pairs of X.jpg and X.json under data/ and label/ (`hand_pts_crop`). NAME, one of pose/skeleton.ORDERS, says
+what each joint is; what is drawn has gone through it, so a wrong order shows.
 """
 
 import argparse

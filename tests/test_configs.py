@@ -15,6 +15,7 @@ from handjax.data.batch import HOST_ONLY
 from handjax.engine.config import load
 from handjax.engine.optimizer import make_optimizer
 from handjax.engine.step import init_state, train_step
+from handjax.figures import mesh
 from handjax.sources import SOURCES
 from handjax.tasks import TASKS
 
@@ -89,3 +90,20 @@ def test_every_config_loads_and_its_step_fits_together(spec, request):
 def test_two_data_sets_are_one_too_many(pair):
     with pytest.raises(ValueError, match=f"flavours {pair[0]} and {pair[1]} are data sets: use one of them"):
         load(f"{ROOT / 'configs' / 'v2v.py'}:quick,{pair[1]},{pair[0]}")
+
+
+def test_a_mesh_of_ones_own_is_what_the_sensor_sees(tmp_path):
+    own = mesh.hand_skin()
+    thin = own.vertices - 4 * mesh.vertex_normals(own)
+    np.savez(tmp_path / "thin.npz", vertices=thin, faces=own.faces, weights=own.weights, unbind=own.unbind)
+    base = ["config.data.surface=skin", "config.data.image_size=32"]
+
+    def depth(*more):
+        config = load(str(ROOT / "configs/v2v.py:quick"), [*base, *more])
+        source = SOURCES[config.data.name](config)
+        return jax.jit(source.expand)({k: jnp.asarray(x) for k, x in source.train_rows(np.arange(8)).items()})["depth"]
+
+    ours, theirs = depth(), depth(f"config.data.mesh={tmp_path / 'thin.npz'}")
+    assert 0.5 * (ours > 0).sum() < (theirs > 0).sum() < 0.95 * (ours > 0).sum()
+    with pytest.raises(ValueError, match="is shown with config.data.surface=skin alone"):
+        depth(f"config.data.mesh={tmp_path / 'thin.npz'}", "config.data.surface=spheres")

@@ -138,9 +138,9 @@ def _checked(path: Path, mesh: tuple, bones: int) -> MeshFile:
     check(faces.dtype.kind in "iu", f"faces are of {faces.dtype}", "whole numbers, indices of vertices from 0")
     low, high = (int(f) for f in (np.min(numbers("faces", faces, (None, 3))), np.max(faces)))
     check(low >= 0 and high < len(vertices), f"faces name vertices {low} to {high}", f"0 to {len(vertices) - 1}")
-    a, b, c = np.moveaxis(vertices[faces], 1, 0)
+    a, b, c = np.moveaxis((vertices - vertices.mean(0))[faces], 1, 0)
     outward = np.sum(np.cross(a, b) * c) > 0
-    check(outward, "faces look inward", "each counter-clockwise seen from outside; swap two of its indices")
+    check(outward, "faces look inward, or enclose nothing", "each counter-clockwise seen from outside; swap two of its indices")
     if weights is not None:
         weights = numbers("weights", weights, (len(vertices), bones))
         sums = np.sum(weights, axis=1)

@@ -76,6 +76,8 @@ def over_pixels(draw: Callable[[Array], Any], k: Float[Array, "*b 3 3"], samples
     The mean of blocks of an image `samples` times as large, of which only one small part is ever there. sphereHand draws
     640 x 640 and of every 10 x 10 takes the four in the middle; this takes all of a pixel's area.
     """
+    if samples == 1:
+        return draw(k)
     at = (np.arange(samples) + 0.5) / samples - 0.5
     offsets = np.stack(np.meshgrid(at, at), axis=-1).reshape(-1, 2).astype(np.float32)
 

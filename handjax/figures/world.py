@@ -27,6 +27,7 @@ def hand_sample(
     *,
     joints: Literal["hand21", "nyu14"] = "hand21",
     surface: Surface = "spheres",
+    skin: mesh.Skin | None = None,
     image_size: int = 64,
     cube_mm: float = 300.0,
     center: Literal["depth", "label"] = "depth",
@@ -47,11 +48,12 @@ def hand_sample(
     points, which needs no label (`center="depth"`), or the mean of the joints (`center="label"`). About it a cube of
     300 mm holds all joints of 99.7 % of hands with any rotation, one of 250 mm of 94 %.
 
-    What is seen is the 41 spheres or the skin over them, and `visible` are joints that it does not hide; those of a skin
-    are also in the picture. `fingers` is the range of their size beside the palm's, each on its own; `left` is the part of
-    left hands. The hand is up to `aside` of its distance off the optical axis, to each side and up and down. It has no
-    forearm and nothing is behind it. Noise: `render.sensor_noise`. Poses and `scale`, drawn for each axis: sphereHand (Wan
-    et al. 2019), which looks along parallel rays; this is a perspective camera that need not look straight at the hand.
+    What is seen is the 41 spheres or the skin over them (`skin`: a mesh of one's own in place of ours), and `visible` are
+    joints that it does not hide; those of a skin are also in the picture. `fingers` is the range of their size beside the
+    palm's, each on its own; `left` is the part of left hands. The hand is up to `aside` of its distance off the optical
+    axis, to each side and up and down. It has no forearm and nothing is behind it. Noise: `render.sensor_noise`. Poses and
+    `scale`, drawn for each axis: sphereHand (Wan et al. 2019), which looks along parallel rays; this is a perspective
+    camera that need not look straight at the hand.
     """
     pose_key, place_key, noise_key = random.split(key, 3)
     pose = poses.sample_pose(pose_key, modes=modes, rotation=rotation)
@@ -72,8 +74,9 @@ def hand_sample(
 
     k = render.crop_intrinsics(window, jnp.asarray(_WINDOW_MARGIN * cube_mm), image_size)
     if surface == "skin":
-        vertices = _skin_in_camera(pose, position, *build)
-        clean, _ = render.mesh_depth(vertices, mesh.hand_skin().faces, k, image_size, image_size, projection="pinhole")
+        skin = skin or mesh.hand_skin()
+        vertices = _skin_in_camera(skin, pose, position, *build)
+        clean, _ = render.mesh_depth(vertices, skin.faces, k, image_size, image_size, projection="pinhole")
         own = radii[jnp.asarray(hand.JOINT_SPHERES[joints])]
         visible = render.joints_seen(geometry.xyz_to_uvd(joints_xyz, k), clean, clean > 0, own)
     else:
@@ -94,6 +97,7 @@ def fitting_sample(
     key: PRNGKeyArray,
     *,
     surface: Surface = "skin",
+    skin: mesh.Skin | None = None,
     image_size: int = 64,
     extent_mm: float = 300.0,
     background: float = 100.0,
@@ -126,9 +130,11 @@ def fitting_sample(
     centers, radii, joints_xyz = render.hand_in_camera(pose, jnp.zeros(3), "hand21", *build)
     k = render.orthographic_intrinsics(image_size, extent_mm)
     if surface == "skin":
-        vertices = _skin_in_camera(pose, jnp.zeros(3), *build)
-        faces = mesh.hand_skin().faces
-        mean, covered = render.mesh_depth(vertices, faces, k, image_size, image_size, projection="orthographic", samples=samples)
+        skin = skin or mesh.hand_skin()
+        vertices = _skin_in_camera(skin, pose, jnp.zeros(3), *build)
+        mean, covered = render.mesh_depth(
+            vertices, skin.faces, k, image_size, image_size, projection="orthographic", samples=samples
+        )
         clean = jnp.minimum(covered * mean + (1 - covered) * background, background)
         mask = (covered >= 0.5) & (mean < background)
 
@@ -162,6 +168,7 @@ def fitting_sample(
 def rgb_sample(
     key: PRNGKeyArray,
     *,
+    skin: mesh.Skin | None = None,
     image_size: int = 256,
     samples: int = 2,
     fill: poses.Range = (0.6, 1.0),
@@ -198,8 +205,8 @@ def rgb_sample(
     zoom = jnp.diag(jnp.stack([part, part, jnp.ones(())])).at[:2, 2].set(at)
     k = geometry.matmul(zoom, render.crop_intrinsics(around, reach, image_size))
 
-    skin = mesh.hand_skin()
-    vertices, normals = _skin_in_camera(pose, position, *build), _normals_in_camera(pose, *build)
+    skin = skin or mesh.hand_skin()
+    vertices, normals = _skin_in_camera(skin, pose, position, *build), _normals_in_camera(skin, pose, *build)
     look = shade.random_look(look_key, blur_px, noise)
     background = shade.random_background(background_key, image_size, image_size)
     palm = shade.palm_side(skin)
@@ -225,12 +232,12 @@ def _fingers_and_side(key: PRNGKeyArray, fingers: poses.Range, left: float) -> t
     return sizes, jnp.where(random.bernoulli(side_key, left), -1.0, 1.0)
 
 
-def _skin_in_camera(pose: Array, position: Array, scale: Array, fingers: Array, side: Array | float = 1.0) -> Array:
-    return render.in_camera(mesh.hand_vertices(mesh.hand_skin(), pose, scale, fingers), position, side)
+def _skin_in_camera(skin, pose, position, scale, fingers, side: Array | float = 1.0) -> Array:
+    return render.in_camera(mesh.hand_vertices(skin, pose, scale, fingers), position, side)
 
 
-def _normals_in_camera(pose: Array, scale: Array, fingers: Array, side: Array | float = 1.0) -> Array:
-    return render.in_camera(mesh.hand_normals(mesh.hand_skin(), pose, scale, fingers), jnp.zeros(3), side)
+def _normals_in_camera(skin, pose, scale, fingers, side: Array | float = 1.0) -> Array:
+    return render.in_camera(mesh.hand_normals(skin, pose, scale, fingers), jnp.zeros(3), side)
 
 
 def _mean_point(depth: Array, k: Array) -> Array:

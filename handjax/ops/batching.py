@@ -48,7 +48,8 @@ def _with_rules(function: Callable, ranks: tuple[int, ...], shared: tuple[bool, 
 
     @batched.def_vmap
     def over_new_axis(size, has_axis, *operands):
-        samples = next(x.shape[has] for x, has, one in zip(operands, has_axis, shared, strict=True) if not one)
+        of_batch = [x.shape[1 if has else 0] for x, has, one in zip(operands, has_axis, shared, strict=True) if not one]
+        samples = of_batch[0]
 
         def fold(x, has, one):
             """The new axis and the batch as one batch axis."""

@@ -18,7 +18,7 @@ _BUILT_FOR = {"cpu": "cpu", "cuda": "CUDA"}  # our name → XLA's
 def platforms() -> tuple[str, ...]:
     """Platforms whose kernels are there and registered: of "cpu" and "cuda". On others the plain JAX twins run.
 
-    HANDJAX_OPS=off leaves all kernels out. What is missing without having been switched off is said once.
+    HANDJAX_OPS=off leaves all kernels out. What the default backend lacks without that is said once.
     """
     switch = os.environ.get("HANDJAX_OPS", "on")
     if switch not in ("on", "off"):
@@ -54,6 +54,8 @@ def _register(platform: str) -> None:
         # XLA refuses a library with newer headers than its own, and its whole backend goes down with it.
         raise RuntimeError(f"{file} was built for jaxlib {built} or newer, and {running} is installed; install handjax again")
     for op in _OPS:
+        if not hasattr(library, op):
+            raise RuntimeError(f"{file} is older than the sources; install handjax again")
         jax.ffi.register_ffi_target(op, jax.ffi.pycapsule(getattr(library, op)), platform=_BUILT_FOR[platform])
 
 

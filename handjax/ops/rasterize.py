@@ -14,7 +14,8 @@ image. The rule, bit for bit the same in all three implementations (custom_ops/r
   whether the pixel is inside. They change sign exactly when an edge is walked the other way, so two faces that share an
   edge leave no gap and share no pixel.
 - A pixel centre on an edge belongs to the face for which that is a left edge, or a horizontal top edge.
-- Nearest depth wins, of equal depths the lowest face. Nothing is drawn at or before `near`, nor behind the camera.
+- Nearest depth wins, of equal depths the lowest face. Nothing is drawn at or before `near`, nor behind the camera. Of a
+  depth of 0 the sign is not promised.
 - A face with a corner that is not finite, or with an index that names no vertex, is not drawn; one without area neither.
 
 The original (sphereHand's CUDA kernel) takes 1/Σ(wᵢ/zᵢ) also for parallel rays with z centred on 0, which is wrong for
@@ -88,15 +89,17 @@ def rasterize(
     (b - a) × (c - a) points away from the camera, in axes x right, y down, z forward; "front" those that face it.
 
     The gradient with respect to `screen` is that of the plane formula at the face that is seen: what is visible does not
-    change with it, and nothing comes from outlines. It is the same from run to run, and so is the image. All of it is
-    float32, whatever `screen` is.
+    change with it, and nothing comes from outlines. It is the same from run to run, and so is the image. First derivatives
+    in reverse mode are all there are. Everything is float32, whatever `screen` is; the options are plain numbers.
     """
     if cull not in _CULLED:
         raise ValueError(f"cull={cull!r}: expected 'none', 'back' or 'front'")
     if not (0 <= height <= LARGEST_IMAGE and 0 <= width <= LARGEST_IMAGE):
         raise ValueError(f"an image of {height} x {width} pixels: expected 0 to {LARGEST_IMAGE} a side")
+    if screen.ndim < 2 or screen.shape[-1] != 4:
+        raise ValueError(f"screen {screen.shape}: expected [..., vertices, 4], what to_screen gives")
     batch = screen.shape[:-2]
-    view = (height, width, _CULLED[cull], near, background)
+    view = (height, width, _CULLED[cull], float(near), float(background))
     depth, face = _rasterize(_flat(screen, batch).astype(jnp.float32), _flat_faces(faces, batch), view)
     return depth.reshape(*batch, height, width), face.reshape(*batch, height, width)
 
@@ -129,6 +132,8 @@ def _flat(x: Array, batch: tuple[int, ...]) -> Array:
 
 def _flat_faces(faces: Faces, batch: tuple[int, ...]) -> Array:
     faces = jnp.asarray(faces)
+    if faces.ndim < 2 or faces.shape[-1] != 3 or not jnp.issubdtype(faces.dtype, jnp.integer):
+        raise ValueError(f"faces {faces.shape} of {faces.dtype}: expected whole numbers [..., faces, 3]")
     if faces.ndim > 2 and faces.shape[:-2] != batch:
         raise ValueError(f"faces {faces.shape} for a batch of {batch}: expected one list for all samples or one for each")
     return (faces if faces.ndim == 2 else _flat(faces, batch)).astype(jnp.int32)
@@ -248,6 +253,8 @@ def _visible(view: View) -> Callable:
         return tuple(varying(x, like=screen[:, :1, :1]) for x in images)
 
     def visible(screen, faces):
+        if 0 in (screen.shape[1], faces.shape[-2], height, width):
+            return twin(screen, faces, view)  # nothing to draw, or nowhere
         kernels = dict.fromkeys(library.platforms(), kernel)
         return lax.platform_dependent(screen, faces, **kernels, default=functools.partial(twin, view=view))
 
@@ -259,8 +266,9 @@ def twin(screen: Float[Array, "b v 4"], faces: Array, view: View) -> tuple[Float
     height, width, culled, near, background = view
     batch, vertices = screen.shape[:2]
     shape = (batch, height, width)
-    if faces.shape[-2] == 0 or vertices == 0:
-        return jnp.full(shape, background, screen.dtype), jnp.full(shape, -1, jnp.int32)
+    if 0 in (faces.shape[-2], vertices, height, width):
+        empty = jnp.full(shape, background, screen.dtype), jnp.full(shape, -1, jnp.int32)
+        return tuple(varying(x, like=jnp.sum(screen, axis=(1, 2), keepdims=True)) for x in empty)
     index = jnp.broadcast_to(faces, (batch, *faces.shape[-2:]))
     named = jnp.all((index >= 0) & (index < vertices), axis=-1)
     corners = jnp.take_along_axis(

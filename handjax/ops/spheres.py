@@ -11,6 +11,8 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Int
 
+from handjax.ops.batching import varying
+
 # Least square of half a chord, mm²: where a ray grazes a sphere the depth is up to a tenth of a mm off and the gradient
 # of the square root stays finite.
 _GRAZING = 0.01
@@ -124,7 +126,8 @@ def _nearest(
         nearer = hit & (value < least)
         return (jnp.where(nearer, value, least), jnp.where(nearer, i, winner)), None
 
-    start = (jnp.full_like(still[0], limit), jnp.full(still[0].shape, -1, jnp.int32))
+    both = still[0] + one_by_one[0][0]
+    start = (varying(jnp.full(both.shape, limit, both.dtype), both), varying(jnp.full(both.shape, -1, jnp.int32), both))
     numbers = jnp.arange(radii.shape[-1], dtype=jnp.int32)
     (_, winner), _ = lax.scan(compare, start, (numbers, one_by_one), unroll=_ROUND)
     chosen = jnp.maximum(winner, 0)

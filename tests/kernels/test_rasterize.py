@@ -1,5 +1,6 @@
 """The rasterizer: kernel ≡ twin bit for bit, pictures worked out by hand, properties, gradients, transforms, sharding."""
 
+import inspect
 import os
 import re
 import subprocess
@@ -491,8 +492,10 @@ def test_sharded_without_a_collective(shared, axis_type):
         np.testing.assert_allclose(ours, single, atol=1e-6 * float(np.abs(single).max()))
 
 
-def test_inside_shard_map():
+@pytest.mark.parametrize(("vertices", "count", "height"), [(40, 50, 20), (40, 0, 20), (0, 50, 20), (40, 50, 0)])
+def test_inside_shard_map(vertices, count, height):
     screen, faces = scene(8)
+    screen, faces = screen[:, :vertices], faces[:, :count]
     mesh = Mesh(np.array(jax.devices()), ("data",), axis_types=(AxisType.Auto,))
     draw = jax.shard_map(
         partial(rasterize.rasterize, height=20, width=24),
@@ -542,13 +545,14 @@ def test_ranks_that_make_no_sense_are_refused_by_the_kernel():
     [
         (dict(height=20000), "expected 0 to 16384 a side"),
         (dict(faces=np.zeros((3, 5, 3), np.int32)), "one list for all samples"),
+        (dict(screen=jnp.zeros((2, 9, 3))), "what to_screen gives"),
     ],
 )
 def test_mistakes_are_said(change, what):
     screen, _ = scene(2)
-    arguments = dict(faces=np.zeros((5, 3), np.int32), height=8, width=8) | change
-    with pytest.raises(ValueError, match=what):
-        rasterize.rasterize(screen, **arguments)
+    arguments = dict(screen=screen, faces=np.zeros((5, 3), np.int32), height=8, width=8) | change
+    with pytest.raises((ValueError, TypeError), match=what):
+        inspect.unwrap(rasterize.rasterize)(**arguments)  # as users call it: without the tests' checks of types
 
 
 # ---- the library ---------------------------------------------------------------------------------------------------

@@ -1,3 +1,5 @@
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -257,3 +259,14 @@ def test_distance_saves_points_not_pairs():
     gradient = jax.jit(jax.grad(lambda *a: jnp.sum(spheres.sphere_distance(*a)[0]), argnums=(0, 1, 2)))
     temporary = gradient.lower(points, centers, radii).compile().memory_analysis().temp_size_in_bytes
     assert temporary < 20 * (4 * 4096 * 4)  # one of all pairs is 41
+
+
+def test_inside_shard_map():
+    rng = np.random.default_rng(0)
+    centers, radii = jnp.asarray(rng.uniform(-50, 50, (8, 5, 3)), jnp.float32), jnp.full((8, 5), 20.0)
+    mesh, spec = jax.make_mesh((8,), ("data",)), jax.sharding.PartitionSpec("data")
+    with jax.set_mesh(mesh):
+        draw = partial(spheres.sphere_depth_orthographic, size=16)
+        apart = jax.jit(jax.shard_map(draw, in_specs=(spec, spec), out_specs=spec))(centers, radii)
+    for ours, plain in zip(apart, draw(centers, radii), strict=True):
+        np.testing.assert_array_equal(ours, plain)
