@@ -100,8 +100,10 @@ def test_normals_are_the_skins_whichever_hand(side):
     """Those that light it, against the mean of the faces about each vertex, in a hand that is as stretched as they come."""
     skin, scale, fingers = mesh.hand_skin(), jnp.asarray([0.85, 0.9, 0.95]), jnp.linspace(0.9, 1.1, 5)
     pose = jax.jit(poses.sample_pose)(jax.random.key(0))
-    vertices = np.asarray(jax.jit(world._skin_in_camera)(pose, jnp.asarray([0.0, 0.0, 500.0]), scale, fingers, jnp.asarray(side)))
-    normals = np.asarray(jax.jit(world._normals_in_camera)(pose, scale, fingers, jnp.asarray(side)))
+    vertices = np.asarray(
+        jax.jit(partial(world._skin_in_camera, skin))(pose, jnp.asarray([0.0, 0.0, 500.0]), scale, fingers, jnp.asarray(side))
+    )
+    normals = np.asarray(jax.jit(partial(world._normals_in_camera, skin))(pose, scale, fingers, jnp.asarray(side)))
     a, b, c = np.moveaxis(vertices[mesh.right_hand_faces(skin) if side > 0 else skin.faces], 1, 0)
     outward = np.zeros(vertices.shape)
     for corner in skin.faces.T:

@@ -264,9 +264,8 @@ def test_distance_saves_points_not_pairs():
 def test_inside_shard_map():
     rng = np.random.default_rng(0)
     centers, radii = jnp.asarray(rng.uniform(-50, 50, (8, 5, 3)), jnp.float32), jnp.full((8, 5), 20.0)
-    mesh, spec = jax.make_mesh((8,), ("data",)), jax.sharding.PartitionSpec("data")
-    with jax.set_mesh(mesh):
-        draw = partial(spheres.sphere_depth_orthographic, size=16)
-        apart = jax.jit(jax.shard_map(draw, in_specs=(spec, spec), out_specs=spec))(centers, radii)
+    mesh = jax.make_mesh((8,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
+    draw, spec = partial(spheres.sphere_depth_orthographic, size=16), jax.sharding.PartitionSpec("data")
+    apart = jax.jit(jax.shard_map(draw, mesh=mesh, in_specs=(spec, spec), out_specs=spec))(centers, radii)
     for ours, plain in zip(apart, draw(centers, radii), strict=True):
         np.testing.assert_array_equal(ours, plain)
