@@ -267,5 +267,6 @@ def test_inside_shard_map():
     mesh = jax.make_mesh((8,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
     draw, spec = partial(spheres.sphere_depth_orthographic, size=16), jax.sharding.PartitionSpec("data")
     apart = jax.jit(jax.shard_map(draw, mesh=mesh, in_specs=(spec, spec), out_specs=spec))(centers, radii)
-    for ours, plain in zip(apart, draw(centers, radii), strict=True):
-        np.testing.assert_array_equal(ours, plain)
+    depth, winner = draw(centers, radii)
+    np.testing.assert_array_equal(apart[1], winner)
+    np.testing.assert_allclose(apart[0], depth, atol=1e-4)  # compiled apart, rounded apart
