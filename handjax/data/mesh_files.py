@@ -101,7 +101,7 @@ def _fan(corners: list[int]) -> Iterator[tuple[int, int, int]]:
 
 def _read_pickle(path: Path) -> tuple:
     """Its triangles share no vertices, and face inward in the model's frame, for sphereHand mirrors x last: turned here."""
-    tree = unpickle.load(path)
+    tree = unpickle.read(path)
     try:
         vertices = np.asarray(tree["vertices"], np.float64)
         weights = np.zeros((len(vertices), len(PICKLE_BONES)))

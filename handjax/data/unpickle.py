@@ -18,7 +18,7 @@ import numpy as np
 _OUTSIDE = {"EXT1", "EXT2", "EXT4", "PERSID", "BINPERSID", "NEXT_BUFFER", "READONLY_BUFFER"}
 
 
-def load(path: str | os.PathLike) -> object:
+def read(path: str | os.PathLike) -> object:
     """What the pickle file holds; any protocol, also of Python 2, whose strings are read as latin-1.
 
     Anything else than containers, numbers, strings and arrays of numbers or strings raises a ValueError of one line

@@ -39,7 +39,7 @@ PROTOCOLS = range(pickle.HIGHEST_PROTOCOL + 1)
 def load(tmp_path):
     def load_bytes(data):
         (tmp_path / "some.pkl").write_bytes(data)
-        return unpickle.load(tmp_path / "some.pkl")
+        return unpickle.read(tmp_path / "some.pkl")
 
     return load_bytes
 
@@ -89,7 +89,7 @@ def test_python_2_and_old_numpy(load):
 
 
 def test_real_file(real_data):
-    tree = unpickle.load(real_data / "hand" / "preprocessed_hand.pkl")
+    tree = unpickle.read(real_data / "hand" / "preprocessed_hand.pkl")
     assert sorted(tree) == ["bones", "faces", "vertices"] and len(tree["bones"]) == 17
     assert tree["vertices"].shape == (10144, 4) and tree["faces"].shape == (3382, 3)
     assert tree["bones"][0]["name"] == "metacarpals" and tree["bones"][0]["keypoint"][0][1] == 20.0
@@ -180,7 +180,7 @@ def named(module, name):
         ("_codecs", "encode.__self__"),
         ("builtins", "set.__class__"),
         ("builtins", ""),
-        ("handjax.data.unpickle", "load"),
+        ("handjax.data.unpickle", "read"),
     ],
 )
 def test_names_that_only_begin_well_are_refused(refused, module, name):
@@ -280,4 +280,4 @@ def test_objects_in_arrays_are_refused(refused):
 
 def test_missing_file(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"none\.pkl: no such file; expected a pickle"):
-        unpickle.load(tmp_path / "none.pkl")
+        unpickle.read(tmp_path / "none.pkl")

@@ -109,7 +109,7 @@ def _labels(annotation: object, root: epath.Path, folder: str, number: int) -> d
 
 def _annotations(root: epath.Path, folder: str) -> dict[int, object]:
     path = _pickle(root, folder)
-    found = unpickle.load(path)
+    found = unpickle.read(path)
     if not isinstance(found, dict) or not found or not all(type(key) is int and key >= 0 for key in found):
         raise ValueError(f"{path}: expected a dict of sample numbers; copy it anew")
     return found
