@@ -97,7 +97,7 @@ def train(config: ConfigDict, workdir: Path) -> None:
     def heldout(state):
         rows, loss = predict_split(rows_of, state, source, config.eval_batch_size, mesh, show=True)
         rows = task.finish(rows)
-        return rows, {"loss": loss, "mpjpe_mm": task.score(rows)["mpjpe_mm"]}
+        return rows, {"loss": loss, task.error: task.score(rows)[task.error]}
 
     writer = Writer(workdir, start, config.steps, config.batch_size)
     rows = None  # of the newest evaluation
@@ -121,7 +121,7 @@ def train(config: ConfigDict, workdir: Path) -> None:
             if evaluating:
                 rows, figures = heldout(state)
                 writer.evaluation(step, figures)
-                error = figures["mpjpe_mm"]
+                error = figures[task.error]
             if saving:
                 checkpoints.save(state, error)
     finally:
@@ -160,7 +160,7 @@ def check_workdir(workdir: Path, config: ConfigDict) -> None:
         raise ValueError(f"{workdir} holds a run of another config ({shown}): use another --workdir or the run's own config")
     if old.steps != config.steps and config.optimizer.schedule == "cosine":
         raise ValueError(
-            f"{workdir} holds a run of {old.steps} steps whose cosine schedule ends there; config.steps={config.steps} would be "
+            f"{workdir} holds a run of {old.steps} steps whose {old.optimizer.schedule} schedule ends there; config.steps={config.steps} would be "
             f"another schedule: use another --workdir"
         )
 

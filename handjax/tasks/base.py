@@ -25,6 +25,7 @@ class Task:
     score    finished rows → metrics for metrics.json. Rows, not sums: medians and worst frames do not add up.
     views    inputs → what the network sees from the front and from the side, [b, h, w] each, for the report.
     example  samples → inputs of that many samples, zeros, for shapes.
+    error    the figure of `score` that ranks checkpoints and is drawn over the steps; lower is better.
     """
 
     title: str  # for people
@@ -37,3 +38,4 @@ class Task:
     score: Callable[[dict[str, Any]], dict[str, Any]]
     views: Callable[[Inputs], tuple[Array, Array]]
     example: Callable[[int], Inputs]
+    error: str = "mpjpe_mm"
