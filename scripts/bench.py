@@ -1,19 +1,22 @@
 #!/usr/bin/env python3
-"""Measures what there is against its peers, in turns in one run: python scripts/bench.py [rasterizer spheres world] [--json FILE]
+"""Measures what there is against its peers, in turns in one run: python scripts/bench.py [SYSTEM …] [--json FILE]
 
 Who is measured takes turns, A B C A B C …, after a warm-up of each, so that a machine that slows down does so for all. Given
 are the median over the turns, the range of the middle half of them, and how many times as long as the first it took (the
-median over the turns of that ratio). Peers that are not installed are named: `pip install open3d` (in an environment of its
-own: it brings much along), `pip install torch`. On a machine with a GPU the CUDA kernel is measured as well, the
+median over the turns of that ratio). Networks are measured against their twins in
+PyTorch on the CPU. Peers that are not installed are named: `pip install open3d` (in an environment of its own: it brings much
+along), `pip install torch`. On a machine with a GPU the CUDA kernel is measured as well, the
 straightforward one beside it where there is nvcc.
 """
 
 import argparse
 import ctypes
 import functools
+import importlib
 import json
 import os
 import platform
+import re
 import shutil
 import statistics
 import subprocess
@@ -29,8 +32,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from handjax.engine.optimizer import make_optimizer
 from handjax.figures import hand, mesh, poses, world
+from handjax.models.cpm import CPM
+from handjax.models.posenet2d import PoseNet2D
+from handjax.models.resnet import ResNet
+from handjax.models.v2v import V2V
 from handjax.ops import library, rasterize, spheres
+from handjax.pose.augment import random_affine
+from handjax.pose.geometry import depth_to_points
+from handjax.targets import voxel
 
 TURN_SECONDS = 0.02  # what is quicker is called several times a turn
 
@@ -131,6 +142,7 @@ def table(result: Result) -> str:
 # ---- the machine ---------------------------------------------------------------------------------------------------
 
 
+@functools.cache
 def machine(effort: Effort) -> dict:
     cpu = platform.processor() or platform.machine()
     if Path("/proc/cpuinfo").is_file():
@@ -453,12 +465,237 @@ def synthetic_world(effort: Effort) -> Iterator[Case]:
         yield Case(f"{name}, {batch} samples", batch, "sample", {"handjax": functools.partial(draw, keys)}, notes)
 
 
+# ---- networks ------------------------------------------------------------------------------------------------------
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network, its twin's class in tests/parity and how both are called, and what goes in: [b, *shape]."""
+
+    title: str
+    module: Callable
+    twin: tuple[str, str]
+    options: dict  # of both
+    small: dict
+    shape: tuple[int, ...]
+    small_shape: tuple[int, ...]
+    batch: int
+
+
+NETWORKS = {
+    "v2v": Network(
+        "V2V-PoseNet", V2V, ("v2v_twin", "Twin"), dict(joints=21), dict(widths=(2, 3, 4, 5)), (88, 88, 88, 1), (16, 16, 16, 1), 2
+    ),
+    "cpm": Network(
+        "CPM", CPM, ("cpm_twin", "Twin"), dict(joints=21), dict(stages=2, widths=(4, 4, 4)), (368, 368, 4), (32, 32, 4), 1
+    ),
+    "posenet2d": Network(
+        "PoseNet2D", PoseNet2D, ("posenet2d_twin", "Twin"), {}, dict(widths=(2, 2, 2, 2, 2)), (256, 256, 3), (32, 32, 3), 4
+    ),
+    "resnet": Network(
+        "ResNet-50", ResNet, ("resnet_twin", "ResNet"), dict(layers=50), dict(width=2), (256, 256, 3), (32, 32, 3), 4
+    ),
+}
+
+
+def network(name: str, effort: Effort) -> Iterator[Case]:
+    """Inference and a training step: mean squared error to something, RMSprop. Random weights: they do not change the time."""
+    net = NETWORKS[name]
+    options = net.options | (net.small if effort.tiny else {})
+    shape = (effort.batch(net.batch), *(net.small_shape if effort.tiny else net.shape))
+    with jax.default_device(jax.devices("cpu")[0]):
+        x = occupancy(shape) if name == "v2v" else jax.random.uniform(jax.random.key(0), shape)
+        model = net.module(**options)
+        variables = jax.jit(model.init)(jax.random.key(1), x[:1])
+        target = jax.random.normal(jax.random.key(2), jax.eval_shape(model.apply, variables, x).shape)
+        runs, floors = our_runs(model, variables, x, target)
+        peers = torch_runs(net, options, np.asarray(x), np.asarray(target))
+        size = " x ".join(map(str, shape[1:]))
+        for kind, our in runs.items():
+
+            def notes(seconds, kind=kind):
+                return [floors[kind](seconds["handjax"], machine(effort))]
+
+            yield Case(f"{net.title}, {kind}, {size}, batch {shape[0]}", shape[0], "sample", {"handjax": our} | peers[kind], notes)
+    if name == "v2v":
+        yield from voxel_data(effort)
+
+
+def occupancy(shape: tuple[int, ...]) -> jax.Array:
+    """Voxels of sampled hands, as the network is trained with."""
+    grid = voxel.VoxelGrid(size=shape[1], heatmap_size=shape[1] // 2)
+
+    def one(key):
+        sample = world.hand_sample(key, image_size=2 * shape[1])
+        points, valid = depth_to_points(sample["depth"], sample["k"])
+        cells = voxel.xyz_to_grid(points, sample["center_xyz"], sample["cube_mm"], grid.size)
+        return voxel.voxelize(cells, valid, grid)[..., None].astype(jnp.float32)
+
+    return jax.jit(jax.vmap(one))(jax.random.split(jax.random.key(0), shape[0]))
+
+
+def our_runs(model, variables: dict, x: jax.Array, target: jax.Array):
+    """Calls, and what to say of the time they took."""
+    sys.path.insert(0, str(ROOT))
+    common = importlib.import_module("configs.common").common
+    optimizer = make_optimizer(common().optimizer, 100)
+    params, rest = variables["params"], {name: tree for name, tree in variables.items() if name != "params"}
+    kept = [params, rest, optimizer.init(params)]
+
+    def infer(params, rest, x):
+        return model.apply({"params": params, **rest}, x, train=False)
+
+    def update(params, rest, state, x, target):
+        def loss_of(params):
+            outputs, changed = model.apply({"params": params, **rest}, x, train=True, mutable=list(rest))
+            return jnp.mean((outputs - target) ** 2), changed
+
+        (loss, changed), gradient = jax.value_and_grad(loss_of, has_aux=True)(params)
+        updates, state = optimizer.update(gradient, state, params)
+        return jax.tree.map(jnp.add, params, updates), {**rest, **changed}, state, loss
+
+    inference, step = jax.jit(infer), jax.jit(update, donate_argnums=(0, 1, 2))
+
+    def train():
+        *kept[:], loss = step(*kept, x, target)
+        return loss
+
+    floors = {
+        "inference": functools.partial(floor, *work(inference, params, rest, x)),
+        "training step": functools.partial(floor, *work(step, *kept, x, target)),
+    }
+    variables = jax.tree.map(jnp.copy, (params, rest))  # the step overwrites its own
+    return {"inference": lambda: inference(*variables, x), "training step": train}, floors
+
+
+def work(program, *arguments) -> tuple[float, float]:
+    """Floating-point operations of a program in plain XLA, and bytes that its convolutions and matrix products read and write if
+    each number moves once."""
+    lowered = program.trace(*arguments).lower(lowering_platforms=("cuda",))
+    types = re.findall(r"stablehlo\.(?:convolution|dot_general).*: \((.*)\) -> (.*)", lowered.as_text())
+    shapes = re.findall(r"tensor<([\dx]+)xf32>", " ".join(f"{a} {b}" for a, b in types))
+    return lowered.cost_analysis()["flops"], 4.0 * sum(np.prod([int(n) for n in shape.split("x")], dtype=float) for shape in shapes)
+
+
+def floor(flops: float, moved: float, seconds: float, about: dict) -> str:
+    rate, copied = 1e9 * about["matmul_gflops"], 1e9 * about["copy_gbytes"]
+    least = max(flops / rate, moved / copied)
+    return (
+        f"{flops / 1e9:.1f} GFLOP, {flops / seconds / 1e9:.0f} a second, and {moved / 1e6:.0f} MB through the convolutions. At the rates of "
+        f"matmul and copy {1e3 * flops / rate:.0f} and {1e3 * moved / copied:.0f} ms: {100 * least / seconds:.0f} % of the time taken"
+    )
+
+
+def torch_runs(net: Network, options: dict, x: np.ndarray, target: np.ndarray) -> dict[str, dict]:
+    """The same of the twin, in both of PyTorch's layouts."""
+    try:
+        import torch
+    except ImportError:
+        return dict.fromkeys(("inference", "training step"), {"PyTorch": "not installed: pip install torch"})
+    sys.path.insert(0, str(ROOT / "tests" / "parity"))
+    twin_of = getattr(importlib.import_module(net.twin[0]), net.twin[1])
+    torch.set_num_threads(cores())  # the tests ask for one
+    runs = {"inference": {}, "training step": {}}
+    volume = x.ndim == 5
+    for name, layout in (
+        ("PyTorch", torch.contiguous_format),
+        ("PyTorch, channels last", torch.channels_last_3d if volume else torch.channels_last),
+    ):
+        twin = twin_of(**options)
+        optimizer = torch.optim.RMSprop(twin.parameters(), lr=2.5e-4)
+        twin = twin.to(memory_format=layout)
+        inputs = torch.tensor(np.moveaxis(x, -1, 1).copy()).contiguous(memory_format=layout)
+        wanted = torch.tensor(np.moveaxis(target, -1, 1 if target.ndim == x.ndim else 2).copy())
+
+        def infer(twin=twin, inputs=inputs):
+            twin.eval()
+            with torch.inference_mode():
+                return twin(inputs).sum().item()
+
+        def train(twin=twin, inputs=inputs, wanted=wanted, optimizer=optimizer):
+            twin.train()
+            optimizer.zero_grad()
+            loss = torch.nn.functional.mse_loss(twin(inputs), wanted)
+            loss.backward()
+            optimizer.step()
+            return loss.item()
+
+        runs["inference"][name], runs["training step"][name] = infer, train
+    return runs
+
+
+# ---- what a voxel network is fed -----------------------------------------------------------------------------------
+
+AUGMENT = dict(scale=(0.8, 1.2), rotation_deg=40.0, shift=4.0, probability=1.0, isotropic=True)
+SIGMA = 1.7
+
+
+def voxel_data(effort: Effort) -> Iterator[Case]:
+    """Depth image → augmented occupancy and heat maps: in one program, and as the originals have it, sample by sample in NumPy."""
+    batch, size = effort.batch(8), 16 if effort.tiny else 88
+    grid = voxel.VoxelGrid(size=size, heatmap_size=size // 2)
+    keys = jax.random.split(jax.random.key(0), batch)
+    names = ("depth", "k", "center_xyz", "cube_mm", "joints_xyz")
+    draw = jax.jit(jax.vmap(functools.partial(world.hand_sample, image_size=2 * size)))
+    samples = {name: value for name, value in draw(keys).items() if name in names}
+
+    def one(key, sample):
+        matrix, shift = random_affine(key, **AUGMENT)
+        cube = (sample["center_xyz"], sample["cube_mm"], size)
+
+        def move(cells):
+            return jnp.einsum("ij,nj->ni", matrix, cells - size / 2) + size / 2 + shift[None]
+
+        points, valid = depth_to_points(sample["depth"], sample["k"])
+        volume = voxel.voxelize(move(voxel.xyz_to_grid(points, *cube)), valid, grid)
+        return volume.astype(jnp.float32), voxel.encode(move(voxel.xyz_to_grid(sample["joints_xyz"], *cube)), grid, SIGMA)
+
+    ours = jax.jit(jax.vmap(one))
+    host = {name: np.asarray(value) for name, value in samples.items()}
+    random = np.random.default_rng(0)
+
+    def theirs():
+        return [voxels_in_numpy(random, {name: value[i] for name, value in host.items()}, size) for i in range(batch)]
+
+    def notes(seconds):
+        return [f"{batch / seconds['handjax']:,.0f} samples/s; drawing the samples is world's row"]
+
+    runs = {"handjax": lambda: ours(keys, samples), "NumPy, sample by sample": theirs}
+    yield Case(f"voxels, augmentation and heat maps, {size}³ and {size // 2}³, {batch} samples", batch, "sample", runs, notes)
+
+
+def voxels_in_numpy(random: np.random.Generator, sample: dict, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """What dragonbook/V2V-PoseNet-pytorch does for a sample, in its way, vectorized as it is there."""
+    depth, k, half = sample["depth"], sample["k"], size // 2
+    v, u = np.nonzero(depth > 0)
+    z = depth[v, u]
+    points = np.stack([(u - k[0, 2]) * z / k[0, 0], (v - k[1, 2]) * z / k[1, 1], z], axis=1)
+    angle, scale, shift = np.deg2rad(random.uniform(-40, 40)), random.uniform(0.8, 1.2), random.uniform(-4, 4, 3) * size / 88
+    cos, sin = np.cos(angle), np.sin(angle)
+    turn = scale * np.array([[cos, -sin, 0], [sin, cos, 0], [0, 0, 1 / scale]])
+
+    def cells(xyz):
+        return ((xyz - sample["center_xyz"]) / sample["cube_mm"] * size) @ turn.T + size / 2 + shift
+
+    index = cells(points).astype(np.int32)
+    x, y, z = index[((index >= 0) & (index < size)).all(axis=1)].T
+    volume = np.zeros((size, size, size), np.float32)
+    volume[z, y, x] = 1
+    joints = cells(sample["joints_xyz"]) / 2
+    d, h, w = np.meshgrid(*[np.arange(half) + 0.5] * 3, indexing="ij")
+    maps = [np.exp(-((w - x) ** 2 + (h - y) ** 2 + (d - z) ** 2) / (2 * SIGMA**2)) for x, y, z in joints]
+    return volume, np.stack(maps).astype(np.float32)
+
+
 # ---- the command ---------------------------------------------------------------------------------------------------
 
 SYSTEMS: dict[str, Callable[[Effort], Iterator[Case]]] = {
     "rasterizer": rasterizer,
     "spheres": ball_renderer,
     "world": synthetic_world,
+    **{name: functools.partial(network, name) for name in NETWORKS},
 }
 
 
