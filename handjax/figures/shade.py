@@ -45,24 +45,25 @@ class Look(NamedTuple):
 
 
 def random_look(key: PRNGKeyArray, blur_px: Range = (0.0, 1.2), noise: Range = (0.0, 0.04)) -> Look:
-    skin_key, wave_key, light_key, camera_key = random.split(key, 4)
-    pale, red, green, blue, texture, shine, hardness, *phases = random.uniform(skin_key, (7 + _WAVES,))
+    # Two draws for everything: each takes long to compile.
+    uniform_key, normal_key = random.split(key)
+    sizes = (7, _WAVES, _WAVES, 4 * (_LIGHTS + 2), 3)
+    drawn = jnp.split(random.uniform(uniform_key, (sum(sizes),)), np.cumsum(sizes)[:-1])
+    (pale, red, green, blue, texture, shine, hardness), phases, lengths, light, (blur, grain, exposure) = drawn
+    waves, directions = jnp.split(random.normal(normal_key, (_WAVES + _LIGHTS, 3)), [_WAVES])
     # Between the two tones as eyes see it, by ratios; and each colour a little off.
     tone = pale * jnp.log(jnp.asarray(_PALE)) + (1 - pale) * jnp.log(jnp.asarray(_DARK))
     tone = jnp.exp(tone + 0.24 * (jnp.stack([red, green, blue]) - 0.5))
-    waves = random.normal(wave_key, (_WAVES, 3))
-    wavelengths_mm = 4 * 15 ** random.uniform(random.fold_in(wave_key, 1), (_WAVES, 1))
+    wavelengths_mm = 4 * 15 ** lengths[:, None]
     waves = waves / geometry.safe_norm(waves)[:, None] * (2 * jnp.pi / wavelengths_mm)
-    directions = random.normal(light_key, (_LIGHTS, 3))
     directions = directions / geometry.safe_norm(directions)[:, None]
     directions = jnp.where(directions[:, 2:] > 0.5, -directions, directions)  # not from right behind the hand
-    light = random.uniform(random.fold_in(light_key, 1), (_LIGHTS + 2, 4))
+    light = light.reshape(_LIGHTS + 2, 4)
     light = light[:, 3:] * (0.6 + 0.4 * light[:, :3])  # strength times a colour not far from white
-    blur, grain, exposure = random.uniform(camera_key, (3,))
     return Look(
         tone=tone,
         waves=waves,
-        phases=2 * jnp.pi * jnp.stack(phases),
+        phases=2 * jnp.pi * phases,
         texture=0.25 * texture,
         directions=directions,
         lights=light[:_LIGHTS],
@@ -82,22 +83,30 @@ def colour(
     """Linear RGB of skin at `points` (camera mm) with unit `normals`; `bound` is where that skin was in the bind pose, mm,
     and `palm` is 1 on the palm's side and 0 on the back's."""
 
-    def along(vector):
-        return vector.reshape(*[1] * (points.ndim - 1), *vector.shape)
+    # Plane by plane: axes of three at the end of an image are not vectorized on a CPU and take three times as long.
+    at, normal, skin = ([values[..., i] for i in range(3)] for values in (points, normals, bound))
 
-    ripple = jnp.mean(jnp.sin(jnp.sum(bound[..., None, :] * along(look.waves), axis=-1) + along(look.phases)), axis=-1)
-    paler = 1 - 0.35 * palm[..., None]  # as an exponent
-    albedo = along(look.tone) ** paler * jnp.exp(look.texture * ripple)[..., None]
+    def dot(a, b):
+        return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
 
-    facing = jnp.sum(normals[..., None, :] * along(look.directions), axis=-1)
-    matte = jnp.maximum(facing + _WRAP, 0.0) / (1 + _WRAP)
-    to_camera = -points / (geometry.safe_norm(points)[..., None] + 1e-6)
-    halfway = along(look.directions) + to_camera[..., None, :]
-    halfway = halfway / (geometry.safe_norm(halfway)[..., None] + 1e-6)
-    glint = jnp.maximum(jnp.sum(normals[..., None, :] * halfway, axis=-1), 0.0) ** look.hardness * (facing > 0)
-    up = 0.5 - 0.5 * normals[..., 1, None]  # y is down
-    diffuse = jnp.sum(matte[..., None] * along(look.lights), axis=-2) + up * along(look.sky) + (1 - up) * along(look.ground)
-    return albedo * diffuse + look.shine * jnp.sum(glint[..., None] * along(look.lights), axis=-2)
+    ripple = sum(jnp.sin(dot(skin, wave) + phase) for wave, phase in zip(look.waves, look.phases, strict=True)) / len(look.waves)
+    paler = 1 - 0.35 * palm  # as an exponent
+    albedo = [jnp.exp(paler * jnp.log(tone) + look.texture * ripple) for tone in look.tone]
+
+    distance = geometry.safe_sqrt(dot(at, at)) + 1e-6
+    to_camera = [-x / distance for x in at]
+    up = 0.5 - 0.5 * normal[1]  # y is down
+    diffuse = [up * sky + (1 - up) * ground for sky, ground in zip(look.sky, look.ground, strict=True)]
+    shine = [jnp.zeros_like(up)] * 3
+    for direction, light in zip(look.directions, look.lights, strict=True):
+        facing = dot(normal, direction)
+        matte = jnp.maximum(facing + _WRAP, 0.0) / (1 + _WRAP)
+        halfway = [d + c for d, c in zip(direction, to_camera, strict=True)]
+        glint = dot(normal, halfway) / (geometry.safe_sqrt(dot(halfway, halfway)) + 1e-6)
+        glint = jnp.exp(look.hardness * jnp.log(jnp.maximum(glint, 1e-6))) * (facing > 0)  # a power, vectorized
+        diffuse = [seen + matte * part for seen, part in zip(diffuse, light, strict=True)]
+        shine = [seen + glint * part for seen, part in zip(shine, light, strict=True)]
+    return jnp.stack([a * d + look.shine * s for a, d, s in zip(albedo, diffuse, shine, strict=True)], axis=-1)
 
 
 @functools.cache
@@ -142,9 +151,10 @@ def hand_image(
 def random_background(key: PRNGKeyArray, height: int, width: int) -> Float[Array, "{height} {width} 3"]:
     """Linear RGB: coloured clouds from coarse to fine, and a few soft or sharp ellipses and boxes, some of skin's colours."""
     clouds_key, number_key = random.split(key)
-    *mean, greyness = random.uniform(number_key, (4,))
-    strengths = random.uniform(random.fold_in(number_key, 1), (len(_CLOUDS),))
-    blobs = random.uniform(random.fold_in(number_key, 2), (_BLOBS, 13))
+    (*mean, greyness), strengths, blobs = jnp.split(
+        random.uniform(number_key, (4 + len(_CLOUDS) + 13 * _BLOBS,)), [4, 4 + len(_CLOUDS)]
+    )
+    blobs = blobs.reshape(_BLOBS, 13)
     clouds = jnp.split(random.normal(clouds_key, (sum(n * n for n in _CLOUDS), 3)), np.cumsum([n * n for n in _CLOUDS])[:-1])
     image = jnp.broadcast_to(jnp.stack(mean), (height, width, 3))
     for cells, values, strength in zip(_CLOUDS, clouds, strengths, strict=True):

@@ -1,9 +1,11 @@
-"""Volumetric building blocks: channels last, parameters float32, compute in `dtype`."""
+"""Building blocks: channels last, parameters float32, compute in `dtype`."""
 
 from typing import Any
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
+from jax import lax
 from jaxtyping import Array, Float
 
 from handjax.ops.conv import conv3d
@@ -87,3 +89,27 @@ class Residual3D(nn.Module):
         if x.shape[-1] != self.features:
             x = ConvNorm3D(self.features, 1, self.dtype, name="skip")(x, train)
         return nn.relu(x + y)
+
+
+def torch_uniform(fan_in: int) -> nn.initializers.Initializer:
+    """U(-1/√fan_in, 1/√fan_in): how PyTorch starts the kernel and the bias of a convolution that is not told otherwise."""
+
+    def init(key, shape, dtype=jnp.float32):
+        return jax.random.uniform(key, shape, dtype, -(fan_in**-0.5), fan_in**-0.5)
+
+    return init
+
+
+def max_pool2d(x: Float[Array, "b h w c"], size: int, padding: int = 0) -> Float[Array, "b y x c"]:
+    """Maximum over size² pixels at every second one, `padding` empty pixels around the image. Rows and columns one after the
+    other: the gradient of XLA's own window maximum takes three to six times as long on a CPU. At ties it goes to the first pixel
+    in memory order, as there and in PyTorch."""
+    for axis in (2, 1):
+        border = [(padding, padding) if a == axis else (0, 0) for a in range(4)]
+        x = jnp.pad(x, border, constant_values=-jnp.inf)
+        last = (x.shape[axis] - size) // 2 * 2 + 1
+        highest, *others = (lax.slice_in_dim(x, start, start + last, 2, axis) for start in range(size))
+        for other in others:
+            highest = jnp.where(other > highest, other, highest)
+        x = highest
+    return x

@@ -1,0 +1,101 @@
+"""3D pose of a person from one picture: a ResNet and one of three heads (Sun et al. 2018, arXiv 1711.08229, and its forks)."""
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from handjax.models.layers import batch_norm, torch_uniform
+from handjax.models.resnet import ResNet
+
+HEADS = ("direct", "integral", "kinematic")
+MOTION = 29  # numbers of a pose of figures/body.py, to which the kinematic head adds a scale
+_KERNEL_INIT = nn.initializers.normal(0.001)
+
+
+class BodyNet(nn.Module):
+    """Image [b, h, w, 3], normalized → what the head says, float32; h and w are divisible by 32.
+
+    direct     [b, joints, 3] label units: x and y from -1/2 to 1/2 across the image, z in the unit of x. Mean over the features'
+               pixels, then one fully connected layer.
+    integral   the same, as the expectation of a heat volume [h/4, w/4, depth] a joint: `deconvolutions` of 4x4 with stride 2,
+               then 1x1. `depth` is 64 for 256 px and 72 for the 384 x 288 of the ECCV 2018 challenge.
+    kinematic  [b, 30]: 29 motions and a scale for figures/body.py. The original's layer has 523 outputs, 29 · 18 + 1, of which
+               it uses the first 29 and the last; the 493 others have no gradient and are left out here.
+    """
+
+    head: str
+    layers: int = 50
+    joints: int = 18
+    depth: int = 64
+    width: int = 64
+    deconvolutions: tuple[int, ...] = (256, 256, 256)
+    remat: bool = False
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b h w 3"], train: bool = False) -> Float[Array, "b ..."]:
+        if self.head not in HEADS:
+            raise ValueError(f"head {self.head!r} is unknown: use {', '.join(HEADS)}")
+        x = ResNet(self.layers, self.width, self.remat, self.dtype, name="backbone")(x, train)
+        if self.head == "integral":
+            for i, features in enumerate(self.deconvolutions):
+                x = Deconvolution(features, self.dtype, name=f"deconv{i}")(x)
+                x = nn.relu(batch_norm(self.dtype, train, f"deconv{i}_bn")(x))
+            volume = nn.Conv(self.joints * self.depth, (1, 1), dtype=self.dtype, kernel_init=_KERNEL_INIT, name="out")(x)
+            return soft_argmax_volume(volume.reshape(*volume.shape[:-1], self.joints, self.depth))
+        x = x.astype(jnp.float32).mean((1, 2))
+        outputs = 3 * self.joints if self.head == "direct" else MOTION + 1
+        start = torch_uniform(x.shape[-1])
+        x = nn.Dense(outputs, kernel_init=start, bias_init=start, name="fc")(x)
+        return x.reshape(-1, self.joints, 3) if self.head == "direct" else x
+
+
+class Deconvolution(nn.Module):
+    """Transposed convolution with kernel 4 and stride 2, which doubles the size (PyTorch's padding 1), without a bias.
+
+    Tap k of a row of the kernel [4, 4, in, out] carries input i to output 2i + k - 1, as PyTorch's does.
+    """
+
+    features: int
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b 2*h 2*w o"]:
+        kernel = self.param("kernel", _KERNEL_INIT, (4, 4, x.shape[-1], self.features))
+        x, kernel = nn.dtypes.promote_dtype(x, kernel, dtype=self.dtype)
+        # What each pixel sends to the 4 x 4 outputs about it is one matrix product; XLA's gradient of the convolution's kernel
+        # takes thirty times as long on a CPU.
+        sent = jnp.einsum("bhwc,ijco->bhiwjo", x, kernel)
+        x = _overlap(_overlap(sent, 1), 3)
+        return x.reshape(x.shape[0], 2 * x.shape[1], 2 * x.shape[3], -1)
+
+
+def _overlap(sent: Array, axis: int) -> Array:
+    """[.., n, 4, ..] → [.., n, 2, ..]: outputs 2i and 2i + 1 are the sums of what i sends there with i - 1 or i + 1."""
+    behind, even, odd, ahead = (jax.lax.index_in_dim(sent, i, axis + 1, keepdims=False) for i in (0, 1, 2, 3))
+    size, pad = sent.shape[axis], [(1, 1) if a == axis else (0, 0) for a in range(sent.ndim - 1)]
+    from_before = jax.lax.slice_in_dim(jnp.pad(ahead, pad), 0, size, axis=axis)
+    from_after = jax.lax.slice_in_dim(jnp.pad(behind, pad), 2, size + 2, axis=axis)
+    return jnp.stack([even + from_before, odd + from_after], axis=axis + 1)
+
+
+def soft_argmax_volume(heat: Float[Array, "*b h w j d"]) -> Float[Array, "*b j 3"]:
+    """Expectation of the cell (x, y, z) under a softmax over all of a joint's volume, cell i of n standing for i/n - 1/2.
+
+    Sun et al. 2018, eq. 3 and 4. An axis needs only its marginal. float32 whatever the heat is.
+    """
+    heat = heat.astype(jnp.float32)
+    top = jax.lax.stop_gradient(heat.max((-4, -3, -1), keepdims=True))
+    weight = jnp.exp(heat - top)
+    x, y, z = weight.sum((-4, -1)), weight.sum((-3, -1)), weight.sum((-4, -3))  # [*b, w j], [*b, h j], [*b, j d]
+    total = z.sum(-1)
+
+    def mean(marginal):  # [*b, j, n]
+        n = marginal.shape[-1]
+        cells = (jnp.arange(n, dtype=jnp.float32) / n - 0.5).reshape((1,) * (marginal.ndim - 1) + (n,))
+        return (marginal * cells).sum(-1) / total
+
+    return jnp.stack([mean(jnp.swapaxes(x, -1, -2)), mean(jnp.swapaxes(y, -1, -2)), mean(z)], axis=-1)

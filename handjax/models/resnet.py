@@ -1,0 +1,131 @@
+"""ResNet (He et al. 2016, arXiv 1512.03385) as torchvision builds it, so that its ImageNet weights fit."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
+from jax import lax
+from jaxtyping import Array, Float
+
+from handjax.models.layers import batch_norm, max_pool2d
+
+# Layers → blocks of the four stages, and whether a block is a bottleneck.
+STAGES = {
+    18: ((2, 2, 2, 2), False),
+    34: ((3, 4, 6, 3), False),
+    50: ((3, 4, 6, 3), True),
+    101: ((3, 4, 23, 3), True),
+    152: ((3, 8, 36, 3), True),
+}
+_KERNEL_INIT = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
+
+
+class Conv(nn.Module):
+    """Convolution without a bias, kernel [k, k, in, out], padded alike on both sides: "SAME" with a stride pads one side more."""
+
+    features: int
+    size: int
+    stride: int
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b m n o"]:
+        kernel = self.param("kernel", _KERNEL_INIT, (self.size, self.size, x.shape[-1], self.features))
+        x, kernel = nn.dtypes.promote_dtype(x, kernel, dtype=self.dtype)
+        if self.size == 1:  # a matrix product, whose gradient is three times as fast on a CPU
+            return x[:, :: self.stride, :: self.stride] @ kernel[0, 0]
+        pads, strides = [(self.size // 2,) * 2] * 2, (self.stride,) * 2
+        return lax.conv_general_dilated(x, kernel, strides, pads, dimension_numbers=("NHWC", "HWIO", "NHWC"))
+
+
+class Block(nn.Module):
+    """3x3 - 3x3, or as a bottleneck 1x1 - 3x3 - 1x1 to four times the `features`, each with batch normalization, plus the input.
+
+    The stride is that of the (first) 3x3, as in torchvision ("v1.5"); the paper's bottleneck has it in its first 1x1.
+    """
+
+    features: int
+    stride: int
+    bottleneck: bool
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b h w c"], train: bool) -> Float[Array, "b m n o"]:
+        sizes = (1, 3, 1) if self.bottleneck else (3, 3)
+        outside = self.features * (4 if self.bottleneck else 1)
+        y = x
+        for i, size in enumerate(sizes, 1):
+            last = i == len(sizes)
+            stride = self.stride if i == sizes.index(3) + 1 else 1
+            y = Conv(outside if last else self.features, size, stride, self.dtype, name=f"conv{i}")(y)
+            y = batch_norm(self.dtype, train, f"bn{i}")(y)
+            y = y if last else nn.relu(y)
+        if x.shape != y.shape:
+            x = Conv(outside, 1, self.stride, self.dtype, name="downsample_conv")(x)
+            x = batch_norm(self.dtype, train, "downsample_bn")(x)
+        return nn.relu(x + y)
+
+
+class ResNet(nn.Module):
+    """Image [b, h, w, 3] → features [b, h/32, w/32, c], without the classifier; h and w are divisible by 32.
+
+    c is 8 `width` for 18 and 34 layers, 32 `width` for more; 64 is the original's width. `remat` computes every block a second
+    time on the way back in place of keeping what is inside it.
+    """
+
+    layers: int = 50
+    width: int = 64
+    remat: bool = False
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b h w 3"], train: bool = False) -> Float[Array, "b h//32 w//32 c"]:
+        if x.shape[1] % 32 or x.shape[2] % 32:
+            raise ValueError(f"an image of {x.shape[2]} x {x.shape[1]} px is not divisible by the network's stride of 32 px")
+        if self.layers not in STAGES:
+            raise ValueError(f"a ResNet of {self.layers} layers is unknown: use {', '.join(map(str, STAGES))}")
+        blocks, bottleneck = STAGES[self.layers]
+        block = nn.remat(Block, static_argnums=(2,)) if self.remat else Block
+        x = Conv(self.width, 7, 2, self.dtype, name="conv1")(x.astype(self.dtype))
+        x = nn.relu(batch_norm(self.dtype, train, "bn1")(x))
+        x = max_pool2d(x, 3, padding=1)
+        for stage, count in enumerate(blocks):
+            for i in range(count):
+                stride = 2 if stage and not i else 1
+                name = f"layer{stage + 1}_{i}"
+                x = block(self.width * 2**stage, stride, bottleneck, self.dtype, name=name)(x, train)
+        return x
+
+
+def from_torchvision(tensors: Mapping[str, np.ndarray], net: ResNet) -> dict[str, Any]:
+    """A state dict in torchvision's layout, as numpy arrays, → `params` and `batch_stats` of `net`.
+
+    The classifier (`fc`) and the counters of batches are left out. Any other name or shape that does not fit is an error.
+    """
+    shapes = jax.eval_shape(lambda: net.init(jax.random.key(0), jnp.zeros((1, 32, 32, 3))))
+    wanted = {_torch_name(path): (path, leaf.shape) for path, leaf in flatten_dict(shapes).items()}
+    given = {n: t for n, t in tensors.items() if not n.startswith("fc.") and not n.endswith("num_batches_tracked")}
+    if lacking := sorted(wanted.keys() - given.keys()):
+        raise ValueError(f"weights have no {lacking[0]} and {len(lacking) - 1} more: expected those of a ResNet-{net.layers}")
+    if others := sorted(given.keys() - wanted.keys()):
+        raise ValueError(f"weights have {others[0]} and {len(others) - 1} more that a ResNet-{net.layers} has not: use another one")
+    found = {}
+    for name, (path, shape) in wanted.items():
+        value = np.asarray(given[name], np.float32)
+        value = value.transpose(2, 3, 1, 0) if value.ndim == 4 else value  # O I H W → H W I O
+        if value.shape != shape:
+            raise ValueError(f"{name} is {value.shape} (height, width, in, out), a ResNet-{net.layers} has {shape} there")
+        found[path] = value
+    return unflatten_dict(found)
+
+
+def _torch_name(path: tuple[str, ...]) -> str:
+    """("params", "layer1_0", "downsample_bn", "scale") → layer1.0.downsample.1.weight"""
+    _, *modules, leaf = path
+    name = ".".join(modules).replace("downsample_conv", "downsample.0").replace("downsample_bn", "downsample.1")
+    kind = {"kernel": "weight", "scale": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var"}[leaf]
+    return f"{name.replace('_', '.')}.{kind}"

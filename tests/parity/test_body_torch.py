@@ -1,0 +1,84 @@
+"""The heads, their losses and their gradients are PyTorch's: the same weights give the same numbers."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax.traverse_util import flatten_dict
+
+from handjax.models.body import BodyNet
+from handjax.models.resnet import STAGES, ResNet, from_torchvision
+from handjax.pose import losses
+
+torch = pytest.importorskip("torch")
+import resnet_twin  # noqa: E402
+from body_twin import Twin, joint_loss, randomize, to_flax  # noqa: E402
+
+quick_jit = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
+OPTIONS = dict(layers=18, joints=3, depth=5, width=4, deconvolutions=(6, 7, 8))
+
+
+def shares(ours, theirs):
+    """Largest difference of each leaf as a share of its largest entry, or of 1e-3 of the largest of all."""
+    assert jax.tree.structure(ours) == jax.tree.structure(theirs)
+    floor = 1e-3 * max(np.abs(leaf).max() for leaf in jax.tree.leaves(theirs))
+    return jax.tree.map(lambda a, b: np.abs(a - b).max() / max(np.abs(b).max(), floor), jax.device_get(ours), theirs)
+
+
+@pytest.mark.parametrize("head, layers, power", [("direct", 18, 1), ("integral", 50, 2), ("kinematic", 18, 1)])
+def test_forward_loss_gradients_and_running_statistics(head, layers, power, monkeypatch):
+    options = OPTIONS | dict(layers=layers)
+    # One block a stage has all there is in a block, and compiles in a quarter of the time.
+    monkeypatch.setitem(STAGES, layers, ((1, 1, 1, 1), layers == 50))
+    monkeypatch.setitem(resnet_twin.STAGES, layers, (1, 1, 1, 1))
+    with jax.enable_x64(True):
+        twin = randomize(Twin(head, **options), seed=1).double()
+        net = BodyNet(head, **options, dtype=jnp.float64)
+        variables = to_flax(twin.state_dict())
+        rng = np.random.default_rng(0)
+        x = jnp.asarray(rng.standard_normal((2, 64, 32, 3)))
+        x_torch = torch.tensor(np.moveaxis(x, -1, 1).copy())
+        theirs = twin.eval()(x_torch).detach().numpy()
+        np.testing.assert_allclose(quick_jit(net.apply)(variables, x), theirs, rtol=0, atol=1e-5 * np.abs(theirs).max())
+
+        target, weight = rng.uniform(-0.5, 0.5, theirs.shape), rng.integers(0, 2, theirs.shape)
+        error = losses.absolute_error if power == 1 else losses.squared_error
+
+        def ours(params):
+            outputs, updated = net.apply({**variables, "params": params}, x, train=True, mutable=["batch_stats"])
+            return (error(outputs.astype(jnp.float64), jnp.asarray(target)) * weight).sum() / 2, updated["batch_stats"]
+
+        (loss, stats), gradient = quick_jit(jax.value_and_grad(ours, has_aux=True))(variables["params"])
+        loss_torch = joint_loss(twin.train()(x_torch), torch.tensor(target), torch.tensor(weight), power)
+        loss_torch.backward()
+        np.testing.assert_allclose(loss, loss_torch.item(), rtol=1e-5)
+        named = {n: p.grad for n, p in twin.named_parameters() if p.grad is not None}
+        worst = shares(gradient, to_flax(named)["params"])
+        assert max(jax.tree.leaves(worst)) < 1e-3, worst
+        means = {path: leaf for path, leaf in flatten_dict(stats).items() if path[-1] == "mean"}
+        expected = flatten_dict(to_flax(twin.state_dict())["batch_stats"])
+        for path, leaf in means.items():
+            np.testing.assert_allclose(leaf, expected[path], atol=1e-6, err_msg=str(path))
+
+
+@pytest.mark.parametrize("layers", STAGES)
+def test_a_state_dict_of_torchvisions_layout_converts_name_by_name(layers):
+    with torch.device("meta"):
+        shapes = {name: tuple(tensor.shape) for name, tensor in resnet_twin.ResNet(layers).state_dict().items()}
+    assert shapes["fc.weight"] == (1000, 512 if layers < 50 else 2048) and "layer4.1.bn2.running_var" in shapes
+    state = {name: np.broadcast_to(np.float32(0), shape) for name, shape in shapes.items()}
+    found = from_torchvision(state, ResNet(layers))
+    counted = sum(np.size(tensor) for name, tensor in state.items() if "fc." not in name and "num_batches" not in name)
+    assert sum(np.size(leaf) for leaf in jax.tree.leaves(found)) == counted
+
+
+def test_weights_cross_with_their_values():
+    torch.manual_seed(0)
+    twin = randomize(resnet_twin.ResNet(50, width=4), seed=0).eval()
+    net = ResNet(50, width=4)
+    variables = from_torchvision({name: tensor.numpy() for name, tensor in twin.state_dict().items()}, net)
+    x = np.random.default_rng(0).standard_normal((1, 64, 64, 3), np.float32)
+    theirs = twin(torch.tensor(x.transpose(0, 3, 1, 2))).detach().numpy().transpose(0, 2, 3, 1)
+    np.testing.assert_allclose(quick_jit(net.apply)(variables, x), theirs, atol=2e-5 * np.abs(theirs).max())

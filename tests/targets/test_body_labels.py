@@ -1,0 +1,137 @@
+import json
+
+import cv2
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from handjax.pose import crop2d, geometry
+from handjax.pose.skeleton import SKELETONS
+from handjax.targets import body
+
+SKELETON = SKELETONS["body18"]
+SIZE = (384, 288)  # height and width: no two sides alike
+BOX = (1485.0, 1980.0)
+
+
+def scene(batch=4, seed=0):
+    """People before cameras with two focal lengths each."""
+    rng = np.random.default_rng(seed)
+    root = rng.uniform((-500, -300, 3000), (500, 300, 6000), (batch, 3))
+    xyz = root[:, None] + rng.uniform(-700, 700, (batch, 18, 3))
+    xyz[:, 0] = root
+    k = np.zeros((batch, 3, 3))
+    k[:, 0, 0], k[:, 1, 1], k[:, :2, 2], k[:, 2, 2] = 1145, 1143, (512, 515), 1
+    return (jnp.asarray(a, jnp.float32) for a in (xyz, root, k))
+
+
+def patch_of(root, k, scale=1.0, angle=0.0, flip=False):
+    center = geometry.xyz_to_uvd(root[:, None], k)[:, 0, :2]
+    return body.patch_from_picture(center, body.box_px(root[:, 2], k, BOX), SIZE, scale, angle, flip)
+
+
+def test_the_box_fills_the_patch_and_the_pelvis_is_its_middle():
+    xyz, root, k = scene()
+    sides = body.box_px(root[:, 2], k, BOX)
+    np.testing.assert_allclose(body.depth_from_box(sides, k, BOX), root[:, 2], rtol=1e-6)
+    corners = root[:, None] + jnp.array([[-1, -1, 0], [1, 1, 0], [0, 0, 0]])[None] * jnp.array([*BOX, 0])[None, None] / 2
+    labels = body.encode(corners, root[:, 2], body.patch_camera(k, patch_of(root, k)), SIZE, jnp.full(4, BOX[0]))
+    np.testing.assert_allclose(labels, np.broadcast_to([[-0.5, -0.5, 0], [0.5, 0.5, 0], [0, 0, 0]], (4, 3, 3)), atol=1e-5)
+
+
+@pytest.mark.parametrize("flip", [False, True])
+def test_labels_lead_back_under_every_augmentation(flip):
+    xyz, root, k = scene()
+    scale, angle = jnp.array([0.75, 1.0, 1.1, 1.25]), jnp.array([-1.0, 0.0, 0.4, 1.0])
+    patch, depth = patch_of(root, k, scale, angle, flip), BOX[0] * scale
+    labels = body.encode(xyz, root[:, 2], body.patch_camera(k, patch), SIZE, depth)
+    np.testing.assert_allclose(labels[:, 0], np.zeros((4, 3)), atol=1e-5)
+    np.testing.assert_allclose(labels[..., 2] * depth[:, None], xyz[..., 2] - root[:, None, 2], atol=1e-2)
+    back = body.decode(labels, root[:, 2], k, patch, SIZE, depth)
+    np.testing.assert_allclose(back, xyz, atol=0.05)
+    np.testing.assert_allclose(body.decode_uv(labels, patch, SIZE), geometry.xyz_to_uvd(xyz, k)[..., :2], atol=0.01)
+    # A figure posed in the turned axes gives the same label.
+    axes = body.turned_axes(angle, flip, (4,))
+    turned = geometry.matmul(xyz, jnp.swapaxes(axes, -1, -2))
+    other = body.encode(turned, root[:, 2], body.patch_camera(k, patch, axes), SIZE, depth)
+    np.testing.assert_allclose(other, labels, atol=1e-5)
+
+
+def test_the_map_is_opencvs_as_the_original_makes_it():
+    """Three points of the box, mirrored about the picture's middle column first, as their patch generator has it."""
+    width, center, sides, angle = 1000, np.array([420.0, 510.0]), np.array([300.0, 400.0]), 0.5
+    right, down = (np.array([np.cos(angle), np.sin(angle)]), np.array([-np.sin(angle), np.cos(angle)]))
+    mirrored = np.array([width - 1 - center[0], center[1]])
+    source = np.float32([mirrored, mirrored + down * sides[1] * 1.2 / 2, mirrored + right * sides[0] * 1.2 / 2])
+    target = np.float32([[144, 192], [144, 384], [288, 192]])
+    theirs = cv2.getAffineTransform(source, target)
+    theirs = crop2d.compose(theirs, np.array([[-1.0, 0, width - 1], [0, 1, 0]]))
+    ours = body.patch_from_picture(jnp.asarray(center), jnp.asarray(sides), SIZE, 1.2, angle, True)
+    np.testing.assert_allclose(ours, theirs, atol=2e-3)
+
+
+def test_columns_in_reverse_give_mirrored_labels():
+    labels = jnp.asarray(np.random.default_rng(0).uniform(-0.5, 0.5, (3, 18, 3)), jnp.float32)
+    other = body.mirrored(labels, SKELETON.flip, 288)
+    column = (labels[:, 1, 0] + 0.5) * 288  # right hip
+    np.testing.assert_allclose((other[:, 4, 0] + 0.5) * 288, 287 - column, atol=1e-3)
+    np.testing.assert_array_equal(other[:, 4, 1:], labels[:, 1, 1:])
+    np.testing.assert_allclose(body.mirrored(other, SKELETON.flip, 288), labels, atol=1e-6)
+
+
+def test_without_a_camera_the_bones_give_the_size():
+    labels = jnp.asarray(np.random.default_rng(0).uniform(-0.5, 0.5, (2, 18, 3)), jnp.float32)
+    for scale in (1.0, 0.3):
+        found = np.asarray(body.decode_by_length(scale * labels + 0.1, SKELETON.parents, SIZE))
+        total = sum(np.linalg.norm(found[:, a] - found[:, b], axis=-1) for a, b in SKELETON.bones)
+        np.testing.assert_allclose(total, 4502.881, rtol=1e-5)
+        ratio = found[:, 5] / (np.asarray(labels)[:, 5] - np.asarray(labels)[:, 0]) / (288, 384, 288)
+        np.testing.assert_allclose(ratio, np.broadcast_to(ratio[:, :1], (2, 3)), rtol=1e-3)
+    assert np.isfinite(jax.grad(lambda x: body.decode_by_length(x, SKELETON.parents, SIZE).sum())(0 * labels + 0.1)).all()
+
+
+def test_a_distant_figure_needs_no_camera():
+    xyz, root, k = scene()
+    far = root.at[:, 2].multiply(1000)
+    patch = patch_of(far, k)
+    exact = body.encode(xyz - root[:, None] + far[:, None], far[:, 2], body.patch_camera(k, patch), SIZE, jnp.full(4, BOX[0]))
+    np.testing.assert_allclose(body.encode_weakly(xyz - root[:, None], BOX), exact, atol=2e-3)
+
+
+REAL = ("S1_Directions_1.54138969_000001", "S5_SittingDown.54138969_002061")
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_real_people_go_into_the_patch_and_back(real_data, name):
+    folder = real_data / "rgb" / "h36m"
+    truth = json.loads((folder / "annotations.json").read_text())
+    number = next(image["id"] for image in truth["images"] if image["file_name"] == f"{name}.jpg")
+    labels = next(row for row in truth["annotations"] if row["image_id"] == number)
+    uv = jnp.asarray(np.reshape(labels["keypoints"], (17, 3))[:, :2], jnp.float32)
+    world = 1000 * np.reshape(labels["keypoints_3d"], (17, 4))[:, :3]
+    given = json.loads((folder / "cameras.json").read_text())[f"('{name[:2]}', '54138969')"]
+    xyz = jnp.asarray((world - 1000 * np.ravel(given["T"])) @ np.asarray(given["R"]), jnp.float32)
+    (fx, fy), (cx, cy) = np.ravel(given["f"]), np.ravel(given["c"])
+    k = jnp.asarray([[fx, 0, cx], [0, fy, cy], [0, 0, 1]], jnp.float32)
+
+    root_z, size, box = xyz[0, 2], (256, 256), jnp.float32(2000)
+    assert 3000 < root_z < 7000
+    center = geometry.xyz_to_uvd(xyz[:1], k)[0, :2]
+    patch = body.patch_from_picture(center, body.box_px(root_z, k), size, 1.1, 0.3)
+    found = body.encode(xyz, root_z, body.patch_camera(k, patch), size, 1.1 * box)
+    assert jnp.abs(found).max() < 0.5  # the whole person is in the box
+    np.testing.assert_allclose(body.decode(found, root_z, k, patch, size, 1.1 * box), xyz, atol=0.1)
+    assert jnp.linalg.norm(body.decode_uv(found, patch, size) - uv, axis=-1).max() < 2  # the pinhole is not the lens
+    there = body.encode_uv(crop2d.apply(patch, uv), size)
+    np.testing.assert_allclose(body.decode_uv(there, patch, size), uv, atol=0.01)
+
+    # What the picture shows at a joint is what the patch shows there.
+    picture = cv2.GaussianBlur(cv2.imread(str(folder / f"{name}.jpg")), (0, 0), 4)
+    shown = cv2.warpAffine(picture, np.asarray(patch, np.float64), size)
+    at, before = (
+        np.rint(np.asarray((found[:, :2] + 0.5) * 256)).astype(int),
+        np.rint(np.asarray(geometry.xyz_to_uvd(xyz, k))).astype(int),
+    )
+    difference = shown[at[:, 1], at[:, 0]].astype(int) - picture[before[:, 1], before[:, 0]]
+    assert np.abs(difference).mean() < 6
