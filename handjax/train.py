@@ -23,7 +23,7 @@ from ml_collections import ConfigDict
 
 from handjax import evaluate
 from handjax.data.batch import check_batch
-from handjax.engine import cli, feed, sharding
+from handjax.engine import cli, feed, schedules, sharding
 from handjax.engine import config as configs
 from handjax.engine.checkpoint import Checkpoints
 from handjax.engine.evaluation import predict_split
@@ -158,10 +158,10 @@ def check_workdir(workdir: Path, config: ConfigDict) -> None:
     if changed := configs.differences(old, config):
         shown = "; ".join(changed[:4]) + (f"; and {len(changed) - 4} more" if len(changed) > 4 else "")
         raise ValueError(f"{workdir} holds a run of another config ({shown}): use another --workdir or the run's own config")
-    if old.steps != config.steps and config.optimizer.schedule == "cosine":
+    if old.steps != config.steps and config.optimizer.schedule in schedules.OF_THE_WHOLE_RUN:
         raise ValueError(
-            f"{workdir} holds a run of {old.steps} steps whose {old.optimizer.schedule} schedule ends there; config.steps={config.steps} would be "
-            f"another schedule: use another --workdir"
+            f"{workdir} holds a run of {old.steps} steps whose {old.optimizer.schedule} schedule ends there; "
+            f"config.steps={config.steps} would be another schedule: use another --workdir"
         )
 
 

@@ -72,18 +72,25 @@ def _centroid(heatmaps, peak, n, cell_center):
 
 def soft_argmax(heatmaps: Float[Array, "*b_grid j"], n: int, cell_center: float, sharpness: float = 1.0) -> Float[Array, "*b j n"]:
     """Expectation of the cell centre under softmax(sharpness · heat) (Sun et al. 2018, arXiv 1711.08229, eq. 3)."""
-    size = heatmaps.shape[-2]
-    flat = jax.nn.softmax(sharpness * _flat(heatmaps, n), axis=-1)
-    probability = flat.reshape(*flat.shape[:-1], *(size,) * n)
-    cells = jnp.arange(size, dtype=heatmaps.dtype) + cell_center
-    lead = flat.ndim - 1
-    marginals = [probability.sum([lead + a for a in range(n) if a != axis]) for axis in range(n)]
-    return jnp.stack([(m * cells.reshape((1,) * lead + (size,))).sum(-1) for m in marginals], axis=-1)
+    return expectation(jax.nn.softmax(sharpness * heatmaps, axis=_grid(n)), n, cell_center)
+
+
+def expectation(probability: Float[Array, "*b_grid j"], n: int, cell_center: float) -> Float[Array, "*b j n"]:
+    """Mean cell centre of maps that each sum to 1."""
+    size, axes = probability.shape[-2], _grid(n)
+    cells = jnp.arange(size, dtype=probability.dtype) + cell_center
+    marginals = [probability.sum([a for a in axes if a != axis]) for axis in axes]  # [*b, size, j]
+    return jnp.stack([jnp.einsum("...sj,s->...j", m, cells, precision="highest") for m in marginals], axis=-1)
 
 
 def confidence(heatmaps: Float[Array, "*b_grid j"], n: int) -> Float[Array, "*b j"]:
     """Height of the highest cell."""
     return _flat(heatmaps, n).max(-1)
+
+
+def _grid(n):
+    """The axes of the grid, counted from the last."""
+    return tuple(range(-n - 1, -1))
 
 
 def _flat(heatmaps, n):

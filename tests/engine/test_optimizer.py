@@ -1,11 +1,10 @@
-import math
 from types import SimpleNamespace
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from handjax.engine.optimizer import make_optimizer, make_schedule
+from handjax.engine.optimizer import make_optimizer
 
 BASE = dict(name="sgd", lr=0.1, schedule="constant", warmup=10, boundaries=(), factor=0.5, weight_decay=0.0, clip_norm=0.0)
 
@@ -14,33 +13,7 @@ def options(**changed):
     return SimpleNamespace(**BASE | changed)
 
 
-def test_constant():
-    schedule = make_schedule(options(), 100)
-    assert float(schedule(0)) == float(schedule(99)) == pytest.approx(0.1)
-
-
-def test_cosine_rises_then_falls_to_zero_at_the_end():
-    schedule = make_schedule(options(schedule="cosine"), 110)
-    assert [float(schedule(s)) for s in (0, 5, 10, 60, 110)] == pytest.approx([0, 0.05, 0.1, 0.05, 0], abs=1e-7)
-    values = [float(schedule(s)) for s in range(10, 111)]
-    assert values == sorted(values, reverse=True)
-
-
-@pytest.mark.parametrize("steps", [1, 2, 5])
-def test_cosine_of_a_run_shorter_than_its_warm_up(steps):
-    schedule = make_schedule(options(schedule="cosine"), steps)
-    assert all(math.isfinite(float(schedule(s))) and 0 <= float(schedule(s)) <= 0.1 + 1e-7 for s in range(steps + 1))
-    assert steps == 1 or float(schedule(steps - 1)) > 0
-
-
-def test_steps_fall_at_their_boundaries():
-    schedule = make_schedule(options(schedule="step", boundaries=(5, 8)), 10)
-    assert [float(schedule(s)) for s in (0, 4, 6, 9)] == pytest.approx([0.1, 0.1, 0.05, 0.025])
-
-
 def test_unknown_names():
-    with pytest.raises(ValueError, match="schedule 'linear' is unknown: use constant, cosine or step"):
-        make_schedule(options(schedule="linear"), 10)
     with pytest.raises(ValueError, match="name 'lamb' is unknown: use rmsprop, adam or sgd"):
         make_optimizer(options(name="lamb"), 10)
 
@@ -61,3 +34,22 @@ def test_weight_decay_joins_the_gradient_after_the_clip():
 @pytest.mark.parametrize("name", ["rmsprop", "adam", "sgd"])
 def test_every_optimizer_goes_downhill(name):
     assert (update(options(name=name), [3.0, -4.0], [0.0, 0.0]) * [1, -1] < 0).all()
+
+
+def test_mistaken_multipliers_are_named():
+    params = {"one": {"kernel": jnp.ones(2), "bias": jnp.ones(2)}}
+
+    def first_step(multipliers):
+        optimizer = make_optimizer(options(multipliers=multipliers), 10)
+        return optimizer.update(params, optimizer.init(params), params)[0]["one"]
+
+    moved = first_step(((".*/kernel", 2.0), ("one/.*", 3.0)))
+    np.testing.assert_allclose(moved["kernel"], -0.2, rtol=1e-6)
+    np.testing.assert_allclose(moved["bias"], -0.3, rtol=1e-6)
+    for multipliers, complaint in (
+        (((".*kernel", 2.0),), "no pattern matches the parameter one/bias"),
+        (((".*", 2.0), ("one/bias", 3.0)), "'one/bias' is first to match for no parameter"),
+        ((("one/(", 2.0),), r"'one/\(' is no regular expression: missing \), unterminated subpattern"),
+    ):
+        with pytest.raises(ValueError, match=f"config.optimizer.multipliers: {complaint}"):
+            first_step(multipliers)

@@ -47,10 +47,10 @@ def _ours(config, curvature, start, steps):
     return np.stack(path)
 
 
-def _theirs(make, curvature, start, steps, clip_norm=0.0, milestones=()):
+def _theirs(make, curvature, start, steps, clip_norm=0.0, scheduler=None):
     params = torch.tensor(start, requires_grad=True)
     optimizer = make([params])
-    schedule = torch.optim.lr_scheduler.MultiStepLR(optimizer, list(milestones), gamma=0.1)
+    schedule = scheduler and scheduler(optimizer)
     path = []
     for _ in range(steps):
         optimizer.zero_grad()
@@ -58,7 +58,8 @@ def _theirs(make, curvature, start, steps, clip_norm=0.0, milestones=()):
         if clip_norm:
             torch.nn.utils.clip_grad_norm_([params], clip_norm)
         optimizer.step()
-        schedule.step()
+        if schedule:
+            schedule.step()
         path.append(params.detach().numpy().copy())
     return np.stack(path)
 
@@ -87,10 +88,64 @@ def test_clipping_comes_before_weight_decay():
     np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-6)  # torch adds 1e-6 to the norm
 
 
-def test_step_schedule_is_multi_step_lr():
+@pytest.mark.parametrize(
+    "schedule, numbers",
+    [
+        ("multistep", dict(boundaries=(2, 5), factor=0.1)),
+        ("step", dict(step_size=3, factor=0.333)),
+        ("exp", dict(factor=0.8)),
+        ("poly", dict(power=2.0)),
+    ],
+)
+def test_schedules_that_torch_has(schedule, numbers):
+    """Of eight steps, with momentum, in which a changed rate does not change what has gathered."""
+    schedulers = torch.optim.lr_scheduler
+    theirs_by_name = {
+        "multistep": lambda o: schedulers.MultiStepLR(o, [2, 5], 0.1),
+        "step": lambda o: schedulers.StepLR(o, 3, 0.333),
+        "exp": lambda o: schedulers.ExponentialLR(o, 0.8),
+        "poly": lambda o: schedulers.PolynomialLR(o, 8, 2.0),
+    }
     config = common().optimizer
-    config.update(name="sgd", lr=0.05, schedule="step", boundaries=(2, 5))
+    config.update(name="sgd", lr=0.05, schedule=schedule, **numbers)
     curvature, start = _problem()
     ours = _ours(config, curvature, start, 8)
-    theirs = _theirs(lambda p: TORCH["sgd"](p, lr=0.05), curvature, start, 8, milestones=(2, 5))
+    theirs = _theirs(lambda p: TORCH["sgd"](p, lr=0.05), curvature, start, 8, scheduler=theirs_by_name[schedule])
     np.testing.assert_allclose(ours, theirs, rtol=0, atol=TOLERANCE)
+
+
+@pytest.mark.parametrize("name", sorted(TORCH))
+def test_multipliers_are_torchs_parameter_groups(name):
+    """Learning rates of CPM's groups, with weight decay, which they do not touch."""
+    config = common().optimizer
+    config.update(name=name, lr=0.01, weight_decay=0.05, schedule="step", step_size=2, factor=0.333)
+    config.multipliers = (("first/kernel", 1.0), ("first/.*", 2.0), (".*kernel", 4.0), (".*", 8.0))
+    groups = {"first": {"kernel": 1, "bias": 2}, "later": {"kernel": 4, "bias": 8}}
+    curvature, start = _problem()
+
+    params = jax.tree.map(lambda _: jnp.asarray(start), groups)
+    optimizer = make_optimizer(config, 5)
+    state = optimizer.init(params)
+    for _ in range(5):
+        updates, state = optimizer.update(jax.tree.map(lambda p: curvature * p, params), state, params)
+        params = optax.apply_updates(params, updates)
+
+    tensors = jax.tree.map(lambda _: torch.tensor(start, requires_grad=True), groups)
+    lists = jax.tree.map(lambda factor, p: {"params": [p], "lr": 0.01 * factor}, groups, tensors)
+    theirs = TORCH[name]([group for part in lists.values() for group in part.values()], lr=0.01, weight_decay=0.05)
+    schedule = torch.optim.lr_scheduler.StepLR(theirs, 2, 0.333)
+    for _ in range(5):
+        for tensor in jax.tree.leaves(tensors):
+            tensor.grad = torch.tensor(curvature) * tensor.detach()
+        theirs.step()
+        schedule.step()
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b.detach(), rtol=0, atol=TOLERANCE), params, tensors)
+    assert np.abs(params["first"]["kernel"] - params["later"]["bias"]).max() > 1e-3
+
+
+def test_momentum_can_be_another():
+    config = common().optimizer
+    config.update(name="sgd", lr=0.05, momentum=0.5)
+    curvature, start = _problem()
+    theirs = _theirs(lambda p: torch.optim.SGD(p, lr=0.05, momentum=0.5), curvature, start, 5)
+    np.testing.assert_allclose(_ours(config, curvature, start, 5), theirs, rtol=0, atol=TOLERANCE)

@@ -1,0 +1,80 @@
+"""Convolutional Pose Machines: a first guess of the heat maps, refined stage by stage (Wei et al. 2016, arXiv 1602.00134)."""
+
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from handjax.models.layers import max_pool2d, torch_uniform
+
+
+class CPM(nn.Module):
+    """Image and centre map [b, n, n, 3 + 1] → the heat maps of every stage [b, stages, m, m, joints (+ 1)], float32 at least.
+
+    The centre map says whose joints are meant; it comes at the image's size and is averaged down here. With `background` channel
+    0 of the heat maps stands for no joint. By default the network of namedBen/Convolutional-Pose-Machines-Pytorch, where m =
+    n / stride: 31,770,052 parameters for 21 joints, 31,219,866 for 14. HowieMa/CPM_Pytorch has no `background` for hands
+    and no `pool_padding`, so m = n / stride - 1: 31,691,454 for 21. All of it starts as PyTorch's convolutions do.
+
+    For less than 368 pixels and other sizes than theirs: `widths` of trunk and refinement, of the image features a stage sees,
+    and of the first stage's head; `kernels` of trunk and first head, of those features, and of the refinement; `pools`, each
+    of which halves the resolution. `n` is divisible by the stride.
+    """
+
+    joints: int
+    stages: int = 6
+    background: bool = True
+    widths: tuple[int, int, int] = (128, 32, 512)
+    kernels: tuple[int, int, int] = (9, 5, 11)
+    pools: int = 3
+    pool_padding: int = 1
+    dtype: Any = jnp.float32
+
+    @property
+    def stride(self) -> int:
+        """Image pixels from one cell of the heat maps to the next."""
+        return 2**self.pools
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b n n 4"], train: bool = False) -> Float[Array, "b {self.stages} m m c"]:
+        if not 1 <= self.pools <= 3:
+            raise ValueError(f"CPM's trunk has one to three poolings, not {self.pools}")
+        if x.shape[1] % self.stride:
+            raise ValueError(f"an image of {x.shape[1]} px is not divisible by the network's stride of {self.stride} px")
+        width, features, head = self.widths
+        large, middle, wide = self.kernels
+        channels = self.joints + self.background
+        image, center = x[..., :3].astype(self.dtype), x[..., 3:]
+
+        def trunk(x, name):
+            for i in (1, 2, 3):
+                x = nn.relu(_conv(x, width, large, f"{name}_conv{i}"))
+                if i <= self.pools:
+                    x = max_pool2d(x, 3, self.pool_padding)
+            return x
+
+        border = ((self.pool_padding,) * 2,) * 2
+        center = nn.avg_pool(center, (self.stride + 1,) * 2, (self.stride,) * 2, border).astype(self.dtype)
+
+        x = trunk(image, "stage1")
+        x = nn.relu(_conv(x, features, middle, "stage1_conv4"))
+        x = nn.relu(_conv(x, head, large, "stage1_conv5"))
+        x = nn.relu(_conv(x, head, 1, "stage1_conv6"))
+        maps = [_conv(x, channels, 1, "stage1_out")]
+
+        shared = trunk(image, "middle")
+        for stage in range(2, self.stages + 1):
+            x = nn.relu(_conv(shared, features, middle, f"stage{stage}_features"))
+            x = jnp.concatenate([x, maps[-1], center], axis=-1)
+            for i in (1, 2, 3):
+                x = nn.relu(_conv(x, width, wide, f"stage{stage}_conv{i}"))
+            x = nn.relu(_conv(x, width, 1, f"stage{stage}_conv4"))
+            maps.append(_conv(x, channels, 1, f"stage{stage}_out"))
+        return jnp.stack(maps, axis=1).astype(jnp.promote_types(self.dtype, jnp.float32))
+
+
+def _conv(x, features, size, name):
+    """Same-size convolution in the input's own precision."""
+    init = torch_uniform(size**2 * x.shape[-1])
+    return nn.Conv(features, (size, size), dtype=x.dtype, kernel_init=init, bias_init=init, name=name)(x)
