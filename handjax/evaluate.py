@@ -8,17 +8,32 @@ restores a trained run onto whatever devices there are and measures it on its he
     python -m handjax.evaluate --predictions FILE --groundtruth FILE --dataset nyu|icvl|msra --workdir DIR
 
 measures a file of (u, v, d) predictions, the form in which awesome-hand-pose-estimation collects published results.
+
+    python -m handjax.evaluate --predictions FILE.npz|FILE.json|FOLDER [--groundtruth …] [--dataset rhd|stb|handdb] --workdir DIR
+
+measures image joints: predictions.npz of a 2D run, which holds its own truth; predictions.json of handjax.predict; and json files
+of {"img_name", "hand_pts"}, one a picture, as hand_pose and HandDB have them, in the joint order of --dataset. Hands are matched
+by the names of their pictures.
 """
 
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from handjax import results
-from handjax.data.predictions import FORMATS, Predictions, read_pair
+from handjax.data.predictions import FORMATS, read_pair
+from handjax.data.predictions2d import read_hands, read_predictions2d, skeleton_of
 from handjax.engine import cli
-from handjax.pose.published import TEST_FRAMES
+from handjax.pose.published2d import TEST_HANDS
+from handjax.pose.skeleton import Skeleton
+from handjax.results2d import Joints2d
+from handjax.results3d import Joints3d
+
+ORDERS_2D = ("rhd", "stb", "handdb")
+# The row that a task predicts → what holds it against the truth; the first that a task's rows have counts.
+KINDS = {kind.row: kind for kind in (Joints3d, Joints2d)}
 
 
 def parser() -> cli.Parser:
@@ -33,9 +48,9 @@ def parser() -> cli.Parser:
         "--ensemble", choices=("mean", "max"), help="of several: mean joint (default), or that of highest confidence"
     )
     flags.add_argument("--output", metavar="OUT", help="where the results go (default: DIR/evaluation)")
-    flags.add_argument("--predictions", metavar="FILE", help="predicted joints: one frame a line, u v d of every joint")
-    flags.add_argument("--groundtruth", metavar="FILE", help="true joints of the same frames, in the same form")
-    flags.add_argument("--dataset", choices=sorted(FORMATS), help="fixes the number and order of joints and the camera")
+    flags.add_argument("--predictions", metavar="FILE", help="predicted joints: text, u v d of a frame a line; .npz; or json")
+    flags.add_argument("--groundtruth", metavar="FILE", help="true joints of the same frames")
+    flags.add_argument("--dataset", choices=(*sorted(FORMATS), *ORDERS_2D), help="fixes joints, order and camera")
     return flags
 
 
@@ -46,11 +61,14 @@ def main(argv: Sequence[str]) -> None:
     if not any(files.values()):
         evaluate_run(Path(flags.workdir), flags.checkpoint or "last", flags.ensemble or "mean", overrides, flags.output)
         return
-    if missing := [f"--{name}" for name, value in files.items() if not value]:
-        raise ValueError(f"{' and '.join(missing)} missing: prediction files need all three")
+    path = Path(files["predictions"] or "")
+    hands = files["dataset"] in ORDERS_2D or path.suffix in (".npz", ".json") or (files["predictions"] and path.is_dir())
+    needed = ("predictions",) if hands else tuple(files)
+    if missing := [f"--{name}" for name in needed if not files[name]]:
+        raise ValueError(f"{' and '.join(missing)} missing: prediction files need {'them' if hands else 'all three'}")
     if overrides or flags.output or flags.checkpoint or flags.ensemble:
         raise ValueError("--checkpoint, --ensemble, --output and --config.KEY belong to a trained run, not to --predictions")
-    evaluate_files(workdir=flags.workdir, **files)
+    (evaluate_hands if hands else evaluate_files)(workdir=flags.workdir, **files)
 
 
 def evaluate_files(predictions: str, groundtruth: str, dataset: str, workdir: str) -> None:
@@ -58,15 +76,71 @@ def evaluate_files(predictions: str, groundtruth: str, dataset: str, workdir: st
     form = FORMATS[dataset]
     pred, true = read_pair(predictions, groundtruth, dataset)
     lines = [f"line {n + 1}" for n in range(len(pred))]
-    evaluated = results.Evaluated(Path(predictions).stem, lines, pred, true, form.skeleton)
+    evaluated = Joints3d(Path(predictions).stem, lines, pred, true, form.skeleton)
     metrics = evaluated.metrics() | {"dataset": dataset, "predictions": predictions, "groundtruth": groundtruth}
-    print(results.as_text(metrics))
+    _write(workdir, evaluated, metrics, f"{evaluated.name} on {form.title}", dataset, True, apart=30)
+
+
+def evaluate_hands(predictions: str, groundtruth: str | None, dataset: str | None, workdir: str) -> None:
+    """Measures image joints of an .npz or of json files, against the truth that lies with them or in other files."""
+    if dataset in FORMATS:
+        raise ValueError(f"--dataset {dataset} is for text files of u v d; {predictions} needs {', '.join(ORDERS_2D)} or none")
+    evaluated = _hands(predictions, groundtruth, dataset or "")
+    metrics = evaluated.metrics() | {"dataset": dataset, "predictions": predictions, "groundtruth": groundtruth}
+    compare, comparable = evaluated.benchmark(dataset if dataset in TEST_HANDS else "")
+    _write(workdir, evaluated, metrics, f"{evaluated.name}, {len(evaluated.ids)} hands", compare, comparable)
+
+
+def _hands(predictions: str, groundtruth: str | None, order: str) -> Joints2d:
+    name = Path(predictions).stem
+    if groundtruth is None:
+        if not predictions.endswith(".npz"):
+            raise ValueError(f"--groundtruth missing: {predictions} holds no truth; only the predictions.npz of a run does")
+        given = read_predictions2d(predictions)
+        if given.truth is None:
+            raise ValueError(f"{predictions}: holds no truth; name the true joints by --groundtruth")
+        more = {field: getattr(given, field) for field in ("visible", "confidence", "box_px", "image_px")}
+        skeleton = skeleton_of(given.joints, predictions)
+        return Joints2d(name, given.ids, given.joints_uv, given.truth, skeleton, given.labelled, **more)
+    skeleton, pred = _named(predictions, order)
+    other, true = _named(groundtruth, order)
+    if skeleton != other:
+        raise ValueError(f"{predictions} has joints of {skeleton.name}, {groundtruth} of {other.name}: expected the same")
+    if lost := sorted(true.keys() ^ pred.keys()):
+        where, there = (groundtruth, predictions) if lost[0] in true else (predictions, groundtruth)
+        raise ValueError(f"{where} has {lost[0]}, {there} has not ({len(lost)} such pictures); both must list the same pictures")
+    ids = sorted(true)
+    pred, true = (np.stack([hands[i] for i in ids]) for hands in (pred, true))
+    visible, uv = true[..., 2] > 0, true[..., :2]
+    labelled = visible | (uv != 0).any(-1)
+    low, high = (pick(np.where(labelled[..., None], uv, edge), axis=1) for pick, edge in ((np.min, np.inf), (np.max, -np.inf)))
+    box_px = np.where(labelled.any(-1), (high - low).max(-1), 1.0)
+    return Joints2d(name, ids, pred[..., :2], uv, skeleton, labelled, visible=visible, box_px=box_px)
+
+
+def _named(path: str, order: str) -> tuple[Skeleton, dict[str, np.ndarray]]:
+    """x y and visibility (or confidence) of the hand in each picture, by the picture's name without its ending."""
+    if not path.endswith(".npz"):
+        skeleton, hands = read_hands(path, order)
+    else:
+        given = read_predictions2d(path)
+        skeleton = skeleton_of(given.joints, path)
+        seen = np.ones(given.joints_uv.shape[:2]) if given.confidence is None else given.confidence
+        hands = dict(zip(given.ids, np.concatenate([given.joints_uv, seen[..., None]], axis=-1), strict=True))
+    plain = {re.sub(r"\.(png|jpe?g)$", "", name, flags=re.IGNORECASE): points for name, points in hands.items()}
+    if len(plain) < len(hands):
+        raise ValueError(f"{path}: pictures that differ by their endings alone; rename them")
+    return skeleton, plain
+
+
+def _write(workdir, evaluated, metrics, title, compare, comparable, apart=1) -> None:
+    print(results.as_text(evaluated.figures(metrics)))
     results.write_results(
         workdir,
         metrics,
-        results.sections(evaluated, metrics, compare=dataset, apart=30),
-        title=f"{evaluated.name} on {form.title}",
-        subtitle=f"{predictions} against {groundtruth}",
+        evaluated.sections(metrics, compare=compare, comparable=comparable, apart=apart),
+        title=title,
+        subtitle=f"{metrics['predictions']} against {metrics['groundtruth'] or 'the truth in it'}",
     )
 
 
@@ -79,12 +153,32 @@ def evaluate_run(workdir: Path, which: str, ensemble: str, overrides: Sequence[s
 
     from handjax.engine import config as configs
     from handjax.engine import sharding
-    from handjax.engine.checkpoint import Checkpoints
     from handjax.engine.evaluation import predict_split
-    from handjax.engine.optimizer import make_optimizer
-    from handjax.engine.step import eval_step, state_target
+    from handjax.engine.step import eval_step
     from handjax.sources import SOURCES
     from handjax.tasks import TASKS
+
+    config, mesh, batch_size = open_run(workdir, overrides)
+    source = configs.choose(SOURCES, config, "data.name")(config, train=False)
+    task = configs.choose(TASKS, config, "task.name")(config, source.skeleton)
+    rows_of = jax.jit(partial(eval_step, task=task, expand=source.expand), out_shardings=sharding.whole(mesh))
+    steps, runs = [], []
+    for step, state in restored(workdir, which, config, task, mesh):
+        print(f"checkpoint of step {step}, {source.about}", flush=True)
+        rows, _ = predict_split(rows_of, state, source, batch_size, mesh, show=True)
+        steps.append(step)
+        runs.append(task.finish(rows))
+    name = f"step {steps[0]}" if len(steps) == 1 else f"{ensemble} of {len(steps)} checkpoints"
+    rows = combine(runs, ensemble)
+    report_run(Path(output or workdir / "evaluation"), task, source, rows, name, history=workdir / "metrics.jsonl")
+
+
+def open_run(workdir: Path, overrides: Sequence[str]) -> tuple:
+    """(config, mesh, batch size) of a trained run on whatever devices there are."""
+    import jax
+
+    from handjax.engine import config as configs
+    from handjax.engine import sharding
 
     path = workdir / "config.json"
     if not path.is_file():
@@ -97,24 +191,21 @@ def evaluate_run(workdir: Path, which: str, ensemble: str, overrides: Sequence[s
     if config.compile_cache:
         cli.use_compile_cache()
     mesh = sharding.make_mesh(config.devices if config.devices <= len(jax.devices()) else 0)
-    batch_size = -(-config.eval_batch_size // mesh.size) * mesh.size  # as many more as the devices need; padding is masked
-    source = configs.choose(SOURCES, config, "data.name")(config, train=False)
-    task = configs.choose(TASKS, config, "task.name")(config, source.skeleton)
+    return config, mesh, -(-config.eval_batch_size // mesh.size) * mesh.size  # as many more as the devices need; padding is masked
+
+
+def restored(workdir: Path, which: str, config, task, mesh) -> Iterator[tuple]:
+    """(step, state) of the checkpoints that `which` names."""
+    from handjax.engine.checkpoint import Checkpoints
+    from handjax.engine.optimizer import make_optimizer
+    from handjax.engine.step import state_target
+
     checkpoints = Checkpoints(workdir / "checkpoints", read_only=True)
     steps = chosen_steps(checkpoints, which)
-
     target = state_target(task, make_optimizer(config.optimizer, config.steps), mesh)
-    rows_of = jax.jit(partial(eval_step, task=task, expand=source.expand), out_shardings=sharding.whole(mesh))
-    runs = []
     for step in steps:
-        print(f"checkpoint of step {step}, {source.about}", flush=True)
-        state = checkpoints.restore(step, target)
-        rows, _ = predict_split(rows_of, state, source, batch_size, mesh, show=True)
-        runs.append(task.finish(rows))
+        yield step, checkpoints.restore(step, target)
     checkpoints.close()
-    name = f"step {steps[0]}" if len(steps) == 1 else f"{ensemble} of {len(steps)} checkpoints"
-    rows = combine(runs, ensemble)
-    report_run(Path(output or workdir / "evaluation"), task, source, rows, name, history=workdir / "metrics.jsonl")
 
 
 def chosen_steps(checkpoints, which: str) -> list[int]:
@@ -139,61 +230,53 @@ def chosen_steps(checkpoints, which: str) -> list[int]:
 
 
 def combine(runs: Sequence[dict], ensemble: str) -> dict:
-    """Finished rows of several checkpoints → one: joints averaged in mm (Moon et al. 2018), or each joint from the
+    """Finished rows of several checkpoints → one: joints averaged in mm or px (Moon et al. 2018), or each joint from the
     checkpoint whose heat map is highest."""
     if len(runs) == 1:
         return runs[0]
-    joints, confidence = (np.stack([rows[name] for rows in runs]) for name in ("joints_xyz", "confidence"))
+    row = kind_of(runs[0]).row
+    joints, confidence = (np.stack([rows[name] for rows in runs]) for name in (row, "confidence"))
     if ensemble == "mean":
         merged = joints.mean(0)
     else:
         merged = np.take_along_axis(joints, confidence.argmax(0)[None, ..., None], axis=0)[0]
-    return {**runs[0], "joints_xyz": merged, "confidence": confidence.max(0)}
+    return {**runs[0], row: merged, "confidence": confidence.max(0)}
+
+
+def kind_of(rows: dict) -> type[Joints3d] | type[Joints2d]:
+    """What the finished rows of a task are measured as."""
+    return next(kind for row, kind in KINDS.items() if row in rows)
 
 
 def report_run(folder: Path, task, source, rows: dict, name: str, history: Path) -> None:
     """Scores a run's finished rows and writes metrics.json, predictions.npz and report.html into `folder`."""
-    predicted, true = rows["joints_xyz"], rows["true_joints_xyz"]
     metrics = task.score(rows) | {"evaluated": source.about, "checkpoint": name}
-    ids = source.names(rows["index"])
-    evaluated = results.Evaluated(f"handjax, {name}", ids, predicted, true, source.skeleton)
-    print(results.as_text(metrics))
-    data = "icvl" if source.skeleton.name == "icvl16" else "nyu"
-    overview, *pages = results.sections(
-        evaluated,
-        metrics,
-        compare=data,
-        comparable=source.skeleton.name.startswith(data) and len(ids) == TEST_FRAMES[data],
-        pictures=_pictures(task, source, rows["index"]),
-    )
+    evaluated = kind_of(rows).of_rows(f"handjax, {name}", source.names(rows["index"]), rows, source.skeleton)
+    print(results.as_text(evaluated.figures(metrics)))
+    compare, comparable = evaluated.benchmark(source.benchmark)
+    pictures = _pictures(task, source, rows["index"])
+    overview, *pages = evaluated.sections(metrics, compare=compare, comparable=comparable, pictures=pictures)
     results.write_results(
         folder,
         metrics,
-        [overview, *results.learning(history), *pages],
+        [overview, *results.learning(history, task.error), *pages],
         title=f"{task.title}, {name}",
         subtitle=source.about,
-        predictions=Predictions(tuple(ids), predicted, true),
+        predictions=evaluated.predictions(),
     )
 
 
-def _pictures(task, source, indices) -> Callable[[int], tuple]:
-    """What the network sees of the n-th row, from the front and from the side, where it is in camera mm."""
+def _pictures(task, source, indices) -> results.Pictures:
+    """What the network sees of the n-th row: the task's `views`, and the cube where it is one."""
     import jax
 
     @jax.jit
     def look(batch):
         inputs = task.prepare(jax.random.split(jax.random.key(0), 1), source.expand(batch), False)
-        return *task.views(inputs), inputs["center_xyz"], inputs["cube_mm"]
+        return task.views(inputs), {name: inputs[name] for name in ("center_xyz", "cube_mm") if name in inputs}
 
     def pictures(n):
-        looked = jax.device_get(look(source.eval_rows(indices[n : n + 1])))
-        front, side, center, cube = (value[0] for value in looked)
-        front, side = (np.where(view > 0, 1.0 - view, np.nan) for view in (front, side))
-        low, high = (center - cube / 2).tolist(), (center + cube / 2).tolist()
-        return (
-            results.Picture(front, (low[0], high[0], low[1], high[1])),
-            results.Picture(side, (low[2], high[2], low[1], high[1])),
-        )
+        return jax.tree.map(lambda x: x[0], jax.device_get(look(source.eval_rows(indices[n : n + 1]))))
 
     return pictures
 

@@ -130,37 +130,41 @@ class Predictions:
     joints_xyz: np.ndarray  # [n, j, 3]
     truth: np.ndarray | None = None  # of the same shape
 
+    def arrays(self) -> dict[str, np.ndarray]:
+        joints = np.asarray(self.joints_xyz, dtype=np.float32)
+        arrays = {"ids": np.array(self.ids, dtype=np.str_), "joints_xyz": joints}
+        if self.truth is not None:
+            arrays["truth"] = np.asarray(self.truth, dtype=np.float32)
+        return arrays
 
-def write_predictions(path: str | Path, predictions: Predictions) -> Path:
-    """Write a compressed `.npz` of plain arrays: ids (text), joints_xyz and, if there, truth (float32, mm).
+
+def write_predictions(path: str | Path, predictions) -> Path:
+    """Write a compressed `.npz` of plain arrays: ids (text), the predicted joints (float32) and, if there, truth and what goes with
+    it. `predictions` is a Predictions or whatever else has `ids` and `arrays()` with the joints at second place.
 
     An existing file is not touched: FileExistsError.
     """
-    path = Path(path)
-    joints = np.asarray(predictions.joints_xyz, dtype=np.float32)
+    path, arrays = Path(path), predictions.arrays()
+    joints = list(arrays.values())[1]
     if len(predictions.ids) != len(joints):
         raise ValueError(f"{len(predictions.ids)} ids for {len(joints)} frames; each frame needs one")
     _finite(path, joints)
-    arrays = {"ids": np.array(predictions.ids, dtype=np.str_), "joints_xyz": joints}
-    if predictions.truth is not None:
-        if predictions.truth.shape != joints.shape:
-            raise ValueError(f"truth has shape {predictions.truth.shape}, the predictions {joints.shape}")
-        arrays["truth"] = np.asarray(predictions.truth, dtype=np.float32)
+    if "truth" in arrays and arrays["truth"].shape != joints.shape:
+        raise ValueError(f"truth has shape {arrays['truth'].shape}, the predictions {joints.shape}")
     with _new(path, "xb") as file:
         np.savez_compressed(file, **arrays)
     return path
 
 
-def read_predictions(path: str | Path) -> Predictions:
-    """Read back what `write_predictions` wrote."""
+def read_arrays(path: str | Path, needed: tuple[str, ...], more: tuple[str, ...] = ()) -> dict[str, np.ndarray]:
+    """The named arrays of an `.npz`: all that are `needed`, and those of `more` that are there."""
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file of predictions")
     try:
         # Opened here, because np.load leaves a broken archive open.
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in ("ids", "joints_xyz", "truth") if name in archive}
-        ids, joints, truth = arrays["ids"], arrays["joints_xyz"], arrays.get("truth")
+            return {name: archive[name] for name in (*needed, *(name for name in more if name in archive))}
     except (
         ValueError,
         KeyError,
@@ -171,7 +175,13 @@ def read_predictions(path: str | Path) -> Predictions:
         zipfile.BadZipFile,
         zlib.error,
     ) as error:
-        raise ValueError(f"{path}: not a predictions.npz with ids and joints_xyz") from error
+        raise ValueError(f"{path}: not a predictions.npz with {' and '.join(needed)}") from error
+
+
+def read_predictions(path: str | Path) -> Predictions:
+    """Read back what `write_predictions` wrote."""
+    arrays = read_arrays(path, ("ids", "joints_xyz"), ("truth",))
+    ids, joints, truth = arrays["ids"], arrays["joints_xyz"], arrays.get("truth")
     if joints.ndim != 3 or joints.shape[2] != 3 or len(ids) != len(joints) or (truth is not None and truth.shape != joints.shape):
         raise ValueError(
             f"{path}: expected ids [n], joints_xyz [n, j, 3] and truth of its shape; found {ids.shape}, {joints.shape}"

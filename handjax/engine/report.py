@@ -2,7 +2,7 @@
 
 A report is a list of sections, a section a heading and blocks; a block is what the helpers below return, or a string,
 which becomes a paragraph. The template is `report.html` beside this file. A page is written only where nothing lies
-yet. What the numbers mean is the caller's business.
+yet. What the numbers mean is the caller's business. A gallery alone shows pictures that lie beside the page.
 """
 
 import base64
@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from urllib.parse import quote
 
 Cell = str | int | float | None
 
@@ -69,7 +70,15 @@ class Curve:
     markers: bool = False
 
 
-Block = str | Figure | Table | Keys
+@dataclass(frozen=True)
+class Gallery:
+    """Many small pictures side by side; each leads to its own file."""
+
+    items: tuple[Figure, ...]
+    kind: str = "gallery"
+
+
+Block = str | Figure | Table | Keys | Gallery
 
 
 @dataclass(frozen=True)
@@ -85,6 +94,11 @@ def section(heading: str, *blocks: Block) -> Section:
 def keys(*items: Key) -> Keys:
     """A row of cards."""
     return Keys(items)
+
+
+def gallery(pictures: Sequence[tuple[str, str, str]]) -> Gallery:
+    """Pictures that lie beside the page: (path from the page, words for who cannot see it, caption)."""
+    return Gallery(tuple(Figure(quote(path), alt, caption, width=0) for path, alt, caption in pictures))
 
 
 def table(

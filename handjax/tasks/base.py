@@ -23,7 +23,8 @@ class Task:
     truth    batch → the rows that predictions are held against.
     finish   rows of all samples, padding removed → the same rows with whatever can only be said on the host.
     score    finished rows → metrics for metrics.json. Rows, not sums: medians and worst frames do not add up.
-    views    inputs → what the network sees from the front and from the side, [b, h, w] each, for the report.
+    views    inputs → for the report, what the network sees from the front and from the side, [b, h, w] each; of pictures the crop,
+             RGB bytes [b, h, w, 3], and the affine map [b, 2, 3] of its pixels to those of the source.
     example  samples → inputs of that many samples, zeros, for shapes.
     error    the figure of `score` that ranks checkpoints and is drawn over the steps; lower is better.
     """

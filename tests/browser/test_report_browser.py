@@ -6,8 +6,10 @@ import shutil
 import numpy as np
 import pytest
 
-from handjax import evaluate
+from handjax import evaluate, predict, results
 from handjax.data.predictions import write_uvd
+from handjax.pose.skeleton import SKELETONS
+from handjax.results2d import Joints2d
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -144,3 +146,60 @@ def luminance(colour: str) -> float:
 def contrast(one: str, other: str) -> float:
     low, high = sorted((luminance(one), luminance(other)))
     return (high + 0.05) / (low + 0.05)
+
+
+@pytest.fixture(scope="module")
+def hands(tmp_path_factory):
+    """A report of image joints over the crops they were found in, and a page of overlays beside it."""
+    folder = tmp_path_factory.mktemp("hands")
+    rng = np.random.default_rng(1)
+    true = rng.uniform(10, 54, (20, 21, 2))
+    sides = {"box_px": np.full(20, 44.0), "image_px": np.full(20, 64.0)}
+    evaluated = Joints2d(
+        "ours", [f"hand <{n}>" for n in range(20)], true + rng.normal(0, 3, true.shape), true, SKELETONS["hand21"], **sides
+    )
+    crops = rng.integers(0, 255, (20, 64, 64, 3), np.uint8)
+    metrics = evaluated.metrics()
+    pages = evaluated.sections(metrics, compare="rhd", comparable=False, pictures=lambda n: ((crops[n], np.eye(2, 3)), {}))
+    results.write_results(folder, metrics, pages, "ours", "20 hands", evaluated.predictions())
+    found = [predict.Hand(f"a&b #{n}%.png", predict.Box(31.5, 31.5, 64), true[n], np.ones(21)) for n in range(9)]
+    for hand, crop in zip(found, crops, strict=False):
+        predict.write_png(folder / "sheet" / "overlays" / f"{hand.name}.png", predict.overlay(crop, [hand], evaluated.skeleton))
+    predict.write(folder / "sheet", found, {"x.png": "x.png: no PNG or JPEG"}, evaluated.skeleton, "found", "10 pictures")
+    return folder
+
+
+@pytest.mark.parametrize(("scheme", "width"), [("dark", 1100), ("light", 420)])
+def test_hands_in_pictures(chromium, hands, scheme, width):
+    page = chromium.new_page(color_scheme=scheme, viewport={"width": width, "height": 900})
+    troubles = []
+    page.on("console", lambda message: troubles.append(message.text))
+    page.on("requestfailed", lambda asked: troubles.append(asked.url[:80]))
+    for path, pictures in ((hands / "report.html", 5), (hands / "sheet" / "report.html", 9)):
+        page.goto(path.as_uri())
+        for image in page.query_selector_all("img"):
+            image.scroll_into_view_if_needed()  # those far below wait until they are near
+        page.wait_for_function("[...document.images].every(i => i.complete)")
+        sizes = page.eval_on_selector_all("img", "all => all.map(i => [i.naturalWidth, i.naturalHeight, i.alt.length])")
+        assert len(sizes) == pictures and all(min(size) > 10 for size in sizes), sizes
+        assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    assert troubles == []
+    page.goto((hands / "report.html").as_uri())
+    metrics = json.loads((hands / "metrics.json").read_text())
+    shown = page.eval_on_selector_all("data[data-name]", "all => Object.fromEntries(all.map(d => [d.dataset.name, +d.value]))")
+    assert shown == {
+        "epe_px": metrics["epe_px"],
+        "median_px": metrics["median_px"],
+        "auc": metrics["auc"],
+        "visible.auc": metrics["visible"]["auc"],
+        "pck_box@0.2": metrics["pck_box"]["0.2"],
+        "frames": 20,
+    }
+    rows = page.eval_on_selector_all("tr.own", "all => all.map(r => [...r.cells].map(c => c.innerText))")
+    assert rows == [
+        ["ours", *(f"{x:.3f}" for x in (metrics["auc"], metrics["auc"]))]
+        + [f"{metrics[k]:.3f}" for k in ("joint_mean_px", "joint_median_px")]
+    ]
+    said = page.inner_text("body")
+    assert "mmpose, ResNet-50 [1]" in said and "a pixel is another length" in said
+    page.close()

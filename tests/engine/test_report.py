@@ -135,6 +135,14 @@ def test_curves_names_only_the_lines_that_stand_out():
     assert len(axes.lines) == 2
 
 
+def test_a_gallery_links_to_what_lies_beside(tmp_path):
+    block = report.gallery([("overlays/a b#1?.png", HOSTILE, HOSTILE), ("overlays/ü%.png", "alt", "caption")])
+    page = Page(report.write_report(tmp_path / "r.html", "t", "s", [report.section("all", block)]).read_text(encoding="utf-8"))
+    paths = ["overlays/a%20b%231%3F.png", "overlays/%C3%BC%25.png"]
+    assert [image["src"] for image in page.all("img")] == [link["href"] for link in page.all("a")] == paths
+    assert page.all("img")[0]["alt"] == HOSTILE in page.text
+
+
 def test_an_earlier_page_is_not_touched(tmp_path):
     path = tmp_path / "report.html"
     path.write_text("mine")
