@@ -9,8 +9,18 @@ image        uint8    b h w 3            RGB
 voxels       uint8    b d e f/8          occupancy d x e x f, eight voxels a byte along the last axis (`pack_voxels`)
 k            float32  b 3 3              intrinsics
 joints_xyz   float32  b j 3              mm, camera frame
-joints_uv    float32  b j 2              px of the source image
-visible      bool     b j
+joints_uv    float32  b j 2              px of `image` or `depth` as it is in the batch
+visible      bool     b j                in the picture and not known to be hidden
+labelled     bool     b j                has a place at all: joints_uv is 0 where not. Without the key all have
+source_from_image float32 b 2 3          affine map of px of `image` to px of the file it is from
+box          float32  b 4                left, top, width, height of what is usually cropped, px of `image`
+left         bool     b                  a left hand
+has_uv       bool     b                  joints_uv mean something
+has_xyz      bool     b                  joints_xyz mean something; from the camera and with `k` if `has_uv` too, else from the root
+subject      int32    b                  who is seen, by the set's number; -1 unknown, like action and camera
+action       int32    b                  what is done, by the set's list
+camera       int32    b                  which camera
+head_px      float32  b                  size of the head in px of the file, for PCKh; 0 unknown
 center_xyz   float32  b 3                mm, middle of the crop; who found it is the configuration's business
 cube_mm      float32  b 3                mm, edges of the crop
 mask         bool     b                  False: a row of padding. Every batch has it
@@ -31,6 +41,16 @@ BATCH = {
     "joints_xyz": ("float32", "b j 3"),
     "joints_uv": ("float32", "b j 2"),
     "visible": ("bool", "b j"),
+    "labelled": ("bool", "b j"),
+    "source_from_image": ("float32", "b 2 3"),
+    "box": ("float32", "b 4"),
+    "left": ("bool", "b"),
+    "has_uv": ("bool", "b"),
+    "has_xyz": ("bool", "b"),
+    "subject": ("int32", "b"),
+    "action": ("int32", "b"),
+    "camera": ("int32", "b"),
+    "head_px": ("float32", "b"),
     "center_xyz": ("float32", "b 3"),
     "cube_mm": ("float32", "b 3"),
     "mask": ("bool", "b"),

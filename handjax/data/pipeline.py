@@ -37,11 +37,18 @@ class Records:
 
     `folder` is the one with dataset_info.json in it; `split` any TFDS expression ("train", "train[:1%]"). `keys` are the
     features to read, by default those that a Batch knows; what is not read is not decoded. Frames of different sizes make
-    no batch: `sample` brings them to one (`fit`).
+    no batch: `sample` brings them to one (`fit.fit`). `finish` is the last to see a batch, in numpy.
     """
 
-    def __init__(self, folder: str | os.PathLike, split: str, *, keys: Sequence[str] = (), sample: Sample | None = None):
-        tf.config.set_visible_devices([], "GPU")  # the accelerators are JAX's
+    def __init__(
+        self,
+        folder: str | os.PathLike,
+        split: str,
+        *,
+        keys: Sequence[str] = (),
+        sample: Sample | None = None,
+        finish: Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]] = lambda batch: batch,
+    ):
         self.folder, self.split = epath.Path(folder), split
         info = _opened(self.folder).info
         files = _files(info, self.folder, split)
@@ -49,21 +56,20 @@ class Records:
         for key in keys:
             if key not in info.features:
                 raise ValueError(f"{self.folder}: no feature {key!r}; the set has {', '.join(sorted(info.features))}")
-        self.keys = keys
+        self.name, self._features, self._finish = info.name, info.features, finish
         self._paths = [file.filename for file in files]
         with ThreadPoolExecutor(16) as pool:
             starts = list(pool.map(_starts, files))
         self._starts = np.concatenate(starts)
         self._files = np.repeat(np.arange(len(files)), [len(of_file) for of_file in starts])
         self._read = _reader(self._paths, info.features, keys, sample)
-        self._read_id = _reader(self._paths, info.features, ("id",), None) if "id" in info.features else None
 
     def __len__(self) -> int:
         return len(self._starts)
 
     def rows(self, numbers: Int[np.ndarray, " b"]) -> dict[str, np.ndarray]:
         """Batch of these records in this order, with `mask` (all True) and `index` (the numbers)."""
-        batch = self._get(self._read, numbers)
+        batch = self._finish(self._get(self._read, numbers))
         return {**batch, "mask": np.ones(len(numbers), bool), "index": np.asarray(numbers, np.int32)}
 
     def names(self, numbers: Int[np.ndarray, " b"]) -> list[str]:
@@ -71,6 +77,10 @@ class Records:
         if self._read_id is None:
             return [str(number) for number in numbers]
         return [name.decode() for name in self._get(self._read_id, numbers)["id"].tolist()]
+
+    @functools.cached_property
+    def _read_id(self):
+        return _reader(self._paths, self._features, ("id",), None) if "id" in self._features else None
 
     def _get(self, read, numbers) -> dict[str, np.ndarray]:
         numbers = np.asarray(numbers, np.int64)
@@ -93,11 +103,58 @@ class Records:
             except tf.errors.OpError as own:
                 where = f"{self._paths[self._files[number]]}: record {number} of {self.split!r} cannot be read"
                 return f"{where} ({_reason(own)}); prepare the data set again"
-        way = f"the frames of {self.split!r} differ in size: bring them to one, sample=pipeline.fit(height, width)"
+        way = f"the frames of {self.split!r} differ in size: bring them to one, sample=fit(height, width)"
         return f"{self.folder}: {way}" if "different shapes" in error.message else f"{self.folder}: {_reason(error)}"
 
 
-class Mixture:
+class Joined:
+    """Several sets one behind the other, numbered through: what the originals mean by mixing RHD and STB."""
+
+    def __init__(self, parts: Sequence[Records]):
+        self.parts = tuple(parts)
+        first, *others = [(part.folder, _kinds(part)) for part in self.parts] if len(self.parts) > 1 else [None]
+        for folder, kinds in others:
+            if differ := {key for key in {*first[1], *kinds} if first[1].get(key) != kinds.get(key)}:
+                key = min(differ)
+                had, has = (k.get(key, "nothing") for k in (first[1], kinds))
+                raise ValueError(f"{key!r} is {had} in {first[0]} and {has} in {folder}; sets that are joined give the same")
+        self._first = np.cumsum([0, *(len(part) for part in self.parts)])
+
+    def __len__(self) -> int:
+        return int(self._first[-1])
+
+    def rows(self, numbers: Int[np.ndarray, " b"]) -> dict[str, np.ndarray]:
+        """Batch of these records in this order, with `mask` and `index` as of `Records`."""
+        numbers = np.asarray(numbers, np.int64)
+        of = self.part(numbers)
+        batch: dict[str, np.ndarray] = {}
+        for i in np.unique(of):
+            here = of == i
+            for key, value in self.parts[i].rows(numbers[here] - self._first[i]).items():
+                batch.setdefault(key, np.empty((len(of), *value.shape[1:]), value.dtype))[here] = value
+        return {**batch, "index": numbers.astype(np.int32)}
+
+    def names(self, numbers: Int[np.ndarray, " b"]) -> list[str]:
+        """Ids, each behind its set's name if there are several."""
+        if len(self.parts) == 1:
+            return self.parts[0].names(numbers)
+        return [
+            f"{self.parts[i].name}/{self.parts[i].names(np.array([number - self._first[i]]))[0]}"
+            for i, number in zip(self.part(numbers), numbers, strict=True)
+        ]
+
+    def part(self, numbers: Int[np.ndarray, " b"]) -> Int[np.ndarray, " b"]:
+        """Which of the sets a record is of."""
+        if len(numbers) and not (0 <= np.min(numbers) and np.max(numbers) < len(self)):
+            raise IndexError(f"records {np.min(numbers)} to {np.max(numbers)} asked for; the sets have 0 to {len(self) - 1}")
+        return np.searchsorted(self._first, numbers, side="right") - 1
+
+
+def _kinds(records: Records) -> dict[str, str]:
+    return {key: f"{value.dtype} {list(value.shape[1:])}" for key, value in records.rows(np.zeros(1, int)).items()}
+
+
+class Mixture(Joined):
     """An endless stream of several sets, each with its share; every set is gone through in its own shuffled epochs.
 
     `rows(positions)` takes places in the stream, not records: which record stands at a place is a function of (seed, place),
@@ -105,42 +162,14 @@ class Mixture:
     """
 
     def __init__(self, parts: Sequence[Records], weights: Sequence[float | int], seed: int):
-        self.parts, self.seed = tuple(parts), seed
-        self.shares = shares(weights)
+        super().__init__(parts)
+        self.seed, self.shares = seed, shares(weights)
         if len(self.shares) != len(self.parts):
             raise ValueError(f"{len(self.parts)} sets and {len(self.shares)} weights; give a weight for each set")
-        first = self.parts[0]
-        for part in self.parts:
-            if set(part.keys) != set(first.keys):
-                both = ", ".join(key for key in first.keys if key in part.keys)
-                raise ValueError(
-                    f"{first.folder} gives {', '.join(first.keys)} and {part.folder} {', '.join(part.keys)}; a mixture's sets "
-                    f"give the same: keys=({both})"
-                )
-        self._first = np.cumsum([0, *(len(part) for part in self.parts)])
 
     def rows(self, positions: Int[np.ndarray, " b"]) -> dict[str, np.ndarray]:
         part, record = order(positions, tuple(len(p) for p in self.parts), self.shares, self.seed)
-        batch: dict[str, np.ndarray] = {}
-        for i in np.unique(part):
-            here = part == i
-            for key, value in self.parts[i].rows(record[here]).items():
-                whole = batch.setdefault(key, np.empty((len(part), *value.shape[1:]), value.dtype))
-                if whole.shape[1:] != value.shape[1:]:
-                    raise ValueError(
-                        f"{key!r} is {list(value.shape[1:])} in {self.parts[i].folder} and {list(whole.shape[1:])} in another set "
-                        f"of the mixture; bring them to one shape with `sample`"
-                    )
-                whole[here] = value
-        return {**batch, "index": (self._first[part] + record).astype(np.int32)}
-
-    def names(self, numbers: Int[np.ndarray, " b"]) -> list[str]:
-        """Ids by `index`, each behind its set's name."""
-        part = np.searchsorted(self._first, numbers, side="right") - 1
-        return [
-            f"{_set_name(self.parts[i])}/{self.parts[i].names(np.array([number - self._first[i]]))[0]}"
-            for i, number in zip(part, numbers, strict=True)
-        ]
+        return super().rows(self._first[part] + record)
 
 
 def shares(weights: Sequence[float | int]) -> tuple[int, ...]:
@@ -193,38 +222,14 @@ def _epoch(part: int, epoch: int, size: int, seed: int) -> np.ndarray:
     return np.random.default_rng((seed, 1 + part, epoch)).permutation(size)
 
 
-def fit(height: int, width: int) -> Sample:
-    """Frames of any size → one: scaled to fit, whole, into the upper left corner, with `k` and `joints_uv` to match; the rest
-    is 0. Depth takes the nearest pixel, colour is antialiased."""
-
-    def sample(features: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        features = dict(features)
-        frames = [key for key in ("image", "depth") if key in features]
-        if not frames:
-            raise ValueError(f"fit({height}, {width}) of {', '.join(features)}: no image and no depth among them")
-        size = tf.cast(tf.shape(features[frames[0]])[:2], tf.float32)
-        new = tf.maximum(1, tf.cast(tf.round(size * tf.reduce_min(tf.constant([height, width], tf.float32) / size)), tf.int32))
-        for key in frames:
-            method = "bilinear" if key == "image" else "nearest"
-            frame = features[key]
-            scaled = tf.image.resize(frame if frame.shape.rank == 3 else frame[..., None], new, method, antialias=key == "image")
-            scaled = tf.cast(tf.round(scaled), frame.dtype) if key == "image" else scaled
-            padded = tf.image.pad_to_bounding_box(scaled, 0, 0, height, width)
-            features[key] = padded if frame.shape.rank == 3 else padded[..., 0]
-        # Pixel centers are integers: u → (u + 1/2) · scale - 1/2.
-        scale = (tf.cast(new, tf.float32) / size)[::-1]
-        if "joints_uv" in features:
-            features["joints_uv"] = (features["joints_uv"] + 0.5) * scale - 0.5
-        if "k" in features:
-            k, scale3 = features["k"], tf.concat([scale, [1.0]], 0)[:, None]
-            shift = tf.concat([scale / 2 - 0.5, [0.0]], 0)[:, None]
-            features["k"] = k * scale3 + shift * k[2:]
-        return features
-
-    return sample
+def describe(folder: str | os.PathLike) -> tuple[str, tuple[str, ...], tuple[str, ...]]:
+    """Name of a prepared set, its splits and its features."""
+    info = _opened(epath.Path(folder)).info
+    return info.name, tuple(info.splits), tuple(info.features)
 
 
 def _opened(folder: epath.Path):
+    tf.config.set_visible_devices([], "GPU")  # before TensorFlow does anything: the accelerators are JAX's
     if not (folder / "dataset_info.json").exists():
         depths = ("*/", "*/*/", "*/*/*/")  # version, configuration, name
         below = sorted(str(path.parent) for depth in depths for path in folder.glob(f"{depth}dataset_info.json"))
@@ -286,7 +291,7 @@ def _reader(paths: list[str], features, keys: Sequence[str], sample: Sample | No
         samples = records.map(one, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
         return samples.batch(tf.shape(files, tf.int64)[0], num_parallel_calls=1).get_single_element()
 
-    return read
+    return read.get_concrete_function()  # traced here: not by two threads at once, and TensorFlow does not count and warn
 
 
 def _as_batch(key: str, value: tf.Tensor) -> tf.Tensor:
@@ -300,7 +305,3 @@ def _reason(error: Exception) -> str:
     """What a library said, without tf.data's way there and its graph."""
     said = re.sub(r"^.*SingleElementIterator\S*: ", "", getattr(error, "message", str(error)), flags=re.DOTALL)
     return said.strip().split("\n")[0][:200] or type(error).__name__
-
-
-def _set_name(records: Records) -> str:
-    return records.folder.parent.name

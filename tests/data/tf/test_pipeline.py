@@ -14,6 +14,7 @@ import tensorflow_datasets as tfds  # noqa: E402
 
 from handjax.data import pipeline  # noqa: E402
 from handjax.data.batch import check_batch  # noqa: E402
+from handjax.data.fit import fit  # noqa: E402
 from handjax.engine import evaluation, feed, sharding  # noqa: E402
 
 N = {"train": 23, "test": 5}
@@ -182,6 +183,13 @@ def test_evaluation_fills_up_and_drops_nothing(folder, records):
         np.testing.assert_allclose(mean, every[:, 0, 0].mean(), rtol=1e-5)
 
 
+def test_the_accelerators_are_not_tensorflows(folder, monkeypatch):
+    asked = []
+    monkeypatch.setattr(tf.config, "set_visible_devices", lambda devices, kind: asked.append((devices, kind)))
+    pipeline.describe(folder)
+    assert asked == [([], "GPU")]
+
+
 # ---- mixtures
 
 
@@ -226,16 +234,39 @@ def test_mixture(folder):
     np.testing.assert_array_equal(later["image"], rows["image"][32:36])
 
 
+def test_sets_one_behind_the_other(folder):
+    parts = [pipeline.Records(folder, split, keys=("joints_uv",)) for split in ("train", "test")]
+    joined = pipeline.Joined(parts)
+    assert len(joined) == 28
+    numbers = np.array([27, 0, 22, 23, 5])
+    rows = joined.rows(numbers)
+    check_batch(rows)
+    assert rows["index"].tolist() == numbers.tolist() and rows["mask"].all()
+    for name, uv, number in zip(joined.names(numbers), rows["joints_uv"], numbers, strict=True):
+        assert name.startswith("tiny/frame-") and (int(name[-3:]) >= 100) == (number > 22)
+        np.testing.assert_array_equal(uv, frame(int(name[-3:]))["joints_uv"])
+    with pytest.raises(IndexError, match="records 5 to 28 asked for; the sets have 0 to 27"):
+        joined.rows(np.array([5, 28]))
+    assert pipeline.Joined(parts[:1]).names(numbers[1:2]) == parts[0].names(numbers[1:2])  # alone, no name before it
+
+
+def test_what_is_finished_in_numpy(folder):
+    plain = pipeline.Records(folder, "test", keys=("side",)).rows(np.arange(5))
+    records = pipeline.Records(folder, "test", keys=("side",), finish=lambda batch: {"left": batch["side"] == 0})
+    assert set(records.rows(np.arange(2))) == {"left", "mask", "index"}
+    assert records.rows(np.arange(5))["left"].tolist() == (plain["side"] == 0).tolist()
+
+
 def test_mixture_of_sets_that_do_not_fit(folder, tmp_path):
     records = pipeline.Records(folder, "train")
     with pytest.raises(ValueError, match="2 sets and 1 weights"):
         pipeline.Mixture([records, records], [1], 0)
     other = pipeline.Records(write(tmp_path, "flat", {"train": range(4)}, leave=("depth",)), "train")
-    with pytest.raises(ValueError, match=r"a mixture's sets give the same: keys=\(image, k, joints_xyz, joints_uv, visible\)"):
+    with pytest.raises(ValueError, match=r"'depth' is float32 \[6, 8\] in .*tiny.* and nothing in .*flat.*; sets that are joined"):
         pipeline.Mixture([records, other], [1, 1], 0)
     large = pipeline.Records(write(tmp_path, "large", {"train": range(4)}, size=lambda i: (9, 9)), "train")
-    with pytest.raises(ValueError, match=r"'depth' is \[9, 9\] in .*large.* and \[6, 8\] in another set"):
-        pipeline.Mixture([records, large], [1, 1], 0).rows(np.arange(20))
+    with pytest.raises(ValueError, match=r"'depth' is float32 \[6, 8\] in .* and float32 \[9, 9\] in .*large"):
+        pipeline.Joined([records, large])
 
 
 # ---- frames of different sizes
@@ -247,19 +278,19 @@ def uneven(tmp_path_factory):
 
 
 def test_uneven_frames_need_fit(uneven):
-    with pytest.raises(ValueError, match=r"the frames of 'train' differ in size: bring them to one, sample=pipeline.fit"):
+    with pytest.raises(ValueError, match=r"the frames of 'train' differ in size: bring them to one, sample=fit\(height, width\)"):
         pipeline.Records(uneven, "train").rows(np.arange(6))
 
 
 def test_fit(uneven):
-    rows = pipeline.Records(uneven, "train", sample=pipeline.fit(30, 60)).rows(np.arange(6))
+    rows = pipeline.Records(uneven, "train", sample=fit(30, 60)).rows(np.arange(6))
     check_batch(rows)
     assert rows["image"].shape == (6, 30, 60, 3) and rows["depth"].shape == (6, 30, 60)
     names = pipeline.Records(uneven, "train").names(np.arange(6))
     for row, name in enumerate(names):
         i = int(name[-3:])
         true = frame(i, (20 + 10 * i, 40))
-        scale = min(30 / (20 + 10 * i), 60 / 40)
+        scale = min(30 / (20 + 10 * i), 60 / 40, 1)
         h, w = round((20 + 10 * i) * scale), round(40 * scale)
         assert not rows["image"][row, h:].any() and not rows["image"][row, :, w:].any() and rows["image"][row, :h, :w].any()
         assert set(np.unique(rows["depth"][row])) <= {0, *true["depth"].ravel()}  # no depth between two surfaces
@@ -270,21 +301,14 @@ def test_fit(uneven):
         uv = (true["joints_uv"] + 0.5) * [w / 40, h / (20 + 10 * i)] - 0.5
         np.testing.assert_allclose(rows["joints_uv"][row], uv, atol=1e-4)
         np.testing.assert_allclose(new[0, 0], old[0, 0] * w / 40, rtol=1e-6)
-    i = names.index("frame-001")  # 30 x 40 fits as it is
-    np.testing.assert_array_equal(rows["image"][i, :30, :40], frame(1, (30, 40))["image"])
-    np.testing.assert_array_equal(rows["depth"][i, :30, :40], frame(1, (30, 40))["depth"][..., 0])
-    np.testing.assert_array_equal(rows["k"][i], frame(1)["k"])
-
-
-@pytest.mark.parametrize("size", [(20, 40), (80, 40)])
-def test_fit_moves_pixels_as_it_moves_joints(size):
-    """A ramp in x: the value at a moved joint is the value where it was."""
-    ramp = np.broadcast_to(6 * np.arange(40, dtype=np.uint8)[None, :, None], (*size, 3))
-    u = np.linspace(5, 35, 9, dtype=np.float32)
-    made = pipeline.fit(30, 60)({"image": tf.constant(ramp), "joints_uv": tf.constant(np.stack([u, u / 4], 1))})
-    moved = made["joints_uv"].numpy()[:, 0]
-    line = made["image"].numpy()[3, :, 0].astype(np.float32)
-    np.testing.assert_allclose(np.interp(moved, np.arange(60), line), 6 * u, atol=0.6)
+        back = np.append(uv, np.ones((21, 1)), 1) @ rows["source_from_image"][row].T
+        np.testing.assert_allclose(back, true["joints_uv"], atol=1e-4)
+    for i in (0, 1):  # what fits stays as it is
+        row, size = names.index(f"frame-{i:03d}"), (20 + 10 * i, 40)
+        np.testing.assert_array_equal(rows["image"][row, : size[0], :40], frame(i, size)["image"])
+        np.testing.assert_array_equal(rows["depth"][row, : size[0], :40], frame(i, size)["depth"][..., 0])
+        np.testing.assert_array_equal(rows["k"][row], frame(i)["k"])
+        np.testing.assert_array_equal(rows["source_from_image"][row], np.eye(2, 3))
 
 
 # ---- what may be wrong
