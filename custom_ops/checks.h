@@ -13,6 +13,9 @@
 extern "C" {
 __attribute__((visibility("default"))) const char* handjax_jaxlib();
 __attribute__((visibility("default"))) XLA_FFI_Error* handjax_rasterize(XLA_FFI_CallFrame*);
+__attribute__((visibility("default"))) XLA_FFI_Error* handjax_conv(XLA_FFI_CallFrame*);
+__attribute__((visibility("default"))) XLA_FFI_Error* handjax_conv_input(XLA_FFI_CallFrame*);
+__attribute__((visibility("default"))) XLA_FFI_Error* handjax_conv_kernel(XLA_FFI_CallFrame*);
 }
 
 namespace handjax {

@@ -16,6 +16,7 @@ import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from itertools import count, takewhile
 from pathlib import Path
 from typing import NamedTuple
 
@@ -90,7 +91,7 @@ def main(argv: Sequence[str]) -> None:
     if config.task.get("mirror_left") and not flags.side:
         raise ValueError(f"{workdir}: config.task.mirror_left: say which hands these are, by --side left or --side right")
     skeleton = PICTURES[config.task.name]
-    images = list_images(Path(flags.images))
+    images = list_images(Path(flags.images), beside=folder)
     boxes = read_boxes(flags.boxes, flags.dataset or "", config, skeleton) if flags.boxes else _whole
     check_output(folder, flags.overwrite)
 
@@ -123,20 +124,23 @@ def main(argv: Sequence[str]) -> None:
         hands += found
         write_png(folder / "overlays" / f"{image}.png", overlay(pixels, found, skeleton))
     if not hands:
-        raise ValueError(f"--images {flags.images}: of {len(images)} pictures none could be read")
+        raise ValueError(
+            f"--images {flags.images}: all {len(images)} pictures were left out; the first: {next(iter(failed.values()))}"
+        )
     write(folder, hands, failed, skeleton, title=f"{task.title}, step {step}", subtitle=f"{flags.images}, {len(images)} pictures")
     if failed:
         print(f"{len(failed)} of {len(images)} pictures were left out", file=sys.stderr)
         sys.exit(1)
 
 
-def list_images(path: Path) -> dict[str, Path]:
-    """Names and files of a folder's pictures, of folders in it too, or of one file."""
+def list_images(path: Path, beside: Path) -> dict[str, Path]:
+    """Names and files of a folder's pictures, of folders in it too but not of the results' `beside`, or of one file."""
     if path.is_file():
         return {path.name: path}
     if not path.is_dir():
         raise FileNotFoundError(f"--images {path}: no such file or folder")
-    files = sorted(file for file in path.rglob("*") if file.suffix.lower() in ENDINGS and file.is_file())
+    found = (file for file in path.rglob("*") if file.suffix.lower() in ENDINGS and file.is_file())
+    files = sorted(file for file in found if not file.resolve().is_relative_to(beside.resolve()))
     if not files:
         raise FileNotFoundError(f"--images {path}: no picture in it; expected files that end in {', '.join(ENDINGS)}")
     return {file.relative_to(path).as_posix(): file for file in files}
@@ -161,15 +165,20 @@ def read_boxes(path: str, order: str, config, skeleton: Skeleton) -> Boxes:
         rule = crop2d.Crop(**config.crop, center_joint=skeleton.joints.index("middle_base"))
     given = joints if told is None else told
 
+    def around(hand, picture) -> Box:
+        """As an evaluation cuts: about all joints that have a place, and where the rule asks for it about those that are seen."""
+        uv, seen = jnp.asarray(hand[:, :2], jnp.float32), jnp.asarray(hand[:, 2] > 0)
+        center, side = crop2d.square(rule, uv, (uv != 0).any(-1), picture, seen=seen | ~seen.any())
+        return Box(*center.tolist(), float(side))
+
     def boxes(name: str, picture: tuple[int, int]) -> list[Box]:
         key = name if name in given else Path(name).with_suffix("").as_posix()
         if key not in given:
             raise ValueError(f"{name}: {path} has no box for it")
         if told is not None:
             return [Box(x + side / 2, y + side / 2, side) for x, y, side in told[key]]
-        uv = jnp.asarray(joints[key][:, :2], jnp.float32)
-        center, side = crop2d.square(rule, uv, (uv != 0).any(-1), picture)
-        return [Box(*center.tolist(), float(side))]
+        more = (f"{key}#{n}" for n in count(2))  # as `write` names a picture's further hands
+        return [around(joints[hand], picture) for hand in (key, *takewhile(joints.__contains__, more))]
 
     return boxes
 
@@ -284,10 +293,10 @@ def write_png(path: Path, pixels: UInt8[np.ndarray, "h w 3"]) -> None:
 
 def write(folder: Path, hands: Sequence[Hand], failed: dict[str, str], skeleton: Skeleton, title: str, subtitle: str) -> None:
     """predictions.json and .npz, and the page. A picture's second hand is NAME#2, and so on."""
-    count, ids = {}, []
+    hands_of, ids = {}, []
     for hand in hands:
-        count[hand.name] = count.get(hand.name, 0) + 1
-        ids.append(hand.name + (f"#{count[hand.name]}" if count[hand.name] > 1 else ""))
+        hands_of[hand.name] = hands_of.get(hand.name, 0) + 1
+        ids.append(hand.name + (f"#{hands_of[hand.name]}" if hands_of[hand.name] > 1 else ""))
     for name in OUTPUTS[:3]:
         (folder / name).unlink(missing_ok=True)
     told = [
@@ -301,10 +310,12 @@ def write(folder: Path, hands: Sequence[Hand], failed: dict[str, str], skeleton:
     write_hands_json(folder / "predictions.json", skeleton.joints, told)
     joints, confidence = (np.stack([getattr(hand, name) for hand in hands]) for name in ("joints_uv", "confidence"))
     write_predictions(folder / "predictions.npz", Predictions2d(tuple(ids), joints, skeleton.joints, confidence))
-    blocks = [report.keys(report.Key("Pictures", len(count)), report.Key("Hands", len(hands)), report.Key("Left out", len(failed)))]
+    blocks = [
+        report.keys(report.Key("Pictures", len(hands_of)), report.Key("Hands", len(hands)), report.Key("Left out", len(failed)))
+    ]
     if failed:
         blocks.append(report.table(("left out", "why"), tuple(failed.items())))
-    pictures = [(f"overlays/{name}.png", f"{name} with the predicted skeleton", name) for name in count]
+    pictures = [(f"overlays/{name}.png", f"{name} with the predicted skeleton", name) for name in hands_of]
     sections = [report.section("Summary", *blocks), report.section("Pictures", report.gallery(pictures))]
     page = report.write_report(folder / "report.html", title, subtitle, sections, footer="handjax")
     print(f"report: {page.resolve()}")

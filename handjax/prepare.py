@@ -1,7 +1,7 @@
 """Turns raw files into what training reads: `python -m handjax.prepare NAME --help`.
 
-NAME is a data set, prepared from its own files into TFRecords, or voxel_h5. A data set is looked at on the way: what is found is
-in report.json and report.html beside it.
+NAME is a data set, prepared from its own files into TFRecords, or a file for another program: voxel_h5, tfrecord. A data set is
+looked at on the way: what is found is in report.json and report.html beside it.
 """
 
 import argparse
@@ -20,6 +20,7 @@ from etils import epath
 from handjax.data import validate
 from handjax.data.coco_person import raw as coco_person
 from handjax.data.depth_files import DEPTH_FORMATS, read_centers, read_depth, read_joints
+from handjax.data.hpoes_voxels import raw as hpoes_voxels
 from handjax.data.human36m import raw as human36m
 from handjax.data.human36m_challenge import raw as human36m_challenge
 from handjax.data.icvl import raw as icvl
@@ -58,11 +59,16 @@ SETS = {
     "nyu_hand": DataSet(nyu_hand, tuple(nyu_hand.CONFIGS), skeleton="nyu36", alike=False),
     "icvl": DataSet(icvl, skeleton="icvl16"),
     "msra_hand": DataSet(msra_hand),
+    "hpoes_voxels": DataSet(hpoes_voxels, skeleton=None),
     "human36m": DataSet(human36m, tuple(human36m.SUBSETS), skeleton="body18", alike=False),
     "human36m_challenge": DataSet(human36m_challenge, skeleton="body18"),
     "mpii": DataSet(mpii, skeleton=None),
     "coco_person": DataSet(coco_person, skeleton=None),
 }
+
+
+_LISTED = 50  # of what is missing
+_REPORT = ("report.json", "report.html")
 
 
 def camera(text: str) -> np.ndarray:
@@ -103,6 +109,18 @@ def parser() -> cli.Parser:
     add.add_argument("--out", type=Path, required=True, metavar="FILE.h5")
     add.add_argument("--overwrite", action="store_true", help="replace --out if it is there")
     add.add_argument("--limit", type=int, metavar="N", help="only the first N frames")
+    add = names.add_parser(
+        "tfrecord",
+        help="prepared hands -> a TFRecord file of hand_pose_tensorflow",
+        description="Prepared hands of 320 x 320 px (rhd; stb --config sk_320) -> TFRecords as hand_pose_tensorflow reads them.",
+    )
+    add.set_defaults(run=tfrecord)
+    add.add_argument(
+        "--set", type=Path, required=True, action="append", metavar="DIR", help="prepared set; again for one more behind it"
+    )
+    add.add_argument("--split", required=True, metavar="NAME", help="train, test, or a part such as train[:10%%]")
+    add.add_argument("--out", type=Path, required=True, metavar="FILE.tfrecords")
+    add.add_argument("--overwrite", action="store_true", help="replace --out if it is there")
     for name, known in SETS.items():
         _add_set(names, name, known)
     return top
@@ -125,7 +143,15 @@ def _add_set(names, name: str, known: DataSet) -> None:
     if known.configs:
         choices = dict(choices=known.configs, default=known.configs[0], metavar="NAME")
         add.add_argument("--config", **choices, help=f"{', '.join(known.configs)}; default {known.configs[0]}")
-    add.add_argument("--workers", type=int, default=os.cpu_count(), metavar="N", help="processes; default: one a core")
+    add.add_argument("--workers", type=int, metavar="N", help="processes that read and write; default: one a core")
+    add.add_argument(
+        "--beam",
+        nargs="?",
+        const="",
+        metavar="OPTIONS",
+        help="on Apache Beam (pip install 'handjax[beam]'), in this process or by the runner that Beam's own options name, without "
+        "dashes and with commas: --beam=runner=FlinkRunner,flink_master=HOST:8081; its workers need the same folders",
+    )
     add.add_argument("--shard_mb", type=positive, default=64.0, metavar="MB", help="of raw samples in a file; default 64")
     add.add_argument("--overwrite", action="store_true", help="replace the prepared set if it is there")
     add.add_argument("--check", action="store_true", help="only look at the files; writes nothing but the report")
@@ -199,70 +225,110 @@ def voxel_h5(args: argparse.Namespace) -> str:
     return summary
 
 
+def tfrecord(args: argparse.Namespace) -> str:
+    if not args.out.parent.is_dir():
+        raise FileNotFoundError(f"--out {args.out}: no such folder {args.out.parent}; make it")
+    _need_tensorflow()
+    from handjax.data import hand_pose_records
+
+    return f"{args.out}: {hand_pose_records.write(args.out, args.set, args.split, args.overwrite):,} records"
+
+
+def _need_tensorflow() -> None:
+    try:
+        import handjax.data.pipeline  # noqa: F401 - takes ten seconds, so only now
+    except ModuleNotFoundError as error:
+        raise ValueError(f"{error.name} is not installed; pip install 'handjax[data]'") from None
+
+
 def prepare_set(known: DataSet, args: argparse.Namespace) -> str:
     """Says all that is missing before it starts; then reads, examines, writes (not with --check), and reports. The summary."""
     root, config = epath.Path(args.manual_dir), args.config
-    if args.workers < 1:
+    if args.workers is not None and args.workers < 1:
         raise ValueError(f"--workers {args.workers}: expected at least 1")
+    if args.beam is not None and (args.check or args.workers):
+        raise ValueError("--beam prepares, with the runner's workers: give it without --check and without --workers")
     if not root.is_dir():
         raise FileNotFoundError(f"--manual_dir {root}: no such folder; see handjax.prepare {args.name} --help for what it holds")
     if lacking := known.missing(root, config):
-        raise FileNotFoundError(f"--manual_dir {root}: {len(lacking)} missing: {'; '.join(lacking)}")
-    try:
-        from handjax.data import parts  # TensorFlow takes ten seconds
-    except ModuleNotFoundError as error:
-        raise ValueError(f"{error.name} is not installed; pip install 'handjax[data]'") from None
+        more = f"; and {len(lacking) - _LISTED} more" if len(lacking) > _LISTED else ""
+        raise FileNotFoundError(f"--manual_dir {root}: {len(lacking)} missing: {'; '.join(lacking[:_LISTED])}{more}")
+    _need_tensorflow()
     from tqdm import tqdm
+
+    from handjax.data import parts
 
     data_dir = args.data_dir or os.environ.get("TFDS_DATA_DIR") or Path.home() / "tensorflow_datasets"
     size = round(args.shard_mb * 2**20)
     task = parts.Preparation(args.name, config, args.manual_dir, data_dir, size)
-    if task.folder.exists() and not (args.overwrite or args.check):
-        raise FileExistsError(f"{task.folder}: is there already; --overwrite replaces it, another --data_dir leaves it alone")
+    workers = args.workers or os.cpu_count()
 
-    def progress(split, samples):
-        return iter(tqdm(samples, desc=f"{args.name} {split}", total=known.published(split, config), unit="frame"))
+    def bar(split):
+        return tqdm(desc=f"{args.name} {split}", total=known.published(split, config), unit="frame")
 
-    if not args.check:
+    if args.check:
+        with parts.Workers(workers) as running:
+            splits = {
+                split: parts.check(samples.entries, running, bar(split), known.skeleton, size)
+                for split, samples in task.samples().items()
+            }
+        at = args.report or Path(f"{args.name}-check")
+        _write_report(known, args, splits, at)
+        where = f"report: {Path(at, 'report.html').resolve()}"
+        if unreadable := _unreadable(splits):
+            raise ValueError(f"{unreadable}; {where}")
+        return where
+
+    _refuse_to_replace(task.folder, args)
+    with task.claimed():
+        _refuse_to_replace(task.folder, args)  # another process may have made it just now
         if any(task.unfinished.glob("*.json")):
             print(f"going on in {task.unfinished}", flush=True)
-        with parts.Workers(args.workers) as workers:
-            splits = task.write(workers, progress, known.skeleton)
-        _write_report(known, args, splits, {}, args.report or Path(task.unfinished))
+        if args.beam is None:
+            with parts.Workers(workers) as running:
+                splits = task.write(running, bar, known.skeleton)
+        else:
+            from handjax.data import beam
+
+            splits = beam.write(task, args.beam, known.skeleton)
+        for name in () if args.report else _REPORT:  # of an earlier run that did not come to its end
+            (task.unfinished / name).unlink(missing_ok=True)
+        _write_report(known, args, splits, args.report or Path(task.unfinished))
+        if unreadable := _unreadable(splits):
+            at = Path(args.report or task.unfinished, "report.html").resolve()
+            raise ValueError(f"{unreadable}; mend that and run again: what is whole is kept; report: {at}")
         task.finish(splits, args.overwrite)
-        at = args.report or task.folder
-        frames = ", ".join(f"{split} {sum(done.shards):,}" for split, done in splits.items())
-        return f"{task.folder}: {frames} frames\nreport: {Path(at, 'report.html').resolve()}"
-
-    splits, broken = {}, {}
-    with parts.Workers(args.workers) as workers:
-        for split, samples in task.samples().items():
-            splits[split], line = parts.check(progress(split, samples), workers, known.skeleton, size)
-            if line:
-                broken[split] = line
-    at = args.report or Path(f"{args.name}-check")
-    _write_report(known, args, splits, broken, at)
-    where = f"report: {Path(at, 'report.html').resolve()}"
-    if broken:
-        print(where)
-        raise ValueError("; ".join(broken.values()))
-    return where
+    frames = ", ".join(f"{split} {sum(done.shards):,}" for split, done in splits.items())
+    return f"{task.folder}: {frames} frames\nreport: {Path(args.report or task.folder, 'report.html').resolve()}"
 
 
-def _write_report(known: DataSet, args: argparse.Namespace, splits: dict, broken: dict[str, str], at: Path) -> None:
+def _refuse_to_replace(folder: epath.Path, args: argparse.Namespace) -> None:
+    if folder.exists() and not args.overwrite:
+        raise FileExistsError(f"{folder}: is there already; --overwrite replaces it, another --data_dir leaves it alone")
+
+
+def _unreadable(splits: dict) -> str:
+    """What could not be read, split by split, in one line; empty if all could."""
+    told = []
+    for split, done in splits.items():
+        if lines := list(done.found.unreadable):
+            count = done.found.counts["unreadable"]
+            more = f" (and {len(lines) - 1} lines more in the report)" if len(lines) > 1 else ""
+            told.append(f"{split}: {count} unreadable: {lines[0]}{more}")
+    return "; ".join(told)
+
+
+def _write_report(known: DataSet, args: argparse.Namespace, splits: dict, at: Path) -> None:
     """report.json and report.html in `at`; earlier ones keep their content under a numbered name."""
     numbers = {
         "set": args.name,
         "config": args.config,
         "manual_dir": str(args.manual_dir.resolve()),
-        "splits": {
-            split: {**done.found.numbers(known.published(split, args.config)), "unreadable": broken.get(split)}
-            for split, done in splits.items()
-        },
+        "splits": {split: done.found.numbers(known.published(split, args.config)) for split, done in splits.items()},
     }
     text = json.dumps(numbers, indent=2, allow_nan=False) + "\n"
     at.mkdir(parents=True, exist_ok=True)
-    for name in ("report.json", "report.html"):
+    for name in _REPORT:
         files.set_aside(at / name)
     (at / "report.json").write_text(text, encoding="utf-8")
     title = args.name + (f" {args.config}" if args.config else "")
@@ -279,6 +345,7 @@ def _pages(numbers: dict[str, dict], splits: dict) -> list[report.Section]:
             split,
             told["frames"],
             told["published_frames"],
+            told["unreadable_frames"],
             sum(told["frames_with"].values()),
             told["visible_joints"],
             *(percent(share) for share in told["surface_share_within_mm"].values()),
@@ -288,22 +355,22 @@ def _pages(numbers: dict[str, dict], splits: dict) -> list[report.Section]:
         for split, told in numbers.items()
     ]
     near = [f"% ≤ {mm} mm of depth" for mm in validate.SURFACE_MM]
-    columns = ("split", "frames", "published", "faults", "visible joints", *near, "mean px off", "largest px off")
+    columns = ("split", "frames", "published", "unreadable", "faults", "visible joints", *near, "mean px off", "largest px off")
     other = [row for row in rows if row[2] is not None and row[1] != row[2]]
-    frames, faults = (sum(row[i] for row in rows) for i in (1, 3))
+    frames, unreadable, faults = (sum(row[i] for row in rows) for i in (1, 3, 4))
     pages = [
         report.section(
             "What there is",
             report.keys(
                 report.Key("Frames", frames, "", f"of {', '.join(numbers)}", 0, "frames"),
+                report.Key("Unreadable", unreadable, "", "frames that could not be read", 0, "unreadable"),
                 report.Key("Faults", faults, "", "a frame counts once for each", 0, "faults"),
             ),
-            report.table(columns, rows, digits=(0, 0, 0, 0, 0, 1, 1, 1, 3, 3), emphasis=[rows.index(row) for row in other]),
+            report.table(columns, rows, digits=(0, 0, 0, 0, 0, 0, 1, 1, 1, 3, 3), emphasis=[rows.index(row) for row in other]),
             *(f"{row[0]}: {row[1]:,} frames, where {row[2]:,} are published." for row in other),
             "Of depth: how far the visible joints are from the depth at their pixel, where it has any. Joints lie within a hand "
             "or body, so they are some mm behind its surface, and further behind what hides them. Px off: between a visible "
             "joint's place in the picture and where its 3D is seen by the camera.",
-            *(f"{split}: could not be read further. {told['unreadable']}" for split, told in numbers.items() if told["unreadable"]),
         ),
         report.section(
             "Faults",
@@ -320,6 +387,9 @@ def _pages(numbers: dict[str, dict], splits: dict) -> list[report.Section]:
             else "None was found.",
         ),
     ]
+    if unreadable:
+        lines = [(split, line, times) for split, told in numbers.items() for line, times in told["unreadable"].items()]
+        pages.insert(1, report.section("Not readable", report.table(("split", "what is wrong", "frames"), lines, digits=(0, 0, 0))))
     each = [[(f"{split}, {key}", jpeg) for key, jpeg in done.tiles] for split, done in splits.items()]
     turns = [tile for turn in range(validate.TILES) for tiles in each for tile in tiles[turn : turn + 1]][: validate.TILES]
     if turns:

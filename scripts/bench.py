@@ -511,7 +511,7 @@ def network(name: str, effort: Effort) -> Iterator[Case]:
         variables = jax.jit(model.init)(jax.random.key(1), x[:1])
         target = jax.random.normal(jax.random.key(2), jax.eval_shape(model.apply, variables, x).shape)
         runs, floors = our_runs(model, variables, x, target)
-        peers = torch_runs(net, options, np.asarray(x), np.asarray(target))
+        peers = torch_runs(net, options, np.asarray(x), np.asarray(target), 1 if effort.tiny else cores())
         size = " x ".join(map(str, shape[1:]))
         for kind, our in runs.items():
 
@@ -583,12 +583,13 @@ def floor(flops: float, moved: float, seconds: float, about: dict) -> str:
     rate, copied = 1e9 * about["matmul_gflops"], 1e9 * about["copy_gbytes"]
     least = max(flops / rate, moved / copied)
     return (
-        f"{flops / 1e9:.1f} GFLOP, {flops / seconds / 1e9:.0f} a second, and {moved / 1e6:.0f} MB through the convolutions. At the rates of "
-        f"matmul and copy {1e3 * flops / rate:.0f} and {1e3 * moved / copied:.0f} ms: {100 * least / seconds:.0f} % of the time taken"
+        f"{flops / 1e9:.1f} GFLOP, {flops / seconds / 1e9:.0f} a second, and {moved / 1e6:.0f} MB through the convolutions. "
+        f"At the rates of matmul and copy {1e3 * flops / rate:.0f} and {1e3 * moved / copied:.0f} ms: "
+        f"{100 * least / seconds:.0f} % of the time taken"
     )
 
 
-def torch_runs(net: Network, options: dict, x: np.ndarray, target: np.ndarray) -> dict[str, dict]:
+def torch_runs(net: Network, options: dict, x: np.ndarray, target: np.ndarray, threads: int) -> dict[str, dict]:
     """The same of the twin, in both of PyTorch's layouts."""
     try:
         import torch
@@ -596,7 +597,7 @@ def torch_runs(net: Network, options: dict, x: np.ndarray, target: np.ndarray) -
         return dict.fromkeys(("inference", "training step"), {"PyTorch": "not installed: pip install torch"})
     sys.path.insert(0, str(ROOT / "tests" / "parity"))
     twin_of = getattr(importlib.import_module(net.twin[0]), net.twin[1])
-    torch.set_num_threads(cores())  # the tests ask for one
+    torch.set_num_threads(threads)  # after the import: the twins' own tests ask for one
     runs = {"inference": {}, "training step": {}}
     volume = x.ndim == 5
     for name, layout in (
@@ -635,29 +636,20 @@ SIGMA = 1.7
 def voxel_data(effort: Effort) -> Iterator[Case]:
     """Depth image → augmented occupancy and heat maps: in one program, and as the originals have it, sample by sample in NumPy."""
     batch, size = effort.batch(8), 16 if effort.tiny else 88
-    grid = voxel.VoxelGrid(size=size, heatmap_size=size // 2)
     keys = jax.random.split(jax.random.key(0), batch)
     names = ("depth", "k", "center_xyz", "cube_mm", "joints_xyz")
     draw = jax.jit(jax.vmap(functools.partial(world.hand_sample, image_size=2 * size)))
     samples = {name: value for name, value in draw(keys).items() if name in names}
 
     def one(key, sample):
-        matrix, shift = random_affine(key, **AUGMENT)
-        cube = (sample["center_xyz"], sample["cube_mm"], size)
-
-        def move(cells):
-            return jnp.einsum("ij,nj->ni", matrix, cells - size / 2) + size / 2 + shift[None]
-
-        points, valid = depth_to_points(sample["depth"], sample["k"])
-        volume = voxel.voxelize(move(voxel.xyz_to_grid(points, *cube)), valid, grid)
-        return volume.astype(jnp.float32), voxel.encode(move(voxel.xyz_to_grid(sample["joints_xyz"], *cube)), grid, SIGMA)
+        return voxels_in_jax(random_affine(key, **AUGMENT), sample, size)
 
     ours = jax.jit(jax.vmap(one))
     host = {name: np.asarray(value) for name, value in samples.items()}
     random = np.random.default_rng(0)
 
     def theirs():
-        return [voxels_in_numpy(random, {name: value[i] for name, value in host.items()}, size) for i in range(batch)]
+        return [voxels_in_numpy(affine_in_numpy(random), {name: x[i] for name, x in host.items()}, size) for i in range(batch)]
 
     def notes(seconds):
         return [f"{batch / seconds['handjax']:,.0f} samples/s; drawing the samples is world's row"]
@@ -666,25 +658,44 @@ def voxel_data(effort: Effort) -> Iterator[Case]:
     yield Case(f"voxels, augmentation and heat maps, {size}³ and {size // 2}³, {batch} samples", batch, "sample", runs, notes)
 
 
-def voxels_in_numpy(random: np.random.Generator, sample: dict, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """What dragonbook/V2V-PoseNet-pytorch does for a sample, in its way, vectorized as it is there."""
-    depth, k, half = sample["depth"], sample["k"], size // 2
+def voxels_in_jax(affine: tuple, sample: dict, size: int) -> tuple[jax.Array, jax.Array]:
+    """Occupancy [n, n, n] and heat maps [n/2, n/2, n/2, j]."""
+    grid = voxel.VoxelGrid(size=size, heatmap_size=size // 2)
+    cube = (sample["center_xyz"], sample["cube_mm"], size)
+    matrix, shift = affine
+
+    def move(cells):
+        turned = jnp.einsum("ij,nj->ni", matrix, cells - size / 2, precision=jax.lax.Precision.HIGHEST)
+        return turned + size / 2 + shift[None]
+
+    points, valid = depth_to_points(sample["depth"], sample["k"])
+    volume = voxel.voxelize(move(voxel.xyz_to_grid(points, *cube)), valid, grid)
+    return volume.astype(jnp.float32), voxel.encode(move(voxel.xyz_to_grid(sample["joints_xyz"], *cube)), grid, SIGMA)
+
+
+def affine_in_numpy(random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    angle, scale = np.deg2rad(random.uniform(-40, 40)), random.uniform(0.8, 1.2)
+    cos, sin = scale * np.cos(angle), scale * np.sin(angle)
+    return np.array([[cos, -sin, 0], [sin, cos, 0], [0, 0, scale]]), random.uniform(-4, 4, 3)
+
+
+def voxels_in_numpy(affine: tuple, sample: dict, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """The same for one sample as dragonbook/V2V-PoseNet-pytorch goes about it: points by NumPy, a map over the whole grid for
+    every joint; heat maps [j, n/2, n/2, n/2]."""
+    depth, k, half, (matrix, shift) = sample["depth"], sample["k"], size // 2, affine
     v, u = np.nonzero(depth > 0)
     z = depth[v, u]
     points = np.stack([(u - k[0, 2]) * z / k[0, 0], (v - k[1, 2]) * z / k[1, 1], z], axis=1)
-    angle, scale, shift = np.deg2rad(random.uniform(-40, 40)), random.uniform(0.8, 1.2), random.uniform(-4, 4, 3) * size / 88
-    cos, sin = np.cos(angle), np.sin(angle)
-    turn = scale * np.array([[cos, -sin, 0], [sin, cos, 0], [0, 0, 1 / scale]])
 
     def cells(xyz):
-        return ((xyz - sample["center_xyz"]) / sample["cube_mm"] * size) @ turn.T + size / 2 + shift
+        return ((xyz - sample["center_xyz"]) / sample["cube_mm"] * size) @ matrix.T + size / 2 + shift
 
     index = cells(points).astype(np.int32)
     x, y, z = index[((index >= 0) & (index < size)).all(axis=1)].T
     volume = np.zeros((size, size, size), np.float32)
     volume[z, y, x] = 1
-    joints = cells(sample["joints_xyz"]) / 2
     d, h, w = np.meshgrid(*[np.arange(half) + 0.5] * 3, indexing="ij")
+    joints = cells(sample["joints_xyz"]) / 2
     maps = [np.exp(-((w - x) ** 2 + (h - y) ** 2 + (d - z) ** 2) / (2 * SIGMA**2)) for x, y, z in joints]
     return volume, np.stack(maps).astype(np.float32)
 

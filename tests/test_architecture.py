@@ -84,6 +84,7 @@ WRAPS = {
 READS = {"open", "read_text", "read_bytes", "fromfile", "genfromtxt", "imread", "load", "loadtxt", "memmap", "File"}
 # Distribution → what it is imported as, where the names differ.
 IMPORTED_AS = {
+    "apache-beam": "apache_beam",
     "opencv-python-headless": "cv2",
     "orbax-checkpoint": "orbax",
     "tensorflow-cpu": "tensorflow",

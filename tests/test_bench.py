@@ -46,6 +46,31 @@ def test_table_and_json(bench, tmp_path):
     assert again.returncode == 2 and "exists; give another" in again.stderr and json.loads(file.read_text()) == written
 
 
+def test_networks_against_their_twins(bench, tmp_path):
+    pytest.importorskip("torch")
+    file = tmp_path / "bench.json"
+    done = bench("v2v", "--tiny", "--json", str(file))
+    assert done.returncode == 0, done.stderr
+    inference, step, data = json.loads(file.read_text())["results"]
+    for result in (inference, step):
+        assert [row["name"] for row in result["rows"]] == ["handjax", "PyTorch", "PyTorch, channels last"]
+        assert all(row["seconds"] > 0 for row in result["rows"]) and "GFLOP" in result["notes"][0]
+    assert [row["name"] for row in data["rows"]] == ["handjax", "NumPy, sample by sample"]
+
+
+def test_voxels_in_numpy_are_the_fast_ones(repo, monkeypatch):
+    """What the benchmark holds against each other is the same work."""
+    monkeypatch.syspath_prepend(repo / "scripts")
+    import bench
+
+    sample = jax.jit(lambda key: bench.world.hand_sample(key, image_size=32))(jax.random.key(0))
+    matrix, shift = np.diag(np.float32([0.9, 0.9, 1.0])), np.float32([1.0, -0.5, 0.25])
+    theirs = bench.voxels_in_numpy((matrix, shift), {name: np.asarray(value) for name, value in sample.items()}, 16)
+    ours = jax.jit(lambda sample: bench.voxels_in_jax((matrix, shift), sample, 16))(sample)
+    assert theirs[0].sum() > 20 and (ours[0] != theirs[0]).mean() < 1e-3  # points on the border of two cells
+    np.testing.assert_allclose(ours[1], np.moveaxis(theirs[1], 0, -1), atol=1e-4)
+
+
 @pytest.mark.parametrize(
     ("arguments", "what"),
     [

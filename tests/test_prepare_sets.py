@@ -1,10 +1,12 @@
 """The door of the data sets on fakes: prepared, read back, looked at, damaged, killed."""
 
 import importlib
+import importlib.util
 import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -118,7 +120,7 @@ def test_a_depth_set_and_what_its_report_says(tmp_path_factory, tmp_path, capsys
     assert list(numbers["splits"]) == list(msra_hand.COUNTS)
     for split, told in numbers["splits"].items():
         assert (told["frames"], told["published_frames"]) == (2, msra_hand.COUNTS[split])
-        assert not any(told["frames_with"].values()) and told["unreadable"] is None
+        assert not any(told["frames_with"].values()) and told["unreadable"] == {}
         assert told["visible_joints"] == told["reprojected_joints"] == 42 and told["reprojection_largest_px"] < 0.01
         assert told["surface_share_within_mm"]["50"] > 0.6 and told["surface_joints"] >= 38
     page = (folder / "report.html").read_text()
@@ -177,32 +179,57 @@ def test_check_writes_the_report_alone(people, tmp_path, monkeypatch, capsys):
     assert sorted(p.name for p in (tmp_path / "here").iterdir()) == kept
 
 
-def test_a_damaged_picture_and_then_a_whole_one(copy, people, tmp_path, capsys):
-    names = [person["image"] for person in json.loads((copy / "annot/valid.json").read_text())]
-    bad = copy / "images" / names[10]
-    bad.write_bytes(bad.read_bytes()[:-900])
+def test_every_damaged_file_is_told_and_then_all_are_whole(copy, people, tmp_path, capsys):
+    """Two pictures of one split and one of another, each with two people: all are named, and the rest is looked at and kept."""
+    names = {split: [p["image"] for p in json.loads((copy / f"annot/{file}").read_text())] for split, file in mpii.FILES.items()}
+    bad = [copy / "images" / names[split][i] for split, i in (("validation", 4), ("validation", 10), ("test", 0))]
+    for path in bad:
+        path.write_bytes(path.read_bytes()[:-900])
     done = door(command("mpii", copy, tmp_path, "--check", f"--report={tmp_path / 'look'}"))
-    assert done.returncode == 2 and done.stderr.splitlines()[-1].startswith(f"error: {bad}: ")
+    line = done.stderr.splitlines()[-1]
+    assert done.returncode == 2 and "unreadable=4" in done.stderr and "Traceback" not in done.stderr
+    assert line.startswith(f"error: validation: 4 unreadable: {bad[0]}: ") and f"; test: 2 unreadable: {bad[2]}: " in line
+    assert "(and 1 lines more in the report)" in line and line.endswith(f"report: {tmp_path / 'look/report.html'}")
     numbers = json.loads((tmp_path / "look/report.json").read_text())["splits"]
-    assert [told["frames"] for told in numbers.values()] == [16, 10, 16]
-    assert str(bad) in numbers["validation"]["unreadable"] and numbers["train"]["unreadable"] is None
-    assert str(bad) in (tmp_path / "look/report.html").read_text()
+    assert [(told["frames"], told["unreadable_frames"]) for told in numbers.values()] == [(16, 0), (12, 4), (14, 2)]
+    assert [list(told["unreadable"].values()) for told in numbers.values()] == [[], [2, 2], [2]]
+    page = (tmp_path / "look/report.html").read_text()
+    assert all(str(path) in page for path in bad) and "Not readable" in page
 
-    refused(command("mpii", copy, tmp_path), str(bad))
+    refused(command("mpii", copy, tmp_path), f"validation: 4 unreadable: {bad[0]}", "what is whole is kept", "report.html")
+    unfinished = tmp_path / "out/unfinished/mpii/1.0.0"
     assert not (tmp_path / "out/mpii").exists()
-    made = {p: p.stat().st_ino for p in (tmp_path / "out/unfinished/mpii/1.0.0").glob("*.tfrecord*")}
-    assert len(made) > 3
+    told = json.loads((unfinished / "report.json").read_text())["splits"]
+    assert {split: of["unreadable"] for split, of in told.items()} == {split: of["unreadable"] for split, of in numbers.items()}
+    made = {p: p.stat().st_ino for p in unfinished.glob("*.tfrecord*")}
+    assert len(made) > 6
     refused(command("mpii", copy, tmp_path, "--shard_mb=1"), "begun with", "give the same, or remove that folder")
-    shutil.copy(people / "images" / names[10], bad)
+    for path in bad:
+        shutil.copy(people / "images" / path.name, path)
     capsys.readouterr()
     main(command("mpii", copy, tmp_path))
-    assert f"going on in {tmp_path / 'out/unfinished/mpii/1.0.0'}\n" in capsys.readouterr().out
+    assert f"going on in {unfinished}\n" in capsys.readouterr().out
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["mpii"]
     kept = {p.stat().st_ino for p in (tmp_path / "out/mpii/1.0.0").iterdir()}
     assert set(made.values()) <= kept
+    assert len(list((tmp_path / "out/mpii/1.0.0").glob("report*"))) == 2
     main(command("mpii", people, tmp_path / "again"))
     one, other = (examples(at / "out/mpii/1.0.0") for at in (tmp_path, tmp_path / "again"))
     assert one == other and len(one) > 6
+
+
+def test_labels_that_end_the_reading_are_told_and_the_other_splits_looked_at(copy, tmp_path):
+    (copy / "annot/valid.json").write_text("[]")
+    refused(command("mpii", copy, tmp_path), "1 missing: ", "valid.json: no list of people")
+    mat = copy / "annot/gt_valid.mat"
+    mat.unlink()
+    shutil.copy(copy / "annot/train.json", copy / "annot/valid.json")
+    mat.write_bytes(b"x" * 400)
+    text = refused(command("mpii", copy, tmp_path, "--check", f"--report={tmp_path / 'look'}"), "validation: 1 unreadable: ")
+    assert "gt_valid.mat" in text and "(nothing after it was read)" in text
+    numbers = json.loads((tmp_path / "look/report.json").read_text())["splits"]
+    assert [told["frames"] for told in numbers.values()] == [16, 0, 16]
+    assert text.split(": ", 2)[2].startswith(next(iter(numbers["validation"]["unreadable"])))
 
 
 def test_shards_of_what_has_changed_are_made_again(copy, people, tmp_path):
@@ -212,7 +239,7 @@ def test_shards_of_what_has_changed_are_made_again(copy, people, tmp_path):
     people_of[0]["scale"] *= 2
     people_of[-1]["scale"] = -1
     (copy / "annot/train.json").write_text(json.dumps(people_of))
-    refused(command("mpii", copy, tmp_path), "scale -1")
+    refused(command("mpii", copy, tmp_path), "train: 1 unreadable: ", "scale -1")
     (copy / "annot/train.json").write_text(whole)
     main(command("mpii", copy, tmp_path))
     scales = pipeline.Records(tmp_path / "out/mpii/1.0.0", "train", keys=("scale",)).rows(np.arange(16))["scale"]
@@ -229,20 +256,22 @@ def test_killed_in_the_middle_the_next_run_goes_on(copy, people, tmp_path, capsy
     running = subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     unfinished, children = tmp_path / "out/unfinished/mpii/1.0.0", []
     try:
-        deadline = time.monotonic() + 60
-        while len(list(unfinished.glob("train.*.json"))) < 2:
+        deadline = time.monotonic() + 180
+        while len(list(unfinished.glob("train.0*.json"))) < 2:
             assert running.poll() is None and time.monotonic() < deadline
             time.sleep(0.05)
         children = Path(f"/proc/{running.pid}/task/{running.pid}/children").read_text().split()
     finally:
         running.send_signal(signal.SIGKILL)
         running.wait()
+    lock = json.loads(unfinished.with_name("1.0.0.lock").read_text())
+    assert lock["pid"] == running.pid  # left behind, and taken over below
     while any(Path(f"/proc/{child}/cmdline").exists() and Path(f"/proc/{child}/cmdline").read_bytes() for child in children):
         assert time.monotonic() < deadline
         time.sleep(0.05)
     held.unlink()
     shutil.copy(people / "images" / names[12], held)
-    whole = [json.loads(p.read_text())["frames"] for p in sorted(unfinished.glob("train.*.json"))]
+    whole = [json.loads(p.read_text())["frames"] for p in sorted(unfinished.glob("train.0*.json"))]
     kept = {(unfinished / f"mpii-train.tfrecord-{n:05d}").stat().st_ino for n in range(len(whole))}
     assert 0 < sum(whole) < 16 and not (tmp_path / "out/mpii").exists()
 
@@ -256,6 +285,94 @@ def test_killed_in_the_middle_the_next_run_goes_on(copy, people, tmp_path, capsy
     assert killed == never
 
 
+def test_two_at_once_do_not_spoil_each_other(copy, people, tmp_path):
+    """A pipe holds the first in the middle; the second is told so and touches nothing; freed, the first comes to its end."""
+    names = [person["image"] for person in json.loads((copy / "annot/train.json").read_text())]
+    held = copy / "images" / names[12]
+    held.unlink()
+    os.mkfifo(held)
+    argv = [sys.executable, "-m", "handjax.prepare", *command("mpii", copy, tmp_path)]
+    first = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    unfinished, whole = tmp_path / "out/unfinished/mpii/1.0.0", None
+    try:
+        deadline = time.monotonic() + 180
+        while len(list(unfinished.glob("train.0*.json"))) < (whole or 1):
+            assert first.poll() is None and time.monotonic() < deadline
+            time.sleep(0.05)
+            whole = 12 // json.loads(told.read_text()) if (told := unfinished / "train.lot.json").exists() else None
+        time.sleep(0.2)  # it opens the pipe
+        before = tree(tmp_path / "out")
+        line = refused(command("mpii", people, tmp_path, "--overwrite"))
+        assert line.startswith(f"{unfinished}: at work there is process {first.pid} on {socket.gethostname()} since ")
+        assert line.endswith(f"wait for it, or if it is no more remove {unfinished}.lock")
+        assert tree(tmp_path / "out") == before
+        with held.open("wb") as pipe:
+            os.replace(shutil.copy(people / "images" / names[12], tmp_path / "whole.jpg"), held)  # for the picture's second person
+            pipe.write(held.read_bytes())
+        assert "train 16, validation 16, test 16 frames" in first.communicate(timeout=180)[0] and first.returncode == 0
+    finally:
+        first.kill()
+        first.communicate()
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["mpii"]
+
+
+def test_a_lock_of_another_machine_is_not_taken_over(people, tmp_path):
+    lock = tmp_path / "out/unfinished/mpii/1.0.0.lock"
+    lock.parent.mkdir(parents=True)
+    lock.write_text(json.dumps({"pid": 1 << 22, "host": "elsewhere", "since": "2026-01-01 00:00:00"}))
+    words = (
+        f"at work there is process {1 << 22} on elsewhere since 2026-01-01 00:00:00; wait for it, or if it is no more remove {lock}"
+    )
+    refused(command("mpii", people, tmp_path), words)
+    assert lock.exists()
+    lock.unlink()
+    main(command("mpii", people, tmp_path))
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["mpii"]
+
+
+@pytest.fixture(scope="module")
+def bodies(tmp_path_factory):
+    return fake("human36m", tmp_path_factory, 2, split="validact02")
+
+
+def test_on_beam_the_same_records_come_out(bodies, tmp_path, capsys):
+    """With a damaged picture at first, which is told as without Beam; what was written is kept."""
+    if not importlib.util.find_spec("apache_beam"):
+        pytest.skip("apache_beam is not installed; the extra handjax[beam] has it")
+    raw = Path(shutil.copytree(bodies, tmp_path / "raw"))
+    more = ("--config=validact02", "--shard_mb=0.1")
+    argv = [arg for arg in command("human36m", raw, tmp_path, *more) if not arg.startswith("--workers")]
+    refused([*argv, "--beam", "--check"], "--beam prepares")
+    refused([*argv, "--beam", "--workers=2"], "give it without --check and without --workers")
+    sequence = "s_11_act_02_subact_01_ca_03"
+    bad = raw / f"images/{sequence}/{sequence}_000002.jpg"
+    whole = bad.read_bytes()
+    bad.write_bytes(whole[:3000])
+    done = door([*argv, "--beam"])
+    assert done.returncode == 2 and done.stderr.splitlines()[-1].startswith(f"error: validation: 1 unreadable: {bad}: ")
+    unfinished = tmp_path / "out/unfinished/human36m/validact02/1.0.0"
+    made = {p.stat().st_ino for p in unfinished.glob("*.tfrecord*")}
+    bad.write_bytes(whole)
+    done = door([*argv, "--beam=runner=FnApiRunner"])
+    folder = tmp_path / "out/human36m/validact02/1.0.0"
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-2:] == [f"{folder}: validation 32 frames", f"report: {folder / 'report.html'}"]
+    assert len(made) > 1 and made <= {p.stat().st_ino for p in folder.iterdir()}
+    main(command("human36m", raw, tmp_path / "local", *more))
+    local = tmp_path / "local/out/human36m/validact02/1.0.0"
+    assert examples(folder) == examples(local) and len(examples(folder)) == len(made) + 1
+    for name in ("dataset_info.json", "features.json", "report.json"):
+        assert (folder / name).read_text() == (local / name).read_text(), name
+    assert "32 frames" in capsys.readouterr().out
+
+
+def test_without_beam_it_is_said_how_to_get_it(bodies, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "apache_beam", None)
+    argv = ["human36m", "--config=validact02", f"--manual_dir={bodies}", f"--data_dir={tmp_path / 'out'}", "--beam"]
+    refused(argv, "apache_beam is not installed; pip install 'handjax[beam]'")
+    assert not (tmp_path / "out/human36m").exists()
+
+
 def test_a_worker_that_dies_is_told(tmp_path):
     with parts.Workers(2) as workers, pytest.raises(OSError, match="a worker process died.*fewer --workers"):
         list(workers.each(os._exit, [(3,)]))
@@ -263,7 +380,7 @@ def test_a_worker_that_dies_is_told(tmp_path):
 
 def test_two_samples_of_one_name_are_refused():
     with pytest.raises(ValueError, match="two samples are called 'a'"):
-        list(parts._once(iter([("a", {}), ("b", {}), ("a", {})])))
+        list(parts._once([("a", dict), ("b", dict), ("a", dict)]))
 
 
 def test_fakes_are_written_where_nothing_is(repo, tmp_path):

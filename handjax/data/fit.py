@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
+OUTSIDE = 128  # grey, as beside what the tasks cut out
 Features = dict[str, tf.Tensor]
 # Features → middle (x, y) and sides (width, height) of the part of a frame that is wanted, px.
 Window = Callable[[Features], tuple[tf.Tensor, tf.Tensor]]
@@ -34,7 +35,7 @@ def around_box(boxes: float) -> Window:
 
 def fit(height: int, width: int, window: Window | None = None) -> Callable[[Features], Features]:
     """Frames of any size → one: whole, or what `window` asks for of them, scaled down until it fits, never up, into the upper left
-    corner; the rest is 0. Depth takes the nearest pixel, colour the mean of those that a new pixel covers.
+    corner; the rest is grey, of depth 0. Depth takes the nearest pixel, colour the mean of those that a new pixel covers.
 
     `k`, `joints_uv` and `box` move along; `source_from_image` [2, 3] takes px of the new frame to px of the old. Of a window
     that leaves the frame only what is in the frame is there, and one smaller than the new frame is widened to its size.
@@ -59,7 +60,8 @@ def fit(height: int, width: int, window: Window | None = None) -> Callable[[Feat
             frame = features[key] if features[key].shape.rank == 3 else features[key][..., None]
             frame = frame[start[1] : start[1] + size[1], start[0] : start[0] + size[0]]
             scaled = tf.cond(scale < 1, functools.partial(_smaller, frame, new[::-1], key == "image"), lambda same=frame: same)
-            padded = tf.pad(scaled, [[0, height - new[1]], [0, width - new[0]], [0, 0]])
+            beside = OUTSIDE if key == "image" else 0
+            padded = tf.pad(scaled, [[0, height - new[1]], [0, width - new[0]], [0, 0]], constant_values=beside)
             padded = tf.ensure_shape(padded, [height, width, frame.shape[-1]])
             features[key] = padded if features[key].shape.rank == 3 else padded[..., 0]
         # Pixel centers are integers: u → (u + 1/2 - start) · scale - 1/2, by the scale that it came to in whole pixels.

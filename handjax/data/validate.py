@@ -1,5 +1,6 @@
-"""Are the samples of a data set what they claim to be? Every sample is held against itself: pictures decode, joints are finite,
-in the picture, where the camera sees them and near the surface of the depth. Nothing here stops at a fault; it counts."""
+"""Are the samples of a data set what they claim to be? Every sample is held against itself: files can be read, pictures decode,
+joints are finite, in the picture, where the camera sees them and near the surface of the depth. Nothing here stops at a fault; it
+counts."""
 
 import hashlib
 import heapq
@@ -12,7 +13,9 @@ import cv2
 import numpy as np
 from jaxtyping import UInt8
 
+from handjax.data.batch import unpack_voxels
 from handjax.data.human36m.raw import project
+from handjax.data.samples import Entries, Read
 from handjax.pose.skeleton import COLOURS, SKELETONS, Skeleton
 
 # What may be wrong with a frame, in the report's words.
@@ -29,6 +32,7 @@ SURFACE_MM = (10, 20, 50)
 REPROJECTION_PX = 1.0
 TILES, TILE_PX = 12, 240
 _NAMED = 5  # frames named for each fault
+_LINES = 200  # kept of what cannot be read, a line each
 
 
 @dataclass
@@ -36,13 +40,15 @@ class Findings:
     """Of some samples; those of two lots add up (`+=`), and `plain` goes through JSON.
 
     `counts`: frames, a fault's frames under its name, joints (visible, with a place in a picture), joints_outside, surface_joints
-    (with depth at their pixel), surface_within_10 and so on, reprojected_joints. `px` sums up their distances.
+    (with depth at their pixel), surface_within_10 and so on, reprojected_joints, and the unreadable, which are no frames. `px` sums
+    up distances of reprojected joints; `unreadable` holds the lines that say what is wrong, each with how many it cost.
     """
 
     counts: Counter[str] = field(default_factory=Counter)
     px: float = 0.0
     largest_px: float = 0.0
     named: dict[str, list[str]] = field(default_factory=dict)  # the first frames with a fault
+    unreadable: dict[str, int] = field(default_factory=dict)
 
     def __iadd__(self, other: "Findings") -> "Findings":
         self.counts.update(other.counts)
@@ -50,14 +56,24 @@ class Findings:
         self.largest_px = max(self.largest_px, other.largest_px)
         for fault, keys in other.named.items():
             self.named[fault] = (self.named.get(fault, []) + keys)[:_NAMED]
+        for line, times in other.unreadable.items():
+            self._keep(line, times)
         return self
 
+    def not_read(self, error: Exception) -> None:
+        self.counts["unreadable"] += 1
+        self._keep(" ".join(str(error).split()), 1)
+
+    def _keep(self, line: str, times: int) -> None:
+        if line in self.unreadable or len(self.unreadable) < _LINES:
+            self.unreadable[line] = self.unreadable.get(line, 0) + times
+
     def plain(self) -> dict:
-        return {"counts": dict(self.counts), "px": self.px, "largest_px": self.largest_px, "named": self.named}
+        return {**vars(self), "counts": dict(self.counts)}
 
     @classmethod
     def from_plain(cls, plain: dict) -> "Findings":
-        return cls(Counter(plain["counts"]), plain["px"], plain["largest_px"], dict(plain["named"]))
+        return cls(**{**plain, "counts": Counter(plain["counts"])})
 
     def numbers(self, published: int | None) -> dict:
         """As the report gives them: shares from 0 to 1, None where there is nothing to measure."""
@@ -65,6 +81,8 @@ class Findings:
         return {
             "frames": counts["frames"],
             "published_frames": published,
+            "unreadable_frames": counts["unreadable"],
+            "unreadable": self.unreadable,
             "frames_with": {fault: counts[fault] for fault in FAULTS},
             "named": self.named,
             "visible_joints": counts["joints"],
@@ -79,21 +97,41 @@ class Findings:
         }
 
 
-def examine(samples: Iterable[tuple[str, dict]]) -> Findings:
-    """Of (key, sample) as the data sets' raw.py give them."""
-    found = Findings()
+def readable(entries: Entries, found: Findings) -> Iterator[tuple[str, dict]]:
+    """(key, sample) of the entries that can be read; why the others cannot goes to `found`."""
+    for key, read in entries:
+        try:
+            sample = read()
+        except (ValueError, OSError) as error:
+            found.not_read(error)
+        else:
+            yield key, sample
+
+
+def examined(samples: Iterable[tuple[str, dict]], found: Findings) -> Iterator[tuple[str, dict]]:
+    """The same (key, sample) as the data sets' raw.py give them; what there is to say of them goes to `found`."""
     for key, sample in samples:
         found.counts["frames"] += 1
         for fault in sorted(_faults(sample, found)):
             found.counts[fault] += 1
             found.named.setdefault(fault, [])
             found.named[fault] = (found.named[fault] + [key])[:_NAMED]
+        yield key, sample
+
+
+def examine(entries: Entries) -> Findings:
+    found = Findings()
+    for _ in examined(readable(entries, found), found):
+        pass
     return found
 
 
 def views(sample: dict) -> Iterator[dict]:
     """The pictures of a sample, each as `image` and `depth` with what belongs to it of k, joints_xyz, joints_uv, visible and
-    distortion: the plain keys, a depth sensor's, those of a right camera, or several views on a leading axis."""
+    distortion: the plain keys, a depth sensor's, those of a right camera, several views on a leading axis, or a grid's front."""
+    if "voxels" in sample:
+        yield _front(sample)
+        return
     main = {
         key: sample[key] for key in ("image", "depth", "k", "joints_xyz", "joints_uv", "visible", "distortion") if key in sample
     }
@@ -105,6 +143,16 @@ def views(sample: dict) -> Iterator[dict]:
         yield {key.removeprefix("sensor_"): value for key, value in sample.items() if key.startswith("sensor_")}
     if "image_right" in sample:
         yield {key.removesuffix("_right"): value for key, value in sample.items() if key.endswith("_right")}
+
+
+def _front(sample: dict) -> dict:
+    """A voxel grid seen along z, with depth from 10 m on, so that none is 0; its cells are as in data/voxel_h5.py."""
+    grid = unpack_voxels(sample["voxels"])
+    size = len(grid)
+    unit = (sample["joints_xyz"] - sample["center_xyz"]) / sample["cube_mm"] + 0.5
+    deep = 10_000 + grid.argmax(-1) / (size - 2) * sample["cube_mm"][2]
+    uv, z = unit[:, :2] * size - 0.5, 10_000 + unit[:, 2] * sample["cube_mm"][2]
+    return {"depth": np.where(grid.any(-1), deep, 0), "joints_uv": uv, "joints_xyz": np.c_[uv, z]}
 
 
 def _faults(sample: dict, found: Findings) -> set[str]:
@@ -164,24 +212,25 @@ def _decoded(file: io.BytesIO) -> np.ndarray | None:
 
 
 class Chosen:
-    """A dozen of all samples that come by, the same ones each time: those whose keys have the least digests."""
+    """A dozen of all entries that come by, the same ones each time: those whose keys have the least digests."""
 
     def __init__(self):
-        self._heap: list[tuple[int, str, dict]] = []
+        self._heap: list[tuple[int, str, Read]] = []
 
-    def passing(self, samples: Iterable[tuple[str, dict]]) -> Iterator[tuple[str, dict]]:
-        for key, sample in samples:
-            entry = (-int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big"), key, sample)
+    def passing(self, entries: Entries) -> Entries:
+        for key, read in entries:
+            entry = (-int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big"), key, read)
             if len(self._heap) < TILES:
                 heapq.heappush(self._heap, entry)
             elif entry[:2] > self._heap[0][:2]:
                 heapq.heapreplace(self._heap, entry)
-            yield key, sample
+            yield key, read
 
     def drawn(self, skeleton: str | None) -> list[tuple[str, UInt8[np.ndarray, "h w 3"]]]:
-        """(key, the sample's first picture with its joints), in the order of the keys."""
+        """(key, the sample's first picture with its joints), in the order of the keys, of those that can be read."""
         bones = SKELETONS[skeleton] if skeleton else None
-        return [(key, draw(sample, bones)) for _, key, sample in sorted(self._heap, key=lambda entry: entry[1])]
+        entries = sorted(((key, read) for _, key, read in self._heap), key=lambda entry: entry[0])
+        return [(key, draw(sample, bones)) for key, sample in readable(entries, Findings())]
 
 
 def draw(sample: dict, skeleton: Skeleton | None) -> UInt8[np.ndarray, "h w 3"]:

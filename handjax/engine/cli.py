@@ -8,6 +8,8 @@ import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from handjax.engine import config as configs
+
 PATIENCE_SECONDS = 5  # of a failed process with the others
 
 
@@ -34,6 +36,14 @@ class Parser(argparse.ArgumentParser):
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter, **kwargs)
+
+    def parse_args(self, args=None, namespace=None):
+        flags, unknown = self.parse_known_args(args, namespace)
+        if unknown:
+            name = unknown[0].lstrip("-").partition("=")[0]
+            told = unknown[0].startswith("--") and getattr(flags, "config", None)
+            self.error(f"unrecognized argument {unknown[0]}" + (f"; {configs.meant(flags.config, name)}" if told else ""))
+        return flags
 
     def error(self, message):
         raise ValueError(f"{message} (see {self.prog} --help)")

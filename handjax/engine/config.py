@@ -20,7 +20,21 @@ def load(spec: str, overrides: Sequence[str] = ()) -> ConfigDict:
     """`configs/v2v.py:quick,h5` and `["config.optimizer.lr=1e-3", …]` → locked config.
 
     The part after the colon goes to the file's `get_config` as it is. An override names an existing leaf and keeps its type.
+    What does not exist is answered with what is meant, from the config's keys and the file's OPTIONS, a dict of an original
+    program's options by name and what they are here.
     """
+    module, flavour = _module(spec)
+    return override(module.get_config(flavour), overrides, getattr(module, "OPTIONS", {}))
+
+
+def meant(spec: str, option: str) -> str:
+    """What somebody may want who gives an option that does not exist."""
+    module, flavour = _module(spec)
+    return _meant(option, module.get_config(flavour), getattr(module, "OPTIONS", {}))
+
+
+def _module(spec):
+    """The config file as a module, and the flavour."""
     name, _, flavour = spec.partition(":")
     path = Path(name)
     if not path.is_file():
@@ -37,13 +51,13 @@ def load(spec: str, overrides: Sequence[str] = ()) -> ConfigDict:
         sys.path.pop(0)
     if not hasattr(module, "get_config"):
         raise ValueError(f"config {name}: it has no get_config(flavour)")
-    return override(module.get_config(flavour), overrides)
+    return module, flavour
 
 
-def override(config: ConfigDict, overrides: Sequence[str]) -> ConfigDict:
+def override(config: ConfigDict, overrides: Sequence[str], options: dict[str, str] | None = None) -> ConfigDict:
     """Applies `config.key=value` texts and locks."""
     for text in overrides:
-        _apply(config, text)
+        _apply(config, text, options or {})
     return config.lock()
 
 
@@ -70,17 +84,24 @@ def require(config: ConfigDict, minimum: int, *keys: str) -> None:
             raise ValueError(f"config.{key}={value}: expected {minimum} or more")
 
 
-def _apply(config: ConfigDict, setting: str) -> None:
+def _apply(config: ConfigDict, setting: str, options: dict[str, str]) -> None:
     key, _, text = setting.partition("=")
     *parents, leaf = key.split(".")[1:]
     node = config
     for part in parents:
         node = node[part] if isinstance(node, ConfigDict) and part in node else None
     if not isinstance(node, ConfigDict) or leaf not in node or isinstance(node[leaf], ConfigDict):
-        keys = _leaves(config)
-        close = difflib.get_close_matches(key.removeprefix("config."), keys, n=3, cutoff=0.4) or sorted(keys)[:8]
-        raise ValueError(f"--{key}: no such config key; did you mean {', '.join('config.' + k for k in close)}?")
+        raise ValueError(f"--{key}: no such config key; {_meant(key.removeprefix('config.'), config, options)}")
     node[leaf] = _parse(key, text, node[leaf])
+
+
+def _meant(name: str, config: ConfigDict, options: dict[str, str]) -> str:
+    """The original's option of that name or, misspelled, of nearly that name; else the config's keys most like it."""
+    for original in difflib.get_close_matches(name.rpartition(".")[2], options, n=1, cutoff=0.8):
+        return f"the original's {original} is here {options[original]}"
+    keys = list(_leaves(config))
+    close = difflib.get_close_matches(name, keys, n=3, cutoff=0.4) or sorted(keys)[:8]
+    return f"did you mean {', '.join('config.' + k for k in close)}?"
 
 
 def _parse(key, text, current):

@@ -28,6 +28,15 @@ def per_sample(function: Callable, ranks: tuple[int, ...], *operands: Array):
     return _with_rules(function, ranks, shared)(*operands)
 
 
+def over_batch(function: Callable, *operands: Array):
+    """function(*operands), which sums over samples, made fit for vmap and for sharding over the batch.
+
+    The first two axes of every operand are sets and samples; the result has the sets' alone. A new axis of vmap is one more of
+    sets. Sharded over the samples, each device sums its own and the sums are added up: one all-reduce, and no other collective.
+    """
+    return _with_summing_rules(function)(*operands)
+
+
 def varying(x: Array, like: Array) -> Array:
     """x, which is made of constants, as a value that inside shard_map differs between the devices that `like` differs between.
 
@@ -101,3 +110,38 @@ def _partitioned(function: Callable, shared: tuple[bool, ...]) -> Callable:
 
     partitioned.def_partition(partition=partition, sharding_rule=rule)
     return partitioned
+
+
+@functools.cache
+def _with_summing_rules(function: Callable) -> Callable:
+    partitioned = custom_partitioning(lambda *operands: function(*operands))
+
+    def partition(mesh, operands, result):
+        specs = [(*x.sharding.spec, None, None)[:2] for x in operands]
+        sets, samples = (next((spec[axis] for spec in specs if spec[axis]), None) for axis in (0, 1))
+
+        def local(*operands):
+            total = function(*operands)
+            return jax.lax.psum(total, samples) if samples else total
+
+        placed = tuple(NamedSharding(mesh, PartitionSpec(sets, samples)) for _ in operands)
+        return mesh, local, jax.tree.map(lambda _: NamedSharding(mesh, PartitionSpec(sets)), result), placed
+
+    def rule(mesh, operands, results):
+        names = (f"i{n}" for n in range(1000))
+        each = [" ".join(["n", "b", *(next(names) for _ in x.shape[2:])]) for x in operands]
+        return ", ".join(each) + " -> " + " ".join(["n", *(next(names) for _ in results[0].shape[1:])])
+
+    partitioned.def_partition(partition=partition, sharding_rule=rule)
+
+    @custom_vmap
+    def summed(*operands):
+        return partitioned(*operands)
+
+    @summed.def_vmap
+    def over_new_axis(size, has_axis, *operands):
+        wide = [x if has else jnp.broadcast_to(x[None], (size, *x.shape)) for x, has in zip(operands, has_axis, strict=True)]
+        total = over_batch(function, *(x.reshape(size * x.shape[1], *x.shape[2:]) for x in wide))
+        return total.reshape(size, -1, *total.shape[1:]), True
+
+    return summed

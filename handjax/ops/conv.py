@@ -1,50 +1,202 @@
-"""3D convolution that is fast on every backend: one function, the way to it chosen by the platform it is compiled for."""
+"""Convolutions of images and volumes, channels last, that are fast on the CPU as well.
 
-from functools import partial
+    y = conv(x, kernel)                                      same size
+    y = conv(x, kernel, strides=2, padding=((3, 3), (3, 3)))
+    nn.Conv(64, (3, 3), conv_general_dilated=conv_general_dilated)
+
+What is computed is `lax.conv_general_dilated`, and everywhere but on a CPU that is what runs. XLA's CPU backend has no good 3D
+convolution and weak gradients of 2D ones, so there float32 goes to a kernel of our own (custom_ops/conv.cc), and bfloat16 too, by
+way of float32. What a kernel is not made for (other dtypes, empty arrays, dilation, groups) stays with XLA.
+
+A convolution is linear in its input and in its kernel, and so are both its gradients: three functions, each the derivative of
+the others, so reverse-mode derivatives of any order are there.
+"""
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.sharding import AxisType
 from jaxtyping import Array, Float
 
-Volume = Float[Array, "b d h w c"]
-Kernel = Float[Array, "k k k c o"]
+from handjax.ops import library
+from handjax.ops.batching import over_batch, per_sample, varying
+
+Padding = str | Sequence[tuple[int, int]]
 
 
-@jax.custom_vjp
-def conv3d(x: Volume, kernel: Kernel) -> Float[Array, "b d h w o"]:
-    """Cross-correlation with stride 1 and zero padding to the same size; the kernel's side `k` is odd.
-
-    Accelerators take `lax.conv_general_dilated` as it is. XLA's CPU backend has no good 3D convolution, but a good 2D one, so
-    there the kernel's depth taps become input channels of one 2D convolution over all slices: the same products, summed in
-    another order. Measured on 2 cores with 44³ voxels, 32 → 32 channels, k = 3, forward and backward: 325 → 80 ms.
-    """
-    return jax.lax.platform_dependent(x, kernel, cpu=_folded, default=_direct)
-
-
-def _direct(x, kernel):
-    return jax.lax.conv_general_dilated(x, kernel, (1, 1, 1), "SAME", dimension_numbers=("NDHWC", "DHWIO", "NDHWC"))
-
-
-def _folded(x, kernel):
-    b, d, h, w, c = x.shape
-    k, o = kernel.shape[0], kernel.shape[-1]
-    padded = jnp.pad(x, ((0, 0), (k // 2, k // 2), (0, 0), (0, 0), (0, 0)))
-    slices = jnp.concatenate([padded[:, i : i + d] for i in range(k)], axis=-1).reshape(b * d, h, w, k * c)
-    kernel_2d = jnp.moveaxis(kernel, 0, 2).reshape(k, k, k * c, o)
-    y = jax.lax.conv_general_dilated(slices, kernel_2d, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
-    return y.reshape(b, d, h, w, o)
+def conv(
+    x: Float[Array, "b *space c"], kernel: Float[Array, "*taps c o"], *, strides: int | Sequence[int] = 1, padding: Padding = "SAME"
+) -> Float[Array, "b *moved o"]:
+    """Cross-correlation over one to three axes. Padding, with zeros: "SAME" and "VALID" as XLA has them, or pairs of numbers."""
+    axes = kernel.ndim - 2
+    strides = (strides,) * axes if isinstance(strides, int) else tuple(strides)
+    if not 1 <= axes <= 3 or x.ndim != axes + 2 or x.shape[-1] != kernel.shape[-2]:
+        raise ValueError(f"convolving {x.shape} with {kernel.shape}: expected [b, 1 to 3 axes, c] and [as many axes, c, o]")
+    if x.dtype != kernel.dtype:
+        raise ValueError(f"convolving {x.dtype} with {kernel.dtype}: expected the same dtype")
+    if len(strides) != axes or min(strides) < 1:
+        raise ValueError(f"strides {strides}: expected one of 1 or more for each of {axes} axes")
+    if isinstance(padding, str):
+        padding = lax.padtype_to_pads(x.shape[1:-1], kernel.shape[:-2], strides, padding)
+    elif [len(pair) for pair in padding] != [2] * axes:
+        raise ValueError(f"padding {padding}: expected SAME, VALID or a pair for each of {axes} axes")
+    window = Window(x.shape[1:-1], kernel.shape[:-2], strides, tuple((int(low), int(high)) for low, high in padding))
+    if AxisType.Manual in jax.sharding.get_abstract_mesh().axis_types:
+        # Inside shard_map: one kernel for all devices becomes each device's own, and its gradient, by JAX, the sum over them.
+        kernel = varying(kernel, like=x[(slice(1),) * x.ndim])
+    return _value(window, x, kernel)
 
 
-def _forward(x, kernel):
-    return conv3d(x, kernel), (x, kernel)
+def conv3d(x: Float[Array, "b d h w c"], kernel: Float[Array, "k k k c o"]) -> Float[Array, "b d h w o"]:
+    """`conv` of volumes with stride 1 and the same size; the kernel's side is odd."""
+    return conv(x, kernel)
 
 
-def _backward(saved, gradient):
-    # The whole derivative inside each branch: differentiating through the choice itself would store both branches' values.
-    def of(convolution, x, kernel, gradient):
-        return jax.vjp(convolution, x, kernel)[1](gradient)
+def conv_general_dilated(lhs: Array, rhs: Array, window_strides, padding, lhs_dilation=None, rhs_dilation=None, **options) -> Array:
+    """In place of `lax.conv_general_dilated` in flax's `nn.Conv`: goes to `conv` where it can."""
+    axes = rhs.ndim - 2
+    numbers = options.get("dimension_numbers")
+    last = lax.conv_dimension_numbers(lhs.shape, rhs.shape, _channels_last(axes)) if 1 <= axes <= 3 else None
+    simple = (
+        set(lhs_dilation or (1,)) | set(rhs_dilation or (1,)) == {1}
+        and options.get("feature_group_count", 1) == options.get("batch_group_count", 1) == 1
+        and options.get("precision") is options.get("preferred_element_type") is None
+        and numbers is not None
+        and last == lax.conv_dimension_numbers(lhs.shape, rhs.shape, numbers)
+    )
+    if simple:
+        return conv(lhs, rhs, strides=tuple(window_strides), padding=padding)
+    return lax.conv_general_dilated(lhs, rhs, window_strides, padding, lhs_dilation, rhs_dilation, **options)
 
-    return jax.lax.platform_dependent(*saved, gradient, cpu=partial(of, _folded), default=partial(of, _direct))
+
+# ---- three bilinear functions --------------------------------------------------------------------------------------
 
 
-conv3d.defvjp(_forward, _backward)
+class Window(NamedTuple):
+    """All of a convolution but its channels."""
+
+    space: tuple[int, ...]  # of the input
+    taps: tuple[int, ...]
+    strides: tuple[int, ...]
+    padding: tuple[tuple[int, int], ...]
+
+    @property
+    def moved(self) -> tuple[int, ...]:
+        """Space of the output."""
+        each = zip(self.space, self.taps, self.strides, self.padding, strict=True)
+        return tuple(max(0, (n + low + high - taps) // stride + 1) for n, taps, stride, (low, high) in each)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _value(window, x, kernel):
+    return _run(_kernel("handjax_conv", window), functools.partial(plain, window), x, kernel)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _to_input(window, y, kernel):
+    """What `_value` makes of an input, transposed: from outputs to inputs."""
+
+    def twin(y, kernel):
+        zeros = _zeros((y.shape[0], *window.space, kernel.shape[-2]), y)
+        return jax.vjp(lambda x: plain(window, x, kernel), zeros)[1](y)[0]
+
+    return _run(_kernel("handjax_conv_input", window), twin, y, kernel)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _to_kernel(window, x, y):
+    """What `_value` makes of a kernel, transposed: from outputs to kernels, summed over the batch."""
+
+    def twin(x, y):
+        zeros = _zeros((*window.taps, x.shape[-1], y.shape[-1]), x)
+        return jax.vjp(lambda kernel: plain(window, x, kernel), zeros)[1](y)[0]
+
+    return _run(_kernel("handjax_conv_kernel", window), twin, x, y)
+
+
+def _derivative(function: Callable, left: Callable, right: Callable) -> None:
+    """Of function(window, a, b): to a the gradient left(window, g, a, b), to b right(window, g, a, b)."""
+
+    def forward(window, a, b):
+        return function(window, a, b), (a, b)
+
+    def backward(window, saved, gradient):
+        return left(window, gradient, *saved), right(window, gradient, *saved)
+
+    function.defvjp(forward, backward)
+
+
+_derivative(_value, lambda w, g, x, kernel: _to_input(w, g, kernel), lambda w, g, x, kernel: _to_kernel(w, x, g))
+_derivative(_to_input, lambda w, g, y, kernel: _value(w, g, kernel), lambda w, g, y, kernel: _to_kernel(w, g, y))
+_derivative(_to_kernel, lambda w, g, x, y: _to_input(w, y, g), lambda w, g, x, y: _value(w, x, g))
+
+
+def plain(window: Window, x: Float[Array, "b *space c"], kernel: Float[Array, "*taps c o"]) -> Float[Array, "b *moved o"]:
+    """The twin of the kernel."""
+    return lax.conv_general_dilated(x, kernel, window.strides, window.padding, dimension_numbers=_channels_last(len(window.space)))
+
+
+def _zeros(shape, like):
+    """Of `like`'s dtype, and inside shard_map different on every device as far as types know."""
+    return varying(jnp.zeros(shape, like.dtype), like=like[(slice(1),) * like.ndim].reshape((1,) * len(shape)))
+
+
+def _channels_last(axes: int) -> tuple[str, str, str]:
+    space = "DHW"[3 - axes :]
+    return f"N{space}C", f"{space}IO", f"N{space}C"
+
+
+# ---- the kernel ----------------------------------------------------------------------------------------------------
+
+
+def _run(kernel, twin, a, b):
+    a, b = jnp.asarray(a), jnp.asarray(b)
+    made_for = a.dtype in (jnp.float32, jnp.bfloat16) and a.size and b.size
+    if not made_for or "cpu" not in library.platforms():
+        return twin(a, b)
+
+    def cpu(a, b):
+        return kernel(a.astype(jnp.float32), b.astype(jnp.float32)).astype(a.dtype)
+
+    return lax.platform_dependent(a, b, cpu=cpu, default=twin)
+
+
+@functools.cache
+def _kernel(name: str, window: Window) -> Callable:
+    """The custom call as a function of whole batches. It knows three axes; an image is a volume of one plane."""
+    missing = 3 - len(window.space)
+    options = dict(
+        stride=np.array((1,) * missing + window.strides, np.int64),
+        low=np.array((0,) * missing + tuple(low for low, _ in window.padding), np.int64),
+    )
+
+    def call(a, b, out, batch_axes):
+        """`batch_axes` of a, of b and of the result come before those of space."""
+
+        def volume(shape, axes):
+            return (*shape[:axes], *(1,) * missing, *shape[axes:])
+
+        of_a, of_b, of_out = batch_axes
+        full = jax.ShapeDtypeStruct(volume(out, of_out), jnp.float32)
+        a_full, b_full = a.reshape(volume(a.shape, of_a)), b.reshape(volume(b.shape, of_b))
+        y = jax.ffi.ffi_call(name, full)(a_full, b_full, **options).reshape(out)
+        return varying(y, like=a[(slice(1),) * a.ndim].reshape((1,) * len(out)))
+
+    def of_samples(a, b):
+        to_output = name == "handjax_conv"
+        out = (a.shape[0], *(window.moved if to_output else window.space), b.shape[-1 if to_output else -2])
+        return call(a, b, out, batch_axes=(1, b.ndim - a.ndim, 1))
+
+    def of_sets(x, y):
+        out = (x.shape[0], *window.taps, x.shape[-1], y.shape[-1])
+        return call(x, y, out, batch_axes=(2, 2, 1))
+
+    rank = len(window.space) + 2
+    if name == "handjax_conv_kernel":
+        return lambda x, y: over_batch(of_sets, x[None], y[None])[0]
+    return lambda a, b: per_sample(of_samples, (rank, rank + 1), a, b)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import jax
 
-_OPS = ("handjax_rasterize",)
+_OPS = ("handjax_rasterize", "handjax_conv", "handjax_conv_input", "handjax_conv_kernel")
 _FOLDER = Path(__file__).parent
 _BUILT_FOR = {"cpu": "cpu", "cuda": "CUDA"}  # our name → XLA's
 

@@ -100,7 +100,8 @@ def _figures(errors, counted, joints, sides) -> dict:
         "pck": {"thresholds_px": list(CURVE_PX), "fraction": curve.tolist()},
     }
     for name, (side, shares, quoted) in sides.items():
-        found = pck_of_side(errors, side, shares, counted).tolist()
+        sized = side > 0  # a box of one labelled joint has no size to measure by
+        found = pck_of_side(errors, np.where(sized, side, 1.0), shares, counted & sized[:, None]).tolist()
         at = dict(zip(shares, found, strict=True))
         figures[name] = {str(share): at[share] for share in quoted}
         figures[name + "_curve"] = {"shares": list(shares), "fraction": found}
@@ -122,6 +123,6 @@ def _check(pred, true, joints, labelled, sides) -> None:
             n, j = np.argwhere(bad)[0]
             raise ValueError(f"frame {n}, joint {joints[j]}: the {what} place is not finite; errors cannot be measured")
     for name, side in sides.items():
-        if side is not None and (bad := labelled.any(axis=-1) & ~((side > 0) & np.isfinite(side))).any():
+        if side is not None and (bad := labelled.any(axis=-1) & ~((side >= 0) & np.isfinite(side))).any():
             n = int(np.argmax(bad))
-            raise ValueError(f"frame {n}: {name} is {side[n]}; expected the side of a square, more than 0 px")
+            raise ValueError(f"frame {n}: {name} is {side[n]}; expected the side of a square in px")

@@ -55,6 +55,7 @@ def source(
         seen = pipeline.Mixture(records, data.weights, config.seed) if data.weights else pipeline.Joined(records)
         size = None if data.weights else len(seen)
     frames = [f"{len(part)} of {found.given}, {found.split}" for part, found in zip(heldout.parts, held, strict=True)]
+    whole = all(len(part) == _published(found) for part, found in zip(heldout.parts, held, strict=True))
     return Source(
         skeleton=skeleton,
         train_size=size,
@@ -64,7 +65,7 @@ def source(
         expand=lambda batch: batch,
         names=heldout.names,
         about=f"frames: {' + '.join(frames)}; {about}",
-        benchmark=held[0].name if len(held) == 1 and len(heldout) == _published(held[0]) else "",
+        benchmark="+".join(sorted(found.name for found in held)) if whole else "",
     )
 
 

@@ -11,8 +11,6 @@ from jaxtyping import Array, Bool, Float, Shaped
 
 from handjax.targets import heatmap
 
-CPM_PIXELS = dict(mean=(128.0,) * 3, std=(256.0,) * 3, bgr=True)
-POSENET_PIXELS = dict(mean=(127.5,) * 3, std=(255.0,) * 3, bgr=False)
 DECODES = ("argmax", "centroid", "soft_argmax", "dsnt")
 
 
@@ -86,15 +84,18 @@ def dsnt_gaussians(coords: Float[Array, "*b j 2"], size: int, fwhm: float = 1.0)
     return heat / heat.sum((-3, -2), keepdims=True)
 
 
-def decode(maps: Float[Array, "*b m m j"], stride: int | float, method: str) -> Float[Array, "*b j 2"]:
+def decode(maps: Float[Array, "*b m m j"], stride: int | float, method: str, cell_center: float = 0.0) -> Float[Array, "*b j 2"]:
     """Maps without a background → (u, v) in pixels, `stride` apart: by "argmax" (CPM; of PoseNet2D's maps resized to
-    the image it is the same), "centroid" or "soft_argmax" of targets/heatmap.py, or "dsnt"."""
+    the image it is the same), "centroid" or "soft_argmax" of targets/heatmap.py, or "dsnt".
+
+    Cell i stands for pixel (i + `cell_center`) · stride: 0 for all that learned heat maps, 1/2 for what learned by DSNT.
+    """
     if method == "argmax":
-        cells = heatmap.argmax(maps, 2, 0.0)
+        cells = heatmap.argmax(maps, 2, cell_center)
     elif method == "centroid":
-        cells = heatmap.refined_argmax(maps, 2, 0.0)
+        cells = heatmap.refined_argmax(maps, 2, cell_center)
     elif method == "soft_argmax":
-        cells = heatmap.soft_argmax(maps, 2, 0.0)
+        cells = heatmap.soft_argmax(maps, 2, cell_center)
     elif method == "dsnt":
         cells = heatmap.soft_argmax(maps, 2, 0.5)
     else:

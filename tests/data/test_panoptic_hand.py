@@ -39,12 +39,13 @@ def shortest_order(hands):
 @pytest.mark.parametrize("config", raw.CONFIGS)
 def test_an_empty_folder_lacks_everything(tmp_path, config):
     found = raw.missing(epath.Path(tmp_path), config)
-    assert len(found) == {"manual": 2, "synth": 4}[config] and found[0] in raw.LAYOUT
+    assert len(found) == {"manual": 2, "synth": 4, "studio": 1}[config] and found[0] in raw.LAYOUT
 
 
 def test_points_lie_on_the_hand_and_the_box_is_about_them(tree):
-    assert raw.missing(tree, "manual") == raw.missing(tree, "synth") == []
-    for split, folders in (("train", ["manual_train"]), ("test", ["manual_test"]), ("synth", [f"synth{i}" for i in range(1, 5)])):
+    assert raw.missing(tree, "manual") == raw.missing(tree, "synth") == raw.missing(tree, "studio") == []
+    where = {"train": ["manual_train"], "test": ["manual_test"], "synth": [f"synth{i}" for i in range(1, 5)], "studio": ["studio"]}
+    for split, folders in where.items():
         found = dict(raw.samples(tree, split))
         assert [key.split("/")[0] for key in found] == [folder for folder in folders for _ in range(2)]
         for key, sample in found.items():
@@ -58,7 +59,8 @@ def test_points_lie_on_the_hand_and_the_box_is_about_them(tree):
             extent = np.ptp(uv[seen], axis=0)
             np.testing.assert_allclose([width, height], 2.2 * extent.max(), rtol=1e-5)
             np.testing.assert_allclose([x + width / 2, y + height / 2], uv[seen].min(axis=0) + extent / 2, atol=0.01)
-        assert [sample["side"] for sample in found.values()] == ["right", "left"] * len(folders)
+        sides = [None] * 2 if split == "studio" else ["right", "left"] * len(folders)
+        assert [sample.get("side") for sample in found.values()] == sides
 
 
 def test_order_and_side_are_those_of_the_figure(tree):
@@ -88,7 +90,7 @@ DAMAGE = {
     "cut labels": (LABELS, truncate, "_l.json: .*expected a json object"),
     "bytes": (LABELS, lambda p: p.write_bytes(b"\xff\xfe\x00{}"), "_l.json: .*expected a json object"),
     "nested": (LABELS, lambda p: p.write_text("[" * 100_000), "_l.json: .*expected a json object"),
-    "a list": (LABELS, lambda p: p.write_text("[]"), "_l.json: 'hand_pts' is not 21 x 3 finite numbers"),
+    "a list": (LABELS, lambda p: p.write_text("[]"), "_l.json: 'is_left' is not a number"),
     "wrong count": (LABELS, lambda p: relabel(hand_pts=POINTS[:20])(p), "'hand_pts' is not 21 x 3"),
     "ragged": (LABELS, lambda p: relabel(hand_pts=[*POINTS[:20], [1]])(p), "'hand_pts' is not 21 x 3"),
     "NaN": (LABELS, lambda p: relabel(hand_pts=[*POINTS[:20], [float("nan"), 1, 1]])(p), "'hand_pts' is not 21 x 3 finite"),
@@ -101,6 +103,53 @@ DAMAGE = {
     "no picture": (LABELS.replace("json", "jpg"), lambda p: p.write_text("no picture"), "_l.jpg: no PNG or JPEG"),
     "lost picture": (LABELS.replace("json", "jpg"), lambda p: p.unlink(), "_l.jpg: no such file"),
 }
+
+
+def studio(change):
+    """Changes the second of the studio's hands, or all of its json."""
+
+    def harm(path):
+        told = json.loads(path.read_text())
+        path.write_text(json.dumps(change(told) or told))
+
+    return harm
+
+
+def second(**change):
+    return studio(lambda told: told["root"][1].update(change))
+
+
+STUDIO = {
+    "cut": (truncate, "hands_v143_14817.json: .*expected a json object with root, a list of hands"),
+    "flipped": (lambda p: p.write_bytes(p.read_bytes().replace(b":", b"\xff", 1)), "hands_v143_14817.json: .*expected a json"),
+    "lost": (lambda p: p.unlink(), "hands_v143_14817.json: no such file"),
+    "no list": (studio(lambda told: {"root": {}}), "'root' is no list of hands"),
+    "no hands": (studio(lambda told: {"root": [1]}), "'root' is no list of hands"),
+    "NaN": (second(joint_self=[*POINTS[:20], [float("nan"), 1, 1]]), "hand 1: 'joint_self' is not 21 x 3 finite numbers"),
+    "wrong count": (second(joint_self=POINTS[:20]), "hand 1: 'joint_self' is not 21 x 3"),
+    "no point": (second(joint_self=[[1, 1, 0]] * 21), "hand 1: no point is labelled"),
+    "no name": (second(img_paths=None), "hand 1: names the file ''; expected a path below"),
+    "out of the folder": (second(img_paths="../hand_labels/x.jpg"), "hand 1: names the file '../hand_labels/x.jpg'"),
+    "elsewhere": (second(img_paths="x.jpg"), "hand 1: img_paths 'x.jpg'; expected imgs/NAME.jpg"),
+    "cut picture": (lambda p: truncate(p.parent / "imgs/00000001.jpg"), "00000001.jpg: .*cut short"),
+    "lost picture": (lambda p: (p.parent / "imgs/00000001.jpg").unlink(), "00000001.jpg: no such file"),
+}
+
+
+@pytest.mark.parametrize("damage", STUDIO)
+def test_damage_to_the_studios_hands_is_one_clear_line(copy, damage):
+    harm, message = STUDIO[damage]
+    harm(copy / raw.STUDIO)
+    with pytest.raises((ValueError, FileNotFoundError), match=message) as caught:
+        list(raw.samples(copy, "studio"))
+    assert "\n" not in str(caught.value)
+
+
+def test_the_studios_pictures_that_are_missing_are_counted(copy):
+    (copy / raw.STUDIO).with_name("imgs").joinpath("00000001.jpg").unlink()
+    assert raw.missing(copy, "studio") == ["hand143_panopticdb/imgs: 1 of 2 pictures, the first 00000001.jpg"]
+    (copy / raw.STUDIO).write_text("{}")
+    assert len(raw.missing(copy, "studio")) == 1 and "'root' is no list of hands" in raw.missing(copy, "studio")[0]
 
 
 @pytest.mark.parametrize("damage", DAMAGE)

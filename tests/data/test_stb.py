@@ -47,7 +47,7 @@ def test_the_protocol_splits_by_background():
 @pytest.mark.parametrize("config", raw.CONFIGS)
 def test_an_empty_folder_lacks_every_sequence(tmp_path, config):
     found = raw.missing(epath.Path(tmp_path), config)
-    assert len(found) == 12 and found[0] == f"labels/B1Counting_{config.upper()}.mat" and found[0] in raw.LAYOUT
+    assert len(found) == 12 and found[0] == f"labels/B1Counting_{config[:2].upper()}.mat" and found[0] in raw.LAYOUT
 
 
 def test_both_stereo_pictures_see_the_joints(tree):
@@ -77,6 +77,58 @@ def test_the_sensors_depth_and_color_see_the_joints_each_with_its_own_camera(tre
         u, v = np.rint(sample["sensor_joints_uv"]).astype(int).T
         behind = sample["sensor_joints_xyz"][:, 2] - sample["sensor_depth"][v, u, 0]
         assert (behind > 0).all() and np.median(behind) < 40
+
+
+def test_the_crop_is_the_pictures_own_pixels_and_its_camera_sees_the_joints(tree):
+    assert raw.missing(tree, "sk_320") == []
+    whole = dict(raw.samples(tree, "test", "sk"))
+    for key, sample in raw.samples(tree, "test", "sk_320"):
+        assert sample["id"] == key and sample["root"] == "palm" and "sensor_depth" not in sample
+        square = pixels(sample["image"])
+        assert square.shape == (320, 320, 3)
+        u, v = whole[key]["joints_uv"][9].astype(int)  # base of the middle finger
+        np.testing.assert_array_equal(square, pixels(whole[key]["image"])[v - 160 : v + 160, u - 160 : u + 160])
+        np.testing.assert_array_equal(sample["joints_xyz"], whole[key]["joints_xyz"])
+        np.testing.assert_allclose(sample["joints_uv"], whole[key]["joints_uv"] - (u - 160, v - 160), atol=1e-3)
+        np.testing.assert_allclose(project(sample["joints_xyz"], sample["k"]), sample["joints_uv"], atol=0.01)
+        assert on_skin(sample["image"], sample["joints_uv"][sample["visible"]]).all()
+
+
+@pytest.mark.parametrize(("place", "half"), [((-190.0, 20.0, 500.0), 121), ((20.0, 140.0, 500.0), 70), ((-10.0, 30.0, 500.0), 160)])
+def test_near_the_edge_a_smaller_square_is_resized(place, half):
+    """White dots at the joints of a black picture are where the crop's joints are."""
+    angle = np.linspace(0, 2 * np.pi, 21)[:, None]
+    joints = np.array(place) + 40 * np.concatenate([np.cos(angle), np.sin(angle), 0 * angle], axis=-1)
+    joints[9] = place
+    picture = np.zeros((480, 640, 3), np.uint8)
+    for u, v in project(raw.depth_to_color(joints), raw.COLOR_K):
+        cv2.circle(picture, (round(u * 256), round(v * 256)), 4 * 256, (255, 255, 255), -1, cv2.LINE_AA, 8)
+    made = raw._cropped(joints.astype(np.float32), (b"", picture))
+    np.testing.assert_allclose(made["k"][0, 0], raw.COLOR_K[0][0] * 160 / half, rtol=1e-6)
+    square = pixels(made["image"])
+    u, v = np.rint(made["joints_uv"][made["visible"]]).astype(int).T
+    assert square.shape == (320, 320, 3) and made["visible"].sum() == 21 and (square[v, u] > 200).all()
+    # The middle of the dot about the square's own middle joint, to a tenth of a pixel.
+    u, v = made["joints_uv"][9]
+    away = np.hypot(*np.meshgrid(np.arange(320) - u, np.arange(320) - v))
+    others = np.linalg.norm(made["joints_uv"] - made["joints_uv"][9], axis=-1)
+    radius = 6 * 160 / half
+    assert np.sort(others)[1] > 2 * radius
+    light = np.where(away < radius, square[..., 0], 0).astype(float)
+    rows, columns = np.mgrid[:320, :320]
+    np.testing.assert_allclose([(light * columns).sum(), (light * rows).sum()] / light.sum(), [u, v], atol=0.15)
+
+
+def test_no_crop_about_what_is_not_in_the_picture(copy):
+    path = copy / "labels/B1Random_SK.mat"
+    hands = scipy.io.loadmat(io.BytesIO(path.read_bytes()))["handPara"]
+    hands[0, 9, 0] += 1000
+    file = io.BytesIO()
+    scipy.io.savemat(file, {"handPara": hands})
+    path.write_bytes(file.getvalue())
+    assert len(list(raw.samples(copy, "test", "sk"))) == 2
+    with pytest.raises(ValueError, match="B1Random, frame 0: the base of the middle finger is at .* px, where no crop is"):
+        list(raw.samples(copy, "test", "sk_320"))
 
 
 def test_depth_to_color_undoes_the_authors_transform():

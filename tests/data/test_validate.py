@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from handjax.data import validate
+from handjax.data.samples import unreadable
 from handjax.data.validate import Chosen, Findings, examine
 
 K = np.array([[300, 0, 80], [0, 300, 60], [0, 0, 1]], np.float32)
@@ -25,8 +26,13 @@ def sample(**change):
     return {**known, "id": "a", "side": "left", **change}
 
 
+def given(*samples):
+    """Entries of samples that are there already."""
+    return [(key, lambda told=told: told) for key, told in samples]
+
+
 def faults(**change):
-    found = examine([("a", sample(**change))])
+    found = examine(given(("a", sample(**change))))
     assert found.counts["frames"] == 1
     assert all(found.named[fault] == ["a"] for fault in found.named)
     return {fault for fault in validate.FAULTS if found.counts[fault]}
@@ -39,7 +45,7 @@ def moved(key, by, joint=slice(None)):
 
 
 def test_a_sound_sample():
-    numbers = examine([("a", sample())]).numbers(published=2)
+    numbers = examine(given(("a", sample()))).numbers(published=2)
     assert numbers["frames"] == 1 and numbers["published_frames"] == 2 and not any(numbers["frames_with"].values())
     assert numbers["visible_joints"] == numbers["surface_joints"] == numbers["reprojected_joints"] == 21
     assert numbers["surface_share_within_mm"] == {"10": 1, "20": 1, "50": 1}
@@ -72,11 +78,11 @@ def test_joints_outside():
     assert faults(**change) == {"outside"}
     out = uv[:, 0] > 159.5
     assert 0 < out.sum() < 21 and faults(**change, visible=~out) == set()
-    assert examine([("a", sample(**change))]).counts["joints_outside"] == out.sum()
+    assert examine(given(("a", sample(**change)))).counts["joints_outside"] == out.sum()
     # The outer edges of the outer pixels are still in the picture.
     corners = sample(joints_uv=np.resize(np.float32([[-0.5, -0.5], [159.4, 119.4]]), (21, 2)))
     del corners["joints_xyz"]
-    assert not examine([("a", corners)]).named
+    assert not examine(given(("a", corners))).named
 
 
 def test_a_lens_is_seen_through():
@@ -85,28 +91,28 @@ def test_a_lens_is_seen_through():
     lens = np.float32([-0.2, 0.2, 0, -0.001, 0.002])
     uv = project(sample()["joints_xyz"], K, lens)
     assert np.abs(uv - sample()["joints_uv"]).max() > 0.3
-    found = examine([("a", sample(distortion=lens, joints_uv=uv))])
+    found = examine(given(("a", sample(distortion=lens, joints_uv=uv))))
     assert found.largest_px < 1e-3
 
 
 def test_views():
     one, other = sample(), sample(**moved("joints_uv", (2, 0)))
     both = {key: np.stack([one[key], other[key]]) for key in ("depth", "k", "joints_xyz", "joints_uv", "visible")}
-    found = examine([("two", both)])
+    found = examine(given(("two", both)))
     assert found.named == {"reprojection": ["two"]} and found.counts["reprojected_joints"] == 42
     sensor = {f"sensor_{key}": other[key] for key in ("depth", "k", "joints_xyz", "joints_uv")}
-    found = examine([("s", {**{k: one[k] for k in ("image", "k", "joints_xyz", "joints_uv")}, **sensor})])
+    found = examine(given(("s", {**{k: one[k] for k in ("image", "k", "joints_xyz", "joints_uv")}, **sensor})))
     assert found.named == {"reprojection": ["s"]} and found.counts["surface_joints"] == 21
     right = {"image_right": io.BytesIO(b"-"), "joints_uv_right": one["joints_uv"]}
-    assert examine([("r", {**one, **right})]).named == {"undecodable": ["r"]}
+    assert examine(given(("r", {**one, **right}))).named == {"undecodable": ["r"]}
 
 
 def test_findings_add_up_and_go_through_json():
     bad = sample(**moved("joints_uv", (3, 0), 0))
     lots = [[("a", sample())], [(f"b{i}", bad) for i in range(4)], [("c", bad), ("d", bad)]]
-    whole, summed = examine(sum(lots, [])), Findings()
+    whole, summed = examine(given(*sum(lots, []))), Findings()
     for lot in lots:
-        summed += Findings.from_plain(json.loads(json.dumps(examine(lot).plain())))
+        summed += Findings.from_plain(json.loads(json.dumps(examine(given(*lot)).plain())))
     summed.px = pytest.approx(summed.px)
     assert summed == whole
     assert whole.numbers(None)["named"] == {"reprojection": ["b0", "b1", "b2", "b3", "c"]}
@@ -114,17 +120,38 @@ def test_findings_add_up_and_go_through_json():
     np.testing.assert_allclose(whole.numbers(None)["reprojection_mean_px"], 18 / 147, rtol=1e-4)
 
 
+def test_what_cannot_be_read_hides_nothing():
+    def entries(kinds):
+        errors = {"f": FileNotFoundError("x.png: gone"), "v": ValueError("bad\nline")}
+        return [(f"{i}", unreadable(errors[kind]) if kind in errors else sample) for i, kind in enumerate(kinds)]
+
+    found = examine(entries("svsfvs"))
+    told = found.numbers(None)
+    assert (told["frames"], told["unreadable_frames"]) == (3, 3) and found.counts["joints"] == 63
+    assert told["unreadable"] == {"bad line": 2, "x.png: gone": 1}
+    both = examine(entries("vs"))
+    both += Findings.from_plain(json.loads(json.dumps(found.plain())))
+    assert both.unreadable == {"bad line": 3, "x.png: gone": 1} and both.counts["frames"] == 4
+    many = examine([(f"{i}", unreadable(ValueError(f"line {i}"))) for i in range(300)])
+    assert many.counts["unreadable"] == 300 and list(many.unreadable) == [f"line {i}" for i in range(200)]
+    with pytest.raises(KeyError):  # a mistake of ours is not the file's
+        examine([("a", unreadable(KeyError("joints")))])
+
+
 def test_a_dozen_is_chosen_the_same_ones_whatever_else_comes():
     names = [f"frame {i}" for i in range(100)]
 
     def chosen(names):
         by = Chosen()
-        assert [key for key, _ in by.passing((name, sample()) for name in names)] == names
+        assert [key for key, _ in by.passing(iter(given(*((name, sample()) for name in names))))] == names
         return [key for key, _ in by.drawn("hand21")]
 
     first = chosen(names)
     assert len(first) == 12 and first == sorted(chosen(names[::-1]))
     assert chosen(names[:3]) == names[:3]
+    by = Chosen()
+    list(by.passing(iter([*given(("a", sample())), ("b", unreadable(ValueError("gone")))])))
+    assert [key for key, _ in by.drawn(None)] == ["a"]
 
 
 @pytest.mark.parametrize("change", [{}, {"visible": np.zeros(21, bool)}, {"image": io.BytesIO(b"-")}])

@@ -2,13 +2,14 @@
 
 import io
 import json
-from collections.abc import Iterator
+from functools import partial
 
 import numpy as np
 from etils import epath
 from jaxtyping import Float
 
 from handjax.data.image_files import below, read_image
+from handjax.data.samples import Entries, Samples
 from handjax.pose.skeleton import ORDERS
 
 LAYOUT = """\
@@ -38,36 +39,46 @@ def missing(root: epath.Path) -> list[str]:
         if not _annotation(root, split).exists():
             lacking.append(f"annotations/{_annotation(root, split).name}")
         elif there:
-            wanted = sorted({image["file_name"] for _, image, _ in _chosen(root, split)})
+            try:
+                wanted = sorted({image["file_name"] for _, image, _ in _chosen(root, split)})
+            except ValueError as error:
+                lacking.append(str(error))
+                continue
             if absent := [picture for picture in wanted if picture not in there]:
                 lacking.append(f"images/{name}/{absent[0]}: {len(absent)} of {len(wanted)} pictures with people")
     return lacking
 
 
-def samples(root: epath.Path, split: str) -> Iterator[tuple[str, dict]]:
+def samples(root: epath.Path, split: str) -> Samples:
+    return Samples(_entries(root, split))
+
+
+def _entries(root: epath.Path, split: str) -> Entries:
     for where, image, person in _chosen(root, split):
         key = f"{split}/{image['id']:012d}_{person['id']}"
-        path = below(root / "images" / FOLDERS[split], image["file_name"], where)
-        data, pixels = read_image(path)
-        if pixels.shape[:2] != (image["height"], image["width"]):
-            height, width = pixels.shape[:2]
-            raise ValueError(f"{path}: {width} x {height}; expected {image['width']} x {image['height']} as {where} says")
-        marks = _numbers(person, "keypoints", where, 3 * JOINTS).reshape(JOINTS, 3)
-        visible = marks[:, 2] > 0
-        yield (
-            key,
-            {
-                "image": io.BytesIO(data),
-                "joints_uv": np.where(visible[:, None], marks[:, :2], 0).astype(np.float32),
-                "visible": visible,
-                "hidden": marks[:, 2] == 1,
-                "box": _inside(person, image, where).astype(np.float32),
-                "area": np.float32(_numbers(person, "area", where)),
-                "image_id": image["id"],
-                "person_id": person["id"],
-                "id": key,
-            },
-        )
+        told = {part: person[part] for part in ("id", "keypoints", "bbox", "area")}  # not the outline
+        yield key, partial(_sample, root / "images" / FOLDERS[split], key, where, image, told)
+
+
+def _sample(folder: epath.Path, key: str, where: str, image: dict, person: dict) -> dict:
+    path = below(folder, image["file_name"], where)
+    data, pixels = read_image(path)
+    if pixels.shape[:2] != (image["height"], image["width"]):
+        height, width = pixels.shape[:2]
+        raise ValueError(f"{path}: {width} x {height}; expected {image['width']} x {image['height']} as {where} says")
+    marks = _numbers(person, "keypoints", where, 3 * JOINTS).reshape(JOINTS, 3)
+    visible = marks[:, 2] > 0
+    return {
+        "image": io.BytesIO(data),
+        "joints_uv": np.where(visible[:, None], marks[:, :2], 0).astype(np.float32),
+        "visible": visible,
+        "hidden": marks[:, 2] == 1,
+        "box": _inside(person, image, where).astype(np.float32),
+        "area": np.float32(_numbers(person, "area", where)),
+        "image_id": image["id"],
+        "person_id": person["id"],
+        "id": key,
+    }
 
 
 def _chosen(root: epath.Path, split: str) -> list[tuple[str, dict, dict]]:

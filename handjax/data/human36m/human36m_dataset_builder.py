@@ -49,4 +49,4 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         return {"train" if subset.startswith("train") else "validation": self._generate_examples(root)}
 
     def _generate_examples(self, root: epath.Path):
-        yield from raw.samples(root, self.builder_config.name)
+        return raw.samples(root, self.builder_config.name)

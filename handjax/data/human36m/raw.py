@@ -2,14 +2,15 @@
 
 import hashlib
 import io
-from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from etils import epath
 from jaxtyping import Float
 
 from handjax.data.image_files import read_image
+from handjax.data.samples import Entries, Samples, unreadable
 from handjax.pose.skeleton import ORDERS
 
 LAYOUT = """\
@@ -133,45 +134,51 @@ def missing(root: epath.Path, split: str | None = None) -> list[str]:
     ]
 
 
-def samples(root: epath.Path, split: str) -> Iterator[tuple[str, dict]]:
+def samples(root: epath.Path, split: str) -> Samples:
+    return Samples(_entries(root, split))
+
+
+def _entries(root: epath.Path, split: str) -> Entries:
     for sequence in sequences(split):
         meta = root / "annot" / sequence / "matlab_meta.txt"
-        camera, lines = _read_meta(meta)
-        folder = root / "images" / sequence
-        _check_names(folder, sequence, len(lines), meta)
-        subject, action, subaction, number = (int(word) for word in sequence.split("_")[1::2])
+        try:
+            camera, lines = _read_meta(meta)
+            _check_names(root / "images" / sequence, sequence, len(lines), meta)
+        except (ValueError, OSError) as error:
+            yield sequence, unreadable(error)
+            continue
         for frame in frames(split, sequence, len(lines)):
-            key = f"{sequence}_{frame:06d}"
-            path = folder / f"{key}.jpg"
-            data, pixels = read_image(path)
-            height, width = pixels.shape[:2]
-            # The toolbox's sizes are 1000 or 1002: a row or two are no matter, a picture made smaller is.
-            if max(abs(height - camera.height), abs(width - camera.width)) > 2:
-                raise ValueError(f"{path}: {width} x {height}; expected {camera.width} x {camera.height} as {meta} says, uncropped")
-            xyz = camera.from_world(_joints(meta, len(_HEAD) + frame, lines[frame - 1]))
-            if xyz[:, 2].min() <= 0:
-                raise ValueError(
-                    f"{meta}, line {len(_HEAD) + frame}: a joint is behind the camera; expected world mm, copy it anew"
-                )
-            yield (
-                key,
-                {
-                    "image": io.BytesIO(data),
-                    "k": camera.k.astype(np.float32),
-                    "distortion": camera.distortion.astype(np.float32),
-                    "rotation": camera.rotation.astype(np.float32),
-                    "place": camera.place.astype(np.float32),
-                    "joints_xyz": xyz.astype(np.float32),
-                    "joints_uv": project(xyz, camera.k, camera.distortion).astype(np.float32),
-                    "visible": np.ones(len(xyz), bool),
-                    "subject": subject,
-                    "action": ACTIONS[action],
-                    "subaction": subaction,
-                    "camera": number,
-                    "frame": frame,
-                    "id": key,
-                },
-            )
+            yield f"{sequence}_{frame:06d}", partial(_sample, root, sequence, frame, meta, camera, lines[frame - 1])
+
+
+def _sample(root: epath.Path, sequence: str, frame: int, meta: epath.Path, camera: Camera, line: str) -> dict:
+    key = f"{sequence}_{frame:06d}"
+    path = root / "images" / sequence / f"{key}.jpg"
+    data, pixels = read_image(path)
+    height, width = pixels.shape[:2]
+    # The toolbox's sizes are 1000 or 1002: a row or two are no matter, a picture made smaller is.
+    if max(abs(height - camera.height), abs(width - camera.width)) > 2:
+        raise ValueError(f"{path}: {width} x {height}; expected {camera.width} x {camera.height} as {meta} says, uncropped")
+    xyz = camera.from_world(_joints(meta, len(_HEAD) + frame, line))
+    if xyz[:, 2].min() <= 0:
+        raise ValueError(f"{meta}, line {len(_HEAD) + frame}: a joint is behind the camera; expected world mm, copy it anew")
+    subject, action, subaction, number = (int(word) for word in sequence.split("_")[1::2])
+    return {
+        "image": io.BytesIO(data),
+        "k": camera.k.astype(np.float32),
+        "distortion": camera.distortion.astype(np.float32),
+        "rotation": camera.rotation.astype(np.float32),
+        "place": camera.place.astype(np.float32),
+        "joints_xyz": xyz.astype(np.float32),
+        "joints_uv": project(xyz, camera.k, camera.distortion).astype(np.float32),
+        "visible": np.ones(len(xyz), bool),
+        "subject": subject,
+        "action": ACTIONS[action],
+        "subaction": subaction,
+        "camera": number,
+        "frame": frame,
+        "id": key,
+    }
 
 
 def _read_meta(path: epath.Path) -> tuple[Camera, list[str]]:

@@ -1,13 +1,14 @@
 """The Human3.6M challenge of ECCV 2018: single pictures of Human3.6M with poses about the pelvis, and without cameras."""
 
 import io
-from collections.abc import Iterator
+from functools import partial
 
 import numpy as np
 from etils import epath
 from jaxtyping import Float
 
 from handjax.data.image_files import read_image
+from handjax.data.samples import Entries, Samples
 from handjax.pose.skeleton import ORDERS
 
 LAYOUT = """\
@@ -36,7 +37,11 @@ def missing(root: epath.Path) -> list[str]:
     return lacking
 
 
-def samples(root: epath.Path, split: str) -> Iterator[tuple[str, dict]]:
+def samples(root: epath.Path, split: str) -> Samples:
+    return Samples(_entries(root, split))
+
+
+def _entries(root: epath.Path, split: str) -> Entries:
     folder = root / FOLDERS[split]
     frames = sorted(_stems(folder / "IMG", ".jpg"))
     if not frames:
@@ -44,19 +49,19 @@ def samples(root: epath.Path, split: str) -> Iterator[tuple[str, dict]]:
     if frames[-1] != f"{len(frames):05d}":
         raise ValueError(f"{folder / 'IMG'}: {len(frames)} pictures to {frames[-1]}.jpg; expected 00001.jpg on, without gaps")
     for frame in frames:
-        key = f"{split}/{frame}"
-        data, _ = read_image(folder / "IMG" / f"{frame}.jpg")
-        labelled = split != "test"
-        joints = _joints(folder / "POSE" / f"{frame}.csv") if labelled else np.zeros((18, 3))
-        yield (
-            key,
-            {
-                "image": io.BytesIO(data),
-                "joints_from_pelvis": joints.astype(np.float32),
-                "visible": np.full(18, labelled),
-                "id": key,
-            },
-        )
+        yield f"{split}/{frame}", partial(_sample, folder, split, frame)
+
+
+def _sample(folder: epath.Path, split: str, frame: str) -> dict:
+    data, _ = read_image(folder / "IMG" / f"{frame}.jpg")
+    labelled = split != "test"
+    joints = _joints(folder / "POSE" / f"{frame}.csv") if labelled else np.zeros((18, 3))
+    return {
+        "image": io.BytesIO(data),
+        "joints_from_pelvis": joints.astype(np.float32),
+        "visible": np.full(18, labelled),
+        "id": f"{split}/{frame}",
+    }
 
 
 def _stems(folder: epath.Path, suffix: str) -> set[str]:

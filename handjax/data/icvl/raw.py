@@ -5,13 +5,14 @@ Most of the training set is its own frames turned in the plane, in folders named
 
 import collections
 import io
-from collections.abc import Iterator
+from functools import partial
 from pathlib import PurePosixPath
 
 import numpy as np
 from etils import epath
 
 from handjax.data.depth_files import read_centers_beside, read_depth_png, read_joints, read_lines
+from handjax.data.samples import Entries, Samples
 
 LAYOUT = """
 manual_dir holds the two folders of the ICVL hand posture data set (https://labicvl.github.io/hand.html):
@@ -64,8 +65,12 @@ def without_image(root: epath.Path, split: str) -> list[str]:
     return [str(frame) for frame in frames if frame.name not in there[frame.parent]]
 
 
-def samples(root: epath.Path, split: str) -> Iterator[tuple[str, dict]]:
+def samples(root: epath.Path, split: str) -> Samples:
     """Frames in the order of their labels."""
+    return Samples(_entries(root, split))
+
+
+def _entries(root: epath.Path, split: str) -> Entries:
     names, uvd = _labels(root, split)
     centers, valid = read_centers_beside(root / f"center_{split}_refined.txt", len(names), y_up=False)
     absent = set(without_image(root, split)) if split == "train" else set()
@@ -75,18 +80,19 @@ def samples(root: epath.Path, split: str) -> Iterator[tuple[str, dict]]:
         if name in absent:
             continue
         key = f"{split}/{name.removesuffix('.png')}"
-        yield (
-            key,
-            {
-                "depth": io.BytesIO(_depth(root / LABELS[split][0] / "Depth" / name)),
-                "k": k.astype(np.float32),
-                "joints_xyz": xyz[i].astype(np.float32),
-                "joints_uv": uvd[i, :, :2].copy(),
-                "center_xyz": centers[i],
-                "center_valid": valid[i],
-                "id": key,
-            },
-        )
+        told = {
+            "k": k.astype(np.float32),
+            "joints_xyz": xyz[i].astype(np.float32),
+            "joints_uv": uvd[i, :, :2].copy(),
+            "center_xyz": centers[i].copy(),
+            "center_valid": valid[i],
+            "id": key,
+        }
+        yield key, partial(_sample, root / LABELS[split][0] / "Depth" / name, told)
+
+
+def _sample(path: epath.Path, told: dict) -> dict:
+    return {"depth": io.BytesIO(_depth(path)), **told}
 
 
 def _names(root: epath.Path, split: str) -> list[str]:

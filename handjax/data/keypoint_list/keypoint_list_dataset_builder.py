@@ -39,4 +39,4 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         return {split: self._generate_examples(root, split) for split in raw.splits(root)}
 
     def _generate_examples(self, root: epath.Path, split: str):
-        yield from raw.samples(root, split, self.builder_config.name)
+        return raw.samples(root, split, self.builder_config.name)

@@ -41,4 +41,4 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         return {split: self._generate_examples(root, split) for split in raw.COUNTS}
 
     def _generate_examples(self, root: epath.Path, split: str):
-        yield from raw.samples(root, split)
+        return raw.samples(root, split)

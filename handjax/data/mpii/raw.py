@@ -3,7 +3,7 @@
 import io
 import json
 from collections import Counter
-from collections.abc import Iterator
+from functools import partial
 
 import numpy as np
 import scipy.io
@@ -11,6 +11,8 @@ from etils import epath
 from jaxtyping import Float
 
 from handjax.data.image_files import below, read_image
+from handjax.data.mat_files import bounded
+from handjax.data.samples import Entries, Samples, unreadable
 
 LAYOUT = """\
 images/*.jpg              the pictures of mpii_human_pose_v1.tar.gz, http://human-pose.mpi-inf.mpg.de
@@ -26,6 +28,7 @@ JOINTS = 16
 _HEAD_PART = 0.6
 _PIXELS_A_SCALE = 200  # px: the height of a person of scale 1
 _LARGEST_PX = 1e5
+_LARGEST_MAT = 1 << 26  # bytes of a variable: forty times as many people as there are
 
 
 def missing(root: epath.Path) -> list[str]:
@@ -36,45 +39,58 @@ def missing(root: epath.Path) -> list[str]:
     there = {path.name for path in (root / "images").iterdir()}
     for split, name in FILES.items():
         if f"annot/{name}" not in lacking:
-            wanted = sorted({_picture(person, where) for where, person in _people(root, split)})
+            try:
+                wanted = sorted({_picture(person, where) for where, person in _people(root, split)})
+            except ValueError as error:
+                lacking.append(str(error))
+                continue
             if absent := [picture for picture in wanted if picture not in there]:
                 lacking.append(f"images/{absent[0]}: {len(absent)} of {len(wanted)} pictures of {name}")
     return lacking
 
 
-def samples(root: epath.Path, split: str) -> Iterator[tuple[str, dict]]:
+def samples(root: epath.Path, split: str) -> Samples:
+    return Samples(_entries(root, split))
+
+
+def _entries(root: epath.Path, split: str) -> Entries:
     people = _people(root, split)
     heads = _head_sizes(root, people) if split == "validation" else np.zeros(len(people))
     before: Counter[str] = Counter()
-    for (where, person), head in zip(people, heads, strict=True):
-        name = _picture(person, where)
+    for i, ((where, person), head) in enumerate(zip(people, heads, strict=True)):
+        try:
+            name = _picture(person, where)
+        except ValueError as error:
+            yield f"{split}/person {i}", unreadable(error)
+            continue
         key = f"{split}/{name.removesuffix('.jpg')}_{before[name]:02d}"
         before[name] += 1
-        data, _ = read_image(below(root / "images", name, where))
-        center = _numbers(person, "center", where, 2) - 1
-        scale = float(_numbers(person, "scale", where))
-        if scale <= 0:
-            raise ValueError(f"{where}: scale {scale:g}; expected more than 0, a person's height by 200 px")
-        uv, visible = np.zeros((JOINTS, 2)), np.zeros(JOINTS, bool)
-        if split != "test":
-            uv, visible = _joints(person, where)
-            uv = np.where(visible[:, None], uv - 1, 0)
-        # The common practice's box: lower by 15 px a scale, a quarter larger, so that no limb is cut off.
-        side = 1.25 * _PIXELS_A_SCALE * scale
-        middle = center + (0, 15 * scale)
-        yield (
-            key,
-            {
-                "image": io.BytesIO(data),
-                "joints_uv": uv.astype(np.float32),
-                "visible": visible,
-                "center_uv": center.astype(np.float32),
-                "scale": np.float32(scale),
-                "box": np.array([*(middle - side / 2), side, side], np.float32),
-                "head_size": np.float32(head),
-                "id": key,
-            },
-        )
+        yield key, partial(_sample, root / "images", key, name, where, person, head, split != "test")
+
+
+def _sample(folder: epath.Path, key: str, name: str, where: str, person: dict, head: float, labelled: bool) -> dict:
+    data, _ = read_image(below(folder, name, where))
+    center = _numbers(person, "center", where, 2) - 1
+    scale = float(_numbers(person, "scale", where))
+    if scale <= 0:
+        raise ValueError(f"{where}: scale {scale:g}; expected more than 0, a person's height by 200 px")
+    uv, visible = np.zeros((JOINTS, 2)), np.zeros(JOINTS, bool)
+    if labelled:
+        uv, visible = _joints(person, where)
+        uv = np.where(visible[:, None], uv - 1, 0)
+    # The common practice's box: lower by 15 px a scale, a quarter larger, so that no limb is cut off.
+    side = 1.25 * _PIXELS_A_SCALE * scale
+    middle = center + (0, 15 * scale)
+    return {
+        "image": io.BytesIO(data),
+        "joints_uv": uv.astype(np.float32),
+        "visible": visible,
+        "center_uv": center.astype(np.float32),
+        "scale": np.float32(scale),
+        "box": np.array([*(middle - side / 2), side, side], np.float32),
+        "head_size": np.float32(head),
+        "id": key,
+    }
 
 
 def _people(root: epath.Path, split: str) -> list[tuple[str, dict]]:
@@ -124,7 +140,7 @@ def _head_sizes(root: epath.Path, people: list[tuple[str, dict]]) -> Float[np.nd
         raise FileNotFoundError(f"{path}: no such file; expected the head boxes of valid.json's people")
     shapes = {"headboxes_src": (2, 2, len(people)), "pos_gt_src": (JOINTS, 2, len(people)), "jnt_missing": (JOINTS, len(people))}
     try:
-        found = scipy.io.loadmat(io.BytesIO(path.read_bytes()), variable_names=list(shapes))
+        found = scipy.io.loadmat(bounded(path.read_bytes(), _LARGEST_MAT), variable_names=list(shapes))
         found = {name: np.asarray(found[name], float) for name in shapes}
     except Exception as error:  # a broken file may raise anything
         what = " ".join(str(error).split()) or type(error).__name__

@@ -4,12 +4,13 @@ A frame is the part of the depth image that holds the hand, with its place. The 
 the scene; both are turned here.
 """
 
-from collections.abc import Iterator
+from functools import partial
 
 import numpy as np
 from etils import epath
 
 from handjax.data.depth_files import parse_numbers, read_centers_beside, read_lines
+from handjax.data.samples import Entries, Samples, unreadable
 from handjax.pose.skeleton import ORDERS
 
 LAYOUT = """
@@ -40,38 +41,56 @@ def missing(root: epath.Path) -> list[str]:
             if not (folder / "joint.txt").exists():
                 lines.append(f"{folder / 'joint.txt'}: the joints of a gesture")
                 continue
-            frames, there = len(_joints(folder / "joint.txt")), {path.name for path in folder.iterdir()}
+            try:
+                frames, there = len(_joints(folder / "joint.txt")), {path.name for path in folder.iterdir()}
+            except ValueError as error:
+                lines.append(str(error))
+                continue
             lacking = [name for i in range(frames) if (name := f"{i:06d}_depth.bin") not in there]
             if lacking:
                 lines.append(f"{folder / lacking[0]}: {len(lacking)} of {frames} depth frames, this the first")
     return lines
 
 
-def samples(root: epath.Path, split: str) -> Iterator[tuple[str, dict]]:
+def samples(root: epath.Path, split: str) -> Samples:
     """One person's frames, gesture by gesture, the joints in the common order of a hand."""
-    gestures = {gesture: _joints(root / split / gesture / "joint.txt") for gesture in GESTURES}
-    count = sum(map(len, gestures.values()))
-    centers, valid = read_centers_beside(root / f"center_test_{split[1:]}_refined.txt", count, y_up=True)
-    k, row = np.asarray(K), 0
+    return Samples(_entries(root, split))
+
+
+def _entries(root: epath.Path, split: str) -> Entries:
+    gestures = {}
+    for gesture in GESTURES:
+        try:
+            gestures[gesture] = _joints(root / split / gesture / "joint.txt")
+        except (ValueError, OSError) as error:
+            yield f"{split}/{gesture}", unreadable(error)
+    count, at = sum(map(len, gestures.values())), root / f"center_test_{split[1:]}_refined.txt"
+    centers, valid = np.zeros((count, 3), np.float32), np.zeros(count, bool)
+    if len(gestures) == len(GESTURES):  # else nobody knows whose center a line is
+        centers, valid = read_centers_beside(at, count, y_up=True)
+    row = 0
     for gesture, joints in gestures.items():
         for i, xyz in enumerate(joints):
             key = f"{split}/{gesture}/{i:06d}"
-            uv = xyz[:, :2] / xyz[:, 2:] * k[[0, 1], [0, 1]] + k[:2, 2]
-            yield (
-                key,
-                {
-                    "depth": _depth(root / split / gesture / f"{i:06d}_depth.bin"),
-                    "k": k.astype(np.float32),
-                    "joints_xyz": xyz,
-                    "joints_uv": uv.astype(np.float32),
-                    "root": ORDERS["msra"].root,
-                    "gesture": gesture,
-                    "center_xyz": centers[row],
-                    "center_valid": valid[row],
-                    "id": key,
-                },
-            )
+            path = root / split / gesture / f"{i:06d}_depth.bin"
+            yield key, partial(_sample, path, key, gesture, xyz, centers[row], valid[row])
             row += 1
+
+
+def _sample(path: epath.Path, key: str, gesture: str, xyz: np.ndarray, center: np.ndarray, valid: np.bool_) -> dict:
+    k = np.asarray(K)
+    uv = xyz[:, :2] / xyz[:, 2:] * k[[0, 1], [0, 1]] + k[:2, 2]
+    return {
+        "depth": _depth(path),
+        "k": k.astype(np.float32),
+        "joints_xyz": xyz,
+        "joints_uv": uv.astype(np.float32),
+        "root": ORDERS["msra"].root,
+        "gesture": gesture,
+        "center_xyz": center,
+        "center_valid": valid,
+        "id": key,
+    }
 
 
 def _joints(path: epath.Path) -> np.ndarray:

@@ -56,4 +56,4 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         return {split: self._generate_examples(dl_manager.manual_dir, split) for split in raw.COUNTS}
 
     def _generate_examples(self, root, split):
-        yield from raw.samples(root, split, self.builder_config.name)
+        return raw.samples(root, split, self.builder_config.name)

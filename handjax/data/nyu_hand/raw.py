@@ -4,13 +4,16 @@ Depth is packed in RGB PNGs, green over blue, red means nothing. The joints' y p
 file of the set is read: the colour and the synthetic depth images may be left packed.
 """
 
-from collections.abc import Iterator
+import io
+from functools import partial
 
 import numpy as np
 import scipy.io
 from etils import epath
 
 from handjax.data.depth_files import read_centers_beside, read_depth_png
+from handjax.data.mat_files import bounded
+from handjax.data.samples import Entries, Samples
 
 LAYOUT = """
 manual_dir is the folder `dataset` of nyu_hand_dataset_v2.zip (https://cims.nyu.edu/~tompson/NYU_Hand_Pose_Dataset.htm):
@@ -43,7 +46,11 @@ def missing(root: epath.Path, config: str = "single") -> list[str]:
         if not labels.exists():
             lines.append(f"{labels}: the joints of {count} frames")
             continue
-        frames, there = _frames(labels), {path.name for path in (root / split).iterdir()}
+        try:
+            frames, there = _frames(labels), {path.name for path in (root / split).iterdir()}
+        except ValueError as error:
+            lines.append(str(error))
+            continue
         for view in CONFIGS[config]:
             lacking = [name for i in range(frames) if (name := f"{_stem(view, i)}.png") not in there]
             if lacking:
@@ -53,26 +60,34 @@ def missing(root: epath.Path, config: str = "single") -> list[str]:
     return lines
 
 
-def samples(root: epath.Path, split: str, config: str = "single") -> Iterator[tuple[str, dict]]:
+def samples(root: epath.Path, split: str, config: str = "single") -> Samples:
     """Frames in their order. With `multiview` every value but the id has a leading axis of the three Kinects."""
+    return Samples(_entries(root, split, config))
+
+
+def _entries(root: epath.Path, split: str, config: str) -> Entries:
     views = CONFIGS[config]
     xyz, uv = _joints(root / split / "joint_data.mat", views)
     given, valid = read_centers_beside(root / f"center_{split}_refined.txt", xyz.shape[1], y_up=True)
     for i in range(xyz.shape[1]):
         # The centers were found in the first Kinect's depth.
         center = np.stack([given[i] if view == 1 else np.zeros(3, np.float32) for view in views])
-        sample = {
-            "depth": np.stack([_depth(root / split / f"{_stem(view, i)}.png") for view in views]),
+        told = {
             "k": np.tile(np.asarray(K, np.float32), (len(views), 1, 1)),
             "joints_xyz": xyz[:, i],
             "joints_uv": uv[:, i],
             "center_xyz": center,
             "center_valid": np.asarray([view == 1 and valid[i] for view in views]),
         }
-        if config == "single":
-            sample = {name: value[0] for name, value in sample.items()}
         key = f"{split}/{_stem(1, i)}" if config == "single" else f"{split}/{i + 1:07d}"
-        yield key, sample | {"id": key}
+        yield key, partial(_sample, [root / split / f"{_stem(view, i)}.png" for view in views], key, told, config)
+
+
+def _sample(paths: list[epath.Path], key: str, told: dict, config: str) -> dict:
+    sample = {"depth": np.stack([_depth(path) for path in paths]), **told}
+    if config == "single":
+        sample = {name: value[0] for name, value in sample.items()}
+    return sample | {"id": key}
 
 
 def _stem(view: int, i: int) -> str:
@@ -87,12 +102,19 @@ def _depth(path: epath.Path) -> np.ndarray:
 
 
 def _frames(path: epath.Path) -> int:
-    """How many frames a joint_data.mat has joints for; reads no more than the headers."""
-    with path.open("rb") as file:
-        try:
-            found = {name: (tuple(shape), kind) for name, shape, kind in scipy.io.whosmat(file)}
-        except Exception as error:  # a broken file may raise anything
-            raise _broken(path, error) from None
+    """How many frames a joint_data.mat has joints for."""
+    return _looked_into(path)[0]
+
+
+def _looked_into(path: epath.Path) -> tuple[int, io.BytesIO]:
+    """The number of frames by the headers, and the file."""
+    try:
+        file = bounded(path.read_bytes(), _MAX_FRAMES * 3 * JOINTS * 3 * 8 + 1024)
+        found = {name: (tuple(shape), kind) for name, shape, kind in scipy.io.whosmat(file)}
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{path}: no such file; expected the joints of a split") from None
+    except Exception as error:  # a broken file may raise anything
+        raise _broken(path, error) from None
     shape, _ = found.get("joint_xyz", ((), ""))
     frames = shape[1] if len(shape) == 4 else 0
     for name in ("joint_xyz", "joint_uvd"):
@@ -101,17 +123,16 @@ def _frames(path: epath.Path) -> int:
             raise ValueError(f"{path}: {name} is {have}; expected numbers of shape (3, frames, {JOINTS}, 3), in both the same")
     if not 0 < frames <= _MAX_FRAMES:
         raise ValueError(f"{path}: claims {frames} frames; expected 1 to {_MAX_FRAMES}")
-    return frames
+    return frames, file
 
 
 def _joints(path: epath.Path, views: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
     """Camera mm [v, n, 36, 3] and pixels [v, n, 36, 2] as the set itself gives them."""
-    frames = _frames(path)
-    with path.open("rb") as file:
-        try:
-            found = scipy.io.loadmat(file, variable_names=["joint_xyz", "joint_uvd"])
-        except Exception as error:
-            raise _broken(path, error) from None
+    frames, file = _looked_into(path)
+    try:
+        found = scipy.io.loadmat(file, variable_names=["joint_xyz", "joint_uvd"])
+    except Exception as error:
+        raise _broken(path, error) from None
     rows = np.asarray(views) - 1
     xyz, uvd = (np.asarray(found[name][rows], np.float32) for name in ("joint_xyz", "joint_uvd"))
     xyz[..., 1] *= -1

@@ -11,14 +11,16 @@ _F = tfds.features
 
 class Builder(tfds.core.GeneratorBasedBuilder):
     VERSION = tfds.core.Version("1.0.0")
-    RELEASE_NOTES = {"1.0.0": "First version: the labels by people and the rendered hands."}
+    RELEASE_NOTES = {"1.0.0": "First version: the labels by people, the rendered hands and the studio's."}
     MANUAL_DOWNLOAD_INSTRUCTIONS = raw.LAYOUT
     BUILDER_CONFIGS = [
         tfds.core.BuilderConfig(name="manual", description="Photographs labelled by people: train and test."),
         tfds.core.BuilderConfig(name="synth", description="Rendered hands: one split, synth."),
+        tfds.core.BuilderConfig(name="studio", description="The Panoptic Studio's hands, labelled from many views: one split."),
     ]
 
     def _info(self) -> tfds.core.DatasetInfo:
+        side = {"side": _F.ClassLabel(names=["left", "right"], doc="which hand")}
         return self.dataset_info_from_configs(
             features=_F.FeaturesDict(
                 {
@@ -26,7 +28,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
                     "joints_uv": _F.Tensor(shape=(21, 2), dtype=np.float32, doc="hand21, px; 0 where not labelled"),
                     "visible": _F.Tensor(shape=(21,), dtype=np.bool_, doc="hand21: labelled"),
                     "box": _F.Tensor(shape=(4,), dtype=np.float32, doc="x, y, width, height, px: the square of 2.2 hands"),
-                    "side": _F.ClassLabel(names=["left", "right"], doc="which hand"),
+                    **(side if self.builder_config.name != "studio" else {}),
                     "root": _F.ClassLabel(names=["wrist", "palm"], doc="what joint 0 is"),
                     "id": _F.Text(doc="folder/name"),
                 }
@@ -41,4 +43,4 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         return {split: self._generate_examples(root, split) for split in raw.CONFIGS[self.builder_config.name]}
 
     def _generate_examples(self, root: epath.Path, split: str):
-        yield from raw.samples(root, split)
+        return raw.samples(root, split)

@@ -1,7 +1,7 @@
 """Rendered Hand pose Dataset 1.1 (Zimmermann & Brox 2017) as it is unpacked: both hands of a rendered person, 320 x 320."""
 
 import io
-from collections.abc import Iterator
+from functools import partial
 
 import numpy as np
 from etils import epath
@@ -9,6 +9,7 @@ from jaxtyping import UInt8
 
 from handjax.data import unpickle
 from handjax.data.image_files import read_image
+from handjax.data.samples import Entries, Samples, unreadable
 from handjax.pose.skeleton import ORDERS
 
 LAYOUT = """RHD_v1-1.zip of lmb.informatik.uni-freiburg.de, unpacked; the folder is its RHD_published_v2:
@@ -30,7 +31,11 @@ def missing(root: epath.Path) -> list[str]:
         if not _pickle(root, folder).exists():
             lines.append(f"{folder}/{_pickle(root, folder).name}")
             continue
-        names = {_name(number) for number in _annotations(root, folder)}
+        try:
+            names = {_name(number) for number in _annotations(root, folder)}
+        except ValueError as error:
+            lines.append(str(error))
+            continue
         for images in IMAGES:
             at = root / folder / images
             absent = sorted(names - ({path.name for path in at.iterdir()} if at.exists() else set()))
@@ -39,26 +44,32 @@ def missing(root: epath.Path) -> list[str]:
     return lines
 
 
-def samples(root: epath.Path, split: str) -> Iterator[tuple[str, dict]]:
+def samples(root: epath.Path, split: str) -> Samples:
     """A sample a picture, with the labels of its dominant hand in the common order and those of both."""
-    folder = FOLDERS[split]
+    return Samples(_entries(root, FOLDERS[split]))
+
+
+def _entries(root: epath.Path, folder: str) -> Entries:
     for number, annotation in sorted(_annotations(root, folder).items()):
         key = f"{folder}/{number:05d}"
-        hands = _labels(annotation, root, folder, number)
-        pictures, side = _pictures(root / folder, _name(number))
-        yield (
-            key,
-            {
-                "id": key,
-                **pictures,
-                **hands,
-                "joints_xyz": hands["hands_xyz"][side],
-                "joints_uv": hands["hands_uv"][side],
-                "visible": hands["hands_visible"][side],
-                "side": ("left", "right")[side],
-                "root": ORDERS["rhd"].root,
-            },
-        )
+        try:
+            yield key, partial(_sample, root / folder, number, key, _labels(annotation, root, folder, number))
+        except ValueError as error:
+            yield key, unreadable(error)
+
+
+def _sample(folder: epath.Path, number: int, key: str, hands: dict) -> dict:
+    pictures, side = _pictures(folder, _name(number))
+    return {
+        "id": key,
+        **pictures,
+        **hands,
+        "joints_xyz": hands["hands_xyz"][side],
+        "joints_uv": hands["hands_uv"][side],
+        "visible": hands["hands_visible"][side],
+        "side": ("left", "right")[side],
+        "root": ORDERS["rhd"].root,
+    }
 
 
 def dominant_side(mask: UInt8[np.ndarray, "h w"]) -> int:

@@ -5,7 +5,7 @@ thousand stereo pictures of the first background to test, is that of lmb-freibur
 """
 
 import io
-from collections.abc import Iterator
+from functools import partial
 
 import cv2
 import numpy as np
@@ -14,14 +14,17 @@ from etils import epath
 from jaxtyping import Float
 
 from handjax.data.image_files import read_image
-from handjax.pose.skeleton import ORDERS
+from handjax.data.mat_files import bounded
+from handjax.data.samples import Entries, Samples, unreadable
+from handjax.pose.skeleton import ORDERS, SKELETONS
 
 LAYOUT = """The STB data set, unpacked, twelve sequences B1Counting, B1Random, ... B6Counting, B6Random of 1,500 frames each:
-  labels/B1Counting_BB.mat (config "bb"), labels/B1Counting_SK.mat (config "sk"), ...
-  images/B1Counting/BB_left_0.png, BB_right_0.png (config "bb"), SK_color_0.png, SK_depth_0.png (config "sk"), ..."""
+  labels/B1Counting_BB.mat (config "bb"), labels/B1Counting_SK.mat (configs "sk", "sk_320"), ...
+  images/B1Counting/BB_left_0.png, BB_right_0.png ("bb"), SK_color_0.png ("sk", "sk_320"), SK_depth_0.png ("sk"), ..."""
 COUNTS = {"train": 15000, "test": 3000}
-CONFIGS = {"bb": ("BB_left", "BB_right"), "sk": ("SK_color", "SK_depth")}
+CONFIGS = {"bb": ("BB_left", "BB_right"), "sk": ("SK_color", "SK_depth"), "sk_320": ("SK_color",)}
 HEIGHT, WIDTH = 480, 640
+CROP = 320  # px, of sk_320
 
 SEQUENCES = {
     "train": tuple(f"B{i}{motion}" for i in range(2, 7) for motion in ("Counting", "Random")),
@@ -34,6 +37,7 @@ DEPTH_K = ((475.62768, 0, 336.41179), (0, 474.77709, 238.77962), (0, 0, 1))
 # The sensor's color camera → its depth camera: a rotation vector in rad, and mm.
 COLOR_TO_DEPTH = ((0.00531, -0.01196, 0.00301), (-24.0381, -0.4563, -1.2326))
 
+_MIDDLE = SKELETONS["hand21"].joints.index("middle_base")
 _MAX_FRAMES = 100_000  # of a sequence; a label file could claim any number
 
 
@@ -44,7 +48,11 @@ def missing(root: epath.Path, config: str = "bb") -> list[str]:
         if not labels.exists():
             lines.append(f"labels/{labels.name}")
             continue
-        count = len(_hands(labels))
+        try:
+            count = len(_hands(labels))
+        except ValueError as error:
+            lines.append(str(error))
+            continue
         folder = root / "images" / sequence
         there = {path.name for path in folder.iterdir()} if folder.exists() else set()
         for camera in CONFIGS[config]:
@@ -56,18 +64,33 @@ def missing(root: epath.Path, config: str = "bb") -> list[str]:
     return lines
 
 
-def samples(root: epath.Path, split: str, config: str = "bb") -> Iterator[tuple[str, dict]]:
-    """A sample a frame of one configuration: both stereo pictures, or the sensor's color and depth."""
+def samples(root: epath.Path, split: str, config: str = "bb") -> Samples:
+    """A sample a frame of one configuration: both stereo pictures, the sensor's color and depth, or a crop of its color."""
+    return Samples(_entries(root, split, config))
+
+
+def _entries(root: epath.Path, split: str, config: str) -> Entries:
     for sequence in SEQUENCES[split]:
+        try:
+            hands = _hands(_labels_path(root, sequence, config))
+        except (ValueError, OSError) as error:
+            yield sequence, unreadable(error)
+            continue
+        for frame, own in enumerate(hands):
+            yield f"{sequence}/{frame:04d}", partial(_sample, root, sequence, frame, own, config)
+
+
+def _sample(root: epath.Path, sequence: str, frame: int, own: np.ndarray, config: str) -> dict:
+    if not np.isfinite(own).all() or own[:, 2].min() <= 0:
         path = _labels_path(root, sequence, config)
-        for frame, own in enumerate(_hands(path)):
-            if not np.isfinite(own).all() or own[:, 2].min() <= 0:
-                raise ValueError(f"{path}, frame {frame}: joints that are not finite or not before the camera; copy it anew")
-            key = f"{sequence}/{frame:04d}"
-            joints = ORDERS["stb"].convert(own).astype(np.float32)
-            files = [_picture(root / "images" / sequence / f"{camera}_{frame}.png") for camera in CONFIGS[config]]
-            views = (_stereo if config == "bb" else _sensor)(joints, *files)
-            yield key, {"id": key, **views, "side": "left", "root": ORDERS["stb"].root}
+        raise ValueError(f"{path}, frame {frame}: joints that are not finite or not before the camera; copy it anew")
+    joints = ORDERS["stb"].convert(own).astype(np.float32)
+    files = [_picture(root / "images" / sequence / f"{camera}_{frame}.png") for camera in CONFIGS[config]]
+    try:
+        views = {"bb": _stereo, "sk": _sensor, "sk_320": _cropped}[config](joints, *files)
+    except ValueError as error:
+        raise ValueError(f"{root / 'images' / sequence}, frame {frame}: {error}") from None
+    return {"id": f"{sequence}/{frame:04d}", **views, "side": "left", "root": ORDERS["stb"].root}
 
 
 def _stereo(joints: np.ndarray, left: tuple, right: tuple) -> dict:
@@ -94,15 +117,33 @@ def _sensor(joints: np.ndarray, color: tuple, depth: tuple) -> dict:
     }
 
 
+def _cropped(joints: np.ndarray, color: tuple) -> dict:
+    """The square of STB_320 (github.com/jiangxubin/hand_pose, convert_to_tfrecords.py): about the base of the middle finger, in
+    whole pixels, 320 px wide or as far as the picture goes, in which case it is resized."""
+    joints, k = depth_to_color(joints), np.array(COLOR_K, np.float32)
+    u, v = _project(joints, k)[_MIDDLE].astype(int).tolist()
+    half = min(u, v, CROP // 2, WIDTH - u, HEIGHT - v)
+    if half < 1:
+        raise ValueError(f"the base of the middle finger is at {u}, {v} px, where no crop is; take config sk")
+    square = np.ascontiguousarray(color[1][v - half : v + half, u - half : u + half, ::-1])
+    scale = CROP / (2 * half)
+    if scale > 1:
+        square = cv2.resize(square, (CROP, CROP), interpolation=cv2.INTER_CUBIC)
+    # Pixel centres are integers; the original multiplies by the scale alone, half a pixel less of it.
+    affine = np.array([[scale, 0, (0.5 - u + half) * scale - 0.5], [0, scale, (0.5 - v + half) * scale - 0.5], [0, 0, 1]])
+    data = cv2.imencode(".png", square)[1].tobytes()
+    return {"image": io.BytesIO(data), **_view(joints, (affine @ k).astype(np.float32), CROP, CROP)}
+
+
 def depth_to_color(points: Float[np.ndarray, "*n 3"]) -> Float[np.ndarray, "*n 3"]:
     """mm of the depth camera → mm of the color camera: R⁻¹ (x - t), as in positionCalc.m of the data set."""
     rotation, translation = cv2.Rodrigues(np.array(COLOR_TO_DEPTH[0]))[0], np.array(COLOR_TO_DEPTH[1])
     return ((points.astype(np.float64) - translation) @ rotation).astype(points.dtype)
 
 
-def _view(joints: np.ndarray, k: np.ndarray) -> dict:
+def _view(joints: np.ndarray, k: np.ndarray, height: int = HEIGHT, width: int = WIDTH) -> dict:
     uv = _project(joints, k)
-    inside = np.all((uv > -0.5) & (uv < np.array([WIDTH, HEIGHT]) - 0.5), axis=-1)
+    inside = np.all((uv > -0.5) & (uv < np.array([width, height]) - 0.5), axis=-1)
     return {"k": k, "joints_xyz": joints, "joints_uv": uv, "visible": inside}
 
 
@@ -118,17 +159,17 @@ def _picture(path: epath.Path) -> tuple[bytes, np.ndarray]:
 
 
 def _labels_path(root: epath.Path, sequence: str, config: str) -> epath.Path:
-    return root / "labels" / f"{sequence}_{config.upper()}.mat"
+    return root / "labels" / f"{sequence}_{config[:2].upper()}.mat"
 
 
 def _hands(path: epath.Path) -> Float[np.ndarray, "n 21 3"]:
     """Joints of every frame in STB's order, mm."""
     try:
-        data = path.read_bytes()
-        shape = next((shape for name, shape, _ in scipy.io.whosmat(io.BytesIO(data)) if name == "handPara"), None)
+        file = bounded(path.read_bytes(), _MAX_FRAMES * 3 * 21 * 8 + 1024)
+        shape = next((shape for name, shape, _ in scipy.io.whosmat(file) if name == "handPara"), None)
         if shape is None or len(shape) != 3 or shape[:2] != (3, 21) or not 0 < shape[2] <= _MAX_FRAMES:
             raise ValueError(f"handPara has the shape {shape}")
-        hands = scipy.io.loadmat(io.BytesIO(data), variable_names=["handPara"])["handPara"]
+        hands = scipy.io.loadmat(file, variable_names=["handPara"])["handPara"]
         return np.asarray(hands).astype(np.float64, casting="same_kind").transpose(2, 1, 0)
     except FileNotFoundError:
         raise FileNotFoundError(f"{path}: no such file; expected the labels of a sequence") from None

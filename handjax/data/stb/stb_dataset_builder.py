@@ -16,14 +16,18 @@ class Builder(tfds.core.GeneratorBasedBuilder):
     BUILDER_CONFIGS = [
         tfds.core.BuilderConfig(name="bb", description="Point Grey Bumblebee2: left and right color pictures."),
         tfds.core.BuilderConfig(name="sk", description="Intel RealSense F200: color picture and depth, each its own camera."),
+        tfds.core.BuilderConfig(name="sk_320", description="The color picture of sk, cropped to 320 x 320 about the hand."),
     ]
 
     def _info(self) -> tfds.core.DatasetInfo:
         def numbers(doc, *shape, dtype=np.float32):
             return _F.Tensor(shape=shape, dtype=dtype, doc=doc)
 
+        config = self.builder_config.name
+        height, width = (raw.CROP, raw.CROP) if config == "sk_320" else (raw.HEIGHT, raw.WIDTH)
+
         def picture(doc, channels=3, dtype=np.uint8):
-            return _F.Image(shape=(raw.HEIGHT, raw.WIDTH, channels), dtype=dtype, encoding_format="png", doc=doc)
+            return _F.Image(shape=(height, width, channels), dtype=dtype, encoding_format="png", doc=doc)
 
         stereo = {
             "image_right": picture(f"RGB; its camera is that of image, {raw.BASELINE_MM} mm further to the right"),
@@ -43,7 +47,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
                     "joints_xyz": numbers("hand21, mm in the camera of image: x right, y down, z forward", 21, 3),
                     "joints_uv": numbers("hand21, px of image, projected", 21, 2),
                     "visible": numbers("hand21: inside image; the set does not say what is hidden", 21, dtype=np.bool_),
-                    **(stereo if self.builder_config.name == "bb" else sensor),
+                    **{"bb": stereo, "sk": sensor, "sk_320": {}}[config],
                     "side": _F.ClassLabel(names=["left", "right"], doc="left, always"),
                     "root": _F.ClassLabel(names=["wrist", "palm"], doc="what joint 0 is"),
                     "id": _F.Text(doc="sequence/frame"),
@@ -59,4 +63,4 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         return {split: self._generate_examples(root, split) for split in raw.COUNTS}
 
     def _generate_examples(self, root: epath.Path, split: str):
-        yield from raw.samples(root, split, self.builder_config.name)
+        return raw.samples(root, split, self.builder_config.name)

@@ -1,0 +1,478 @@
+// Convolutions on the CPU, channels last: forward, gradient to the input, gradient to the kernel. What is computed is said in
+// handjax/ops/conv.py. Work is shared out over XLA's threads in pieces whose results do not overlap, and sums over pieces are taken
+// in a fixed order, so the same arguments give the same bits.
+
+#include <algorithm>
+#include <array>
+#include <cstdlib>
+#include <cstring>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "checks.h"
+#include "conv_tile.h"
+#include "parallel.h"
+#include "xla/ffi/api/ffi.h"
+
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
+
+namespace ffi = xla::ffi;
+
+namespace handjax {
+
+const Tiles& TilesOfThisCpu() {
+  static const Tiles& tiles = []() -> const Tiles& {
+#if defined(__x86_64__)
+    const char* name = std::getenv("HANDJAX_TILES");  // "avx2" or "any": for tests of what other machines would run
+    const std::string wanted = name ? name : "";
+    if (wanted.empty() && __builtin_cpu_supports("avx512f")) return kTilesAvx512;
+    if (wanted != "any" && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return kTilesAvx2;
+#endif
+    return kTilesAnyCpu;
+  }();
+  return tiles;
+}
+
+namespace {
+
+using Triple = std::array<int64_t, 3>;
+
+int64_t DivideUp(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+// What is about to be written for the first time may come in pages of 2 MB: for XLA's large buffers, which are new in every call, the
+// first touch of small pages takes a fifth of a training step.
+void UseLargePages(void* data, size_t bytes) {
+#if defined(__linux__)
+  constexpr uintptr_t page = uintptr_t{1} << 21;
+  const uintptr_t first = (reinterpret_cast<uintptr_t>(data) + page - 1) / page * page;
+  const uintptr_t end = (reinterpret_cast<uintptr_t>(data) + bytes) / page * page;
+  if (first < end) madvise(reinterpret_cast<void*>(first), end - first, MADV_HUGEPAGE);
+#endif
+}
+
+// Memory that is not cleared.
+using Floats = std::unique_ptr<float[]>;
+Floats Allocate(int64_t count) {
+  Floats data(new float[std::max<int64_t>(count, 1)]);
+  UseLargePages(data.get(), count * sizeof(float));
+  return data;
+}
+
+// One convolution of volumes: out[o] = sum over taps t and channels of in[o * stride + t - low] * kernel[t]. Only the pixels
+// first + o * step of what is stored are the output, which is how the gradient of a strided convolution is put together.
+struct Shape {
+  Triple in, out, taps, stride, low;
+  int64_t channels, columns;  // of the input, of the output
+};
+
+// ---- rows of the input, with the zeros beside them -----------------------------------------------------------------
+
+// The rows of the input that some rows of the output need, each as one run of numbers in which the products of neighbouring pixels
+// start a constant step apart: in place where the kernel stays inside, else copied with zeros at both ends.
+class Rows {
+ public:
+  Rows(const Shape& shape, int64_t most_rows, bool sparse) : shape_(shape), sparse_(sparse) {
+    length_ = (shape.out[2] - 1) * shape.stride[2] + shape.taps[2];
+    in_place_ = shape.low[2] == 0 && length_ <= shape.in[2];
+    planes_ = shape.taps[0], lines_ = (most_rows - 1) * shape.stride[1] + shape.taps[1];
+    starts_.resize(planes_ * lines_);
+    if (!in_place_) copies_ = Allocate(planes_ * lines_ * length_ * shape.channels);
+    if (!sparse) return;
+    found_.resize(planes_ * lines_);
+    positions_ = std::unique_ptr<int32_t[]>(new int32_t[planes_ * lines_ * length_]);
+    values_ = Allocate(planes_ * lines_ * length_);
+  }
+
+  // For the output's rows y0 to y1 of plane z of the sample at `in`.
+  void Take(const float* in, int64_t z, int64_t y0, int64_t y1) {
+    const int64_t c = shape_.channels;
+    for (int64_t i = 0; i < planes_; ++i)
+      for (int64_t j = 0; j < (y1 - 1 - y0) * shape_.stride[1] + shape_.taps[1]; ++j) {
+        const int64_t plane = z * shape_.stride[0] - shape_.low[0] + i, line = y0 * shape_.stride[1] - shape_.low[1] + j;
+        const float*& start = starts_[i * lines_ + j];
+        start = nullptr;
+        if (plane < 0 || plane >= shape_.in[0] || line < 0 || line >= shape_.in[1]) continue;
+        start = in + (plane * shape_.in[1] + line) * shape_.in[2] * c;
+        if (sparse_) Find(i * lines_ + j, start);
+        if (in_place_ || sparse_) continue;
+        float* copy = copies_.get() + (i * lines_ + j) * length_ * c;
+        const int64_t before = std::clamp<int64_t>(shape_.low[2], 0, length_);
+        const int64_t end = std::clamp<int64_t>(shape_.in[2] + shape_.low[2], before, length_);
+        std::memset(copy, 0, before * c * sizeof(float));
+        std::memcpy(copy + before * c, start + (before - shape_.low[2]) * c, (end - before) * c * sizeof(float));
+        std::memset(copy + end * c, 0, (length_ - end) * c * sizeof(float));
+        start = copy;
+      }
+  }
+
+  // The row that tap (i, j) of the kernel meets for row y of those taken; null where it lies outside, so all zeros.
+  const float* At(int64_t i, int64_t j, int64_t y) const { return starts_[i * lines_ + y * shape_.stride[1] + j]; }
+  SparseRow FoundAt(int64_t i, int64_t j, int64_t y) const {
+    const int64_t n = i * lines_ + y * shape_.stride[1] + j;
+    return {found_[n], positions_.get() + n * length_, values_.get() + n * length_};
+  }
+  int64_t step() const { return shape_.stride[2] * shape_.channels; }
+
+ private:
+  // What is not 0 in row n, by its place among the zeros.
+  void Find(int64_t n, const float* row) {
+    int64_t count = 0;
+    int32_t* at = positions_.get() + n * length_;
+    float* value = values_.get() + n * length_;
+    const int64_t first = std::max<int64_t>(0, -shape_.low[2]), end = std::min(shape_.in[2], length_ - shape_.low[2]);
+    for (int64_t x = first; x < end; ++x)
+      if (row[x] != 0.0f) {
+        at[count] = static_cast<int32_t>(x + shape_.low[2]);
+        value[count++] = row[x];
+      }
+    found_[n] = count;
+  }
+
+  Shape shape_;
+  bool sparse_;
+  int64_t length_, planes_, lines_;
+  bool in_place_;
+  std::vector<const float*> starts_;
+  Floats copies_;
+  std::vector<int64_t> found_;
+  std::unique_ptr<int32_t[]> positions_;
+  Floats values_;
+};
+
+// Whether to go through what is not 0 one by one, as pays for the occupancy of a grid: one channel and mostly zeros.
+bool Sparse(const Shape& shape, int64_t batch, const float* in) {
+  if (shape.channels != 1 || shape.stride[2] != 1 || shape.columns % TilesOfThisCpu().lanes) return false;
+  const int64_t size = batch * shape.in[0] * shape.in[1] * shape.in[2];
+  int64_t found = 0;
+  for (int64_t i = 0; i < size; ++i) found += in[i] != 0.0f;
+  return found < size / 8;
+}
+
+// Rows of the output that are worked on together: enough pixels to be worth the copies and the kernel's way into the cache, not more
+// than stays in the second level's cache.
+int64_t RowsTogether(const Shape& shape, int64_t pixels) {
+  const int64_t row = ((shape.out[2] - 1) * shape.stride[2] + shape.taps[2]) * shape.channels * shape.taps[0] * sizeof(float);
+  const int64_t fit = (192 * 1024 / std::max<int64_t>(row, 1) - shape.taps[1]) / shape.stride[1] + 1;
+  return std::clamp<int64_t>(std::min(DivideUp(pixels, shape.out[2]), fit), 1, shape.out[1]);
+}
+
+// `count` in parts of nearly the same size, none above `most`: calls work(from, to).
+template <typename Work>
+void Evenly(int64_t count, int64_t most, const Work& work) {
+  const int64_t parts = DivideUp(count, most);
+  for (int64_t i = 0; i < parts; ++i) work(count * i / parts, count * (i + 1) / parts);
+}
+
+// ---- forward, and the gradient to the input ------------------------------------------------------------------------
+
+// A kernel as the tiles read it: [group of columns][tap][channel][column of the group], with zeros after the last column.
+struct Packed {
+  int64_t width, groups, tap;  // floats a tap
+  Floats values;
+};
+
+// Which taps of a stored kernel [taps][c][o] are taken, in which order, and whether it maps o to c instead of c to o.
+struct Selection {
+  Triple first, step;
+  bool transposed;
+};
+
+Packed Pack(ffi::ThreadPool& pool, const Tiles& tiles, const float* kernel, const Triple& stored, const Shape& shape,
+            const Selection& which) {
+  Packed packed;
+  packed.width = std::min<int64_t>(2, DivideUp(shape.columns, tiles.lanes)) * tiles.lanes;
+  packed.groups = DivideUp(shape.columns, packed.width);
+  packed.tap = shape.channels * packed.width;
+  const int64_t taps = shape.taps[0] * shape.taps[1] * shape.taps[2];
+  packed.values = Allocate(packed.groups * taps * packed.tap);
+  const int64_t all = taps * packed.groups, parts = std::min<int64_t>(all, 4 * pool.num_threads());
+  ParallelFor(pool, parts, [&](int64_t part) {
+    for (int64_t n = all * part / parts; n < all * (part + 1) / parts; ++n) {
+      const int64_t group = n / taps, t = n % taps;
+      const Triple tap = {t / (shape.taps[1] * shape.taps[2]), t / shape.taps[2] % shape.taps[1], t % shape.taps[2]};
+      int64_t from = 0;
+      for (int axis = 0; axis < 3; ++axis) from = from * stored[axis] + which.first[axis] + which.step[axis] * tap[axis];
+      const float* block = kernel + from * shape.channels * shape.columns;
+      float* to = packed.values.get() + n * packed.tap;
+      const int64_t o0 = group * packed.width, columns = std::min(packed.width, shape.columns - o0);
+      for (int64_t c = 0; c < shape.channels; ++c, to += packed.width) {
+        if (which.transposed)
+          for (int64_t o = 0; o < columns; ++o) to[o] = block[(o0 + o) * shape.channels + c];
+        else
+          std::memcpy(to, block + c * shape.columns + o0, columns * sizeof(float));
+        std::fill(to + columns, to + packed.width, 0.0f);
+      }
+    }
+  });
+  return packed;
+}
+
+// Where the output lies: steps in floats.
+struct Place {
+  float* data;
+  int64_t sample, plane, row, pixel;
+};
+
+void Convolve(ffi::ThreadPool& pool, const Shape& shape, int64_t batch, const float* in, const Packed& kernel, const Place& out) {
+  const Tiles& tiles = TilesOfThisCpu();
+  const int64_t together = RowsTogether(shape, 128), bands = DivideUp(shape.out[1], together);
+  const int64_t places = batch * shape.out[0] * bands;
+  // Where there are few places, the columns are shared out as well.
+  const int64_t shares = std::clamp<int64_t>(DivideUp(4 * pool.num_threads(), places), 1, kernel.groups);
+  const int64_t sample = shape.in[0] * shape.in[1] * shape.in[2] * shape.channels;
+  const int64_t lines = shape.taps[0] * shape.taps[1];
+  const int64_t row_of_taps = shape.taps[2] * kernel.tap, registers = kernel.width / tiles.lanes;
+  const bool sparse = Sparse(shape, batch, in);
+  ParallelFor(pool, places * shares, [&](int64_t i) {
+    const int64_t share = i % shares, place = i / shares;
+    const int64_t band = place % bands, z = place / bands % shape.out[0], b = place / bands / shape.out[0];
+    const int64_t y0 = shape.out[1] * band / bands, y1 = shape.out[1] * (band + 1) / bands;
+    Rows rows(shape, y1 - y0, sparse);
+    rows.Take(in + b * sample, z, y0, y1);
+    std::vector<const float*> a(lines), w(lines);
+    for (int64_t group = kernel.groups * share / shares; group < kernel.groups * (share + 1) / shares; ++group) {
+      const int64_t o0 = group * kernel.width;
+      const float* taps = kernel.values.get() + group * lines * row_of_taps;
+      for (int64_t y = y0; y < y1; ++y) {
+        float* to = out.data + b * out.sample + z * out.plane + y * out.row + o0;
+        const int64_t columns = std::min(kernel.width, shape.columns - o0);
+        if (sparse) {
+          for (int64_t x = 0; x < shape.out[2]; ++x) std::fill_n(to + x * out.pixel, columns, 0.0f);
+          for (int64_t n = 0; n < lines; ++n)
+            if (rows.At(n / shape.taps[1], n % shape.taps[1], y - y0))
+              tiles.spread({rows.FoundAt(n / shape.taps[1], n % shape.taps[1], y - y0), shape.taps[2], shape.out[2], columns,
+                            kernel.width, out.pixel},
+                           taps + n * row_of_taps, to);
+          continue;
+        }
+        int64_t count = 0;
+        for (int64_t n = 0; n < lines; ++n)
+          if (const float* row = rows.At(n / shape.taps[1], n % shape.taps[1], y - y0)) {
+            a[count] = row;
+            w[count++] = taps + n * row_of_taps;
+          }
+        TileJob job{count, a.data(), w.data(), 0, 0, shape.taps[2] * shape.channels, rows.step(), 1, kernel.width, nullptr, out.pixel,
+                    static_cast<int>(columns), false, nullptr};
+        Evenly(shape.out[2], tiles.height, [&](int64_t x0, int64_t x1) {
+          job.a_offset = x0 * rows.step();
+          job.out = to + x0 * out.pixel;
+          tiles.by_row[registers - 1][x1 - x0 - 1](job);
+        });
+      }
+    }
+  });
+}
+
+// ---- gradient to the kernel ----------------------------------------------------------------------------------------
+
+// [taps][c][o] at `out`, from the inputs and the gradients of the outputs of all samples. Their rows are cut into slabs, whose sums are
+// added up in order. Sums are kept as [group of columns][line of taps][tap and channel][column]: close together.
+void KernelGradients(ffi::ThreadPool& pool, const Shape& shape, int64_t batch, const float* in, const float* gradient, float* out) {
+  const Tiles& tiles = TilesOfThisCpu();
+  const int64_t registers = DivideUp(shape.columns, tiles.lanes), padded = registers * tiles.lanes;
+  const int64_t width = std::min<int64_t>(2, registers) * tiles.lanes, groups = DivideUp(shape.columns, width);
+  const int64_t lines = shape.taps[0] * shape.taps[1], across = shape.taps[2] * shape.channels;
+  const int64_t together = RowsTogether(shape, 96), bands = DivideUp(shape.out[1], together), places = shape.out[0] * bands;
+  // A piece of the sums that stays in the second level's cache, and where there are few pieces several slabs, for more threads than
+  // pieces. Neither hangs on the number of threads, so the sums do not either.
+  const int64_t piece = across * width, most = std::max<int64_t>(1, 96 * 1024 / piece);
+  const int64_t pieces = DivideUp(lines * groups, most);
+  const int64_t slabs = std::clamp<int64_t>(32 / pieces, 1, batch * places);
+  const int64_t sample = shape.in[0] * shape.in[1] * shape.in[2] * shape.channels;
+  const int64_t sample_out = shape.out[0] * shape.out[1] * shape.out[2] * shape.columns;
+  const bool sparse = Sparse(shape, batch, in);
+  const Floats sums = Allocate(slabs * lines * groups * piece);
+
+  ParallelFor(pool, slabs * pieces, [&](int64_t i) {
+    const int64_t slab = i / pieces;
+    const int64_t piece0 = lines * groups * (i % pieces) / pieces, piece1 = lines * groups * (i % pieces + 1) / pieces;
+    float* sum = sums.get() + slab * lines * groups * piece;
+    std::fill(sum + piece0 * piece, sum + piece1 * piece, 0.0f);
+    Rows rows(shape, together, sparse);
+    const Floats copy = padded == shape.columns ? nullptr : Allocate(together * shape.out[2] * padded);
+    std::vector<const float*> a(together), g(together);
+    for (int64_t place = batch * places * slab / slabs; place < batch * places * (slab + 1) / slabs; ++place) {
+      const int64_t b = place / places, z = place / bands % shape.out[0], band = place % bands;
+      const int64_t y0 = shape.out[1] * band / bands, y1 = shape.out[1] * (band + 1) / bands;
+      rows.Take(in + b * sample, z, y0, y1);
+      const float* from = gradient + b * sample_out + (z * shape.out[1] + y0) * shape.out[2] * shape.columns;
+      if (copy) {
+        for (int64_t pixel = 0; pixel < (y1 - y0) * shape.out[2]; ++pixel) {
+          float* to = copy.get() + pixel * padded;
+          std::memcpy(to, from + pixel * shape.columns, shape.columns * sizeof(float));
+          std::fill(to + shape.columns, to + padded, 0.0f);
+        }
+        from = copy.get();
+      }
+      for (int64_t n = piece0; n < piece1; ++n) {
+        const int64_t o0 = n / lines * width, line = n % lines, columns = std::min(width, padded - o0);
+        if (sparse) {
+          for (int64_t y = 0; y < y1 - y0; ++y)
+            if (rows.At(line / shape.taps[1], line % shape.taps[1], y))
+              tiles.gather({rows.FoundAt(line / shape.taps[1], line % shape.taps[1], y), shape.taps[2], shape.out[2], columns, width,
+                            padded},
+                           sum + n * piece, from + y * shape.out[2] * padded + o0);
+          continue;
+        }
+        int64_t count = 0;
+        for (int64_t y = 0; y < y1 - y0; ++y)
+          if (const float* row = rows.At(line / shape.taps[1], line % shape.taps[1], y)) {
+            a[count] = row;
+            g[count++] = from + y * shape.out[2] * padded;
+          }
+        TileJob job{count, a.data(), g.data(), 0, o0, shape.out[2], 1, rows.step(), padded, nullptr, width,
+                    static_cast<int>(columns), true, nullptr};
+        Evenly(across, tiles.height, [&](int64_t c0, int64_t c1) {
+          job.a_offset = c0;
+          job.out = sum + n * piece + c0 * width;
+          tiles.by_step[columns / tiles.lanes - 1][c1 - c0 - 1](job);
+        });
+      }
+    }
+  });
+
+  const int64_t rows = lines * across, parts = std::min<int64_t>(rows, 4 * pool.num_threads());
+  ParallelFor(pool, parts, [&](int64_t i) {
+    for (int64_t row = rows * i / parts; row < rows * (i + 1) / parts; ++row)
+      for (int64_t group = 0; group < groups; ++group) {
+        const int64_t columns = std::min(width, shape.columns - group * width);
+        const float* from = sums.get() + group * lines * piece + row * width;
+        float* to = out + row * shape.columns + group * width;
+        std::copy(from, from + columns, to);
+        for (int64_t slab = 1; slab < slabs; ++slab) {
+          from += lines * groups * piece;
+          for (int64_t o = 0; o < columns; ++o) to[o] += from[o];
+        }
+      }
+  });
+}
+
+// ---- what XLA calls ------------------------------------------------------------------------------------------------
+
+using Dimensions = ffi::Span<const int64_t>;
+
+// Shapes of the three arrays of a convolution and its options, or what is wrong with them. `kernel` may have one for each sample.
+ffi::Error Check(Dimensions in, Dimensions kernel, Dimensions out, Dimensions stride, Dimensions low, Shape& shape, bool& shared) {
+  using ffi::Error;
+  if (in.size() != 5) return Error::InvalidArgument("input is " + Text(in) + ": expected [b d h w c]");
+  if (out.size() != 5 || out[0] != in[0])
+    return Error::InvalidArgument("output is " + Text(out) + ": expected [" + std::to_string(in[0]) + " d h w o]");
+  shared = kernel.size() == 5;
+  const size_t at = shared ? 0 : 1;
+  if (!(shared || (kernel.size() == 6 && kernel[0] == in[0])) || kernel[at + 3] != in[4] || kernel[at + 4] != out[4])
+    return Error::InvalidArgument("kernel is " + Text(kernel) + ": expected [d h w " + std::to_string(in[4]) + " " +
+                                  std::to_string(out[4]) + "], one or one a sample");
+  if (stride.size() != 3 || low.size() != 3) return Error::InvalidArgument("strides and padding: expected three numbers each");
+  for (int axis = 0; axis < 3; ++axis) {
+    shape.in[axis] = in[axis + 1], shape.out[axis] = out[axis + 1], shape.taps[axis] = kernel[at + axis];
+    shape.stride[axis] = stride[axis], shape.low[axis] = low[axis];
+    if (stride[axis] < 1) return Error::InvalidArgument("strides are " + Text(stride) + ": expected 1 or more");
+  }
+  shape.channels = in[4], shape.columns = out[4];
+  for (int64_t n : {in[0], shape.in[0] * shape.in[1] * shape.in[2], shape.out[0] * shape.out[1] * shape.out[2],
+                    shape.taps[0] * shape.taps[1] * shape.taps[2], shape.channels, shape.columns})
+    if (n == 0) return Error::InvalidArgument("nothing to convolve: " + Text(in) + " with " + Text(kernel));
+  return Error::Success();
+}
+
+int64_t Product(const Triple& n) { return n[0] * n[1] * n[2]; }
+
+ffi::Error Forward(ffi::ThreadPool pool, ffi::Buffer<ffi::F32> in, ffi::Buffer<ffi::F32> kernel, ffi::ResultBuffer<ffi::F32> out,
+                   Dimensions stride, Dimensions low) {
+  Shape shape;
+  bool shared;
+  if (ffi::Error error = Check(in.dimensions(), kernel.dimensions(), out->dimensions(), stride, low, shape, shared); error.failure())
+    return error;
+  UseLargePages(out->typed_data(), out->size_bytes());
+  const int64_t batch = in.dimensions()[0], kernels = shared ? 1 : batch, samples = batch / kernels;
+  const int64_t row = shape.out[2] * shape.columns, plane = shape.out[1] * row, sample = shape.out[0] * plane;
+  for (int64_t n = 0; n < kernels; ++n) {
+    const float* taps = kernel.typed_data() + n * Product(shape.taps) * shape.channels * shape.columns;
+    const Packed packed = Pack(pool, TilesOfThisCpu(), taps, shape.taps, shape, {{0, 0, 0}, {1, 1, 1}, false});
+    Convolve(pool, shape, samples, in.typed_data() + n * Product(shape.in) * shape.channels, packed,
+             {out->typed_data() + n * sample, sample, plane, row, shape.columns});
+  }
+  return ffi::Error::Success();
+}
+
+// The gradient of the output → the gradient of the input. Input pixels that lie alike among the strides meet the same taps, so each
+// such set of pixels is a convolution of its own, without strides.
+ffi::Error InputGradient(ffi::ThreadPool pool, ffi::Buffer<ffi::F32> gradient, ffi::Buffer<ffi::F32> kernel,
+                         ffi::ResultBuffer<ffi::F32> out, Dimensions stride, Dimensions low) {
+  Shape whole;
+  bool shared;
+  if (ffi::Error error = Check(out->dimensions(), kernel.dimensions(), gradient.dimensions(), stride, low, whole, shared); error.failure())
+    return error;
+  UseLargePages(out->typed_data(), out->size_bytes());
+  const int64_t batch = gradient.dimensions()[0], kernels = shared ? 1 : batch, samples = batch / kernels;
+  const int64_t row = whole.in[2] * whole.channels, plane = whole.in[1] * row, sample = whole.in[0] * plane;
+  const int64_t sets = Product(whole.stride);
+  bool every = true;  // pixel is met by some tap
+  for (int axis = 0; axis < 3; ++axis) every &= whole.taps[axis] >= whole.stride[axis];
+  if (!every) std::memset(out->typed_data(), 0, out->size_bytes());
+  for (int64_t n = 0; n < kernels; ++n)
+    for (int64_t set = 0; set < sets; ++set) {
+      const Triple at = {set / (whole.stride[1] * whole.stride[2]), set / whole.stride[2] % whole.stride[1], set % whole.stride[2]};
+      Shape shape;
+      Selection which{{}, {}, true};
+      bool any = true;
+      for (int axis = 0; axis < 3; ++axis) {
+        const int64_t s = whole.stride[axis], first = ((at[axis] + whole.low[axis]) % s + s) % s;  // of the taps that meet these pixels
+        shape.in[axis] = whole.out[axis];
+        shape.out[axis] = at[axis] < whole.in[axis] ? DivideUp(whole.in[axis] - at[axis], s) : 0;
+        shape.taps[axis] = first < whole.taps[axis] ? DivideUp(whole.taps[axis] - first, s) : 0;
+        shape.stride[axis] = 1;
+        shape.low[axis] = shape.taps[axis] - 1 - (at[axis] + whole.low[axis] - first) / s;
+        which.first[axis] = first + s * (shape.taps[axis] - 1);
+        which.step[axis] = -s;
+        any &= shape.out[axis] > 0 && shape.taps[axis] > 0;
+      }
+      if (!any) continue;
+      shape.channels = whole.columns, shape.columns = whole.channels;
+      const float* taps = kernel.typed_data() + n * Product(whole.taps) * whole.channels * whole.columns;
+      const Packed packed = Pack(pool, TilesOfThisCpu(), taps, whole.taps, shape, which);
+      Convolve(pool, shape, samples, gradient.typed_data() + n * Product(whole.out) * whole.columns, packed,
+               {out->typed_data() + n * sample + at[0] * plane + at[1] * row + at[2] * whole.channels, sample,
+                whole.stride[0] * plane, whole.stride[1] * row, whole.stride[2] * whole.channels});
+    }
+  return ffi::Error::Success();
+}
+
+// Sets of samples [n b …] → the sum over each set's samples, [n …].
+ffi::Error KernelGradient(ffi::ThreadPool pool, ffi::Buffer<ffi::F32> in, ffi::Buffer<ffi::F32> gradient,
+                          ffi::ResultBuffer<ffi::F32> out, Dimensions stride, Dimensions low) {
+  const Dimensions ins = in.dimensions(), gradients = gradient.dimensions(), outs = out->dimensions();
+  if (ins.size() != 6 || gradients.size() != 6 || outs.size() != 6 || gradients[0] != ins[0] || outs[0] != ins[0])
+    return ffi::Error::InvalidArgument("input is " + Text(ins) + ", gradient of the output " + Text(gradients) + ", of the kernel " +
+                                       Text(outs) + ": expected [n b d h w c], [n b d h w o] and [n d h w c o]");
+  Shape shape;
+  bool shared;
+  const auto rest = [](Dimensions all) { return Dimensions(all.begin() + 1, all.size() - 1); };
+  if (ffi::Error error = Check(rest(ins), rest(outs), rest(gradients), stride, low, shape, shared); error.failure()) return error;
+  const int64_t batch = ins[1];
+  for (int64_t n = 0; n < ins[0]; ++n)
+    KernelGradients(pool, shape, batch, in.typed_data() + n * batch * Product(shape.in) * shape.channels,
+                    gradient.typed_data() + n * batch * Product(shape.out) * shape.columns,
+                    out->typed_data() + n * Product(shape.taps) * shape.channels * shape.columns);
+  return ffi::Error::Success();
+}
+
+}  // namespace
+}  // namespace handjax
+
+#define HANDJAX_CONVOLUTION(symbol, function)                                    \
+  XLA_FFI_DEFINE_HANDLER_SYMBOL(symbol, function,                                \
+                                ffi::Ffi::Bind()                                 \
+                                    .Ctx<ffi::ThreadPool>()                      \
+                                    .Arg<ffi::Buffer<ffi::F32>>()                \
+                                    .Arg<ffi::Buffer<ffi::F32>>()                \
+                                    .Ret<ffi::Buffer<ffi::F32>>()                \
+                                    .Attr<ffi::Span<const int64_t>>("stride")    \
+                                    .Attr<ffi::Span<const int64_t>>("low"))
+
+HANDJAX_CONVOLUTION(handjax_conv, handjax::Forward);
+HANDJAX_CONVOLUTION(handjax_conv_input, handjax::InputGradient);
+HANDJAX_CONVOLUTION(handjax_conv_kernel, handjax::KernelGradient);

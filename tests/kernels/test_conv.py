@@ -1,0 +1,315 @@
+"""The convolutions: kernel ≡ twin in values and gradients, zeros skipped or not; transforms, sharding, mistakes."""
+
+import inspect
+import os
+import re
+import subprocess
+import sys
+from functools import partial
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.test_util import check_grads
+
+from handjax.ops import conv, library
+
+# [b, space, c], [taps, c, o], strides, padding
+CASES = {
+    "a network's": ((2, 12, 14, 23, 32), (3, 3, 3, 32, 32), 1, "SAME"),
+    "widths of no register": ((2, 5, 6, 7, 5), (3, 3, 3, 5, 21), 1, "SAME"),
+    "several groups of columns": ((1, 3, 4, 11, 40), (3, 3, 3, 40, 77), 1, "SAME"),
+    "an image's first layer": ((2, 21, 30, 3), (7, 7, 3, 64), 2, ((3, 3), (3, 3))),
+    "strides of two": ((3, 13, 14, 16), (3, 3, 16, 24), 2, "SAME"),
+    "one pixel, strided": ((2, 9, 8, 16), (1, 1, 16, 33), 2, "VALID"),
+    "one pixel": ((2, 9, 8, 16), (1, 1, 16, 33), 1, "VALID"),
+    "strides past the kernel, cropped": ((2, 13, 17, 8), (2, 3, 8, 5), (3, 4), ((-1, 2), (1, -2))),
+    "uneven padding": ((3, 6, 5, 16), (3, 3, 16, 40), (1, 3), ((0, 2), (4, 1))),
+    "an even kernel": ((2, 8, 9, 7, 4), (2, 4, 2, 4, 16), 1, "SAME"),
+    "a grid smaller than the kernel": ((2, 2, 3, 2, 3), (5, 5, 5, 3, 2), 1, "SAME"),
+    "one axis": ((2, 50, 5), (4, 5, 7), 3, "VALID"),
+    "one channel, dense": ((2, 9, 8, 13, 1), (7, 7, 7, 1, 16), 1, "SAME"),
+    "one channel, sparse": ((2, 9, 8, 13, 1), (7, 7, 7, 1, 16), 1, "SAME"),
+    "one channel, sparse, odd columns": ((1, 9, 8, 13, 1), (3, 3, 3, 1, 21), 1, "SAME"),
+    "one channel, sparse, cropped": ((2, 9, 12, 13, 1), (3, 5, 7, 1, 64), (2, 1, 1), ((3, 1), (2, -2), (-3, -1))),
+    "one channel, sparse, an image": ((2, 40, 30, 1), (5, 5, 1, 48), 1, "SAME"),
+    "one channel, empty": ((2, 4, 5, 6, 1), (5, 5, 5, 1, 16), 1, "SAME"),
+}
+
+
+def window(x, kernel, strides, padding):
+    axes = kernel.ndim - 2
+    strides = (strides,) * axes if isinstance(strides, int) else strides
+    if isinstance(padding, str):
+        padding = jax.lax.padtype_to_pads(x.shape[1:-1], kernel.shape[:-2], strides, padding)
+    return conv.Window(x.shape[1:-1], kernel.shape[:-2], strides, tuple(padding))
+
+
+def arrays(name):
+    """Input, kernel, strides, padding."""
+    shape, taps, strides, padding = CASES[name]
+    rng = np.random.default_rng(len(name))
+    x = rng.standard_normal(shape)
+    if "sparse" in name or "empty" in name:
+        x[rng.random(shape) < (1 if "empty" in name else 0.95)] = 0
+    return jnp.asarray(x, jnp.float32), jnp.asarray(rng.standard_normal(taps), jnp.float32), strides, padding
+
+
+def all_of(convolve, x, kernel):
+    """Value and both gradients, under weights that are a function of the value's shape."""
+    y, pull = jax.vjp(convolve, x, kernel)
+    weight = jnp.sin(jnp.arange(y.size, dtype=jnp.float32)).reshape(y.shape).astype(y.dtype)
+    return (y, *pull(weight))
+
+
+def assert_close(ours, theirs, tolerance=3e-6):
+    for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
+        assert a.shape == b.shape and a.dtype == b.dtype
+        np.testing.assert_allclose(a, b, rtol=0, atol=tolerance * max(1e-3, np.abs(np.asarray(b)).max()))
+
+
+def kernel_and_twin(name):
+    x, kernel, strides, padding = arrays(name)
+    ours = jax.jit(partial(all_of, partial(conv.conv, strides=strides, padding=padding)))(x, kernel)
+    theirs = jax.jit(partial(all_of, partial(conv.plain, window(x, kernel, strides, padding))))(x, kernel)
+    return ours, theirs
+
+
+def test_by_hand():
+    """A voxel in the corner and an asymmetric kernel: correlation, not convolution, zeros outside, axes in their order."""
+    x = jnp.zeros((1, 3, 4, 5, 1)).at[0, 0, 1, 2, 0].set(1.0)
+    kernel = jnp.arange(27.0).reshape(3, 3, 3, 1, 1)
+    y = conv.conv3d(x, kernel)[0, ..., 0]
+    expected = np.zeros((3, 4, 5))
+    for d in range(2):
+        for h in range(3):
+            for w in range(1, 4):
+                expected[d, h, w] = kernel[0 - d + 1, 1 - h + 1, 2 - w + 1, 0, 0]
+    np.testing.assert_array_equal(y, expected)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_kernel_is_twin(name):
+    assert_close(*kernel_and_twin(name))
+
+
+@pytest.mark.parametrize("tiles", ["avx2", "any"])
+def test_kernel_is_twin_with_other_registers(tiles, repo):
+    """What machines without AVX-512 run."""
+    names = [name for name in CASES if name.startswith(("widths", "several", "strides of", "one channel, s"))]
+    code = f"from test_conv import *\nfor name in {names}: assert_close(*kernel_and_twin(name))\nprint('same')"
+    paths = os.pathsep.join([str(repo), str(repo / "tests" / "kernels")])
+    env = {**os.environ, "HANDJAX_TILES": tiles, "PYTHONPATH": paths, "XLA_FLAGS": "--xla_backend_optimization_level=0"}
+    done = subprocess.run([sys.executable, "-c", code], env=env, cwd=repo, capture_output=True, text=True, timeout=300)
+    assert done.stdout.strip() == "same", done.stderr[-3000:]
+
+
+def test_zeros_are_skipped_and_nothing_else():
+    """A number that is not finite reaches exactly the pixels whose windows hold it, also among zeros."""
+    x = jnp.zeros((1, 9, 9, 9, 1)).at[0, 4, 4, 4, 0].set(jnp.nan).at[0, 0, 0, 0, 0].set(jnp.inf)
+    y = conv.conv3d(x, jnp.ones((3, 3, 3, 1, 16)))
+    bad = np.zeros((9, 9, 9), bool)
+    bad[3:6, 3:6, 3:6] = bad[:2, :2, :2] = True
+    np.testing.assert_array_equal(~np.isfinite(y[0]), np.broadcast_to(bad[..., None], (9, 9, 9, 16)))
+
+
+def test_two_runs_are_the_same_bits():
+    x, kernel, *_ = arrays("a network's")
+    run = jax.jit(partial(all_of, conv.conv))
+    first = run(x, kernel)
+    for _ in range(3):
+        jax.tree.map(np.testing.assert_array_equal, run(x, kernel), first)
+    sparse, taps, *_ = arrays("one channel, sparse")
+    jax.tree.map(np.testing.assert_array_equal, run(sparse, taps), run(sparse, taps))
+
+
+def test_a_sample_is_itself_in_any_batch():
+    x, kernel, *_ = arrays("a network's")
+    run = jax.jit(conv.conv)
+    np.testing.assert_array_equal(run(x, kernel)[1:], run(x[1:], kernel))
+
+
+# ---- composition ---------------------------------------------------------------------------------------------------
+
+
+def small():
+    rng = np.random.default_rng(3)
+    x, kernel = rng.standard_normal((6, 5, 4, 6, 3)), rng.standard_normal((4, 3, 3, 3, 3, 5))
+    return jnp.asarray(x, jnp.float32), jnp.asarray(kernel, jnp.float32)
+
+
+def test_vmap_in_every_way():
+    x, kernels = small()
+    run, plain = (jax.jit(partial(all_of, f)) for f in (conv.conv3d, lambda x, k: conv.plain(window(x, k, 1, "SAME"), x, k)))
+    assert_close(jax.vmap(run)(x[:4, None], kernels), jax.vmap(plain)(x[:4, None], kernels))
+    for axes in ((0, None), (None, 0)):
+        a, k = (x.reshape(2, 3, 5, 4, 6, 3), kernels[0]) if axes[1] is None else (x, kernels)
+        assert_close(jax.jit(jax.vmap(run, axes))(a, k), jax.vmap(plain, axes)(a, k))
+    nested = jax.vmap(jax.vmap(conv.conv3d, (0, None)), (0, 0))(x[:4].reshape(2, 2, 1, 5, 4, 6, 3), kernels[:2])
+    assert_close(nested.reshape(4, 5, 4, 6, 5)[2:], plain(x[2:4], kernels[1])[0])
+    assert_close(jax.vmap(run, in_axes=(1, 0))(jnp.swapaxes(x[:4, None], 0, 1), kernels), jax.vmap(plain)(x[:4, None], kernels))
+
+
+def test_gradients_compose():
+    x, kernels = small()
+    kernel = kernels[0]
+
+    def loss(convolve, x, kernel):
+        return jnp.sum(jnp.sin(convolve(x, kernel)))
+
+    def plain(x, kernel):
+        return conv.plain(window(x, kernel, 1, "SAME"), x, kernel)
+
+    expected = jax.jit(jax.grad(partial(loss, plain), argnums=(0, 1)))(x, kernel)
+    assert_close(jax.jit(jax.grad(jax.checkpoint(partial(loss, conv.conv3d)), argnums=(0, 1)))(x, kernel), expected)
+    inside_scan = jax.lax.scan(lambda c, x: (c, jax.grad(partial(loss, conv.conv3d))(x[None], kernel)[0]), 0, x)[1]
+    assert_close(inside_scan, expected[0])
+    assert jax.eval_shape(conv.conv3d, x, kernel).shape == (6, 5, 4, 6, 5)
+
+    def twice(convolve):
+        """A gradient of gradients, both ways."""
+
+        def slope(x, kernel):
+            return sum(jnp.sum(g * jnp.cos(g)) for g in jax.grad(partial(loss, convolve), argnums=(0, 1))(x, kernel))
+
+        return jax.jit(jax.grad(slope, argnums=(0, 1)))(x, kernel)
+
+    assert_close(twice(conv.conv3d), twice(plain), 1e-4)
+
+
+def test_sharded_without_a_collective():
+    rng = np.random.default_rng(4)
+    x, kernel = (jnp.asarray(rng.standard_normal(s), jnp.float32) for s in ((8, 4, 5, 6, 3), (3, 3, 3, 3, 5)))
+    weight = jnp.asarray(rng.standard_normal((8, 4, 5, 6, 5)), jnp.float32)
+
+    def to_input(x, kernel, weight):
+        y, pull = jax.vjp(lambda x: conv.conv3d(x, kernel), x)
+        return y, pull(weight)[0]
+
+    def to_kernel(x, kernel, weight):
+        return jax.vjp(lambda kernel: conv.conv3d(x, kernel), kernel)[1](weight)[0]
+
+    mesh = Mesh(np.array(jax.devices()), ("data",), axis_types=(AxisType.Auto,))
+    rows, whole = NamedSharding(mesh, PartitionSpec("data")), NamedSharding(mesh, PartitionSpec())
+    for run, allowed in ((to_input, set()), (to_kernel, {"all-reduce"})):
+        expected = jax.jit(run)(x, kernel, weight)
+        with jax.set_mesh(mesh):
+            placed = [jax.device_put(a, where) for a, where in ((x, rows), (kernel, whole), (weight, rows))]
+            compiled = jax.jit(run).lower(*placed).compile()
+            got = compiled(*placed)
+        found = re.findall(r"(all-gather|all-reduce|all-to-all|collective-permute|reduce-scatter)(?:-start)?\(", compiled.as_text())
+        assert "handjax_conv" in compiled.as_text() and set(found) == allowed and len(found) == len(allowed)
+        assert_close(got, expected)
+
+
+def test_inside_shard_map():
+    rng = np.random.default_rng(5)
+    x, kernel = (jnp.asarray(rng.standard_normal(s), jnp.float32) for s in ((8, 5, 6, 3), (3, 3, 3, 5)))
+    mesh = Mesh(np.array(jax.devices()), ("data",), axis_types=(AxisType.Auto,))
+    rows, whole = PartitionSpec("data"), PartitionSpec()
+    mapped = jax.shard_map(conv.conv, mesh=mesh, in_specs=(rows, whole), out_specs=rows)
+    assert_close(jax.jit(partial(all_of, mapped))(x, kernel), jax.jit(partial(all_of, conv.conv))(x, kernel))
+
+
+# ---- what goes where -----------------------------------------------------------------------------------------------
+
+
+def calls(function, *operands, platform="cpu"):
+    """Kernels and convolutions in what is compiled."""
+    text = jax.jit(function).trace(*operands).lower(lowering_platforms=(platform,)).as_text()
+    return len(re.findall(r"custom_call @handjax_conv", text)), text.count("stablehlo.convolution")
+
+
+def test_what_the_kernel_is_not_made_for_stays_with_xla():
+    x, kernels = small()
+    kernel = kernels[0]
+    assert calls(conv.conv3d, x, kernel) == (1, 0)
+    assert calls(conv.conv3d, x, kernel, platform="cuda") == (0, 1)
+    half = x.astype(jnp.bfloat16), kernel.astype(jnp.bfloat16)
+    assert calls(conv.conv3d, *half) == (1, 0)  # by way of float32
+    assert conv.conv3d(*half).dtype == jnp.bfloat16
+    rounded = tuple(a.astype(jnp.float32) for a in half)
+    for a, b in zip(all_of(conv.conv3d, *half), all_of(conv.conv3d, *rounded), strict=True):
+        np.testing.assert_allclose(a.astype(jnp.float32), b, rtol=0, atol=0.01 * np.abs(np.asarray(b)).max())
+    with jax.enable_x64(True):
+        exact = np.float64(x), np.float64(kernel)
+        check_grads(lambda *a: conv.conv(*map(jnp.asarray, a)), tuple(a[:1, :2] for a in exact), order=1, modes=["rev"])
+        assert calls(conv.conv3d, *exact) == (0, 1)
+        y = conv.conv3d(*map(jnp.asarray, exact))
+        assert y.dtype == jnp.float64
+    np.testing.assert_allclose(conv.conv3d(x, kernel), y, atol=1e-4)
+    assert conv.conv3d(x[:0], kernel).shape == (0, 5, 4, 6, 5)
+    assert not np.any(conv.conv3d(x[..., :0], kernel[..., :0, :]))
+
+
+def test_for_flax():
+    x = jnp.asarray(np.random.default_rng(6).standard_normal((2, 9, 11, 6)), jnp.float32)
+    for options, expected in [
+        (dict(strides=(2, 1), padding=((1, 2), (0, 1))), (1, 0)),
+        (dict(use_bias=False, padding="VALID"), (1, 0)),
+        (dict(feature_group_count=2), (0, 1)),
+        (dict(kernel_dilation=2), (0, 1)),
+        (dict(precision="highest"), (0, 1)),
+    ]:
+        theirs = nn.Conv(8, (3, 3), **options)
+        ours = nn.Conv(8, (3, 3), **options, conv_general_dilated=conv.conv_general_dilated)
+        shapes = jax.eval_shape(theirs.init, jax.random.key(0), x)
+        variables = jax.tree.map(lambda s: jnp.cos(jnp.arange(s.size, dtype=s.dtype)).reshape(s.shape), shapes)
+        assert calls(ours.apply, variables, x) == expected
+        assert_close(jax.jit(ours.apply)(variables, x), jax.jit(theirs.apply)(variables, x))
+
+
+def test_switched_off_it_is_the_twin(repo):
+    code = """
+import jax, jax.numpy as jnp
+from handjax.ops import conv
+text = jax.jit(conv.conv).lower(jnp.zeros((2, 8, 8, 3)), jnp.zeros((3, 3, 3, 4))).as_text()
+print("handjax" in text, text.count("stablehlo.convolution"))
+"""
+    env = {**os.environ, "HANDJAX_OPS": "off", "PYTHONPATH": str(repo)}
+    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=120)
+    assert done.stdout.split() == ["False", "1"], done.stderr
+
+
+@pytest.mark.parametrize(
+    ("x", "kernel", "options", "what"),
+    [
+        ((2, 5, 5, 3), (3, 3, 4, 5), {}, "convolving (2, 5, 5, 3) with (3, 3, 4, 5)"),
+        ((2, 5, 5, 3), (3, 3, 3, 3, 5), {}, "expected [b, 1 to 3 axes, c]"),
+        ((2, 5, 5, 3), (3, 3, 3, 5), dict(strides=(1, 2, 3)), "for each of 2 axes"),
+        ((2, 5, 5, 3), (3, 3, 3, 5), dict(strides=0), "strides (0, 0): expected"),
+        ((2, 5, 5, 3), (3, 3, 3, 5), dict(padding=((1, 1),)), "a pair for each of 2 axes"),
+    ],
+)
+def test_mistakes_are_said(x, kernel, options, what):
+    with pytest.raises(ValueError, match=re.escape(what)):
+        inspect.unwrap(conv.conv)(jnp.zeros(x), jnp.zeros(kernel), **options)
+
+
+def test_shapes_that_make_no_sense_are_refused_by_the_kernel():
+    library.platforms()
+    options = dict(stride=np.ones(3, np.int64), low=np.zeros(3, np.int64))
+
+    def call(name, a, b, out, **changed):
+        op = jax.ffi.ffi_call(name, jax.ShapeDtypeStruct(out, jnp.float32))
+        return jax.block_until_ready(op(jnp.zeros(a), jnp.zeros(b), **options | changed))
+
+    x, kernel, y = (2, 1, 5, 6, 3), (1, 3, 3, 3, 4), (2, 1, 3, 4, 4)
+    call("handjax_conv", x, kernel, y)
+    call("handjax_conv_input", y, kernel, x)
+    call("handjax_conv_kernel", (1, *x), (1, *y), (1, *kernel))
+    for name, a, b, out, changed, what in [
+        ("handjax_conv", x[1:], kernel, y, {}, "input is"),
+        ("handjax_conv", x, (3, *kernel), y, {}, "kernel is"),  # what vmap_method="expand_dims" would give
+        ("handjax_conv", x, (1, 3, 3, 2, 4), y, {}, "kernel is"),
+        ("handjax_conv", x, kernel, (3, *y[1:]), {}, "output is"),
+        ("handjax_conv", x, kernel, y, dict(stride=np.zeros(3, np.int64)), "strides are"),
+        ("handjax_conv", x, kernel, y, dict(low=np.zeros(2, np.int64)), "strides and padding"),
+        ("handjax_conv_input", y, kernel, (2, 1, 5, 6, 2), {}, "kernel is"),
+        ("handjax_conv_kernel", x, y, kernel, {}, "input is"),
+    ]:
+        with pytest.raises(Exception, match=f"INVALID_ARGUMENT: {what}"):
+            call(name, a, b, out, **changed)

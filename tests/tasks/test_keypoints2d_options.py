@@ -1,0 +1,56 @@
+"""Options of the original programs: each is documented, answered, and leads to something that is there."""
+
+import re
+
+import pytest
+
+from handjax import evaluate, train
+from handjax.engine.config import load
+
+SYSTEMS = ("posenet2d", "cpm")
+
+
+def options(repo, system) -> dict[str, str]:
+    """OPTIONS of the config file, as its text has them."""
+    block = re.search(r"^OPTIONS = \{\n(.*?)^\}", (repo / "configs" / f"{system}.py").read_text(), re.MULTILINE | re.DOTALL).group(
+        1
+    )
+    found = dict(re.findall(r'^    "(\w+)": "(.*)",$', block, re.MULTILINE))
+    assert len(found) == block.count("\n")
+    return found
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_every_option_leads_somewhere_and_is_in_the_docs(repo, system):
+    config = load(f"{repo}/configs/{system}.py:{'stb' if system == 'posenet2d' else 'list'}")
+    docs = (repo / "docs" / "options_2d.md").read_text().lower()
+    for option, here in options(repo, system).items():
+        assert option in docs
+        for key in re.findall(r"--config\.([\w.]+)", here):
+            value = config
+            for part in key.split("."):
+                value = value[part]
+        for flavour in re.findall(rf"configs/{system}\.py:(\w+)", here):
+            load(f"{repo}/configs/{system}.py:{flavour}")
+
+
+@pytest.mark.parametrize(
+    ("argument", "words"),
+    [
+        ("--with_dnst=True", "unrecognized argument --with_dnst=True; the original's with_dsnt is here the flavour dsnt"),
+        ("--train_marker=3", "the original's train_mark is here --workdir"),
+        ("--batch_size=8", "the original's batch_size is here --config.batch_size"),
+        ("--config.with_dnst=True", "--config.with_dnst: no such config key; the original's with_dsnt is here the flavour dsnt"),
+        ("--config.optimizer.learning_rate=1.0", "did you mean"),
+        ("--learning", "did you mean"),
+    ],
+)
+def test_an_originals_option_is_answered_with_ours(repo, tmp_path, argument, words):
+    with pytest.raises(ValueError, match=re.escape(words)) as caught:
+        train.main(["--config", f"{repo}/configs/posenet2d.py:quick", "--workdir", str(tmp_path / "run"), argument])
+    assert "\n" not in str(caught.value) and not (tmp_path / "run").exists()
+
+
+def test_doors_without_a_config_know_no_original(tmp_path):
+    with pytest.raises(ValueError, match=r"unrecognized argument --with_dnst=True \(see"):
+        evaluate.main(["--workdir", str(tmp_path), "--with_dnst=True"])
