@@ -15,6 +15,7 @@ import pytest
 from handjax.data.batch import BATCH, HOST_ONLY
 from handjax.engine.config import load
 from handjax.engine.optimizer import make_optimizer
+from handjax.engine.schedules import SCHEDULES
 from handjax.engine.step import init_state, train_step
 from handjax.figures import mesh
 from handjax.pose.skeleton import SKELETONS
@@ -127,3 +128,16 @@ def test_a_mesh_of_ones_own_is_what_the_sensor_sees(tmp_path):
     assert 0.5 * (ours > 0).sum() < (theirs > 0).sum() < 0.95 * (ours > 0).sum()
     with pytest.raises(ValueError, match="is shown with config.data.surface=skin alone"):
         depth(f"config.data.mesh={tmp_path / 'thin.npz'}", "config.data.surface=spheres")
+
+
+@pytest.mark.parametrize("policy", sorted(SCHEDULES))
+@pytest.mark.parametrize("path", ["cpm", "posenet2d"])
+def test_every_learning_rate_policy_can_be_asked_for(path, policy):
+    numbers = {"boundaries": "(10,20)", "rates": "(0.1,0.2,0.3)", "step_size": 5, "power": 0.9}
+    config = load(f"{ROOT / 'configs' / path}.py:quick", [f"config.optimizer.schedule={policy}"])
+    asked = [f"config.optimizer.{name}={value}" for name, value in numbers.items() if name in config.optimizer]
+    config = load(f"{ROOT / 'configs' / path}.py:quick", [f"config.optimizer.schedule={policy}", *asked])
+    update, _ = make_optimizer(config.optimizer, 30).update(
+        {"w": jnp.ones(2)}, make_optimizer(config.optimizer, 30).init({"w": jnp.ones(2)})
+    )
+    assert np.isfinite(update["w"]).all()

@@ -208,21 +208,27 @@ def test_a_box_of_the_whole_picture_is_no_box(workdir, pictures, done, tmp_path)
 
 
 def test_known_joints_say_where_the_hand_is(workdir, pictures, tmp_path):
-    """A square by the run's own rule, as its evaluation cuts."""
+    """A square by the run's own rule, as its evaluation cuts: hidden joints do not widen it, and a second hand has its own."""
     rng = np.random.default_rng(1)
     joints = rng.uniform(20, 50, (6, 21, 2))
-    hands = [
-        {"img_name": n.removesuffix(".png"), "hand_pts": np.pad(j, ((0, 0), (0, 1))).tolist()}
-        for n, j in zip(NAMES, joints, strict=True)
-    ]
+    seen = rng.random((6, 21)) < 0.8
+    seen[0] = False  # nothing is known of them: all count
+    labels = np.concatenate([joints, seen[..., None]], -1)
+    labels[~seen & (np.arange(6) > 0)[:, None], :2] += 900
+    hands = [{"img_name": n.removesuffix(".png"), "hand_pts": j.tolist()} for n, j in zip(NAMES, labels, strict=True)]
+    second = labels[1] + [5.0, 0.0, 0.0]
+    hands.append({"img_name": NAMES[1].removesuffix(".png") + "#2", "hand_pts": second.tolist()})
     write_hands_json(tmp_path / "known.json", HAND.joints, hands)
     config = configs.from_json((workdir / "config.json").read_text())
     boxes = predict.read_boxes(str(tmp_path / "known.json"), "", config, HAND)
-    for name, uv in zip(NAMES, joints, strict=True):
-        (box,) = boxes(name, (64, 90))
-        middle = uv[HAND.joints.index("middle_base")]
+    for name, hand in zip(NAMES, labels, strict=True):
+        box, *more = boxes(name, (64, 90))
+        middle, counted = hand[HAND.joints.index("middle_base"), :2], (hand[:, 2] > 0) | ~(hand[:, 2] > 0).any()
         np.testing.assert_allclose(box[:2], middle, atol=1e-4)
-        assert box.side == pytest.approx(max(2 * 1.2 * np.abs(uv - middle).max(), 50), rel=1e-5)
+        reach = np.abs(np.clip(hand[counted, :2], 0, [90, 64]) - middle).max()
+        assert box.side == pytest.approx(np.clip(2 * 1.2 * reach, 50, 500), rel=1e-5)
+        assert len(more) == (name == NAMES[1])
+    np.testing.assert_allclose(boxes(NAMES[1], (64, 90))[1].u, second[HAND.joints.index("middle_base"), 0], atol=1e-4)
     with pytest.raises(ValueError, match="x.png: .*known.json has no box for it"):
         boxes("x.png", (64, 90))
 

@@ -91,6 +91,15 @@ def test_strict_and_not():
     assert metrics2d.pck_curve(errors, metrics2d.CURVE_PX).tolist() == [0] * 3 + [1] * 17
 
 
+def test_a_box_without_size_does_not_count_in_its_share():
+    """The box of a hand with one labelled joint."""
+    pred, true = poses(np.array([[1.0], [3.0]]))
+    figures = metrics2d.summarize2d(pred, true, ["a"], box_px=np.array([10.0, 0.0]))
+    assert figures["epe_px"] == pytest.approx(2) and set(figures["pck_box"].values()) <= {0.0, 1.0}
+    alone = metrics2d.summarize2d(pred[:1], true[:1], ["a"], box_px=np.array([10.0]))
+    assert figures["pck_box_curve"] == alone["pck_box_curve"]
+
+
 def test_joints_without_a_label_count_nowhere():
     errors = np.array([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]])
     pred, true = poses(errors)
@@ -120,7 +129,7 @@ def test_a_pictures_scale_does_not_change_the_shares():
         (lambda a: a["true"].__setitem__((0, 0, 1), np.inf), "frame 0, joint wrist: the true place is not finite"),
         (lambda a: a.update(labelled=np.zeros((2, 3), bool)), "no labelled joint in any frame"),
         (lambda a: a.update(joints=("a", "b")), r"predictions \[2, 3, 2\] against truth \[2, 3, 2\]: expected \[n, 2, 2\]"),
-        (lambda a: a.update(box_px=np.array([1.0, 0.0])), "frame 1: box_px is 0.0; expected the side of a square"),
+        (lambda a: a.update(box_px=np.array([1.0, -1.0])), "frame 1: box_px is -1.0; expected the side of a square"),
         (lambda a: a.update(image_px=np.array([np.nan, 1.0])), "frame 0: image_px is nan"),
     ],
 )

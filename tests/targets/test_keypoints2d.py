@@ -123,6 +123,13 @@ def test_joints_come_back(method, tolerance):
     assert np.abs(keypoints2d.decode(maps, STRIDE, method) - uv).max() <= tolerance
 
 
+def test_cells_of_a_network_that_learned_by_dsnt_have_their_middles_half_a_cell_on():
+    maps = jnp.zeros((8, 8, 1)).at[3, 5, 0].set(50.0)
+    for method in ("argmax", "centroid", "soft_argmax", "dsnt"):
+        found = keypoints2d.decode(maps, 4, method, cell_center=0.5)
+        np.testing.assert_allclose(found, [[22.0, 14.0]], atol=1e-4)
+
+
 def test_an_unknown_decode_is_named():
     with pytest.raises(ValueError, match="decode 'mean' is unknown: use argmax, centroid, soft_argmax, dsnt"):
         keypoints2d.decode(jnp.zeros((4, 4, 1)), 8, "mean")
