@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from handjax.models.layers import max_pool2d, torch_uniform
+from handjax.models.layers import conv2d, max_pool2d, torch_uniform
 
 
 class CPM(nn.Module):
@@ -77,4 +77,4 @@ class CPM(nn.Module):
 def _conv(x, features, size, name):
     """Same-size convolution in the input's own precision."""
     init = torch_uniform(size**2 * x.shape[-1])
-    return nn.Conv(features, (size, size), dtype=x.dtype, kernel_init=init, bias_init=init, name=name)(x)
+    return conv2d(features, size, x.dtype, init, init, name)(x)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from handjax.ops.conv import conv3d
+from handjax.ops.conv import conv3d, conv_general_dilated
 
 # Moon et al. 2018: every convolution starts from N(0, 0.001), biases from zero.
 KERNEL_INIT = nn.initializers.normal(0.001)
@@ -89,6 +89,19 @@ class Residual3D(nn.Module):
         if x.shape[-1] != self.features:
             x = ConvNorm3D(self.features, 1, self.dtype, name="skip")(x, train)
         return nn.relu(x + y)
+
+
+def conv2d(features: int, size: int, dtype: Any, kernel_init, bias_init, name: str) -> nn.Conv:
+    """Same-size convolution of an image with a square kernel of `size`, by `ops.conv`, whose gradients are fast on CPUs too."""
+    return nn.Conv(
+        features,
+        (size, size),
+        dtype=dtype,
+        kernel_init=kernel_init,
+        bias_init=bias_init,
+        conv_general_dilated=conv_general_dilated,
+        name=name,
+    )
 
 
 def torch_uniform(fan_in: int) -> nn.initializers.Initializer:

@@ -8,7 +8,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from handjax.models.layers import max_pool2d
+from handjax.models.layers import conv2d, max_pool2d
 
 leaky_relu = partial(nn.leaky_relu, negative_slope=0.01)
 
@@ -61,4 +61,4 @@ class PoseNet2D(nn.Module):
 def _conv(x, features, size, name):
     """Same-size convolution in the input's own precision; Xavier's kernel, a bias of 1e-4."""
     kernel, bias = nn.initializers.xavier_uniform(), nn.initializers.constant(1e-4)
-    return nn.Conv(features, (size, size), dtype=x.dtype, kernel_init=kernel, bias_init=bias, name=name)(x)
+    return conv2d(features, size, x.dtype, kernel, bias, name)(x)

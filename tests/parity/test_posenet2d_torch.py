@@ -110,7 +110,7 @@ def test_forward_at_full_width():
         theirs = channels_last(twin(channels_first(x)))
     ours = jax.jit(PoseNet2D().apply)({"params": to_flax(twin.state_dict())}, x)
     assert ours.shape == (1, 3, 4, 4, 21) and ours.dtype == jnp.float32 and theirs[:, -1].std() > 0.01
-    np.testing.assert_allclose(ours, theirs, rtol=0, atol=2e-6 * np.abs(theirs).max())
+    np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-5 * np.abs(theirs).max())
 
 
 def test_trees_have_the_twins_shapes():
