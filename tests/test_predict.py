@@ -272,7 +272,7 @@ def test_a_picture_that_is_none_is_left_out(workdir, pictures, tmp_path, capsys)
     [
         (["--images", "nowhere"], "--images nowhere: no such file or folder"),
         (["--images", "empty"], "--images empty: no picture in it; expected files that end in .png"),
-        (["--images", "bad.png"], "of 1 pictures none could be read"),
+        (["--images", "bad.png"], "all 1 pictures were left out; the first: "),
         (["--checkpoint", "7"], "there is none of step 7; there are 0"),
         (["--checkpoint", "first"], "expected last, best, all"),
         (["--output", "bad.png"], "--output bad.png: a file, not a folder"),
