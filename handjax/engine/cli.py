@@ -41,8 +41,9 @@ class Parser(argparse.ArgumentParser):
         flags, unknown = self.parse_known_args(args, namespace)
         if unknown:
             name = unknown[0].lstrip("-").partition("=")[0]
-            told = unknown[0].startswith("--") and getattr(flags, "config", None)
-            self.error(f"unrecognized argument {unknown[0]}" + (f"; {configs.meant(flags.config, name)}" if told else ""))
+            spec = unknown[0].startswith("--") and getattr(flags, "config", None)
+            told = configs.meant(spec, name) if spec else ""
+            self.error(f"unrecognized arguments: {' '.join(unknown)}" + (f"; {told}" if told else ""))
         return flags
 
     def error(self, message):

@@ -28,7 +28,7 @@ def load(spec: str, overrides: Sequence[str] = ()) -> ConfigDict:
 
 
 def meant(spec: str, option: str) -> str:
-    """What somebody may want who gives an option that does not exist."""
+    """What somebody may want who gives an option that does not exist; "" where nothing is like it."""
     module, flavour = _module(spec)
     return _meant(option, module.get_config(flavour), getattr(module, "OPTIONS", {}))
 
@@ -91,7 +91,8 @@ def _apply(config: ConfigDict, setting: str, options: dict[str, str]) -> None:
     for part in parents:
         node = node[part] if isinstance(node, ConfigDict) and part in node else None
     if not isinstance(node, ConfigDict) or leaf not in node or isinstance(node[leaf], ConfigDict):
-        raise ValueError(f"--{key}: no such config key; {_meant(key.removeprefix('config.'), config, options)}")
+        said = _meant(key.removeprefix("config."), config, options) or _did_you_mean(sorted(_leaves(config))[:8])
+        raise ValueError(f"--{key}: no such config key; {said}")
     node[leaf] = _parse(key, text, node[leaf])
 
 
@@ -99,9 +100,12 @@ def _meant(name: str, config: ConfigDict, options: dict[str, str]) -> str:
     """The original's option of that name or, misspelled, of nearly that name; else the config's keys most like it."""
     for original in difflib.get_close_matches(name.rpartition(".")[2], options, n=1, cutoff=0.8):
         return f"the original's {original} is here {options[original]}"
-    keys = list(_leaves(config))
-    close = difflib.get_close_matches(name, keys, n=3, cutoff=0.4) or sorted(keys)[:8]
-    return f"did you mean {', '.join('config.' + k for k in close)}?"
+    close = difflib.get_close_matches(name, list(_leaves(config)), n=3, cutoff=0.4)
+    return _did_you_mean(close) if close else ""
+
+
+def _did_you_mean(keys) -> str:
+    return f"did you mean {', '.join('config.' + key for key in keys)}?"
 
 
 def _parse(key, text, current):

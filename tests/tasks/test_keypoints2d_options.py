@@ -37,12 +37,12 @@ def test_every_option_leads_somewhere_and_is_in_the_docs(repo, system):
 @pytest.mark.parametrize(
     ("argument", "words"),
     [
-        ("--with_dnst=True", "unrecognized argument --with_dnst=True; the original's with_dsnt is here the flavour dsnt"),
+        ("--with_dnst=True", "unrecognized arguments: --with_dnst=True; the original's with_dsnt is here the flavour dsnt"),
         ("--train_marker=3", "the original's train_mark is here --workdir"),
         ("--batch_size=8", "the original's batch_size is here --config.batch_size"),
         ("--config.with_dnst=True", "--config.with_dnst: no such config key; the original's with_dsnt is here the flavour dsnt"),
         ("--config.optimizer.learning_rate=1.0", "did you mean"),
-        ("--learning", "did you mean"),
+        ("--step", "did you mean config.steps"),
     ],
 )
 def test_an_originals_option_is_answered_with_ours(repo, tmp_path, argument, words):
@@ -52,5 +52,5 @@ def test_an_originals_option_is_answered_with_ours(repo, tmp_path, argument, wor
 
 
 def test_doors_without_a_config_know_no_original(tmp_path):
-    with pytest.raises(ValueError, match=r"unrecognized argument --with_dnst=True \(see"):
+    with pytest.raises(ValueError, match=r"unrecognized arguments: --with_dnst=True \(see"):
         evaluate.main(["--workdir", str(tmp_path), "--with_dnst=True"])
