@@ -9,7 +9,10 @@ from pathlib import Path
 
 import jax
 
-_OPS = ("handjax_rasterize", "handjax_conv", "handjax_conv_input", "handjax_conv_kernel")
+_OPS = {
+    "cpu": ("handjax_rasterize", "handjax_conv", "handjax_conv_input", "handjax_conv_kernel"),
+    "cuda": ("handjax_rasterize",),
+}
 _FOLDER = Path(__file__).parent
 _BUILT_FOR = {"cpu": "cpu", "cuda": "CUDA"}  # our name → XLA's
 
@@ -53,7 +56,7 @@ def _register(platform: str) -> None:
     if _version(built) > _version(running):
         # XLA refuses a library with newer headers than its own, and its whole backend goes down with it.
         raise RuntimeError(f"{file} was built for jaxlib {built} or newer, and {running} is installed; install handjax again")
-    for op in _OPS:
+    for op in _OPS[platform]:
         if not hasattr(library, op):
             raise RuntimeError(f"{file} is older than the sources; install handjax again")
         jax.ffi.register_ffi_target(op, jax.ffi.pycapsule(getattr(library, op)), platform=_BUILT_FOR[platform])
