@@ -8,6 +8,8 @@ from handjax.figures.poses import ALL_MODES, ROTATION_ANY
 def common() -> ConfigDict:
     config = ConfigDict()
     config.seed = 0  # of the initial weights, the order of the samples and every random transform
+    config.init = ""  # weights to begin with: the folder of another run, or .npz, as scripts/convert_torch.py writes it
+    config.init_skip = ()  # arrays that begin at random all the same, by their names, as in params/out/*
     config.devices = 0  # 0: all
     config.batch_size = 8  # global: divided over devices and accumulation steps
     config.accumulate = 1  # gradients averaged over this many slices of a batch

@@ -33,6 +33,7 @@ from handjax.engine.step import create_state, eval_step, state_target, train_ste
 from handjax.engine.writer import Writer
 from handjax.sources import SOURCES
 from handjax.tasks import TASKS
+from handjax.warm_start import warm_start
 
 
 def parser() -> cli.Parser:
@@ -83,8 +84,11 @@ def train(config: ConfigDict, workdir: Path) -> None:
     checkpoints = Checkpoints(workdir / "checkpoints", config.keep, say=_say)
     state = checkpoints.restore_latest(target)
     resumed = state is not None
+    begun = ""
     if not resumed:
         state = create_state(key, task, optimizer, target)
+        if config.init:
+            state, begun = warm_start(state, config.init, config.init_skip)
     start = int(state.step)
     if start > config.steps:
         raise ValueError(f"{workdir} is at step {start}, beyond config.steps={config.steps}: raise it or use another --workdir")
@@ -92,6 +96,8 @@ def train(config: ConfigDict, workdir: Path) -> None:
         _say(f"{workdir} is finished at step {start}: python -m handjax.evaluate --workdir {workdir} measures it again")
         return
     claim_workdir(workdir, config)
+    if begun:
+        _say(begun)
     _say(f"{'go on' if resumed else 'start'} at step {start} of {config.steps} on {mesh.size} device(s), {source.about}")
 
     def heldout(state):

@@ -21,6 +21,9 @@ subject      int32    b                  who is seen, by the set's number; -1 un
 action       int32    b                  what is done, by the set's list
 camera       int32    b                  which camera
 head_px      float32  b                  size of the head in px of the file, for PCKh; 0 unknown
+cube_depth   float32  b v n n            depth of a cube along parallel rays, in v views: mm from its middle, 100 = nothing there
+centers      float32  b v s 3            mm from the middle, the view's own frame: of the hand's spheres
+cameras      float32  b v 4 4            each view's mm → those of the first
 center_xyz   float32  b 3                mm, middle of the crop; who found it is the configuration's business
 cube_mm      float32  b 3                mm, edges of the crop
 mask         bool     b                  False: a row of padding. Every batch has it
@@ -51,6 +54,9 @@ BATCH = {
     "action": ("int32", "b"),
     "camera": ("int32", "b"),
     "head_px": ("float32", "b"),
+    "cube_depth": ("float32", "b v n n"),
+    "centers": ("float32", "b v s 3"),
+    "cameras": ("float32", "b v 4 4"),
     "center_xyz": ("float32", "b 3"),
     "cube_mm": ("float32", "b 3"),
     "mask": ("bool", "b"),

@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import jax
@@ -57,8 +58,22 @@ class Checkpoints:
 
     def restore(self, step: int, target):
         """The state of `step` as `target` (shapes, dtypes, shardings) wants it."""
+        return self._restore(step, lambda: target)
+
+    def weights(self, step: int) -> dict:
+        """The network's variables of `step` as numpy, whatever optimizer they were trained with."""
+
+        def target():
+            host = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+            tree = self.manager.item_metadata(step)
+            return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=host), tree)
+
+        state = jax.device_get(self._restore(step, target))
+        return {"params": state["params"], **state["model_state"]}
+
+    def _restore(self, step: int, target: Callable):
         try:
-            return self.manager.restore(step, args=ocp.args.StandardRestore(target))
+            return self.manager.restore(step, args=ocp.args.StandardRestore(target()))
         except Exception as error:  # orbax and tensorstore raise many kinds for one meaning
             reason = " ".join(str(error).split())[:160]
             raise ValueError(f"checkpoint {self.folder / str(step)} cannot be read: {reason}") from error

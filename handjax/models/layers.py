@@ -1,5 +1,6 @@
 """Building blocks: channels last, parameters float32, compute in `dtype`."""
 
+from functools import partial
 from typing import Any
 
 import flax.linen as nn
@@ -74,6 +75,30 @@ class ConvNorm3D(nn.Module):
 def batch_norm(dtype: Any, train: bool, name: str) -> nn.BatchNorm:
     """PyTorch's defaults: running average 0.9 old + 0.1 new, epsilon 1e-5; exact two-pass variance."""
     return nn.BatchNorm(use_running_average=not train, momentum=0.9, epsilon=1e-5, dtype=dtype, use_fast_variance=False, name=name)
+
+
+class GroupNorm(nn.Module):
+    """flax.linen.GroupNorm with exact two-pass variance and PyTorch's epsilon, statistics in float32. The sums over pixels are matrix
+    products, which XLA's CPU backend and its gradients are several times as fast with as with reductions."""
+
+    groups: int
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
+        channels = x.shape[-1]
+        scale = self.param("scale", nn.initializers.ones, (channels,))
+        bias = self.param("bias", nn.initializers.zeros, (channels,))
+        y = x.reshape(x.shape[0], -1, channels).astype(jnp.float32)
+        own = jnp.repeat(jnp.eye(self.groups), channels // self.groups, axis=0)  # [c, g]
+        product = partial(jnp.einsum, precision=lax.Precision.HIGHEST)
+
+        def mean(y):
+            sums = product("bpq,bqc->bpc", jnp.ones((y.shape[0], 1, y.shape[1])), y)
+            return product("bpc,cg,dg->bpd", sums, own, own) / (y.shape[1] * channels // self.groups)
+
+        y = y - mean(y)
+        y = y * (lax.rsqrt(mean(y**2) + 1e-5) * scale[None, None]) + bias[None, None]
+        return y.reshape(x.shape).astype(x.dtype)
 
 
 class Residual3D(nn.Module):

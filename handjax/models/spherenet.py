@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from handjax.models.layers import max_pool2d, torch_uniform
+from handjax.models.layers import GroupNorm, max_pool2d, torch_uniform
+from handjax.ops.conv import conv_general_dilated
 
 _GROUPS = 16
 
@@ -79,12 +80,12 @@ class Bottleneck(nn.Module):
 
 
 def _norm(x, name, groups=_GROUPS):
-    """Statistics in float32 whatever the input's precision; epsilon as PyTorch's."""
-    return nn.GroupNorm(groups, epsilon=1e-5, dtype=x.dtype, use_fast_variance=False, name=name)(x)
+    return GroupNorm(groups, name=name)(x)
 
 
 def _conv(x, features, size, name, stride=1):
     """Same-size convolution, before it is thinned, in the input's own precision. Flax's SAME would pad a stride unevenly."""
     init = torch_uniform(size**2 * x.shape[-1])
     border = ((size // 2,) * 2,) * 2
-    return nn.Conv(features, (size, size), (stride, stride), border, dtype=x.dtype, kernel_init=init, bias_init=init, name=name)(x)
+    options = dict(dtype=x.dtype, kernel_init=init, bias_init=init, conv_general_dilated=conv_general_dilated)
+    return nn.Conv(features, (size, size), (stride, stride), border, **options, name=name)(x)

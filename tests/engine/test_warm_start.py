@@ -1,0 +1,87 @@
+"""handjax/warm_start.py: weights of another run, or of a file, in the place of random ones."""
+
+import jax
+import numpy as np
+import optax
+import pytest
+from flax.traverse_util import flatten_dict
+
+from handjax.engine import sharding
+from handjax.engine.checkpoint import Checkpoints
+from handjax.engine.step import create_state, state_target
+from handjax.models import weights
+from handjax.warm_start import warm_start
+
+
+@pytest.fixture(scope="module")
+def fresh(tiny_task):
+    """fresh(seed, optimizer, devices) → a state."""
+
+    def make(seed, optimizer=None, devices=2):
+        task, optimizer = tiny_task(True), optimizer or optax.adam(1e-3)
+        target = state_target(task, optimizer, sharding.make_mesh(devices))
+        return create_state(jax.random.key(seed), task, optimizer, target)
+
+    return make
+
+
+def arrays(state):
+    return flatten_dict(jax.device_get({"params": state.params, **state.model_state}), sep="/")
+
+
+@pytest.fixture(scope="module")
+def other(fresh):
+    """Another run's last state: other weights and statistics, far on, trained by another optimizer on other devices."""
+    state = fresh(1, optax.sgd(0.1), devices=1)
+    moved = jax.tree.map(lambda x: x + 1, state.model_state)
+    return state.replace(step=state.step + 900, model_state=moved)
+
+
+@pytest.fixture(params=["run", "file"])
+def path(request, other, tmp_path):
+    if request.param == "file":
+        weights.save(tmp_path / "w.npz", {"params": other.params, **other.model_state})
+        return tmp_path / "w.npz"
+    checkpoints = Checkpoints(tmp_path / "run" / "checkpoints")
+    checkpoints.save(other)
+    checkpoints.close()
+    return tmp_path / "run"
+
+
+def test_weights_are_the_others_and_the_rest_is_fresh(fresh, other, path):
+    state, said = warm_start(fresh(0), path)
+    mine, theirs = arrays(state), arrays(other)
+    assert mine.keys() == theirs.keys() and f"{len(mine)} of {len(mine)} arrays" in said and str(path) in said
+    for name, array in mine.items():
+        np.testing.assert_array_equal(array, theirs[name])
+    assert int(state.step) == 0
+    assert all(len(leaf.sharding.device_set) == 2 for leaf in jax.tree.leaves((state.params, state.model_state)))
+    jax.tree.map(np.testing.assert_array_equal, jax.device_get(state.opt_state), jax.device_get(fresh(0).opt_state))
+
+
+def test_what_is_left_out_stays_random(fresh, other, tmp_path):
+    file = tmp_path / "w.npz"
+    weights.save(file, {"params": other.params})
+    name = sorted(name for name in arrays(other) if name.startswith("params/"))[0]
+    state, said = warm_start(fresh(0), file, skip=[name])
+    mine, before, theirs = arrays(state), arrays(fresh(0)), arrays(other)
+    for key, array in mine.items():
+        own = key == name or not key.startswith("params/")  # statistics: the file has none
+        np.testing.assert_array_equal(array, (before if own else theirs)[key])
+    assert f"{sum(key.startswith('params/') for key in mine) - 1} of {len(mine)} arrays" in said
+
+
+def test_mistakes_are_said(fresh, other, tmp_path):
+    state = fresh(0)
+    file = tmp_path / "w.npz"
+    wrong = jax.tree.map(lambda x: np.zeros((*x.shape, 2), np.float32), jax.device_get(other.params))
+    weights.save(file, {"params": wrong})
+    with pytest.raises(ValueError, match=r"params/\S+ is \[.*2\] there .*config.init_skip$"):
+        warm_start(state, file)
+    weights.save(file, {"params": {"elsewhere": np.zeros(3)}})
+    with pytest.raises(ValueError, match="none of its parameters is this network's; it has params/elsewhere"):
+        warm_start(state, file)
+    with pytest.raises(FileNotFoundError, match="no checkpoint there; name the folder of a run"):
+        warm_start(state, tmp_path)
+    with pytest.raises(FileNotFoundError, match="no such file of weights"):
+        warm_start(state, tmp_path / "none.npz")
