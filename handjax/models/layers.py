@@ -78,8 +78,8 @@ def batch_norm(dtype: Any, train: bool, name: str) -> nn.BatchNorm:
 
 
 class GroupNorm(nn.Module):
-    """flax.linen.GroupNorm with exact two-pass variance and PyTorch's epsilon, statistics in float32. The sums over pixels are matrix
-    products, which XLA's CPU backend and its gradients are several times as fast with as with reductions."""
+    """flax.linen.GroupNorm with exact two-pass variance and PyTorch's epsilon, statistics in float32. Sums over pixels are matrix
+    products: of reductions XLA's CPU backend makes code, and a gradient, that take several times as long."""
 
     groups: int
 

@@ -31,13 +31,12 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         def tensor(shape, doc, dtype=np.float32):
             return tfds.features.Tensor(shape=(*lead, *shape), dtype=dtype, doc=doc)
 
-        image = tfds.features.Image(
-            shape=(raw.HEIGHT, raw.WIDTH, 1), dtype=np.uint16, encoding_format="png", doc="mm along z, 0 = missing"
-        )
+        doc = "mm along z, 0 = missing"
+        image = tfds.features.Image(shape=(raw.HEIGHT, raw.WIDTH, 1), dtype=np.uint16, encoding_format="png", doc=doc)
         return self.dataset_info_from_configs(
             features=tfds.features.FeaturesDict(
                 {
-                    "depth": image if single else tfds.features.Sequence(image, length=self.builder_config.views),
+                    "depth": image if single else tfds.features.Sequence(image, length=self.builder_config.views, doc=doc),
                     "k": tensor((3, 3), "intrinsics in px; pixel centers are integers"),
                     "joints_xyz": tensor((raw.JOINTS, 3), "mm, camera frame: x right, y down, z forward"),
                     "joints_uv": tensor((raw.JOINTS, 2), "px, as the set gives them"),

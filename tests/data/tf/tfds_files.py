@@ -4,9 +4,10 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 
-def prepared(builder_class, tmp_path, config=None):
-    builder = builder_class(data_dir=str(tmp_path / "prepared"), config=config)
-    builder.download_and_prepare(download_config=tfds.download.DownloadConfig(manual_dir=str(tmp_path / "raw")))
+def prepared(builder_class, root, config=None, data_dir=None):
+    """What the builder makes of `root`/raw, in `data_dir` or `root`/prepared."""
+    builder = builder_class(data_dir=str(data_dir or root / "prepared"), config=config)
+    builder.download_and_prepare(download_config=tfds.download.DownloadConfig(manual_dir=str(root / "raw")))
     return builder
 
 
@@ -25,6 +26,7 @@ def assert_same(builder, split, told):
             elif name in files:
                 value = value.getvalue()
             np.testing.assert_array_equal(back[key][name], value, err_msg=name)
+            assert not isinstance(value, np.ndarray) or back[key][name].dtype == value.dtype
     for row in tfds.as_numpy(builder.as_dataset(split=split)):
         for name in files:
             assert row[name].dtype == features[name].np_dtype and row[name].shape[2] == features[name].shape[2] and row[name].any()

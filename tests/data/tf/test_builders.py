@@ -1,0 +1,264 @@
+"""Every data set's builder over a tree of fakes: TFDS's own test case, what is read back, and folders that lack something."""
+
+import importlib
+import logging
+import shutil
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from etils import epath
+
+pytest.importorskip("tensorflow", reason="tensorflow is not installed; the extra handjax[data] has it")
+tfds = pytest.importorskip("tensorflow_datasets", reason="tensorflow_datasets is not installed; the extra handjax[data] has it")
+
+from tfds_files import assert_same, prepared  # noqa: E402
+
+from handjax.data.pipeline import Records  # noqa: E402
+
+pytestmark = pytest.mark.tensorflow
+
+# Set → what its fakes give for `n` frames, by split, and more of the TFDS case. The fakes of some are twice as many.
+CASES = {
+    "coco_person": (2, {"train": 4, "validation": 4}),
+    "hpoes_voxels": (1, {"train": 1, "test": 1}),
+    "human36m": (1, {"validation": 16}),
+    "human36m_challenge": (2, {"train": 2, "validation": 2, "test": 2}),
+    "icvl": (2, {"train": 2, "test": 4}),
+    "keypoint_list": (2, {"train": 2, "test": 2}),
+    "mpii": (2, {"train": 4, "validation": 4, "test": 4}),
+    "msra_hand": (2, {f"P{person}": 2 for person in range(9)}),
+    "nyu_hand": (2, {"train": 2, "test": 2}),
+    "panoptic_hand": (1, {"train": 1, "test": 1}),
+    "rhd": (2, {"train": 2, "test": 2}),
+    "stb": (1, {"train": 10, "test": 2}),
+}
+CONFIGS = {"human36m": "validact03", "panoptic_hand": "manual"}  # of the case, where not all are tried
+
+
+def modules(name):
+    """fake, raw and the builder's class of a set."""
+    fake, raw = (importlib.import_module(f"handjax.data.{name}.{part}") for part in ("fake", "raw"))
+    return fake, raw, importlib.import_module(f"handjax.data.{name}.{name}_dataset_builder").Builder
+
+
+def write(name, root, n, seed, *more):
+    root.mkdir(exist_ok=True)
+    modules(name)[0].write(root, n, seed, *more)
+
+
+def case(name):
+    """TFDS's test case of one set."""
+    count, splits = CASES[name]
+
+    class Case(tfds.testing.DatasetBuilderTestCase):
+        DATASET_CLASS = modules(name)[2]
+        SPLITS = splits
+        if name in CONFIGS:
+            BUILDER_CONFIG_NAMES_TO_TEST = [CONFIGS[name]]
+
+        @classmethod
+        def setUpClass(cls):
+            super().setUpClass()
+            cls.EXAMPLE_DIR = tempfile.mkdtemp()
+            cls.addClassCleanup(shutil.rmtree, cls.EXAMPLE_DIR)
+            write(name, Path(cls.EXAMPLE_DIR), count, 0, *([CONFIGS[name]] if name == "human36m" else []))
+
+    return Case
+
+
+TestCocoPerson, TestHpoesVoxels, TestHuman36m, TestHuman36mChallenge = map(case, list(CASES)[:4])
+TestIcvl, TestKeypointList, TestMpii, TestMsraHand = map(case, list(CASES)[4:8])
+TestNyuHand, TestPanopticHand, TestRhd, TestStb = map(case, list(CASES)[8:])
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory):
+    """tree(set, n, …) → a folder with its fakes in `raw`, made once."""
+    made = {}
+
+    def make(name, n=2, *more):
+        if (name, n, *more) not in made:
+            root = made[name, n, *more] = tmp_path_factory.mktemp(name)
+            write(name, root / "raw", n, 3, *more)
+        return made[name, n, *more]
+
+    return make
+
+
+@pytest.fixture
+def copy(tree, tmp_path):
+    """copy(set, n, …) → a folder of the test's own with its fakes in `raw`."""
+
+    def make(*what):
+        shutil.copytree(tree(*what) / "raw", tmp_path / "raw")
+        return tmp_path
+
+    return make
+
+
+@pytest.mark.parametrize("name", ["coco_person", "human36m_challenge", "icvl", "mpii", "rhd"])
+def test_what_is_read_back_is_what_the_files_hold(tree, tmp_path, name):
+    root, (_, raw, builder_class) = tree(name), modules(name)
+    builder = prepared(builder_class, root, data_dir=tmp_path)
+    for split in raw.COUNTS:
+        told = dict(raw.samples(epath.Path(root / "raw"), split))
+        assert_same(builder, split, told)
+        assert len(told) == CASES[name][1][split]
+    assert all(feature.doc.desc for feature in builder.info.features.values())
+
+
+@pytest.mark.parametrize(
+    ("name", "config"),
+    [("nyu_hand", "single"), ("nyu_hand", "multiview"), ("stb", "bb"), ("stb", "sk"), ("stb", "sk_320")]
+    + [("panoptic_hand", config) for config in ("manual", "synth", "studio")],
+)
+def test_every_configuration_reads_its_own_files(tree, tmp_path, name, config):
+    root, (_, raw, builder_class) = tree(name, CASES[name][0]), modules(name)
+    assert config in raw.CONFIGS
+    builder = prepared(builder_class, root, config, data_dir=tmp_path)
+    own = [] if name == "panoptic_hand" else [config]
+    splits = raw.CONFIGS[config] if name == "panoptic_hand" else raw.COUNTS
+    assert set(builder.info.splits) == set(splits)
+    for split in splits:
+        assert_same(builder, split, dict(raw.samples(epath.Path(root / "raw"), split, *own)))
+    assert all(feature.doc.desc for feature in builder.info.features.values())
+
+
+def test_every_subset_of_human36m_is_a_configuration(tree, tmp_path):
+    root, (_, raw, builder_class) = tree("human36m", 2, "validact16"), modules("human36m")
+    assert set(builder_class.builder_configs) == set(raw.SUBSETS)
+    told = dict(raw.samples(epath.Path(root / "raw"), "validact16"))
+    assert len(told) == 32 and {sample["action"] for sample in told.values()} == {"walking_together"}
+    assert_same(prepared(builder_class, root, "validact16", data_dir=tmp_path), "validation", told)
+
+
+def test_one_person_of_msra_is_left_out_by_the_names_of_splits(tree, tmp_path):
+    root, (_, raw, builder_class) = tree("msra_hand"), modules("msra_hand")
+    builder = prepared(builder_class, root, data_dir=tmp_path)
+    others = "+".join(person for person in raw.COUNTS if person != "P3")
+    for split in ("P3", others):
+        told = dict(pair for person in split.split("+") for pair in raw.samples(epath.Path(root / "raw"), person))
+        assert len(told) == 2 * len(split.split("+"))
+        assert_same(builder, split, told)
+
+
+@pytest.mark.parametrize("order", importlib.import_module("handjax.data.keypoint_list.raw").CONFIGS)
+def test_lists_of_any_name_are_splits(copy, order):
+    root, (_, raw, builder_class) = copy("keypoint_list", 2, order), modules("keypoint_list")
+    (root / "raw/train.txt").rename(root / "raw/all_mine.txt")
+    (root / "raw/train").rename(root / "raw/all_mine")
+    builder = prepared(builder_class, root, order)
+    assert set(builder.info.splits) == {"all_mine", "test"}
+    for split in builder.info.splits:
+        assert_same(builder, split, dict(raw.samples(epath.Path(root / "raw"), split, order)))
+    assert all(feature.doc.desc for feature in builder.info.features.values())
+
+
+def test_voxels_are_read_back(tree, tmp_path):
+    root, (_, raw, builder_class) = tree("hpoes_voxels"), modules("hpoes_voxels")
+    builder = prepared(builder_class, root, data_dir=tmp_path)
+    for split in ("train", "test"):
+        told = dict(raw.samples(epath.Path(root / "raw"), split))
+        assert_same(builder, split, told)
+        records = Records(builder.data_path, split)
+        rows = records.rows(np.arange(2))
+        for i, name in enumerate(records.names(np.arange(2))):
+            for key in ("voxels", "joints_xyz", "center_xyz", "cube_mm"):
+                np.testing.assert_array_equal(rows[key][i], told[name][key])
+    assert all(feature.doc.desc for feature in builder.info.features.values())
+
+
+# Set, configuration, what is removed, and what is said.
+LACKS = [
+    (
+        "coco_person",
+        None,
+        ["images/train2017", "annotations/person_keypoints_val2017.json"],
+        "no images/train2017; no annotations/person_keypoints_val2017.json; ",
+    ),
+    (
+        "human36m_challenge",
+        None,
+        ["Val/POSE/00001.csv", "Val/POSE/00002.csv", "Test/IMG/00001.jpg", "Test/IMG/00002.jpg"],
+        "no Val/POSE; no Test/IMG; expected Train, Val and Test",
+    ),
+    ("icvl", None, ["Testing/Depth/test_seq_1/image_0000.png"], "icvl lacks .*image_0000.png: 1 of 4 depth frames"),
+    (
+        "keypoint_list",
+        None,
+        ["test/some folder/00000.jpg"],
+        "incomplete, no test/some folder/00000.jpg: 1 of 2 pictures of test.txt",
+    ),
+    (
+        "mpii",
+        None,
+        ["annot/test.json", "images/200000000.jpg"],
+        "no annot/test.json; no images/200000000.jpg: 1 of 2 pictures of valid.json; ",
+    ),
+    ("msra_hand", None, ["P7/1/000000_depth.bin"], "msra_hand lacks .*000000_depth.bin: 1 of 1 depth frames"),
+    ("nyu_hand", "single", ["test/depth_1_0000001.png"], "nyu_hand lacks .*depth_1_0000001.png: 1 of 2 depth frames"),
+    ("rhd", None, ["training/mask/00000.png"], "incomplete, no training/mask: 1 of 2 pictures, the first 00000.png"),
+]
+
+
+@pytest.mark.parametrize(("name", "config", "removed", "said"), LACKS, ids=[row[0] for row in LACKS])
+def test_an_incomplete_folder_is_refused_before_anything_is_written(copy, name, config, removed, said):
+    root = copy(name, 2)
+    for path in removed:
+        path = root / "raw" / path
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    with pytest.raises(ValueError, match=said) as caught:
+        prepared(modules(name)[2], root, config)
+    assert "\n" not in str(caught.value) and not list((root / "prepared").rglob("*.tfrecord*"))
+
+
+@pytest.mark.parametrize(
+    ("name", "removed", "whole", "broken", "said"),
+    [
+        ("stb", "images/B2Random/SK_depth_0.png", "bb", "sk", "incomplete, no images/B2Random: 1 of 1 pictures of SK_depth"),
+        (
+            "panoptic_hand",
+            "hand_labels_synth/synth2/00000000.jpg",
+            "manual",
+            "synth",
+            "incomplete, no hand_labels_synth/synth2: 1 of 1 .jpg files",
+        ),
+    ],
+)
+def test_a_configuration_needs_its_own_files_alone(copy, name, removed, whole, broken, said):
+    root = copy(name, 1)
+    (root / "raw" / removed).unlink()
+    prepared(modules(name)[2], root, whole)
+    with pytest.raises(ValueError, match=said) as caught:
+        prepared(modules(name)[2], root, broken)
+    assert "\n" not in str(caught.value) and not list((root / "prepared" / name / broken).rglob("*.tfrecord*"))
+
+
+def test_an_incomplete_folder_of_human36m_is_refused(tmp_path):
+    builder_class = modules("human36m")[2]
+    write("human36m", tmp_path / "raw", 1, 3, "validact02")
+    with pytest.raises(ValueError, match="no annot/s_01_act_02_subact_01_ca_01/matlab_meta.txt; .* and 1195 more; ") as caught:
+        prepared(builder_class, tmp_path, "train")
+    assert "\n" not in str(caught.value)
+    shutil.rmtree(tmp_path / "raw/images/s_11_act_02_subact_02_ca_04")
+    with pytest.raises(ValueError, match="no images/s_11_act_02_subact_02_ca_04; expected the folders of subset 'validact02'"):
+        prepared(builder_class, tmp_path, "validact02")
+    assert not list((tmp_path / "prepared").rglob("*.tfrecord*"))
+
+
+def test_a_folder_without_voxels_is_refused(tmp_path):
+    (tmp_path / "raw").mkdir()
+    (tmp_path / "raw/readme").write_text("nothing else")
+    with pytest.raises(ValueError, match="no HDF5 file NAME.h5; expected"):
+        prepared(modules("hpoes_voxels")[2], tmp_path)
+
+
+def test_training_labels_of_icvl_without_an_image_are_told(copy, caplog):
+    root = copy("icvl", 3)
+    (root / "raw/Training/Depth/201403121135/image_0000.png").unlink()
+    with caplog.at_level(logging.WARNING):
+        builder = prepared(modules("icvl")[2], root)
+    assert "1 training frames have a label and no image" in caplog.text
+    assert builder.info.splits["train"].num_examples == 2
