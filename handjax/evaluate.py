@@ -14,6 +14,14 @@ measures a file of (u, v, d) predictions, the form in which awesome-hand-pose-es
 measures image joints: predictions.npz of a 2D run, which holds its own truth; predictions.json of handjax.predict; and json files
 of {"img_name", "hand_pts"}, one a picture, as hand_pose and HandDB have them, in the joint order of --dataset. Hands are matched
 by the names of their pictures.
+
+    python -m handjax.evaluate --predictions predictions.npz --workdir DIR
+
+measures those of a run on bodies again. With --submission FOLDER what a run predicts of the Human3.6M challenge of ECCV 2018 is
+written there too, one 00001.csv a frame, as the challenge takes it:
+
+    python -m handjax.evaluate --workdir DIR --submission FOLDER --config.data.eval_sets="('human36m_challenge',)" \
+        --config.data.eval_split=test
 """
 
 import re
@@ -23,17 +31,19 @@ from pathlib import Path
 import numpy as np
 
 from handjax import results
-from handjax.data.predictions import FORMATS, read_pair
+from handjax.data.predictions import FORMATS, read_arrays, read_pair
 from handjax.data.predictions2d import read_hands, read_predictions2d, skeleton_of
 from handjax.engine import cli
+from handjax.pose.body_metrics import check_new, write_challenge
 from handjax.pose.published2d import TEST_HANDS
 from handjax.pose.skeleton import Skeleton
 from handjax.results2d import Joints2d
 from handjax.results3d import Joints3d
+from handjax.results_body import Bodies, challenge_frames
 
 ORDERS_2D = ("rhd", "stb", "handdb")
-# The row that a task predicts → what holds it against the truth; the first that a task's rows have counts.
-KINDS = {kind.row: kind for kind in (Joints3d, Joints2d)}
+# A row of a task → what holds its joints against the truth; the first that is there counts.
+KINDS = {kind.row: kind for kind in (Bodies, Joints3d, Joints2d)}
 
 
 def parser() -> cli.Parser:
@@ -50,6 +60,7 @@ def parser() -> cli.Parser:
     flags.add_argument("--output", metavar="OUT", help="where the results go (default: DIR/evaluation)")
     flags.add_argument("--predictions", metavar="FILE", help="predicted joints: text, u v d of a frame a line; .npz; or json")
     flags.add_argument("--groundtruth", metavar="FILE", help="true joints of the same frames")
+    flags.add_argument("--submission", metavar="FOLDER", help="a new folder for files of the Human3.6M challenge of ECCV 2018")
     flags.add_argument("--dataset", choices=(*sorted(FORMATS), *ORDERS_2D), help="fixes joints, order and camera")
     return flags
 
@@ -58,8 +69,11 @@ def main(argv: Sequence[str]) -> None:
     argv, overrides = cli.split_overrides(argv)
     flags = parser().parse_args(argv)
     files = {name: getattr(flags, name) for name in ("predictions", "groundtruth", "dataset")}
+    if flags.submission:
+        check_new(flags.submission)  # before the work is done
     if not any(files.values()):
-        evaluate_run(Path(flags.workdir), flags.checkpoint or "last", flags.ensemble or "mean", overrides, flags.output)
+        which, ensemble = flags.checkpoint or "last", flags.ensemble or "mean"
+        evaluate_run(Path(flags.workdir), which, ensemble, overrides, flags.output, flags.submission)
         return
     path = Path(files["predictions"] or "")
     hands = files["dataset"] in ORDERS_2D or path.suffix in (".npz", ".json") or (files["predictions"] and path.is_dir())
@@ -68,6 +82,11 @@ def main(argv: Sequence[str]) -> None:
         raise ValueError(f"{' and '.join(missing)} missing: prediction files need {'them' if hands else 'all three'}")
     if overrides or flags.output or flags.checkpoint or flags.ensemble:
         raise ValueError("--checkpoint, --ensemble, --output and --config.KEY belong to a trained run, not to --predictions")
+    if path.suffix == ".npz" and "has_xyz" in read_arrays(path, ("ids",), ("has_xyz",)):
+        evaluate_bodies(flags.workdir, flags.submission, **files)
+        return
+    if flags.submission:
+        raise ValueError(f"--submission is for bodies; {path} holds none")
     (evaluate_hands if hands else evaluate_files)(workdir=flags.workdir, **files)
 
 
@@ -89,6 +108,24 @@ def evaluate_hands(predictions: str, groundtruth: str | None, dataset: str | Non
     metrics = evaluated.metrics() | {"dataset": dataset, "predictions": predictions, "groundtruth": groundtruth}
     compare, comparable = evaluated.benchmark(dataset if dataset in TEST_HANDS else "")
     _write(workdir, evaluated, metrics, f"{evaluated.name}, {len(evaluated.ids)} hands", compare, comparable)
+
+
+def evaluate_bodies(workdir: str, submission: str | None, predictions: str, groundtruth: str | None, dataset: str | None) -> None:
+    """Measures the predictions.npz of a run on bodies, which holds its own truth."""
+    if groundtruth or dataset:
+        raise ValueError(f"{predictions} holds its own truth: --groundtruth and --dataset do not go with it")
+    evaluated = Bodies.read(predictions)
+    metrics = evaluated.metrics() | {"predictions": predictions, "groundtruth": None}
+    if submission:
+        submit(submission, evaluated)
+    _write(workdir, evaluated, metrics, f"{evaluated.name}, {len(evaluated.ids)} people", *evaluated.benchmark(""))
+
+
+def submit(folder: str, evaluated: Bodies) -> None:
+    """Writes the challenge's files."""
+    poses = dict(zip(challenge_frames(evaluated.ids), evaluated.pred, strict=True))
+    write_challenge(folder, poses)
+    print(f"submission: {len(poses)} files in {Path(folder).resolve()}")
 
 
 def _hands(predictions: str, groundtruth: str | None, order: str) -> Joints2d:
@@ -144,7 +181,9 @@ def _write(workdir, evaluated, metrics, title, compare, comparable, apart=1) -> 
     )
 
 
-def evaluate_run(workdir: Path, which: str, ensemble: str, overrides: Sequence[str], output: str | None) -> None:
+def evaluate_run(
+    workdir: Path, which: str, ensemble: str, overrides: Sequence[str], output: str | None, submission: str | None = None
+) -> None:
     """Restores checkpoints of a run and measures what they predict, together."""
     # A network is needed here and not above: prediction files are measured without waiting for JAX.
     from functools import partial
@@ -161,6 +200,10 @@ def evaluate_run(workdir: Path, which: str, ensemble: str, overrides: Sequence[s
     config, mesh, batch_size = open_run(workdir, overrides)
     source = configs.choose(SOURCES, config, "data.name")(config, train=False)
     task = configs.choose(TASKS, config, "task.name")(config, source.skeleton)
+    if submission and source.skeleton.name != "body18":
+        raise ValueError(f"--submission is for bodies; this run finds joints of {source.skeleton.name}")
+    if submission:
+        challenge_frames(source.names(np.arange(source.eval_size)))  # before the work is done
     rows_of = jax.jit(partial(eval_step, task=task, expand=source.expand), out_shardings=sharding.whole(mesh))
     steps, runs = [], []
     for step, state in restored(workdir, which, config, task, mesh):
@@ -170,7 +213,9 @@ def evaluate_run(workdir: Path, which: str, ensemble: str, overrides: Sequence[s
         runs.append(task.finish(rows))
     name = f"step {steps[0]}" if len(steps) == 1 else f"{ensemble} of {len(steps)} checkpoints"
     rows = combine(runs, ensemble)
-    report_run(Path(output or workdir / "evaluation"), task, source, rows, name, history=workdir / "metrics.jsonl")
+    evaluated = report_run(Path(output or workdir / "evaluation"), task, source, rows, name, history=workdir / "metrics.jsonl")
+    if submission:
+        submit(submission, evaluated)
 
 
 def open_run(workdir: Path, overrides: Sequence[str]) -> tuple:
@@ -230,26 +275,30 @@ def chosen_steps(checkpoints, which: str) -> list[int]:
 
 
 def combine(runs: Sequence[dict], ensemble: str) -> dict:
-    """Finished rows of several checkpoints → one: joints averaged in mm or px (Moon et al. 2018), or each joint from the
+    """Finished rows of several checkpoints → one: joints averaged in mm and px (Moon et al. 2018), or each joint from the
     checkpoint whose heat map is highest."""
     if len(runs) == 1:
         return runs[0]
-    row = kind_of(runs[0]).row
-    joints, confidence = (np.stack([rows[name] for rows in runs]) for name in (row, "confidence"))
+    names = [name for name in ("joints_xyz", "joints_uv", "confidence") if name in runs[0]]
+    merged = {name: np.stack([rows[name] for rows in runs]) for name in names}
+    confidence = merged.pop("confidence", None)
     if ensemble == "mean":
-        merged = joints.mean(0)
+        merged = {name: joints.mean(0) for name, joints in merged.items()}
+    elif confidence is None:
+        raise ValueError("--ensemble max needs a confidence, which this system does not give; use mean")
     else:
-        merged = np.take_along_axis(joints, confidence.argmax(0)[None, ..., None], axis=0)[0]
-    return {**runs[0], row: merged, "confidence": confidence.max(0)}
+        surest = confidence.argmax(0)[None, ..., None]
+        merged = {name: np.take_along_axis(joints, surest, axis=0)[0] for name, joints in merged.items()}
+    return runs[0] | merged | ({} if confidence is None else {"confidence": confidence.max(0)})
 
 
-def kind_of(rows: dict) -> type[Joints3d] | type[Joints2d]:
+def kind_of(rows: dict) -> type[results.Evaluated]:
     """What the finished rows of a task are measured as."""
     return next(kind for row, kind in KINDS.items() if row in rows)
 
 
-def report_run(folder: Path, task, source, rows: dict, name: str, history: Path) -> None:
-    """Scores a run's finished rows and writes metrics.json, predictions.npz and report.html into `folder`."""
+def report_run(folder: Path, task, source, rows: dict, name: str, history: Path) -> results.Evaluated:
+    """Scores a run's finished rows and writes what `write_results` does into `folder`; returns what was scored."""
     metrics = task.score(rows) | {"evaluated": source.about, "checkpoint": name}
     evaluated = kind_of(rows).of_rows(f"handjax, {name}", source.names(rows["index"]), rows, source.skeleton)
     print(results.as_text(evaluated.figures(metrics)))
@@ -264,6 +313,7 @@ def report_run(folder: Path, task, source, rows: dict, name: str, history: Path)
         subtitle=source.about,
         predictions=evaluated.predictions(),
     )
+    return evaluated
 
 
 def _pictures(task, source, indices) -> results.Pictures:

@@ -1,9 +1,10 @@
 """Predictions held against the truth, as people read them: metrics.json, predictions.npz and a self-contained report.html.
 
 What every report shares: those files, learning curves, a section of joints, and the best and worst frames. What is measured and
-shown of one kind of joints is in results3d.py and results2d.py.
+shown of one kind of joints is in results3d.py, results2d.py and results_body.py.
 """
 
+import abc
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,8 +13,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from handjax.data.predictions import Predictions, write_predictions
-from handjax.data.predictions2d import Predictions2d
+from handjax.data.predictions import write_predictions
 from handjax.engine import report
 from handjax.engine.files import read_jsonl, set_aside
 from handjax.pose import metrics as measure
@@ -26,9 +26,10 @@ Pictures = Callable[[int], Any]  # row → what a kind's `views` draws behind it
 
 
 @dataclass(frozen=True)
-class Evaluated:
+class Evaluated(abc.ABC):
     """Predictions held against the truth, joints in the skeleton's order. `name` labels them in charts; what does not count is
-    neither measured nor drawn. A kind of joints says its row, its unit and its distances, and shows its own sections."""
+    neither measured nor drawn. A kind of joints says its unit and its distances, by which `row` of a task it is known, and
+    shows its own sections."""
 
     row: ClassVar[str]
     unit: ClassVar[str]
@@ -45,9 +46,13 @@ class Evaluated:
         """[n, j]; whatever stands where nothing counts."""
         return measure.joint_errors(self.pred, self.true)
 
+    def drawn(self, n: int) -> np.ndarray | None:
+        """Which joints of frame n are drawn, bool [j]; None: all."""
+        return None if self.counted is None else self.counted[n]
+
+    @abc.abstractmethod
     def views(self, n: int, behind: Any) -> tuple[View, ...]:
         """How frame n is drawn."""
-        raise NotImplementedError
 
 
 def write_results(
@@ -56,10 +61,10 @@ def write_results(
     pages: Sequence[report.Section],
     title: str,
     subtitle: str,
-    predictions: Predictions | Predictions2d | None = None,
+    predictions: Any = None,
 ) -> Path:
-    """Writes metrics.json, report.html and, if given, predictions.npz, and prints where; earlier ones keep their content under a
-    numbered name."""
+    """Writes metrics.json, report.html and, if given, predictions.npz (`write_predictions`), and prints where; earlier ones keep
+    their content under a numbered name."""
     workdir = Path(workdir)
     text = json.dumps(metrics, indent=2, allow_nan=False) + "\n"
     if workdir.exists() and not workdir.is_dir():
@@ -145,8 +150,7 @@ def frames_section(evaluated: Evaluated, pictures: Pictures | None, apart: int, 
         frames = []
         for n in chosen:
             title = f"{evaluated.ids[n]}\nmean {mean[n]:.1f}, worst {worst[n]:.1f} {evaluated.unit}"
-            counted = None if evaluated.counted is None else evaluated.counted[n]
-            frames.append(Frame(title, evaluated.views(n, pictures(n) if pictures else None), counted))
+            frames.append(Frame(title, evaluated.views(n, pictures(n) if pictures else None), evaluated.drawn(n)))
         spoken = "; ".join(frame.title.replace("\n", ": ") for frame in frames)
         return report.figure(
             draw_frames(frames, evaluated.skeleton),

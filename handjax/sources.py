@@ -3,16 +3,21 @@
 from handjax.samples.base import Source
 from handjax.samples.body import body
 from handjax.samples.depth import DEPTH_HANDS, depth_hand, voxel_h5
+from handjax.samples.fit import hand_views_world, nyu_views
 from handjax.samples.rgb_hand import rgb_hand
-from handjax.samples.synthetic import hand_rgb_world, hand_world
+from handjax.samples.synthetic import body_world, hand_fit_world, hand_rgb_world, hand_world
 
 __all__ = ["SOURCES", "Source"]
 
 SOURCES = {
     "hand_world": hand_world,
+    "hand_fit_world": hand_fit_world,
+    "hand_views_world": hand_views_world,
+    "nyu_views": nyu_views,
     "voxel_h5": voxel_h5,
     **dict.fromkeys(DEPTH_HANDS, depth_hand),
     "hand_rgb_world": hand_rgb_world,
     "rgb_hand": rgb_hand,
     "body": body,
+    "body_world": body_world,
 }

@@ -34,9 +34,11 @@ import numpy as np
 
 from handjax.engine.optimizer import make_optimizer
 from handjax.figures import hand, mesh, poses, world
+from handjax.models.body import HEADS, BodyNet
 from handjax.models.cpm import CPM
 from handjax.models.posenet2d import PoseNet2D
 from handjax.models.resnet import ResNet
+from handjax.models.spherenet import SphereNet
 from handjax.models.v2v import V2V
 from handjax.ops import library, rasterize, spheres
 from handjax.pose.augment import random_affine
@@ -472,7 +474,8 @@ ROOT = Path(__file__).resolve().parent.parent
 
 @dataclass(frozen=True)
 class Network:
-    """A network, its twin's class in tests/parity and how both are called, and what goes in: [b, *shape]."""
+    """A network, its twin's class in tests/parity and how both are called, and what goes in: [b, *shape]. Of several
+    outputs the first counts."""
 
     title: str
     module: Callable
@@ -497,7 +500,33 @@ NETWORKS = {
     "resnet": Network(
         "ResNet-50", ResNet, ("resnet_twin", "ResNet"), dict(layers=50), dict(width=2), (256, 256, 3), (32, 32, 3), 4
     ),
+    "fit": Network(
+        "the sphere hand's network", SphereNet, ("spherenet_twin", "Twin"), {}, dict(width=32), (64, 64, 1), (16, 16, 1), 48
+    ),
+    **{
+        f"body, {head} head": Network(
+            f"ResNet-50 and {head} head",
+            BodyNet,
+            ("body_twin", "Twin"),
+            dict(head=head, layers=50),
+            dict(layers=18, width=2, depth=4, deconvolutions=(2, 2, 2)),
+            (256, 256, 3),
+            (32, 32, 3),
+            8,
+        )
+        for head in HEADS
+    },
 }
+
+
+def bodies(effort: Effort) -> Iterator[Case]:
+    for head in HEADS:
+        yield from network(f"body, {head} head", effort)
+
+
+def fitting(effort: Effort) -> Iterator[Case]:
+    yield from network("fit", effort)
+    yield from ball_renderer(effort)
 
 
 def network(name: str, effort: Effort) -> Iterator[Case]:
@@ -509,7 +538,7 @@ def network(name: str, effort: Effort) -> Iterator[Case]:
         x = occupancy(shape) if name == "v2v" else jax.random.uniform(jax.random.key(0), shape)
         model = net.module(**options)
         variables = jax.jit(model.init)(jax.random.key(1), x[:1])
-        target = jax.random.normal(jax.random.key(2), jax.eval_shape(model.apply, variables, x).shape)
+        target = jax.random.normal(jax.random.key(2), first(jax.eval_shape(model.apply, variables, x)).shape)
         runs, floors = our_runs(model, variables, x, target)
         peers = torch_runs(net, options, np.asarray(x), np.asarray(target), 1 if effort.tiny else cores())
         size = " x ".join(map(str, shape[1:]))
@@ -521,6 +550,10 @@ def network(name: str, effort: Effort) -> Iterator[Case]:
             yield Case(f"{net.title}, {kind}, {size}, batch {shape[0]}", shape[0], "sample", {"handjax": our} | peers[kind], notes)
     if name == "v2v":
         yield from voxel_data(effort)
+
+
+def first(outputs):
+    return outputs[0] if isinstance(outputs, tuple) else outputs
 
 
 def occupancy(shape: tuple[int, ...]) -> jax.Array:
@@ -545,12 +578,12 @@ def our_runs(model, variables: dict, x: jax.Array, target: jax.Array):
     kept = [params, rest, optimizer.init(params)]
 
     def infer(params, rest, x):
-        return model.apply({"params": params, **rest}, x, train=False)
+        return first(model.apply({"params": params, **rest}, x, train=False))
 
     def update(params, rest, state, x, target):
         def loss_of(params):
             outputs, changed = model.apply({"params": params, **rest}, x, train=True, mutable=list(rest))
-            return jnp.mean((outputs - target) ** 2), changed
+            return jnp.mean((first(outputs) - target) ** 2), changed
 
         (loss, changed), gradient = jax.value_and_grad(loss_of, has_aux=True)(params)
         updates, state = optimizer.update(gradient, state, params)
@@ -608,17 +641,18 @@ def torch_runs(net: Network, options: dict, x: np.ndarray, target: np.ndarray, t
         optimizer = torch.optim.RMSprop(twin.parameters(), lr=2.5e-4)
         twin = twin.to(memory_format=layout)
         inputs = torch.tensor(np.moveaxis(x, -1, 1).copy()).contiguous(memory_format=layout)
-        wanted = torch.tensor(np.moveaxis(target, -1, 1 if target.ndim == x.ndim else 2).copy())
+        maps = target.ndim >= x.ndim  # others have no channels to move
+        wanted = torch.tensor(np.moveaxis(target, -1, target.ndim - x.ndim + 1).copy() if maps else target)
 
         def infer(twin=twin, inputs=inputs):
             twin.eval()
             with torch.inference_mode():
-                return twin(inputs).sum().item()
+                return first(twin(inputs)).sum().item()
 
         def train(twin=twin, inputs=inputs, wanted=wanted, optimizer=optimizer):
             twin.train()
             optimizer.zero_grad()
-            loss = torch.nn.functional.mse_loss(twin(inputs), wanted)
+            loss = torch.nn.functional.mse_loss(first(twin(inputs)), wanted)
             loss.backward()
             optimizer.step()
             return loss.item()
@@ -706,7 +740,9 @@ SYSTEMS: dict[str, Callable[[Effort], Iterator[Case]]] = {
     "rasterizer": rasterizer,
     "spheres": ball_renderer,
     "world": synthetic_world,
-    **{name: functools.partial(network, name) for name in NETWORKS},
+    **{name: functools.partial(network, name) for name in ("v2v", "cpm", "posenet2d", "resnet")},
+    "body": bodies,
+    "fit": fitting,
 }
 
 

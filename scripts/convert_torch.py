@@ -1,7 +1,8 @@
-"""PyTorch checkpoints of the original systems → our weights: python scripts/convert_torch.py NETWORK IN.pth OUT.npz
+"""PyTorch checkpoints → our weights: python scripts/convert_torch.py NETWORK IN.pth OUT.npz
 
     pose_vae, pose_denoiser    sphereHand's priors
     sphere_net                 sphereHand's network, from its model_EPOCH.pth
+    torchvision                a ResNet of torchvision's, 18 to 152 layers, as `backbone` of the body networks (config.init)
 
 A checkpoint is read as tensors only (`weights_only=True`): nothing in it runs. `handjax.models.weights.load` reads what comes out.
 """
@@ -11,6 +12,7 @@ import pickle
 import re
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,6 +25,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from handjax.models import weights
 from handjax.models.pose_prior import PalmDenoiser, PoseVAE
+from handjax.models.resnet import STAGES, ResNet, from_torchvision
 from handjax.models.spherenet import SphereNet
 
 State = dict[str, np.ndarray]
@@ -130,6 +133,21 @@ def convert(state: State, network: str) -> dict:
     return unflatten_dict(found, sep="/")
 
 
+def torchvision(state: State) -> dict:
+    """The `state_dict` of a ResNet in torchvision's layout, as deep and wide as it is → the part of a BodyNet's variables."""
+    counts = tuple(len({name.split(".")[1] for name in state if name.startswith(f"layer{stage}.")}) for stage in (1, 2, 3, 4))
+    fitting = [layers for layers, stage in STAGES.items() if stage == (counts, "layer1.0.conv3.weight" in state)]
+    if not fitting or "conv1.weight" not in state:
+        raise ValueError(
+            f"this is no ResNet of torchvision's, {', '.join(map(str, STAGES))} layers: its stages have {counts} blocks"
+        )
+    found = from_torchvision(state, ResNet(fitting[0], width=len(state["conv1.weight"])))
+    return {kind: {"backbone": tree} for kind, tree in found.items()}
+
+
+CONVERTERS = {**{name: partial(convert, network=name) for name in NETWORKS}, "torchvision": torchvision}
+
+
 def read_state(path: str | Path) -> State:
     """The `state_dict` in a checkpoint, or that it is."""
     try:
@@ -147,8 +165,8 @@ def read_state(path: str | Path) -> State:
 
 
 def main(argv: list[str]) -> None:
-    parser = argparse.ArgumentParser(description="PyTorch checkpoints of the original systems → our weights, .npz")
-    parser.add_argument("network", choices=NETWORKS)
+    parser = argparse.ArgumentParser(description="PyTorch checkpoints → our weights, .npz")
+    parser.add_argument("network", choices=CONVERTERS)
     parser.add_argument("source", type=Path, metavar="IN.pth")
     parser.add_argument("target", type=Path, metavar="OUT.npz")
     parser.add_argument("--half", action="store_true", help="write floats of 16 bits")
@@ -158,7 +176,7 @@ def main(argv: list[str]) -> None:
     if args.target.suffix != ".npz" or not args.target.parent.is_dir():
         parser.error(f"{args.target}: expected a file name ending in .npz, in a folder that exists")
     try:
-        variables = convert(read_state(args.source), args.network)
+        variables = CONVERTERS[args.network](read_state(args.source))
     except (OSError, ValueError) as error:
         parser.error(str(error))
     weights.save(args.target, variables, args.half)

@@ -58,6 +58,22 @@ def test_networks_against_their_twins(bench, tmp_path):
     assert [row["name"] for row in data["rows"]] == ["handjax", "NumPy, sample by sample"]
 
 
+@pytest.mark.parametrize("name", ["fit", "body, integral head", "body, kinematic head"])
+def test_a_twin_says_what_the_network_does(repo, monkeypatch, name):
+    """As many numbers in the same places: what is compared is the same work."""
+    pytest.importorskip("torch")
+    monkeypatch.syspath_prepend(repo / "scripts")
+    import bench
+
+    net = bench.NETWORKS[name]
+    options, x = net.options | net.small, np.zeros((2, *net.small_shape), np.float32)
+    model = net.module(**options)
+    variables = jax.eval_shape(model.init, jax.random.key(0), x)
+    out = bench.first(jax.eval_shape(model.apply, variables, x))
+    runs = bench.torch_runs(net, options, x, np.zeros(out.shape, np.float32), threads=1)
+    assert all(np.isfinite(run()) for kind in runs.values() for run in kind.values())  # a loss of other shapes warns
+
+
 def test_voxels_in_numpy_are_the_fast_ones(repo, monkeypatch):
     """What the benchmark holds against each other is the same work."""
     monkeypatch.syspath_prepend(repo / "scripts")

@@ -37,6 +37,7 @@ def flavours_of(path: str) -> list[str]:
 # Flavours of which a config takes one. Those that are read from prepared files → the set.
 DATA_SETS = {"h5", "nyu", "icvl", "msra"}
 ALTERNATIVES = (DATA_SETS, {"rhd", "stb", "rs", "handdb", "list"}, {"heatmap", "dsnt"})
+ALTERNATIVES += ({"direct", "integral", "kinematic", "challenge"}, {"h36m", "h36m_mpii", "mixed", "quick"})
 PREPARED = {"nyu": "nyu_hand", "icvl": "icvl", "msra": "msra_hand"}
 
 
@@ -79,9 +80,11 @@ def test_every_config_loads_and_its_step_fits_together(spec, request):
     if config.data.name == "voxel_h5":
         file = request.getfixturevalue("real_data") / "voxel" / "nyu_voxels_6frames.h5"
         config = load(str(ROOT / spec), [f"config.data.path={file}"])
+    elif "layers" in config.model:  # a ResNet, which takes its time; how deep it may be is tests/models' business
+        config = load(str(ROOT / spec), ["config.model.layers=18"])
     elif config.data.name in PREPARED.values():
         config = load(str(ROOT / spec), [f"config.data.path={request.getfixturevalue('prepared')(config.data.name)}"])
-    source = _pictures(config) if config.data.name == "rgb_hand" else SOURCES[config.data.name](config)
+    source = _pictures(config) if config.data.name in ("rgb_hand", "body") else SOURCES[config.data.name](config)
     task = TASKS[config.task.name](config, source.skeleton)
     optimizer = make_optimizer(config.optimizer, config.steps)
     state = jax.eval_shape(lambda: init_state(jax.random.key(0), task, optimizer))
@@ -93,14 +96,17 @@ def test_every_config_loads_and_its_step_fits_together(spec, request):
 
 
 def _pictures(config):
-    """What the source of colour hands gives, without the files."""
-    shapes = {"image": (*config.data.image_size, 3), "joints_uv": (21, 2), "visible": (21,), "labelled": (21,)}
+    """What the sources of hands and of people in colour give, without the files."""
+    joints, skeleton = (18, "body18") if config.data.name == "body" else (21, "hand21")
+    shapes = {"image": (*config.data.image_size, 3), "joints_uv": (joints, 2), "visible": (joints,), "labelled": (joints,)}
     shapes |= {"source_from_image": (2, 3), "mask": (), "index": ()}
+    if config.data.name == "body":
+        shapes |= {"joints_xyz": (joints, 3), "k": (3, 3), "has_uv": (), "has_xyz": (), "box": (4,)}
 
     def rows(numbers):
         return {name: np.zeros((len(numbers), *shape), BATCH[name][0]) for name, shape in shapes.items()}
 
-    return SimpleNamespace(skeleton=SKELETONS["hand21"], train_rows=rows, expand=lambda batch: batch)
+    return SimpleNamespace(skeleton=SKELETONS[skeleton], train_rows=rows, expand=lambda batch: batch)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
-"""The viewer without a browser: what it computes, what its page does, how it listens, ends and answers mistakes."""
+"""The viewer without a browser: what it computes, what its page does, its files, how it listens, ends and answers mistakes."""
 
+import json
 import os
 import re
 import signal
@@ -14,14 +15,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from handjax import view
+from handjax import shown, view, viewer
+from handjax.data.depth_files import read_depth
 from handjax.data.mesh_files import read_skin
-from handjax.figures import hand, mesh, poses, render
+from handjax.figures import hand, mesh, poses
 from handjax.pose import geometry
 
 viser = pytest.importorskip("viser", reason="viser is not installed: pip install 'handjax[view]'")
 
-START = np.asarray(view.START, np.float32)
+START = np.asarray(shown.START, np.float32)
+CENTER = np.asarray(shown.CENTER_XYZ, np.float32)
 
 
 @pytest.fixture(scope="module")
@@ -29,27 +32,27 @@ def skin():
     return mesh.hand_skin()
 
 
-def _k():
-    return render.crop_intrinsics(jnp.asarray(view.CENTER_XYZ), jnp.asarray(view.WINDOW_MM), view.PIXELS)
+def look(pose, skin, source="skin", **rest):
+    return jax.device_get(shown.look(shown.hand_of(pose, **rest), CENTER, skin, source))
 
 
 def test_what_is_looked_at_is_the_posed_hand(skin):
-    seen = {source: jax.device_get(view.look(START, skin, source)) for source in view.SOURCES}
+    seen = {source: look(START, skin, source) for source in shown.SOURCES}
     centers, _ = hand.spheres(jnp.asarray(START))
-    away = np.asarray(view.CENTER_XYZ)
+    away = CENTER
     np.testing.assert_allclose(seen["skin"].centers - away, centers, atol=1e-3)
     np.testing.assert_allclose(seen["skin"].joints - away, hand.joints21(jnp.asarray(START)), atol=1e-3)
     np.testing.assert_allclose(seen["skin"].vertices - away, mesh.hand_vertices(skin, jnp.asarray(START)), atol=1e-3)
-    skin_depth, ball_depth = (seen[source].depth for source in view.SOURCES)
+    skin_depth, ball_depth = (seen[source].depth for source in shown.SOURCES)
     both = (skin_depth > 0) & (ball_depth > 0)
     assert both.mean() > 0.1 and both.sum() > 0.8 * (skin_depth > 0).sum()
     assert np.median(np.abs(skin_depth - ball_depth)[both]) < 3
 
 
 def test_the_depth_image_shows_every_joint_and_nothing_at_its_rim(skin):
-    for source in view.SOURCES:
-        now = jax.device_get(view.look(START, skin, source))
-        u, v, z = np.asarray(geometry.xyz_to_uvd(jnp.asarray(now.joints), _k())).T
+    for source in shown.SOURCES:
+        now = look(START, skin, source)
+        u, v, z = np.asarray(geometry.xyz_to_uvd(jnp.asarray(now.joints), shown.window(CENTER))).T
         depth = now.depth[np.round(v).astype(int), np.round(u).astype(int)]
         assert np.all(depth > 0) and np.all(depth < z)
         assert not now.depth[[0, -1]].any() and not now.depth[:, [0, -1]].any()
@@ -60,7 +63,7 @@ def test_the_hand_is_held_up_as_the_camera_sees_it(skin):
     joints = dict(
         zip(
             ("wrist", "thumb_tip", "middle_tip", "little_tip"),
-            view.look(START, skin, "spheres").joints[np.asarray([0, 4, 12, 20])],
+            look(START, skin, "spheres").joints[np.asarray([0, 4, 12, 20])],
             strict=True,
         )
     )
@@ -68,29 +71,57 @@ def test_the_hand_is_held_up_as_the_camera_sees_it(skin):
     assert joints["thumb_tip"][0] > joints["wrist"][0] > joints["little_tip"][0]
     bent = START.copy()
     bent[[6 + 4 * finger + 1 for finger in range(4)]] = 1.0
-    assert view.look(bent, skin, "spheres").joints[12, 2] < joints["middle_tip"][2] - 20
+    assert look(bent, skin, "spheres").joints[12, 2] < joints["middle_tip"][2] - 20
+
+
+def test_a_left_hand_is_the_mirror_image(skin):
+    bent = START + np.float32(0.1)
+    right, left = (look(bent, skin, side=side) for side in shown.SIDES)
+    mirror = np.asarray([-1, 1, 1], np.float32)
+    np.testing.assert_allclose(left.vertices - CENTER, (right.vertices - CENTER) * mirror, atol=1e-3)
+    np.testing.assert_allclose(left.joints - CENTER, (right.joints - CENTER) * mirror, atol=1e-3)
+    away = np.abs(left.depth - right.depth[:, ::-1])
+    assert np.mean(away > 0.1) < 1e-3  # which of two faces has a pixel of their edge
+
+
+def test_sizes_are_those_of_the_hand_and_of_its_fingers(skin):
+    whole, half, thumb = (look(START, skin, **size) for size in ({}, {"size": 0.5}, {"fingers": (1, 1, 1, 1, 1.2)}))
+    np.testing.assert_allclose(half.joints - CENTER, (whole.joints - CENTER) / 2, atol=1e-3)
+    np.testing.assert_allclose(half.vertices - CENTER, (whole.vertices - CENTER) / 2, atol=1e-3)
+    np.testing.assert_allclose(half.radii, whole.radii / 2)
+    np.testing.assert_allclose(thumb.joints[5:], whole.joints[5:], atol=1e-3)
+    lengths = [np.linalg.norm(seen.joints[4] - seen.joints[1]) for seen in (whole, thumb)]
+    assert lengths[1] / lengths[0] == pytest.approx(1.2, abs=1e-3)
+
+
+def test_what_is_usual_is_what_the_sampler_draws():
+    drawn = np.asarray(jax.jit(jax.vmap(poses.sample_pose))(jax.random.split(jax.random.key(0), 20_000)))[:, 6:]
+    low, high = np.asarray(shown.LIMITS[6:]).T
+    assert np.all(drawn.min(0) >= low) and np.all(drawn.max(0) <= high)
+    assert np.all(np.ptp(drawn, axis=0) > 0.8 * (high - low))
+    assert shown.beyond(np.pad(drawn[0], (6, 0))) == ""
+    assert shown.beyond(np.eye(26, dtype=np.float32)[25] * 2) == "beyond what is usual: thumb flexion 3"
 
 
 def test_a_moved_slider_compiles_nothing(skin):
-    view.look(START, skin, "skin")
-    compiled = view.look._cache_size()
+    look(START, skin, "skin")
+    compiled = shown.look._cache_size()
     for i in range(5):
-        view.look(START + np.float32(0.1 * i), skin, "skin")
-    assert view.look._cache_size() == compiled
+        look(START + np.float32(0.1 * i), skin)
+    assert shown.look._cache_size() == compiled
 
 
 def test_depth_is_coloured_from_near_to_far():
     table = np.repeat(np.arange(256, dtype=np.uint8)[:, None], 3, axis=1)
-    picture, near, far = view.coloured(np.asarray([[0.0, 500.0], [550.0, 600.0]], np.float32), table)
-    assert (near, far) == (500, 600) and picture.dtype == np.uint8
+    picture = shown.coloured(np.asarray([[0.0, 500.0], [550.0, 650.0]], np.float32), table, 500.0, 600.0)
+    assert picture.dtype == np.uint8
     np.testing.assert_array_equal(picture[..., 0], [[24, 0], [127, 255]])
-    nothing, near, far = view.coloured(np.zeros((2, 2), np.float32), table)
-    assert (near, far) == (0, 0) and np.all(nothing == 24)
-    assert np.all(view.coloured(np.full((2, 2), 7.0, np.float32), table)[0] == 0)
+    assert np.all(shown.coloured(np.zeros((2, 2), np.float32), table, 0.0, 0.0) == 24)
+    assert np.all(shown.coloured(np.full((2, 2), 7.0, np.float32), table, 7.0, 7.0) == 0)
 
 
 def test_a_ball_is_round_and_turned_outward():
-    points, faces = view.ball()
+    points, faces = shown.ball()
     np.testing.assert_allclose(np.linalg.norm(points, axis=-1), 1)
     a, b, c = np.moveaxis(points[faces], 1, 0)
     volume = np.sum(a * np.cross(b, c)) / 6
@@ -137,29 +168,36 @@ def test_what_is_no_pose_is_said(tmp_path, monkeypatch, given, what):
 @pytest.fixture(scope="module")
 def page(skin):
     server = viser.ViserServer("127.0.0.1", 0, verbose=False)
-    yield view.Page(server, skin, START)
+    yield viewer.Page(server, skin, shown.hand_of(START), CENTER, viewer.Camera())
     server.stop()
 
 
+def ask(page, do, client):
+    """As a button would."""
+    page._later_for(do)(SimpleNamespace(client=client))
+    while not page.todo.empty():
+        page.todo.get()()
+
+
 def test_the_page_has_a_slider_a_number(page):
-    assert len(page.sliders) == len(hand.POSE_NAMES) == len(view.REACH)
-    assert [slider.value for slider in page.sliders] == pytest.approx(view.START)
+    assert len(page.sliders) == len(hand.POSE_NAMES) == len(shown.REACH)
+    assert [slider.value for slider in page.sliders] == pytest.approx(shown.START)
     assert (page.sliders[6].min, page.sliders[6].max) == (-1.8, 1.8)
-    assert np.fromstring(page.text.value, sep=" ").tolist() == pytest.approx(view.START)
+    assert np.fromstring(page.text.value, sep=" ").tolist() == pytest.approx(shown.START)
 
 
 def test_the_page_follows_its_sliders(page):
     page.set_pose(START)
     page.draw()
-    before, text, vertices = page.image.image, page.text.value, page.skin_mesh.vertices.copy()
+    before, text, vertices = page.image.image, page.text.value, page.scene.skin.vertices.copy()
     page.sliders[hand.POSE_NAMES.index("middle_flexion_1")].value = 1.2
     page.draw()
     assert np.any(page.image.image != before) and page.text.value != text
-    assert np.abs(page.skin_mesh.vertices - vertices).max() > 20
+    assert np.abs(page.scene.skin.vertices - vertices).max() > 20
     np.testing.assert_allclose(
-        page.balls.batched_positions, hand.spheres(jnp.asarray(page.pose()))[0] + np.asarray([view.CENTER_XYZ]), atol=1e-3
+        page.scene.spheres.batched_positions, hand.spheres(jnp.asarray(page.hand().pose))[0] + np.asarray([CENTER]), atol=1e-3
     )
-    assert page.lines.points.shape == (20, 2, 3)
+    assert page.scene.bones.points.shape == (20, 2, 3)
     page.source.value = "spheres"
     skin_image = page.image.image
     page.draw()
@@ -169,55 +207,201 @@ def test_the_page_follows_its_sliders(page):
 
 def test_the_page_draws_only_what_has_changed(page, monkeypatch):
     page.draw()
-    monkeypatch.setattr(view, "look", None)
+    monkeypatch.setattr(shown, "look", None)
     page.draw()
 
 
 def test_the_page_goes_as_far_as_a_pose(page):
     far = START.copy()
-    far[5], far[9] = -34.567, 2.5
+    far[5], far[9] = -34.567, 2.7
     page.set_pose(far)
-    np.testing.assert_array_equal(page.pose(), far)
-    assert page.sliders[5].min == pytest.approx(-34.57) and page.sliders[9].max == pytest.approx(2.5)
+    np.testing.assert_array_equal(page.hand().pose, far)
+    assert page.sliders[5].min == pytest.approx(-34.57) and page.sliders[9].max == pytest.approx(2.7)
     page.set_pose(START)
 
 
-@pytest.mark.parametrize("palm", list(view.PALMS))
+@pytest.mark.parametrize("palm", list(viewer.PALMS))
 def test_a_random_pose_is_of_its_mode(page, palm):
     page.mode.value, page.palm.value = "closed", palm
     seen = []
     for _ in range(3):
         page.randomize()
-        seen.append(page.pose())
+        seen.append(page.hand().pose)
         assert np.all(np.abs(seen[-1][:3]) <= 3.15)
         assert np.all(seen[-1][[7, 11, 15, 19]] > 0.5)  # all fingers bent
     assert np.ptp(seen, axis=0).max() > 0.1
-    page.mode.value = view.ALL
+    page.mode.value = viewer.ALL
     page.randomize()
-    assert set(page.mode.options) == {view.ALL, *poses.MODES}
+    assert set(page.mode.options) == {viewer.ALL, *poses.MODES}
 
 
 def test_numbers_are_taken_from_the_text_or_refused(page):
     notes = []
     client = SimpleNamespace(add_notification=lambda *args, **kwargs: notes.append(args))
     page.text.value = ", ".join(map(str, NUMBERS))
-    page.use_text(client)
-    np.testing.assert_array_equal(page.pose(), np.asarray(NUMBERS, np.float32))
+    ask(page, page.use_text, client)
+    np.testing.assert_array_equal(page.hand().pose, np.asarray(NUMBERS, np.float32))
     for wrong in ("1 2 3", "/etc/hostname", ""):
         page.text.value = wrong
-        page.use_text(client)
+        ask(page, page.use_text, client)
     assert len(notes) == 3 and "got 3" in notes[0][1]
-    np.testing.assert_array_equal(page.pose(), np.asarray(NUMBERS, np.float32))
+    np.testing.assert_array_equal(page.hand().pose, np.asarray(NUMBERS, np.float32))
+
+
+def test_usual_angles_are_kept_when_asked(page):
+    number = hand.POSE_NAMES.index("index_flexion_2")
+    odd = START.copy()
+    odd[number] = -1.5
+    page.set_pose(odd)
+    page.draw()
+    assert "index flexion 2" in page.beyond.content
+    page.usual.value = True
+    page.limit()
+    page.draw()
+    assert (page.sliders[number].min, page.sliders[number].max) == shown.LIMITS[number]
+    assert page.hand().pose[number] == np.float32(shown.LIMITS[number][0]) and page.beyond.content == ""
+    np.testing.assert_array_equal(np.delete(page.hand().pose, number), np.delete(START, number))
+    page.usual.value = False
+    page.limit()
+    assert (page.sliders[number].min, page.sliders[number].max) == shown.REACH[number]
+    page.reset()
+
+
+def test_the_page_shows_either_hand_of_any_size(page):
+    page.reset()
+    page.draw()
+    before = page.scene.joints.batched_positions.copy()
+    page.side.value, page.size.value = "left", 0.8
+    page.draw()
+    mirror = np.asarray([-0.8, 0.8, 0.8])
+    np.testing.assert_allclose(page.scene.joints.batched_positions - CENTER, (before - CENTER) * mirror, atol=1e-3)
+    np.testing.assert_array_equal(page.scene.skin.faces, page.skin.faces)
+    page.reset()
+    assert (page.side.value, page.size.value) == ("right", 1.0)
+
+
+@pytest.mark.parametrize("side", list(shown.SIDES))
+def test_files_hold_the_hand_that_is_shown(page, tmp_path, side):
+    page.show(shown.hand_of(NUMBERS, 0.9, (1.1, 1.0, 0.95, 1.05, 0.9), side))
+    now = jax.device_get(shown.look(page.hand(), page.center, page.skin, page.source.value))
+    sent = []
+    for what in viewer.FILES:
+        page.send(SimpleNamespace(send_file_download=lambda *args, **kwargs: sent.append(args)), what)
+    for name, content in sent:
+        (tmp_path / name).write_bytes(content)
+
+    told = json.loads((tmp_path / "hand.json").read_bytes())
+    assert told["side"] == side and list(told["pose"]) == list(hand.POSE_NAMES)
+    np.testing.assert_allclose(list(told["joints_xyz"].values()), now.joints, rtol=1e-6)
+    again, center = view.read_hand(str(tmp_path / "hand.json"), "right")
+    for part, other in zip(again, page.hand(), strict=True):
+        np.testing.assert_array_equal(part, other)
+    np.testing.assert_array_equal(center, page.center)
+
+    depth = read_depth(tmp_path / "hand_depth.png", form="png16")
+    np.testing.assert_array_equal(depth, np.rint(now.depth))
+    fx, fy, cx, cy = told["depth_image"]["camera"]
+    k = np.asarray([[fx, 0, cx], [0, fy, cy], [0, 0, 1]], np.float32)
+    np.testing.assert_array_equal(shown.through_window(depth, k, center), depth)
+
+    told = read_skin(tmp_path / "hand.obj", bones=17)  # which asks that faces look outward
+    np.testing.assert_allclose(told.vertices, now.vertices, atol=1e-3)
+    np.testing.assert_array_equal(told.faces, shown.faces(page.skin, page.hand()))
+    page.reset()
+
+
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        ({"side": "both"}, "KeyError('both')"),
+        ({"size": [1.0]}, "expected finite numbers"),
+        ({"size": 1e400}, "expected finite numbers"),
+        ({"fingers": {}}, "KeyError('index')"),
+        ({"center_xyz": [0, 0, 0]}, "at least 200 mm before the camera"),
+    ],
+)
+def test_a_file_that_is_no_hand_is_said(page, tmp_path, change, what):
+    told = json.loads(page.file("pose"))
+    (tmp_path / "hand.json").write_text(json.dumps(told | change))
+    with pytest.raises(ValueError, match=re.escape(what)):
+        view.read_hand(str(tmp_path / "hand.json"), "right")
+
+
+@pytest.mark.parametrize("side", list(shown.SIDES))
+def test_what_is_shown_is_what_is_fitted(page, side):
+    """Both ways between the page's hand and the fitting's, which is in its cube and always a right one."""
+    there = shown.hand_of(np.asarray(NUMBERS) * 0.3, 0.85, (1.1, 1.0, 0.95, 1.05, 0.9), side)
+    fit = viewer.fit_of(there, np.zeros(2, np.float32))
+    centers, radii = page.tracker.spheres(fit)
+    seen = jax.device_get(shown.look(there, CENTER, page.skin, "spheres"))
+    np.testing.assert_allclose(np.asarray(centers) * [shown.SIDES[side], 1, 1] + CENTER, seen.centers, atol=2e-3)
+    np.testing.assert_allclose(radii, seen.radii, rtol=1e-5)
+    for part, other in zip(viewer.hand_of_fit(fit, side), there, strict=True):
+        np.testing.assert_allclose(part, other, rtol=1e-6)
+
+
+@pytest.fixture(scope="module")
+def image(skin, tmp_path_factory):
+    """A depth image of a left hand that is not in its middle, and its camera."""
+    path = tmp_path_factory.mktemp("depth") / "left.png"
+    depth = look(START, skin, side="left").depth
+    path.write_bytes(shown.depth_png(np.pad(depth, ((0, 40), (60, 0)))))
+    k = np.asarray(shown.window(CENTER))
+    return path, viewer.Camera((float(k[0, 0]), float(k[1, 1]), float(k[0, 2]) + 60, float(k[1, 2])))
+
+
+def test_a_depth_image_is_loaded_and_looked_at(skin, image):
+    path, camera = image
+    server = viser.ViserServer("127.0.0.1", 0, verbose=False)
+    page = viewer.Page(server, skin, shown.hand_of(START, side="left"), CENTER, camera)
+    try:
+        page.load(path, camera)
+        page.draw()
+        seen = read_depth(path, form="png16") > 0
+        vertices = look(START, skin, side="left").vertices
+        assert np.linalg.norm(page.center - CENTER) < 40
+        np.testing.assert_allclose(server.initial_camera.look_at, page.center)
+        assert np.all(page.observed.min(0) > vertices.min(0) - 2) and np.all(page.observed.max(0) < vertices.max(0) + 2)
+        assert len(page.observed) == pytest.approx(seen.sum(), rel=0.01)
+        shows = np.ptp(page.given.image.astype(int), axis=-1) > 30
+        assert page.given.visible and shows.sum() == pytest.approx(seen.sum(), rel=0.1)
+        # The hand that was seen, where it was seen, lies on what is observed.
+        there = START.copy()
+        there[3:6] = (CENTER - page.center) * [1, 1, 1]
+        page.set_pose(there)
+        page.draw()
+        assert float(re.search(r"distance ([\d.]+) mm", page.status.content)[1]) < 2.5
+    finally:
+        server.stop()
+
+
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        ({"k": ()}, "camera unknown: expected fx fy cx cy"),
+        ({"k": (0, 1, 1, 1)}, "camera 0 1 1 1"),
+        ({"form": "nyu"}, "left.png: PNG of 16 bits"),
+        ({"range_mm": (100.0, 200.0)}, "left.png: no depth between 100 and 200 mm"),
+    ],
+)
+def test_a_depth_image_that_says_nothing_is_refused(page, image, change, what):
+    path, camera = image
+    with pytest.raises(ValueError, match=re.escape(what)):
+        page.load(path, camera._replace(**change))
+    assert page.loaded is None
+    notes = []
+    ask(page, lambda _: page.step(), SimpleNamespace(add_notification=lambda *args, **kwargs: notes.append(args)))
+    assert "load a depth image first" in notes[0][1]
 
 
 def test_what_is_inside_can_be_seen(page):
     page.toggles["spheres"].value, page.toggles["joints"].value = True, False
     page.draw()
-    assert page.skin_mesh.visible and page.balls.visible and not page.joints.visible
-    assert page.skin_mesh.opacity == 0.3 and page.balls.opacity is None
+    assert page.scene.skin.visible and page.scene.spheres.visible and not page.scene.joints.visible
+    assert page.scene.skin.opacity == 0.3 and page.scene.spheres.opacity is None
     page.toggles["skin"].value = page.toggles["spheres"].value = False
     page.draw()
-    assert not page.skin_mesh.visible and not page.balls.visible
+    assert not page.scene.skin.visible and not page.scene.spheres.visible
     page.toggles["skin"].value = True
 
 
@@ -225,14 +409,14 @@ def test_a_mesh_of_ones_own_takes_the_skins_place(tmp_path, skin):
     """Our own skin, read from a file, is the same hand."""
     np.savez(tmp_path / "all.npz", vertices=skin.vertices, faces=skin.faces, weights=skin.weights, unbind=skin.unbind)
     own = mesh.skin_from(*read_skin(tmp_path / "all.npz", bones=17))
-    ours, theirs = (jax.device_get(view.look(START, s, "skin")) for s in (skin, own))
+    ours, theirs = (look(START, s, "skin") for s in (skin, own))
     np.testing.assert_allclose(theirs.vertices, ours.vertices, atol=1e-3)
     np.testing.assert_allclose(theirs.depth, ours.depth, atol=0.1)
 
 
 def test_the_originals_mesh_is_the_same_hand(real_data, skin):
     own = mesh.skin_from(*read_skin(real_data / "hand" / "preprocessed_hand.pkl", bones=17))
-    ours, theirs = (jax.device_get(view.look(START, s, "skin")).depth for s in (skin, own))
+    ours, theirs = (look(START, s, "skin").depth for s in (skin, own))
     assert np.sum((ours > 0) & (theirs > 0)) / np.sum(ours > 0) > 0.8  # theirs has a forearm, too
     assert np.median(np.abs(ours - theirs)[(ours > 0) & (theirs > 0)]) < 8
 
@@ -260,6 +444,7 @@ def taken():
         (["--port", "0", "--pose", "1 2 3"], "--pose 1 2 3: expected 26 finite numbers, got 3 of float64; give"),
         (["--port", "0", "--pose", "none.npy"], "none.npy"),
         (["--port", "0", "--mesh", "none.npz"], "none.npz"),
+        (["--port", "0", "--depth", "none.png", "--camera", "500,500,320,240"], "none.png: no such file"),
         (["--prot", "0"], "--prot"),
     ],
 )
@@ -268,6 +453,20 @@ def test_a_mistake_is_one_line(taken, args, what):
     assert done.returncode == 2 and done.stdout == ""
     (line,) = done.stderr.splitlines()
     assert line.startswith("error: ") and what.format(taken=taken) in line
+
+
+@pytest.mark.parametrize(
+    ("args", "what"),
+    [
+        (["--pose", "none.json"], "none.json: no such file"),
+        (["--depth", "none.png"], "--depth none.png: say what it was taken with, by --camera"),
+        (["--camera", "1,1,1"], "--camera 1,1,1: expected 4 numbers"),
+        (["--range", "far"], "--range far: expected 2 numbers"),
+    ],
+)
+def test_more_mistakes(args, what):
+    with pytest.raises((ValueError, OSError), match=re.escape(what)):
+        view.main(args)
 
 
 def test_without_viser_it_says_what_to_install():

@@ -10,7 +10,7 @@ nothing is. `cameras` [v, 4, 4] take each view's mm to those of one frame.
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from handjax.figures.hand import BONE_LENGTHS, HAND
 from handjax.ops import spheres
@@ -85,17 +85,24 @@ def projection(
     cameras: Float[Array, "*b v 4 4"],
     across: bool = True,
     original: bool = False,
+    single: Bool[Array, "*b"] | None = None,
 ) -> tuple[Float[Array, "*b"], Float[Array, "*b"]]:
     """`render_error` and `surface_distance` of the hand that each view found, held against every view's depth (`across`) or against
     its own; views² times the mean, as the original weights both. With the second times `SURFACE_WEIGHT` they are
-    `mv_projection`."""
+    `mv_projection`. Samples of `single` are held against their own all the same."""
     views = centers.shape[-3]
+    of_pairs = (render_error, surface_distance)
     if across:
         centers = between_views(centers, cameras, original)
         radii = jnp.broadcast_to(radii[..., :, None, :], centers.shape[:-1])
         depth = jnp.broadcast_to(depth[..., None, :, :, :], (*centers.shape[:-2], *depth.shape[-2:]))
-    over = (-2, -1) if across else (-1,)
-    return tuple(views**2 * error(depth, centers, radii).mean(over) for error in (render_error, surface_distance))
+    if not across:
+        return tuple(views**2 * error(depth, centers, radii).mean(-1) for error in of_pairs)
+    counts = jnp.ones((*centers.shape[:-4], views, views))
+    if single is not None:
+        own = jnp.broadcast_to(views * jnp.eye(views), counts.shape)
+        counts = jnp.where(single[..., None, None], own, counts)
+    return tuple((counts * error(depth, centers, radii)).sum((-2, -1)) for error in of_pairs)
 
 
 def between_views(

@@ -2,6 +2,7 @@
 
 from typing import Literal
 
+import jax
 import jax.numpy as jnp
 from jax import random
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, UInt32
@@ -123,19 +124,13 @@ def fitting_sample(
     """
     pose_key, build_key, noise_key, drop_key = random.split(key, 4)
     pose = poses.sample_pose(pose_key, modes=modes, rotation=rotation)
-    low, high = jnp.asarray([scale, scale, scale, focal]).T
-    *scales, stretch = random.uniform(build_key, (4,), minval=low, maxval=high)
-    sizes, _ = _fingers_and_side(random.fold_in(build_key, 1), fingers, left=0.0)
-    build = (jnp.stack([stretch, stretch, jnp.ones(())]) * jnp.stack(scales), sizes)
+    build = _fitting_build(build_key, scale, focal, fingers)
     centers, radii, joints_xyz = render.hand_in_camera(pose, jnp.zeros(3), "hand21", *build)
     k = render.orthographic_intrinsics(image_size, extent_mm)
     if surface == "skin":
         skin = skin or mesh.hand_skin()
         vertices = _skin_in_camera(skin, pose, jnp.zeros(3), *build)
-        mean, covered = render.mesh_depth(
-            vertices, skin.faces, k, image_size, image_size, projection="orthographic", samples=samples
-        )
-        clean = jnp.minimum(covered * mean + (1 - covered) * background, background)
+        clean, mean, covered = _along_parallel_rays(vertices, skin.faces, k, image_size, samples, background)
         mask = (covered >= 0.5) & (mean < background)
 
         def visible(points, own):
@@ -162,6 +157,69 @@ def fitting_sample(
         "visible_centers": visible(centers, tuple(range(len(hand.HAND.sphere_bones)))),
         "visible": visible(joints_xyz, hand.JOINT_SPHERES["hand21"]),
         "pose": pose,
+    }
+
+
+def fitting_views(
+    key: PRNGKeyArray,
+    *,
+    turns_deg: tuple[tuple[float, float], ...] = ((0.0, 0.0), (0.0, 40.0), (0.0, -40.0)),
+    aside_mm: float = 10.0,
+    thickness_mm: poses.Range = (0.0, 0.0),
+    surface: Surface = "skin",
+    skin: mesh.Skin | None = None,
+    image_size: int = 64,
+    extent_mm: float = 300.0,
+    background: float = 100.0,
+    samples: int = 2,
+    scale: poses.Range = (0.85, 0.95),
+    focal: poses.Range = (1.0, 1.0),
+    fingers: poses.Range = (1.0, 1.0),
+    rotation: poses.Ranges = poses.ROTATION_ANY,
+    modes: tuple[str, ...] = poses.ALL_MODES,
+    depth_noise_mm: float = 5.0,
+    shift_px: float = 0.5,
+) -> dict[str, Array]:
+    """One right hand of `fitting_sample` before several cameras of parallel rays, each with a cube of its own.
+
+    depth [v, h, w] mm; cameras [v, 4, 4] take each view's mm to those of the first; centers [v, 41, 3], mm of each view, and
+    radii [41] of the spheres. A camera is turned by `turns_deg` about x, then y, of the first, as NYU's three Kinects stand
+    about a hand, and all cubes but the first are up to `aside_mm` beside it. `thickness_mm` of flesh lies on hand and spheres.
+    """
+    pose_key, build_key, noise_key, camera_key = random.split(key, 4)
+    pose = poses.sample_pose(pose_key, modes=modes, rotation=rotation)
+    build = _fitting_build(build_key, scale, focal, fingers)
+    thickness = random.uniform(random.fold_in(build_key, 2), minval=thickness_mm[0], maxval=thickness_mm[1])
+    centers, radii, _ = render.hand_in_camera(pose, jnp.zeros(3), "hand21", *build)
+    radii = radii + thickness
+
+    views = len(turns_deg)
+    about_x, about_y = jnp.deg2rad(jnp.asarray(turns_deg)).T
+    turns = geometry.matmul(geometry.rotation_y(about_y), geometry.rotation_x(about_x))
+    aside = random.uniform(camera_key, (views, 3), minval=-aside_mm, maxval=aside_mm).at[0].set(0.0)
+
+    def seen(points):
+        # Rows times R are columns times R's inverse.
+        return geometry.matmul(points[None] - aside[:, None], turns)
+
+    k = render.orthographic_intrinsics(image_size, extent_mm)
+    if surface == "skin":
+        skin = skin or mesh.hand_skin()
+        flesh = thickness * _normals_in_camera(skin, pose, *build)
+        vertices = seen(_skin_in_camera(skin, pose, jnp.zeros(3), *build) + flesh)
+        clean, _, _ = jax.vmap(lambda v: _along_parallel_rays(v, skin.faces, k, image_size, samples, background))(vertices)
+    else:
+        every = jnp.broadcast_to(radii[None], (views, len(radii)))
+        clean, _ = spheres.sphere_depth_orthographic(seen(centers), every, image_size, extent_mm, background)
+
+    def noisy(key, depth):
+        return render.sensor_noise(key, depth, depth_noise_mm, shift_px, background)
+
+    return {
+        "depth": jax.vmap(noisy)(random.split(noise_key, views), clean),
+        "cameras": geometry.homogeneous(turns, aside),
+        "centers": seen(centers),
+        "radii": radii,
     }
 
 
@@ -224,6 +282,20 @@ def rgb_sample(
         "visible": render.joints_seen(joints_uvd, depth, face >= 0, radii[jnp.asarray(hand.JOINT_SPHERES["hand21"])]),
         "left": side < 0,
     }
+
+
+def _fitting_build(key: PRNGKeyArray, scale: poses.Range, focal: poses.Range, fingers: poses.Range) -> tuple[Array, Array]:
+    """Scale of the hand's axes, x and y stretched by the focal ratio, and the fingers' sizes."""
+    low, high = jnp.asarray([scale, scale, scale, focal]).T
+    *scales, stretch = random.uniform(key, (4,), minval=low, maxval=high)
+    sizes, _ = _fingers_and_side(random.fold_in(key, 1), fingers, left=0.0)
+    return jnp.stack([stretch, stretch, jnp.ones(())]) * jnp.stack(scales), sizes
+
+
+def _along_parallel_rays(vertices, faces, k, image_size, samples, background) -> tuple[Array, Array, Array]:
+    """Depth in which an outline is mixed with the background; without it; and the part of each pixel that is covered."""
+    mean, covered = render.mesh_depth(vertices, faces, k, image_size, image_size, projection="orthographic", samples=samples)
+    return jnp.minimum(covered * mean + (1 - covered) * background, background), mean, covered
 
 
 def _fingers_and_side(key: PRNGKeyArray, fingers: poses.Range, left: float) -> tuple[Float[Array, "5"], Float[Array, ""]]:

@@ -48,8 +48,14 @@ ALIGNMENTS = ("none", "root", "rigid", "similarity", "mirror")
 PCK3D_MM, AUC3D_MM = 150.0, tuple(float(t) for t in range(0, 151, 5))
 # MPII: a joint is found within this part of the head's size; pelvis and thorax do not count.
 PCKH_PART = 0.5
+PCKH_PARTS = tuple(i / 20 for i in range(21))  # of its curve
 _PCKH_GROUPS = ("head", "shoulder", "elbow", "wrist", "hip", "knee", "ankle")
 _CHALLENGE_JOINTS = 17
+# Human3.6M's, by the number that prepared frames carry.
+ACTIONS = (
+    *("directions", "discussion", "eating", "greeting", "phoning", "posing", "purchases", "sitting", "sitting_down", "smoking"),
+    *("taking_photo", "waiting", "walking", "walking_dog", "walking_together"),
+)
 
 
 def aligned(
@@ -81,43 +87,103 @@ def errors(
     return metrics.joint_errors(*aligned(pred, true, align, JOINT_SETS[joints]))
 
 
+def score(rows: Mapping[str, np.ndarray]) -> dict:
+    """A run's finished rows, predicted and `true_`, → all figures as plain JSON values: those of `summarize` over the frames that
+    have a pose in space, and of `summarize_picture` over those with places in the picture. What no frame has is left out."""
+    space, picture = rows["true_has_xyz"], rows["true_has_uv"]
+    found = {"frames": len(space), "joints": len(_NAMES), "frames_3d": int(space.sum()), "frames_2d": int(picture.sum())}
+    if space.any():
+        acted = rows.get("true_action", np.full(len(space), -1))[space]
+        actions = [ACTIONS[action] if action >= 0 else "other" for action in acted] if (acted >= 0).any() else None
+        found |= summarize(rows["joints_xyz"][space], rows["true_joints_xyz"][space], actions)
+    if picture.any():
+        of_picture = (rows[name][picture] for name in ("joints_uv", "true_joints_uv", "true_labelled"))
+        found |= summarize_picture(*of_picture, rows["true_head_px"][picture] if "true_head_px" in rows else None)
+    return found
+
+
 def summarize(pred: Float[np.ndarray, "n 18 3"], true: Float[np.ndarray, "n 18 3"], actions: Sequence[str] | None = None) -> dict:
-    """All figures of a test set as plain JSON values. `mpjpe_mm`: every pair of a joint set and an alignment under
-    "<joints>_<align>". What follows is of h36m17: `per_joint_mm`, `per_axis_mm` (the mean of |x|, |y| and |z|), PCK and AUC after
-    root alignment; with `actions`, one name a frame, the means of each under root and similarity alignment, and the mean over
-    actions, which papers print and which is not the mean over frames."""
-    bad = ~(np.isfinite(pred) & np.isfinite(true)).all(axis=-1)
-    if bad.any():
-        n, j = np.argwhere(bad)[0]
-        raise ValueError(f"frame {n}, joint {_NAMES[j]}: a coordinate is not finite; errors cannot be measured")
+    """All figures of poses in space as plain JSON values.
+
+    mpjpe_mm, pa_mpjpe_mm     h36m17_root and h36m17_similarity; of these 17 joints and root alignment is the rest, too
+    protocols_mm              every pair of a joint set and an alignment under "<joints>_<align>"
+    per_joint_mm, per_axis_mm the latter the mean of |x|, |y| and |z|
+    pck3d, pck3d_150mm_percent, auc3d     the curve, its value at 150 mm, and its mean
+    root_mm, root_depth_mm    distance of the pelvis and its part along the depth, before alignment
+    per_action_mm             with `actions`, one name a frame: the means of each
+    mean_over_actions_mm      and of these means, which papers print and which is not the mean over frames
+
+    Poses from the pelvis, which is not before the camera then, have no place: root_mm, root_depth_mm and the alignment "none" are
+    left out if there is one.
+    """
+    _finite(pred, true)
     if actions is not None and len(actions) != len(pred):
         raise ValueError(f"{len(actions)} actions for {len(pred)} frames: expected one a frame")
+    placed = bool((true[:, _ROOT, 2] > 0).all())
     joints = JOINT_SETS["h36m17"]
     root_pred, root_true = aligned(pred, true, "root", joints)
-    by_root = metrics.joint_errors(root_pred, root_true)
+    by_root, similar = metrics.joint_errors(root_pred, root_true), errors(pred, true, "similarity")
+    curve = pck3d(by_root, AUC3D_MM)
     found = {
-        "frames": len(pred),
-        "mpjpe_mm": {
-            f"{name}_{align}": metrics.mpjpe(errors(pred, true, align, name)) for name in JOINT_SETS for align in ALIGNMENTS
+        "mpjpe_mm": metrics.mpjpe(by_root),
+        "pa_mpjpe_mm": metrics.mpjpe(similar),
+        "protocols_mm": {
+            f"{name}_{align}": metrics.mpjpe(errors(pred, true, align, name))
+            for name in JOINT_SETS
+            for align in ALIGNMENTS
+            if placed or align != "none"
         },
         "per_joint_mm": dict(zip((_NAMES[j] for j in joints), metrics.per_joint(by_root).tolist(), strict=True)),
         "per_axis_mm": dict(zip("xyz", np.abs(root_pred - root_true).mean((0, 1)).tolist(), strict=True)),
+        "pck3d": {"thresholds_mm": list(AUC3D_MM), "fraction": curve.tolist()},
         "pck3d_150mm_percent": 100 * float(pck3d(by_root, (PCK3D_MM,))[0]),
-        "auc3d": float(metrics.auc(AUC3D_MM, pck3d(by_root, AUC3D_MM), rule="mean")),
+        "auc3d": float(metrics.auc(AUC3D_MM, curve, rule="mean")),
     }
+    if placed:
+        off = pred[:, _ROOT].astype(np.float64) - true[:, _ROOT]
+        found |= {"root_mm": float(np.linalg.norm(off, axis=-1).mean()), "root_depth_mm": float(np.abs(off[:, 2]).mean())}
     if actions is None:
         return found
-    of = np.asarray(actions)
-    similar = errors(pred, true, "similarity")
-    found["per_action_mm"] = {
-        action: {name: metrics.mpjpe(e[of == action]) for name, e in (("h36m17_root", by_root), ("h36m17_similarity", similar))}
-        for action in sorted(set(actions))
+    of, figures = np.asarray(actions), {"mpjpe_mm": by_root, "pa_mpjpe_mm": similar}
+    rows = {action: {name: metrics.mpjpe(e[of == action]) for name, e in figures.items()} for action in sorted(set(actions))}
+    over = {name: float(np.mean([row[name] for row in rows.values()])) for name in figures}
+    return found | {"per_action_mm": rows, "mean_over_actions_mm": over}
+
+
+def summarize_picture(
+    pred_uv: Float[np.ndarray, "n 18 2"],
+    true_uv: Float[np.ndarray, "n 18 2"],
+    labelled: Bool[np.ndarray, "n 18"],
+    head_px: Float[np.ndarray, " n"] | None = None,
+) -> dict:
+    """All figures of places in the picture, px of the source file, as plain JSON values: mean and median error of all labelled
+    joints, `epe_px` and `median_px`, the mean of each joint, None of one without a label; and where a head's size is known (not
+    0), `pckh_percent` and the curve of its mean over PCKH_PARTS."""
+    _finite(pred_uv, np.where(labelled[..., None], true_uv, 0))
+    distances = metrics.joint_errors(pred_uv, true_uv)
+    means = metrics.per_joint(distances, labelled).tolist()
+    found = {
+        "epe_px": metrics.mpjpe(distances, labelled),
+        "median_px": metrics.median(distances, labelled),
+        "per_joint_px": {name: None if np.isnan(mean) else mean for name, mean in zip(_NAMES, means, strict=True)},
     }
-    found["mean_over_actions_mm"] = {
-        name: float(np.mean([row[name] for row in found["per_action_mm"].values()]))
-        for name in ("h36m17_root", "h36m17_similarity")
+    sized = np.zeros(len(pred_uv), bool) if head_px is None else (head_px > 0) & labelled.any(-1)
+    if not sized.any():
+        return found
+    people = pred_uv[sized], true_uv[sized], labelled[sized], head_px[sized]
+    curve = [pckh(*people, part=part)["mean"] for part in PCKH_PARTS]
+    return found | {
+        "frames_pckh": int(sized.sum()),
+        "pckh_percent": pckh(*people),
+        "pckh": {"parts": list(PCKH_PARTS), "percent": curve},
     }
-    return found
+
+
+def _finite(*joints: np.ndarray) -> None:
+    bad = ~np.all([np.isfinite(x).all(axis=-1) for x in joints], axis=0)
+    if bad.any():
+        n, j = np.argwhere(bad)[0]
+        raise ValueError(f"frame {n}, joint {_NAMES[j]}: a coordinate is not finite; errors cannot be measured")
 
 
 def pck3d(errors: Float[np.ndarray, "*b j"], thresholds: Sequence[float]) -> Float[np.ndarray, " t"]:
@@ -156,13 +222,22 @@ def challenge_text(joints: Float[np.ndarray, "18 3"]) -> str:
     return "".join("{:.2f},{:.2f},{:.2f}\n".format(*(row + 0.0)) for row in about.round(2)[:_CHALLENGE_JOINTS])
 
 
-def write_challenge(folder: str | os.PathLike, poses: Mapping[int, Float[np.ndarray, "18 3"]]) -> None:
-    """Frame number → `folder`/00001.csv and so on. The folder is made and must be empty: nothing is written over."""
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    if there := next(folder.iterdir(), None):
+def check_new(folder: str | os.PathLike) -> None:
+    """Refuses a folder with something in it: nothing is written over."""
+    if Path(folder).exists() and not Path(folder).is_dir():
+        raise NotADirectoryError(f"{folder}: a file; name a new folder for the submission")
+    if there := next(Path(folder).glob("*"), None):
         raise FileExistsError(f"{folder}: not empty, has {there.name}; name a new folder for the submission")
+
+
+def write_challenge(folder: str | os.PathLike, poses: Mapping[int, Float[np.ndarray, "18 3"]]) -> None:
+    """Frame number → `folder`/00001.csv and so on. The folder is made and must be empty."""
+    check_new(folder)
+    texts = {}
     for frame, joints in poses.items():
         if not np.isfinite(joints).all():
             raise ValueError(f"frame {frame}: a coordinate is not finite; the challenge wants numbers")
-        (folder / f"{frame:05d}.csv").write_text(challenge_text(joints))
+        texts[f"{frame:05d}.csv"] = challenge_text(joints)
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    for name, text in texts.items():
+        Path(folder, name).write_text(text)

@@ -63,7 +63,7 @@ def front_and_side(
 
 
 def draw_frames(frames: Sequence[Frame], skeleton: Skeleton):
-    """A matplotlib figure with a column a frame and a row a view; the views of a frame have one scale."""
+    """A matplotlib figure with a column a frame and a row a view; the views of a frame have one scale, photographs theirs."""
     from matplotlib.figure import Figure
 
     rows, columns = len(frames[0].views), len(frames)
@@ -73,7 +73,8 @@ def draw_frames(frames: Sequence[Frame], skeleton: Skeleton):
     figure.subplots_adjust(left=0.03, right=0.995, top=1 - _HEADER / height, bottom=0.01, wspace=0.04, hspace=0.04)
     for column, frame in enumerate(frames):
         seen = np.ones(len(frame.views[0].pred), dtype=bool) if frame.visible is None else frame.visible
-        span = 1.15 * max(40.0, *(float(np.ptp(_shown(view, seen), axis=0).max()) for view in frame.views))
+        spans = [float(np.ptp(_shown(view, seen), axis=0).max()) for view in frame.views if not _is_photo(view)]
+        span = 1.15 * max([40.0, *spans])
         for row, view in enumerate(frame.views):
             axes = grid[row, column]
             _draw_view(axes, view, seen, skeleton, span)
@@ -95,7 +96,7 @@ def draw_frames(frames: Sequence[Frame], skeleton: Skeleton):
 
 
 def _draw_view(axes, view: View, seen: np.ndarray, skeleton: Skeleton, span: float):
-    photo = view.picture is not None and view.picture.pixels.ndim == 3
+    photo = _is_photo(view)
     if photo:
         _draw_photo(axes, view.picture)
     elif view.picture is not None and np.isfinite(view.picture.pixels).any():
@@ -127,6 +128,10 @@ def _draw_view(axes, view: View, seen: np.ndarray, skeleton: Skeleton, span: flo
     cx, cy = ((shown.min(axis=0) + shown.max(axis=0)) / 2).tolist()
     axes.set(xlim=(cx - span / 2, cx + span / 2), ylim=(cy + span / 2, cy - span / 2))
     _scale_bar(axes, cx - 0.46 * span, cy + 0.46 * span, span, view.unit)
+
+
+def _is_photo(view: View) -> bool:
+    return view.picture is not None and view.picture.pixels.ndim == 3
 
 
 def _draw_photo(axes, picture: Picture):
@@ -164,7 +169,7 @@ def _legend(skeleton: Skeleton, truth: bool) -> list:
         handles.append(Line2D([], [], label="truth", **style))
     for group in dict.fromkeys(skeleton.groups):
         style = dict(color=COLOURS[group], lw=1.8, marker="o", ms=4.5, mew=0)
-        handles.append(Line2D([], [], label=f"predicted {group}" if not handles[1:] else group, **style))
+        handles.append(Line2D([], [], label=("" if handles[1:] else "predicted ") + group.replace("_", " "), **style))
     return handles
 
 

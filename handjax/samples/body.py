@@ -17,6 +17,8 @@ _READS = {
     "mpii": ("image", "joints_uv", "visible", "box", "head_size"),
     "coco_person": ("image", "joints_uv", "visible", "hidden", "box"),
 }
+# x, y, width, height → the same of a box a quarter larger about the same middle, as MPII's is.
+_LARGER = np.float32([[1, 0, 0, 0], [0, 1, 0, 0], [-0.125, 0, 1.25, 0], [0, -0.125, 0, 1.25]])
 _ORDER = {"mpii": "mpii16", "coco_person": "coco17"}  # the others are prepared as body18
 
 
@@ -29,8 +31,8 @@ def body(config, train: bool = True) -> Source:
     of MPII torso and nose, of COCO pelvis, torso, neck, head and thorax, as in JimmySuen/integral-human-pose.
 
     `box`, what is usually cropped: Human3.6M's is the square of `data.box_mm` about the pelvis (2000 mm there), MPII's its
-    authors' square, COCO's the person's own box, the challenge's the picture. `data.room` 0 keeps the whole picture; else it
-    is cut to a square of that many boxes.
+    authors' square, COCO's a quarter larger than the person's own, the challenge's the picture. `data.room` 0 keeps the whole
+    picture; else it is cut to a square of that many boxes.
     """
     data = config.data
     size = prepared.check_size(data)
@@ -44,7 +46,7 @@ def _opened(sets: list[prepared.Found], size: tuple[int, int], room: float, box_
     from handjax.data.fit import around_box, body_box, fit, whole_box
     from handjax.data.pipeline import Records
 
-    boxes = {"human36m": partial(body_box, size_mm=box_mm), "human36m_challenge": whole_box}
+    boxes = {"human36m": partial(body_box, size_mm=box_mm), "human36m_challenge": whole_box, "coco_person": _larger}
 
     def records(found: prepared.Found) -> Records:
         boxed, fitted = boxes.get(found.name, dict), fit(*size, around_box(room) if room else None)
@@ -57,6 +59,10 @@ def _opened(sets: list[prepared.Found], size: tuple[int, int], room: float, box_
         )
 
     return [records(found) for found in sets]
+
+
+def _larger(features: dict) -> dict:
+    return {**features, "box": (features["box"][None] @ _LARGER)[0]}
 
 
 def _finished(batch: dict[str, np.ndarray], name: str) -> dict[str, np.ndarray]:

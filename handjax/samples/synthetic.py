@@ -1,4 +1,4 @@
-"""Sources that read no file: hands of the synthetic world, made on the device."""
+"""Sources that read no file: hands and people of the synthetic worlds, made on the device."""
 
 from collections.abc import Callable
 from functools import partial
@@ -10,6 +10,7 @@ import numpy as np
 from handjax.data.mesh_files import read_skin
 from handjax.engine import config as configs
 from handjax.figures import hand, mesh, world
+from handjax.figures.body_world import BOX_MM, body_sample
 from handjax.pose.skeleton import SKELETONS, Skeleton
 from handjax.samples.base import Source
 
@@ -19,6 +20,7 @@ def hand_world(config, train: bool = True) -> Source:
     data = config.data
     skeleton = configs.choose({name: SKELETONS[name] for name in ("hand21", "nyu14")}, config, "data.joints")
     configs.choose(dict.fromkeys(("depth", "label")), config, "data.center")
+    configs.require(config, 1, "data.image_size")
     configs.choose(dict.fromkeys(("spheres", "skin")), config, "data.surface")
     if data.mesh and data.surface != "skin":
         raise ValueError(f"config.data.mesh={data.mesh} is shown with config.data.surface=skin alone; it is {data.surface}")
@@ -41,7 +43,7 @@ def hand_world(config, train: bool = True) -> Source:
 def hand_rgb_world(config, train: bool = True) -> Source:
     """Hands in colour pictures. The picture is its own source file, so errors in px are in the generated picture's."""
     data = config.data
-    configs.require(config, 1, "data.samples")
+    configs.require(config, 1, "data.image_size", "data.samples")
     drawn = partial(
         world.rgb_sample, skin=_skin(data.mesh), image_size=data.image_size, samples=data.samples, **data.camera, **data.pose
     )
@@ -55,10 +57,52 @@ def hand_rgb_world(config, train: bool = True) -> Source:
     return _endless(config, sample, SKELETONS["hand21"], about)
 
 
+def hand_fit_world(config, train: bool = True) -> Source:
+    """Hands as sphereHand's network sees them, one view of parallel rays each, with the centres of their spheres."""
+    data = config.data
+    skeleton = configs.choose({name: SKELETONS[name] for name in hand.JOINT_SPHERES}, config, "data.joints")
+    configs.choose(dict.fromkeys(("spheres", "skin")), config, "data.surface")
+    joints = np.array(hand.JOINT_SPHERES[skeleton.name])
+    drawn = partial(
+        world.fitting_sample,
+        surface=data.surface,
+        skin=_skin(data.mesh),
+        image_size=config.task.image_size,
+        resample=config.task.depth_resample,
+        **data.sensor,
+        **data.pose,
+    )
+
+    def sample(key):
+        made = drawn(key)
+        return {"cube_depth": made["depth"][None], "centers": made["centers"][None], "joints_xyz": made["centers"][joints]}
+
+    return _endless(config, sample, skeleton, f"synthetic hands held out by seed {data.eval_seed}; in the middle of their cube")
+
+
+def body_world(config, train: bool = True) -> Source:
+    """People in colour pictures, as `samples.body` has them of a set that knows all: every joint is labelled, and `box` is the
+    square of 2000 mm about the pelvis."""
+    data = config.data
+    configs.require(config, 1, "data.image_size", "data.samples")
+    drawn = partial(body_sample, image_size=data.image_size, samples=data.samples, **data.camera, **data.pose)
+
+    def sample(key):
+        made = drawn(key)
+        kept = {name: made[name] for name in ("image", "k", "joints_xyz", "joints_uv", "visible")}
+        (fx, fy), z = jnp.diag(made["k"])[:2], made["joints_xyz"][0, 2]
+        sides = jnp.stack([fx, fy]) * BOX_MM / z
+        kept |= {"box": jnp.concatenate([made["joints_uv"][0] - sides / 2, sides]), "source_from_image": jnp.eye(2, 3)}
+        kept |= {"labelled": jnp.ones(18, bool), "has_uv": jnp.array(True), "has_xyz": jnp.array(True), "head_px": jnp.zeros(())}
+        return kept | dict.fromkeys(("subject", "action", "camera"), jnp.int32(-1))
+
+    return _endless(config, sample, SKELETONS["body18"], f"synthetic people held out by seed {data.eval_seed}")
+
+
 def _endless(config, sample: Callable, skeleton: Skeleton, about: str) -> Source:
     """`sample(key)` → one row. Held-out samples come from their own stream of numbers, fixed by `eval_seed`."""
     data = config.data
-    configs.require(config, 1, "data.eval_size", "data.image_size")
+    configs.require(config, 1, "data.eval_size")
     configs.require(config, 0, "seed", "data.eval_seed")
     streams = {"train": config.seed, "eval": data.eval_seed}
 

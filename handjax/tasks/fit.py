@@ -7,7 +7,8 @@ targets/spherehand.py). What else it has says what is learnt from it:
     centers [b, v, 41, 3]    labels, of the spheres: a synthetic hand's
     cameras [b, v, 4, 4]     each view's mm → those of the first: learnt from without labels, and no label is read
 
-With `cameras`, `task.synthetic` labelled hands are drawn beside each sample while training: the original's joint training.
+With `cameras`, `task.synthetic` labelled hands of `config.labelled` are drawn beside each sample while training: the original's
+joint training. With 0 of them it is training on real depth alone, and without `cameras` on synthetic depth alone.
 """
 
 from functools import partial
@@ -37,10 +38,12 @@ def fit_task(config, skeleton: Skeleton) -> Task:
     priors = pose_prior.load_priors(options.prior or None) if "pose_prior" in weights or options.denoise else None
     augment = config.augment if config.augment.enabled else None
     draw = partial(world.fitting_sample, image_size=options.image_size, resample=options.depth_resample)
+    draw = partial(draw, **config.get("labelled", {}))
+    single = options.single_view if options.across else 0.0
     return Task(
         title="sphere hand",
         model=model,
-        prepare=partial(prepare, draw=draw, synthetic=options.synthetic, augment=augment),
+        prepare=partial(prepare, draw=draw, synthetic=options.synthetic, single_view=single, augment=augment),
         loss=partial(
             loss, weights=weights, across=options.across, original=options.original, prior=priors["vae"] if priors else None
         ),
@@ -63,11 +66,17 @@ def _check(config, skeleton) -> None:
     task, model = config.task, config.model
     if skeleton.name not in hand.JOINT_SPHERES:
         raise ValueError(f"joints of {skeleton.name!r} are no spheres of the hand's: use {' or '.join(hand.JOINT_SPHERES)}")
-    known = [name for name in fit_losses.WEIGHTS if name != "temporal_smooth"]  # which needs frames in their order
+    if task.weights.get("temporal_smooth"):
+        raise ValueError(
+            f"config.task.weights.temporal_smooth={task.weights.temporal_smooth:g}: expected 0; a training batch has frames in no "
+            "order, and only a sequence that is fitted frame by frame is smooth"
+        )
+    known = list(fit_losses.WEIGHTS)
     unknown = sorted(set(task.weights) - set(known))
     for name, value, good, expected in (
         ("task.weights", ", ".join(unknown), not unknown, f"of {', '.join(known)}"),
         ("task.image_size", task.image_size, task.image_size > 0 and task.image_size % 16 == 0, "a multiple of 16 px"),
+        ("task.single_view", task.single_view, 0 <= task.single_view <= 1, "a share of the samples, 0 to 1"),
         ("task.synthetic", task.synthetic, task.synthetic >= 0, "hands a sample, 0 or more"),
         ("model.width", model.width, model.width > 0 and model.width % 32 == 0, "a multiple of 32 channels"),
         ("model.stacks", model.stacks, model.stacks > 0, "1 or more"),
@@ -77,17 +86,20 @@ def _check(config, skeleton) -> None:
             raise ValueError(f"config.{name}={value}: expected {expected}")
 
 
-def prepare(keys, batch: Batch, train: bool, *, draw, synthetic: int, augment) -> Inputs:
+def prepare(keys, batch: Batch, train: bool, *, draw, synthetic: int, single_view: float, augment) -> Inputs:
     """→ `x`, the images of all samples one after the other: of each its synthetic hands, then its views.
 
     Views without labels are shrunk at random while training (`spherehand.shrink`), each by itself; the original shrinks all of a
-    batch or none. What is held against the spheres is the depth as it was."""
+    batch or none. What is held against the spheres is the depth as it was.
+
+    `single`: each view of the sample is looked at by itself while training. The original does so with all of a step's samples,
+    from step 1500 of an epoch on, 48 % of NYU's; here each sample is drawn by itself, `single_view` of all."""
     depth = batch["cube_depth"]
     unlabelled, count = "cameras" in batch, depth.shape[1]
     synthetic = synthetic if unlabelled and train else 0
 
     def one(key, depth):
-        draw_key, scale_key, noise_key = jax.random.split(key, 3)
+        draw_key, scale_key, noise_key, single_key = jax.random.split(key, 4)
         scales = jnp.ones((count, 2))
         if unlabelled and train and augment:
             u, (low, high) = jax.random.uniform(scale_key, (count, 4)), augment.scale
@@ -95,6 +107,8 @@ def prepare(keys, batch: Batch, train: bool, *, draw, synthetic: int, augment) -
             scales = jnp.where(u[:, 3:] < augment.probability, shrunk, 1.0)
             depth = jax.vmap(spherehand.shrink)(depth, scales[:, 0], scales[:, 1])
         inputs = {"scales": scales, "noise": train * jax.random.normal(noise_key, (count, PoseVAE.latent))}
+        if single_view and unlabelled and train:
+            inputs["single"] = jax.random.bernoulli(single_key, single_view)
         if synthetic:
             drawn = jax.vmap(draw)(jax.random.split(draw_key, synthetic))
             depth, inputs["synthetic_centers"] = jnp.concatenate([drawn["depth"], depth]), drawn["centers"]
@@ -104,8 +118,10 @@ def prepare(keys, batch: Batch, train: bool, *, draw, synthetic: int, augment) -
     inputs["x"] = inputs["x"].reshape(-1, *inputs["x"].shape[2:])
     if not unlabelled:
         inputs["synthetic_centers"] = batch["centers"]
-    kept = {name: batch[name] for name in ("cube_depth", "cameras", "center_xyz", "cube_mm", "mask") if name in batch}
-    return {**inputs, **kept}
+    middle = jnp.zeros((depth.shape[0], 3))
+    place = {"center_xyz": middle, "cube_mm": jnp.full_like(middle, spherehand.EXTENT_MM)}
+    kept = {name: batch[name] for name in ("cube_depth", "cameras", *place, "mask") if name in batch}
+    return {**inputs, **place, **kept}
 
 
 def _of_samples(outputs, inputs):
@@ -145,18 +161,25 @@ def loss(outputs, inputs: Inputs, *, weights, across: bool, original: bool, prio
             return jnp.broadcast_to(x[:, None], (x.shape[0], stacks, *x.shape[1:]))
 
         cameras = each_stack(inputs["cameras"])
+        single = each_stack(inputs["single"]) if "single" in inputs else None
 
         def projection():
             radii = jnp.broadcast_to(jnp.asarray(hand.HAND.sphere_radii), centers.shape[:-1])
-            rendered, near = fit_losses.projection(each_stack(inputs["cube_depth"]), centers, radii, cameras, across, original)
+            rendered, near = fit_losses.projection(
+                each_stack(inputs["cube_depth"]), centers, radii, cameras, across, original, single
+            )
             return rendered + fit_losses.SURFACE_WEIGHT * near
 
         def divergence():
             return fit_losses.pose_prior(centers, *PoseVAE().apply(prior, centers, each_stack(inputs["noise"])))
 
+        def consistency():
+            apart = fit_losses.multiview_consistency(centers, cameras, original)
+            return apart if single is None else jnp.where(single, 0.0, apart)
+
         add("mv_projection", projection)
         if across:
-            add("mv_consistency", lambda: fit_losses.multiview_consistency(centers, cameras, original))
+            add("mv_consistency", consistency)
         add("uv_hm_mean", lambda: fit_losses.heat_mean(spherehand.split(real)[0]))
         add("pose_prior", divergence)
         add("collision", lambda: fit_losses.collision(centers))
@@ -170,8 +193,8 @@ def loss(outputs, inputs: Inputs, *, weights, across: bool, original: bool, prio
 
 
 def predict(outputs, inputs: Inputs, *, spheres, denoiser, fuse: bool) -> Rows:
-    """`joints_xyz` [b, j, 3], mm about the cube's middle or, with `center_xyz`, of the camera: from the first view, or with `fuse`
-    each from the view whose heat map is least spread out. `denoiser` replaces the palm, as in the original's evaluation."""
+    """`joints_xyz` [b, j, 3], mm about `center_xyz`, which is 0 unless the batch says otherwise: from the first view, or with
+    `fuse` each from the view whose heat map is least spread out. `denoiser` replaces the palm, as in the original's evaluation."""
     maps = outputs[0].reshape(inputs["mask"].shape[0], -1, *outputs[0].shape[1:])[:, :, -1:]
     centers = _decoded(maps, inputs)[:, :, 0]
     if fuse and "cameras" in inputs:
@@ -182,7 +205,7 @@ def predict(outputs, inputs: Inputs, *, spheres, denoiser, fuse: bool) -> Rows:
     if denoiser is not None:
         found = PalmDenoiser().apply(denoiser, found)
     joints = found[:, spheres]
-    return {"joints_xyz": joints + inputs["center_xyz"][:, None] if "center_xyz" in inputs else joints}
+    return {"joints_xyz": joints + inputs["center_xyz"][:, None]}
 
 
 def truth(batch: Batch) -> Rows:
@@ -191,8 +214,13 @@ def truth(batch: Batch) -> Rows:
 
 
 def score(rows: dict, *, skeleton: Skeleton) -> dict:
-    """The figures of `metrics.summarize`."""
-    return metrics.summarize(rows["joints_xyz"], rows["true_joints_xyz"], skeleton.joints, root=skeleton.root)
+    """The figures of `metrics.summarize`; of NYU's joints also the error of the twelve without the two sides of the wrist."""
+    found, true = rows["joints_xyz"], rows["true_joints_xyz"]
+    figures = metrics.summarize(found, true, skeleton.joints, root=skeleton.root)
+    if skeleton.name == "nyu14":
+        twelve = [i for i, joint in enumerate(skeleton.joints) if joint not in ("wrist_little", "wrist_thumb")]
+        figures["mpjpe_12_mm"] = metrics.mpjpe(metrics.joint_errors(found, true)[:, twelve])
+    return figures
 
 
 def views(inputs: Inputs):

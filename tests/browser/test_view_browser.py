@@ -1,6 +1,7 @@
 """The viewer in headless Chromium, with WebGL in software: the page as a user moves it, and nothing that leaves the machine."""
 
 import base64
+import json
 import re
 import shutil
 import subprocess
@@ -10,7 +11,8 @@ import cv2
 import numpy as np
 import pytest
 
-from handjax import view
+from handjax import shown
+from handjax.data.mesh_files import read_skin
 
 pytest.importorskip("viser", reason="viser is not installed: pip install 'handjax[view]'")
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
@@ -109,8 +111,8 @@ def nearest(page) -> int:
 
 
 def depth_image(page) -> str:
-    """The depth image as the page has decoded it: a PNG in base64."""
-    return page.locator("img[src^='blob:']").evaluate(
+    """The depth image of the hand as the page has decoded it: a PNG in base64."""
+    return page.locator("img[src^='blob:']").last.evaluate(
         """async image => {
             await image.decode();
             const canvas = document.createElement("canvas");
@@ -139,7 +141,7 @@ def test_opens_quietly_with_the_hand_in_view(page):
     assert rows.min() > 50 and rows.max() < 840  # all of it
     assert columns.min() > 20 and columns.max() < 550
     assert page.get_by_role("slider").count() >= 6
-    assert page.locator("img[src^='blob:']").evaluate("i => [i.naturalWidth, i.naturalHeight]") == [view.PIXELS] * 2
+    assert page.locator("img[src^='blob:']").evaluate("i => [i.naturalWidth, i.naturalHeight]") == [shown.PIXELS] * 2
     assert page.troubles == []
 
 
@@ -149,8 +151,8 @@ def test_the_scene_is_what_the_depth_camera_sees(page):
     seen = np.ptp(decoded(base64.b64decode(depth_image(page))).astype(int), axis=-1) > 30
     whole = decoded(page.screenshot())[:, (1280 - 860) // 2 : (1280 + 860) // 2].max(axis=-1)
     whole[:, :150] = whole[:, -140:] = 0  # the panels
-    shown = cv2.resize((whole > 60).astype(np.float32), (view.PIXELS, view.PIXELS), interpolation=cv2.INTER_AREA) > 0.5
-    assert np.sum(shown & seen) / np.sum(shown | seen) > 0.9
+    drawn = cv2.resize((whole > 60).astype(np.float32), (shown.PIXELS, shown.PIXELS), interpolation=cv2.INTER_AREA) > 0.5
+    assert np.sum(drawn & seen) / np.sum(drawn | seen) > 0.9
 
 
 def test_a_slider_moves_the_hand(page):
@@ -207,7 +209,7 @@ def test_numbers_can_be_copied_and_pasted(page):
     text = page.locator("textarea:visible").first
     text.wait_for()
     numbers = [float(word) for word in text.input_value().split()]
-    assert numbers == pytest.approx(view.START)
+    assert numbers == pytest.approx(shown.START)
     near = nearest(page)
     numbers[5] = -12.0
     text.fill(" ".join(map(str, numbers)))
@@ -218,3 +220,93 @@ def test_numbers_can_be_copied_and_pasted(page):
     page.get_by_text("expected 26 finite numbers, got 3").wait_for()
     reset(page)
     wait(page, lambda: nearest(page) == near)
+
+
+def choose(page, label: str, option: str):
+    page.get_by_label(label, exact=True).last.click()
+    page.get_by_role("option", name=option, exact=True).click()
+
+
+def test_a_left_hand_is_the_mirror_image(page):
+    reset(page)
+    right = depth_image(page)
+    choose(page, "hand", "left")
+    wait(page, lambda: depth_image(page) != right)
+    pictures = [decoded(base64.b64decode(picture)) for picture in (right, depth_image(page))]
+    assert np.mean(pictures[0] != pictures[1][:, ::-1]) < 0.01 < np.mean(pictures[0] != pictures[1])
+    reset(page)
+    wait(page, lambda: depth_image(page) == right)
+
+
+def files(page, folder) -> dict:
+    """All that the page gives away, saved in `folder`; the json as it is read."""
+    page.get_by_role("tab", name="files").click()
+    for name in ("hand.json", "hand_depth.png", "hand.obj"):
+        with page.expect_download() as download:
+            page.get_by_role("button", name=name).click()
+        assert download.value.suggested_filename == name
+        download.value.save_as(folder / name)
+    page.get_by_role("tab", name="pose").click()
+    return json.loads((folder / "hand.json").read_bytes())
+
+
+@pytest.fixture(scope="module")
+def taken(page, tmp_path_factory):
+    """Of the hand as the page begins, files and what the json says."""
+    reset(page)
+    folder = tmp_path_factory.mktemp("taken")
+    return folder, files(page, folder)
+
+
+def test_files_hold_what_the_sliders_say(page, taken, tmp_path):
+    _, before = taken
+    near = nearest(page)
+    page.get_by_role("slider").nth(5).press("End")
+    wait(page, lambda: abs(nearest(page) - near - 20) <= 1)
+    told = files(page, tmp_path)
+    assert told["pose"] == before["pose"] | {"palm_translation_z": 20.0}
+    moved = np.asarray(list(told["joints_xyz"].values())) - list(before["joints_xyz"].values())
+    np.testing.assert_allclose(moved, np.broadcast_to([0, 0, 20], (21, 3)), atol=1e-3)
+    depth = cv2.imread(str(tmp_path / "hand_depth.png"), cv2.IMREAD_UNCHANGED)
+    assert depth.dtype == np.uint16 and abs(int(depth[depth > 0].min()) - near - 20) <= 1
+    assert read_skin(tmp_path / "hand.obj", bones=17).vertices[:, 2].min() == pytest.approx(near + 20, abs=1.5)
+    reset(page)
+
+
+def test_a_depth_image_is_loaded_and_fitted_step_by_step(page, taken):
+    """What the page itself gave away, seen again; the hand moved off it steps back."""
+    folder, told = taken
+    page.get_by_role("tab", name="fit").click()
+    camera = page.get_by_text("fx fy cx cy", exact=True).locator("xpath=following::input[1]")
+
+    def upload():
+        with page.expect_file_chooser() as chooser:
+            page.get_by_role("button", name="load a depth image").click()
+        chooser.value.set_files(folder / "hand_depth.png")
+
+    camera.fill("500 500")
+    upload()
+    page.get_by_text("expected fx fy cx cy in px").wait_for()
+    page.get_by_role("button", name="fit: one step").click()
+    page.get_by_text("load a depth image first").wait_for()
+    camera.fill(" ".join(map(str, told["depth_image"]["camera"])))
+    upload()
+    page.get_by_text("hand_depth.png: ").wait_for()
+    assert page.locator("img[src^='blob:']").count() == 2
+
+    def away():
+        return float(re.search(r"distance ([\d.]+) mm", page.get_by_text("mean surface distance").inner_text())[1])
+
+    first = away()
+    assert first > 2.5
+    choose(page, "begin with", "what is shown")
+    page.get_by_role("button", name="fit: one step").click()
+    page.get_by_text("step 0 of").wait_for(timeout=120_000)  # until all is compiled
+    page.get_by_role("button", name="fit: one step").click()
+    page.get_by_text("step 1 of").wait_for(timeout=120_000)
+    page.get_by_role("button", name="fit: run").click()
+    page.get_by_role("button", name="fit: stop").wait_for()
+    wait(page, lambda: away() < 0.75 * first, tries=300)
+    page.get_by_role("button", name="fit: stop").click()
+    page.get_by_role("button", name="fit: run").wait_for()
+    page.get_by_role("tab", name="pose").click()

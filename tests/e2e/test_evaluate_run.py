@@ -111,6 +111,7 @@ MISTAKES = {
     "--config.data.path=none.h5": "none.h5: no such file",
     "--config.model.widths=(2,4,4,8)": "checkpoints/10 cannot be read",
     "--dataset nyu": "--predictions and --groundtruth missing",
+    "--submission none": "--submission is for bodies; this run finds joints of nyu14",
 }
 
 

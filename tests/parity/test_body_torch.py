@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict
 
+from handjax.models import weights
 from handjax.models.body import BodyNet
 from handjax.models.resnet import STAGES, ResNet, from_torchvision
 from handjax.pose import losses
@@ -15,6 +16,8 @@ from handjax.pose import losses
 torch = pytest.importorskip("torch")
 import resnet_twin  # noqa: E402
 from body_twin import Twin, joint_loss, randomize, to_flax  # noqa: E402
+
+from scripts.convert_torch import main as convert_file  # noqa: E402
 
 quick_jit = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 OPTIONS = dict(layers=18, joints=3, depth=5, width=4, deconvolutions=(6, 7, 8))
@@ -70,6 +73,8 @@ def test_a_state_dict_of_torchvisions_layout_converts_name_by_name(layers):
     assert shapes["fc.weight"] == (1000, 512 if layers < 50 else 2048) and "layer4.1.bn2.running_var" in shapes
     state = {name: np.broadcast_to(np.float32(0), shape) for name, shape in shapes.items()}
     found = from_torchvision(state, ResNet(layers))
+    body = jax.eval_shape(BodyNet("direct", layers=layers).init, jax.random.key(0), jnp.zeros((1, 32, 32, 3)))
+    assert jax.tree.map(np.shape, found) == {kind: jax.tree.map(lambda s: s.shape, tree["backbone"]) for kind, tree in body.items()}
     counted = sum(np.size(tensor) for name, tensor in state.items() if "fc." not in name and "num_batches" not in name)
     assert sum(np.size(leaf) for leaf in jax.tree.leaves(found)) == counted
 
@@ -82,3 +87,36 @@ def test_weights_cross_with_their_values():
     x = np.random.default_rng(0).standard_normal((1, 64, 64, 3), np.float32)
     theirs = twin(torch.tensor(x.transpose(0, 3, 1, 2))).detach().numpy().transpose(0, 2, 3, 1)
     np.testing.assert_allclose(quick_jit(net.apply)(variables, x), theirs, atol=2e-5 * np.abs(theirs).max())
+
+
+@pytest.mark.parametrize("layers", [18, 50])
+def test_a_file_of_torchvisions_becomes_the_backbone(layers, tmp_path, capsys):
+    """Every name and number of the .npz is a leaf of the body network's tree."""
+    twin = randomize(resnet_twin.ResNet(layers, width=4), seed=2)
+    torch.save(twin.state_dict(), tmp_path / "resnet.pth")
+    convert_file(["torchvision", str(tmp_path / "resnet.pth"), str(tmp_path / "resnet.npz")])
+    assert "resnet.npz: " in capsys.readouterr().out
+    found = flatten_dict(weights.load(tmp_path / "resnet.npz"), sep="/")
+    body = jax.eval_shape(BodyNet("integral", layers, width=4).init, jax.random.key(0), jnp.zeros((1, 32, 32, 3)))
+    expected = {name: leaf for name, leaf in flatten_dict(body, sep="/").items() if name.split("/")[1] == "backbone"}
+    assert {name: (leaf.shape, leaf.dtype) for name, leaf in found.items()} == {n: (s.shape, s.dtype) for n, s in expected.items()}
+    state = {name: tensor.numpy() for name, tensor in twin.state_dict().items()}
+    np.testing.assert_array_equal(
+        found["params/backbone/layer3_0/downsample_conv/kernel"][0, 0], state["layer3.0.downsample.0.weight"][:, :, 0, 0].T
+    )
+    np.testing.assert_array_equal(found["batch_stats/backbone/layer4_1/bn2/var"], state["layer4.1.bn2.running_var"])
+
+
+def test_another_network_is_refused_by_name(tmp_path, capsys):
+    state = resnet_twin.ResNet(18, width=4).state_dict()
+    for change, message in (
+        (
+            {"layer1.2.conv1.weight": torch.zeros(4, 4, 3, 3)},
+            "this is no ResNet of torchvision's, 18, 34, 50, 101, 152 layers: its ",
+        ),
+        ({"layer2.1.conv1.weight": torch.zeros(8, 8, 1, 1)}, "layer2.1.conv1.weight is (1, 1, 8, 8) (height, width, in, out)"),
+    ):
+        torch.save(state | change, tmp_path / "other.pth")
+        with pytest.raises(SystemExit):
+            convert_file(["torchvision", str(tmp_path / "other.pth"), str(tmp_path / "other.npz")])
+        assert message in capsys.readouterr().err and not (tmp_path / "other.npz").exists()

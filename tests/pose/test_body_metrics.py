@@ -1,9 +1,12 @@
+import json
+
 import numpy as np
 import pytest
 import scipy.spatial
 from etils import epath
 from scipy.spatial.transform import Rotation
 
+from handjax.data.human36m import raw as human36m
 from handjax.data.human36m_challenge import raw
 from handjax.pose import body_metrics as metrics
 from handjax.pose.skeleton import SKELETONS
@@ -98,23 +101,95 @@ def test_summarize_by_hand():
     pred[2:, 6] += (0, 0, -200)
     found = metrics.summarize(pred, true, ["walk", "sit", "walk", "walk"])
     mean = (4 * 5 + 2 * 200) / (4 * 17)
-    assert found["frames"] == 4 and len(found["mpjpe_mm"]) == 4 * 5
-    assert found["mpjpe_mm"]["h36m17_root"] == pytest.approx(mean)
-    assert found["mpjpe_mm"]["h36m14_root"] == pytest.approx(mean * 17 / 14)
+    assert len(found["protocols_mm"]) == 4 * 5
+    assert found["mpjpe_mm"] == found["protocols_mm"]["h36m17_root"] == pytest.approx(mean)
+    assert found["protocols_mm"]["h36m14_root"] == pytest.approx(mean * 17 / 14)
+    assert (
+        found["pa_mpjpe_mm"]
+        == found["protocols_mm"]["h36m17_similarity"]
+        == pytest.approx(metrics.errors(pred, true, "similarity").mean())
+    )
     assert found["per_joint_mm"]["left_ankle"] == pytest.approx(100) and "thorax" not in found["per_joint_mm"]
     np.testing.assert_allclose(list(found["per_axis_mm"].values()), np.array([12, 16, 400]) / 68)
     assert found["pck3d_150mm_percent"] == pytest.approx(100 * 66 / 68)
     # Zero errors count from the first of 31 thresholds, those of 5 from the second, those of 200 never.
     assert found["auc3d"] == pytest.approx((62 * 31 + 4 * 30) / 68 / 31)
+    np.testing.assert_allclose(found["pck3d"]["fraction"], [62 / 68] + [66 / 68] * 30)
     rows = found["per_action_mm"]
-    assert rows["sit"]["h36m17_root"] == pytest.approx(5 / 17) and rows["walk"]["h36m17_root"] == pytest.approx(415 / 51)
-    assert found["mean_over_actions_mm"]["h36m17_root"] == pytest.approx((5 / 17 + 415 / 51) / 2)
+    assert rows["sit"]["mpjpe_mm"] == pytest.approx(5 / 17) and rows["walk"]["mpjpe_mm"] == pytest.approx(415 / 51)
+    assert found["mean_over_actions_mm"]["mpjpe_mm"] == pytest.approx((5 / 17 + 415 / 51) / 2)
     assert "per_action_mm" not in metrics.summarize(pred, true)
     pred[1, 5] = np.nan
     with pytest.raises(ValueError, match="frame 1, joint left_knee: a coordinate is not finite"):
         metrics.summarize(pred, true)
     with pytest.raises(ValueError, match="2 actions for 4 frames"):
         metrics.summarize(true, true, ["a", "b"])
+
+
+def test_where_the_pelvis_is_counts_beside_the_pose():
+    _, true = poses(4)
+    pred = true + np.array([[30, 0, 40], [0, 0, -80], [0, 0, 0], [0, 0, 0]])[:, None]
+    found = metrics.summarize(pred, true)
+    assert found["mpjpe_mm"] < 1e-9 and found["root_mm"] == pytest.approx(130 / 4)
+    assert found["root_depth_mm"] == pytest.approx(120 / 4)
+    assert found["protocols_mm"]["h36m17_none"] == pytest.approx(130 / 4)
+    # From the pelvis, as the challenge has them: no place, no figure of it.
+    found = metrics.summarize(pred, true - true[:, :1])
+    assert found["mpjpe_mm"] < 1e-9 and not {"root_mm", "root_depth_mm"} & found.keys()
+    assert len(found["protocols_mm"]) == 4 * 4 and "h36m17_none" not in found["protocols_mm"]
+
+
+def rows(space, picture, head_px=None):
+    """Finished rows of a task: as many frames as flags."""
+    n, rng = len(space), np.random.default_rng(7)
+    pred, true = poses(n, seed=5)
+    uv = rng.uniform(0, 500, (n, 18, 2))
+    found = {"joints_xyz": pred, "true_joints_xyz": np.where(np.array(space)[:, None, None], true, 0)}
+    found |= {"joints_uv": uv + (3, 4), "true_joints_uv": uv, "true_visible": np.ones((n, 18), bool)}
+    found |= {"true_labelled": np.array(picture)[:, None] & np.ones((n, 18), bool)}
+    found |= {"true_has_xyz": np.array(space), "true_has_uv": np.array(picture), "true_action": np.full(n, -1)}
+    return found | {"true_head_px": np.zeros(n) if head_px is None else np.array(head_px)}
+
+
+def test_every_frame_is_scored_by_what_it_has():
+    found = rows([True, False, True, False], [True, True, False, False], [0, 9.0, 0, 0])
+    found["true_labelled"][1, 7] = False
+    found["joints_uv"][1, 7] = 1e6  # without a label
+    figures = metrics.score(found)
+    assert [figures[name] for name in ("frames", "frames_3d", "frames_2d", "frames_pckh")] == [4, 2, 2, 1]
+    chosen = [0, 2]
+    alone = metrics.summarize(found["joints_xyz"][chosen], found["true_joints_xyz"][chosen])
+    assert {name: figures[name] for name in alone} == alone and "per_action_mm" not in figures
+    assert figures["epe_px"] == pytest.approx(5) and figures["median_px"] == pytest.approx(5)
+    np.testing.assert_allclose(list(figures["per_joint_px"].values()), 5)
+    # 5 px are more than half of 9 px and no more than 0.6 of it.
+    assert figures["pckh_percent"]["mean"] == 0
+    assert figures["pckh"]["percent"] == [100.0 * (9 * part >= 5) for part in figures["pckh"]["parts"]]
+    assert json.loads(json.dumps(figures)) == figures
+
+
+def test_what_no_frame_has_is_left_out():
+    none = metrics.score(rows([False] * 2, [False] * 2))
+    assert none == {"frames": 2, "joints": 18, "frames_3d": 0, "frames_2d": 0}
+    picture = metrics.score(rows([False] * 2, [True] * 2))
+    assert "epe_px" in picture and not {"mpjpe_mm", "pckh_percent", "root_mm"} & picture.keys()
+    found = rows([False] * 2, [True] * 2)
+    found["true_labelled"][:, 3] = False
+    found["true_joints_uv"][:, 3] = np.nan  # nobody said where
+    assert metrics.score(found)["per_joint_px"]["right_ankle"] is None
+    found["joints_uv"][1, 4] = np.inf
+    with pytest.raises(ValueError, match="frame 1, joint left_hip: a coordinate is not finite"):
+        metrics.score(found)
+
+
+def test_actions_have_the_data_sets_names():
+    assert metrics.ACTIONS == tuple(human36m.ACTIONS.values())
+    found = rows([True] * 3, [False] * 3)
+    found["true_action"] = np.array([13, 0, 13])
+    figures = metrics.score(found)
+    assert set(figures["per_action_mm"]) == {"walking_dog", "directions"}
+    found["true_action"] = np.array([13, -1, 13])
+    assert set(metrics.score(found)["per_action_mm"]) == {"walking_dog", "other"}
 
 
 def test_rigid_alignment_moves_the_pelvis_back():
@@ -153,4 +228,8 @@ def test_the_challenges_files_are_what_its_reader_reads(tmp_path):
     with pytest.raises(FileExistsError, match="not empty, has 000.*name a new folder"):
         metrics.write_challenge(tmp_path / "new", {1: pred[0]})
     with pytest.raises(ValueError, match="frame 3: a coordinate is not finite"):
-        metrics.write_challenge(tmp_path / "other", {3: pred[0] * np.nan})
+        metrics.write_challenge(tmp_path / "other", {1: pred[0], 3: pred[0] * np.nan})
+    assert not (tmp_path / "other").exists()  # all or nothing
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(NotADirectoryError, match="a file; name a new folder"):
+        metrics.write_challenge(tmp_path / "file", {1: pred[0]})

@@ -1,3 +1,4 @@
+import dataclasses
 from functools import partial
 
 import jax
@@ -6,9 +7,13 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from handjax.figures import fit_losses, hand
-from handjax.ops.spheres import sphere_depth_orthographic
+from handjax.data.batch import check_batch
+from handjax.engine import config as configs
+from handjax.engine.optimizer import make_optimizer
+from handjax.engine.step import init_state, train_step
+from handjax.figures import fit_losses, world
 from handjax.pose.skeleton import SKELETONS
+from handjax.sources import SOURCES
 from handjax.targets import spherehand
 from handjax.tasks import fit
 
@@ -28,6 +33,7 @@ def _config(**task):
         synthetic=1,
         depth_resample=0,
         across=True,
+        single_view=0.0,
         original=False,
         prior="",
         denoise=False,
@@ -48,61 +54,108 @@ def task():
 
 
 @pytest.fixture(scope="module")
-def views():
-    """Two hands, each seen by three cameras, with labels that training must not read."""
-    rng = np.random.default_rng(0)
-    centers, radii = jax.jit(hand.spheres)(jnp.asarray(rng.normal(0, 0.4, (SAMPLES, 26)), jnp.float32))
-    turns, _ = np.linalg.qr(rng.normal(size=(SAMPLES, VIEWS, 3, 3)))
-    cameras = np.tile(np.eye(4, dtype=np.float32), (SAMPLES, VIEWS, 1, 1))
-    cameras[:, 1:, :3, :3] = (turns * np.sign(np.linalg.det(turns))[..., None, None])[:, 1:]
-    cameras[:, 1:, :3, 3] = rng.normal(0, 10, (SAMPLES, VIEWS - 1, 3))
-    own = np.einsum("bvji,bvsj->bvsi", cameras[..., :3, :3], np.asarray(centers)[:, None] - cameras[..., None, :3, 3])
-    own, radii = jnp.asarray(own, jnp.float32), jnp.broadcast_to(radii[:, None], own.shape[:-1])
-    depth, _ = jax.jit(lambda c, r: sphere_depth_orthographic(c, r, SIZE))(own, radii)
-    return {
-        "cube_depth": depth,
-        "cameras": jnp.asarray(cameras),
-        "centers": own,
-        "joints_xyz": own[:, 0, np.array(hand.NYU14_SPHERES)],
-        "mask": jnp.ones(SAMPLES, bool),
-    }
+def views(repo):
+    """Two hands of the second population, each seen by three cameras, and beside them the labels that their source leaves out."""
+    shown = ["config.data.surface=spheres", f"config.task.image_size={SIZE}", "config.data.sensor.depth_noise_mm=0"]
+    config = configs.load(f"{repo}/configs/fit.py:selfsup,quick", [*shown, "config.data.sensor.shift_px=0"])
+    source, data = SOURCES["hand_views_world"](config), config.data
+    options = dict(surface="spheres", image_size=SIZE, **data.cameras, **data.sensor, **data.pose)
+
+    @quick_jit
+    def made(rows):
+        keys = jax.vmap(world.sample_key)(rows["stream"], rows["heldout"], rows["index"])
+        return source.expand(rows), jax.vmap(partial(world.fitting_views, **options))(keys)
+
+    batch, drawn = made(source.train_rows(np.arange(SAMPLES)))
+    check_batch({name: np.asarray(value) for name, value in batch.items()})
+    assert set(batch) == {"cube_depth", "cameras", "joints_xyz", "mask", "index"}
+    np.testing.assert_array_equal(batch["cube_depth"], drawn["depth"])
+    return {**batch, "centers": drawn["centers"], "radii": drawn["radii"]}
 
 
 @pytest.fixture(scope="module")
-def step(task):
-    """step(params, batch) → loss, parts and gradient of training. The world's hands take long to compile; here are others."""
+def optimizer(repo):
+    return make_optimizer(configs.load(f"{repo}/configs/fit.py:selfsup").optimizer, 10)  # no warmup: the first step is one
+
+
+@pytest.fixture(scope="module")
+def step(task, optimizer):
+    """step(state, batch) → the next state and parts. The world's hands take long to compile; beside these are others."""
 
     def draw(key):
         depth = jax.random.uniform(key, (SIZE, SIZE), minval=-100.0, maxval=100.0)
         return {"depth": depth, "centers": 20 * jax.random.normal(key, (41, 3))}
 
-    prepare = partial(task.prepare, draw=draw)
-
-    @quick_jit
-    def run(params, batch):
-        inputs = prepare(_keys(), batch, True)
-
-        def loss(params):
-            return task.loss(task.model.apply(params, inputs["x"], train=True), inputs)
-
-        (value, parts), gradient = jax.value_and_grad(loss, has_aux=True)(params)
-        return value, parts, gradient
-
-    return run
+    drawing = dataclasses.replace(task, prepare=partial(task.prepare, draw=draw))
+    options = dict(key=jax.random.key(1), task=drawing, optimizer=optimizer, expand=lambda batch: batch)
+    return quick_jit(partial(train_step, **options))
 
 
-def test_joint_training_has_every_term_and_reads_no_label(task, step, views):
-    """Labels replaced by NaN change nothing, not a bit."""
-    shapes = jax.eval_shape(lambda: task.model.init(jax.random.key(0), task.example(1)["x"]))
+def test_joint_training_has_every_term_and_reads_no_label(task, optimizer, step, views):
+    """Labels replaced by NaN change nothing of what a step learns, not a bit."""
+    shapes = jax.eval_shape(lambda: init_state(jax.random.key(0), task, optimizer))
     rng = np.random.default_rng(1)
-    params = jax.tree.map(lambda s: jnp.asarray(rng.normal(0, 0.1, s.shape), s.dtype), shapes)
-    value, parts, gradient = step(params, views)
-    assert set(parts) == set(fit_losses.WEIGHTS) - {"temporal_smooth"}
+    state = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
+    state = state.replace(params=jax.tree.map(lambda s: jnp.asarray(rng.normal(0, 0.1, s.shape), s.dtype), shapes.params))
+    batch = {name: views[name] for name in ("cube_depth", "cameras", "joints_xyz", "mask")}
+    new, parts = step(state, batch)
+    terms = set(fit_losses.WEIGHTS) - {"temporal_smooth"}
+    assert set(parts) == terms | {"loss", "grad_norm", "finite"} and parts["finite"]
     assert all(np.isfinite(p) for p in parts.values()) and parts["mv_projection"] > 100
-    np.testing.assert_allclose(value, sum(map(float, parts.values())), rtol=1e-5)  # all weights are one
-    assert all(np.all(np.isfinite(g)) for g in jax.tree.leaves(gradient))
-    blind = {**views, "centers": np.nan * views["centers"], "joints_xyz": np.nan * views["joints_xyz"]}
-    jax.tree.map(np.testing.assert_array_equal, (value, parts, gradient), step(params, blind))
+    np.testing.assert_allclose(parts["loss"], sum(float(parts[name]) for name in terms), rtol=1e-5)  # all weights are one
+    moved = jax.tree.map(lambda a, b: np.any(a != b), new.params, state.params)
+    assert np.mean(jax.tree.leaves(moved)) > 0.9
+    blind = step(state, {**batch, "joints_xyz": np.nan * batch["joints_xyz"]})
+    jax.tree.map(np.testing.assert_array_equal, (new, parts), blind)
+
+
+def test_each_view_s_camera_is_the_right_one(views):
+    """What view i sees, moved to the first, lies on the hand there, and so do the spheres; so do not with any other camera."""
+    common = fit_losses.to_common(views["centers"], views["cameras"])
+    np.testing.assert_allclose(common, jnp.broadcast_to(common[:, :1], common.shape), atol=1e-3)
+    at = (np.arange(SIZE) - SIZE / 2) * (300 / SIZE)
+    for i in range(VIEWS):
+        for depth, camera, centers, radii in zip(*(views[n] for n in ("cube_depth", "cameras", "centers", "radii")), strict=True):
+            v, u = np.nonzero(np.asarray(depth[i]) < 99)
+            points = np.stack([at[u], at[v], np.asarray(depth[i])[v, u]], axis=-1)
+            assert len(points) > 50
+
+            def apart(camera, points=points, centers=centers, radii=radii):
+                moved = points @ np.asarray(camera[:3, :3]).T + np.asarray(camera[:3, 3])
+                return np.abs(np.linalg.norm(moved[:, None] - centers[0][None], axis=-1) - radii[None]).min(1)
+
+            assert apart(camera[i]).max() < 0.1
+            assert i == 0 or apart(camera[0]).mean() > 3
+
+
+def test_views_that_are_looked_at_by_themselves(task, views):
+    """A sample of `single` costs what all cost where no view is held against another, and the others what they cost before."""
+    radii = jnp.broadcast_to(views["radii"][:, None], views["centers"].shape[:-1])
+    moved = views["centers"] + jnp.asarray([0.0, 5.0, 10.0])[None, :, None, None]
+
+    def cost(across, single=None):
+        return sum(fit_losses.projection(views["cube_depth"], moved, radii, views["cameras"], across, single=single))
+
+    both, own, mixed = quick_jit(lambda: (cost(True), cost(False), cost(True, jnp.asarray([True, False]))))()
+    np.testing.assert_allclose(mixed, jnp.stack([own[0], both[1]]), rtol=1e-5)
+    assert abs(both[0] - own[0]) > 1
+    share = fit.fit_task(_config(single_view=0.48, synthetic=0), SKELETONS["nyu14"])
+    batch = {name: jnp.repeat(views[name], 500, axis=0) for name in ("cube_depth", "cameras", "mask")}
+    drawn = quick_jit(lambda b: share.prepare(jax.random.split(jax.random.key(0), 1000), b, True)["single"])(batch)
+    assert abs(drawn.mean() - 0.48) < 0.05
+    assert "single" not in jax.eval_shape(lambda b: task.prepare(_keys(), b, False), jax.tree.map(lambda x: x[:SAMPLES], batch))
+
+
+def test_each_term_can_be_switched_off(views):
+    """Without its weight a term is not computed."""
+    known = [name for name in fit_losses.WEIGHTS if name != "temporal_smooth"]
+    outputs = (jnp.zeros((SAMPLES * (VIEWS + 1), 1, 8, 8, 82)), jnp.zeros((SAMPLES * (VIEWS + 1), 1, 2, 2, 64)))
+    for off in known:
+        weights = {name: float(name != off) for name in known}
+        task = fit.fit_task(_config(weights=weights), SKELETONS["nyu14"])
+        batch = {name: views[name] for name in ("cube_depth", "cameras", "mask")}
+        _, parts = jax.eval_shape(lambda b, task=task: task.loss(outputs, task.prepare(_keys(), b, True)), batch)
+        assert set(parts) == set(known) - {off}
 
 
 def test_perfect_maps_cost_nothing_and_predict_the_joints(task, views):
@@ -141,9 +194,24 @@ def test_fused_views_are_in_the_first_ones_frame(views):
     assert front.shape == side.shape == (SAMPLES, SIZE, SIZE) and front.max() <= 1 and set(np.unique(side)) == {0.0, 1.0}
 
 
+def test_nyu_s_twelve_joints():
+    """Without the two sides of the wrist, which may be anywhere."""
+    score = fit.fit_task(_config(), SKELETONS["nyu14"]).score
+    true = np.random.default_rng(0).normal(0, 50, (5, 14, 3)).astype(np.float32)
+    found = true + np.asarray([3, 0, 4], np.float32)
+    found[:, 11:13] += 100
+    figures = score({"joints_xyz": found, "true_joints_xyz": true})
+    assert figures["mpjpe_12_mm"] == pytest.approx(5, abs=1e-4) and figures["mpjpe_mm"] > 20
+    assert "mpjpe_12_mm" not in fit.fit_task(_config(), SKELETONS["hand21"]).score(
+        {name: np.zeros((2, 21, 3), np.float32) for name in ("joints_xyz", "true_joints_xyz")}
+    )
+
+
 @pytest.mark.parametrize(
     "change, match",
     [
+        ({"weights": {"temporal_smooth": 1.0}}, "task.weights.temporal_smooth=1: expected 0; .* no order"),
+        ({"single_view": 1.5}, "task.single_view=1.5: expected a share of the samples, 0 to 1"),
         ({"weights": {"synt_uw": 1.0}}, "task.weights=synt_uw: expected of synt_uv, "),
         ({"image_size": 40}, "task.image_size=40: expected a multiple of 16"),
         ({"synthetic": -1}, "task.synthetic=-1"),

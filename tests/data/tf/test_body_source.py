@@ -94,8 +94,13 @@ def test_people_with_places_in_the_picture_alone(root):
     assert every(make(root))["head_px"].min() > 0
 
 
-def test_hidden_joints_of_coco_are_labelled(root):
-    batch, own = every(make(root, sets=("coco_person",))), of(root, "coco_person", "validation", "hidden", "visible")
+def test_hidden_joints_of_coco_are_labelled_and_boxes_have_room(root):
+    batch, own = every(make(root, sets=("coco_person",))), of(root, "coco_person", "validation", "hidden", "visible", "box")
+    scale, offset = (batch["source_from_image"][:, [0, 1], at] for at in ([0, 1], [2, 2]))
+    sides = batch["box"][:, 2:] * scale
+    np.testing.assert_allclose(sides, 1.25 * own["box"][:, 2:], rtol=1e-4)
+    middle = own["box"][:, :2] + own["box"][:, 2:] / 2
+    np.testing.assert_allclose(batch["box"][:, :2] * scale + offset + sides / 2, middle, atol=1e-2)
     assert own["hidden"].any()
     assert (batch["labelled"] & ~batch["visible"]).sum() == own["hidden"][:, [0, *range(5, 17)]].sum()
 

@@ -1,0 +1,93 @@
+"""What depth without labels teaches: python scripts/selfsup.py --workdir DIR [--runs all] [--config.KEY=VALUE …]
+
+Trains the sphere hand on labelled synthetic hands (`configs/fit.py:quick`), then, from those weights, on unlabelled views of
+hands of another build before another sensor (`:selfsup,quick`), and measures hands of that second population which it never
+saw: with random weights, after the first training, after the second. `--runs all` also leaves out each of the terms, and more, one
+at a time, in runs of `--ablation_steps`. DIR gets a folder a run and table.md, table.json with what is finished; given again it
+goes on. Settings for all of the runs follow as in handjax.train; `--first KEY=VALUE` is for the first training alone.
+"""
+
+import json
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))  # configs/ lies beside scripts/
+
+from handjax import train  # noqa: E402
+from handjax.engine import cli  # noqa: E402
+from handjax.engine import config as configs  # noqa: E402
+from handjax.engine.files import read_jsonl  # noqa: E402
+
+CONFIG = ROOT / "configs" / "fit.py"
+TERMS = ("mv_projection", "mv_consistency", "uv_hm_mean", "pose_prior", "collision", "bone_length")
+WEIGHT = "config.task.weights."
+# Run → what it has beside `:selfsup,quick`; all of them are as long.
+RUNS = {
+    "all terms": (),
+    **{f"without {term}": (f"{WEIGHT}{term}=0",) for term in TERMS},
+    "each view by itself": ("config.task.across=False",),
+    "without labelled hands": ("config.task.synthetic=0",),
+    # The heat's own term stays, which an evaluation's loss is then made of.
+    "labelled hands alone": tuple(f"{WEIGHT}{term}=0" for term in TERMS if term != "uv_hm_mean"),
+    "from random weights": ("config.init=",),
+}
+
+
+def main(argv: list[str]) -> None:
+    argv, overrides = cli.split_overrides(argv)
+    parser = cli.Parser(prog="scripts/selfsup.py", description=__doc__)
+    parser.add_argument("--workdir", required=True, type=Path, metavar="DIR")
+    parser.add_argument("--runs", default="none", help=f"none, all, or names joined by commas: {', '.join(RUNS)}")
+    parser.add_argument("--ablation_steps", type=int, default=200, metavar="N")
+    parser.add_argument("--first", action="append", default=[], metavar="KEY=VALUE", help="a setting of the first training alone")
+    flags = parser.parse_args(argv)
+    names = {"none": [], "all": list(RUNS)}.get(flags.runs, flags.runs.split(","))
+    if unknown := [name for name in names if name not in RUNS]:
+        raise ValueError(f"--runs {','.join(unknown)}: expected none, all, or of {', '.join(RUNS)}")
+
+    first = flags.workdir / "synthetic"
+    run(first, "quick", [*overrides, *(f"config.{setting}" for setting in flags.first)])
+    start = [*overrides, f"config.init={first}"]
+    run(flags.workdir / "selfsup", "selfsup,quick", start)
+    write(flags.workdir)
+    for name in names:
+        steps = [f"config.{key}={flags.ablation_steps}" for key in ("steps", "eval_every", "save_every")]
+        run(flags.workdir / name.replace(" ", "_"), "selfsup,quick", [*start, *steps, *RUNS[name]])
+        write(flags.workdir)
+    print((flags.workdir / "table.md").read_text())
+
+
+def run(workdir: Path, flavour: str, overrides: list[str]) -> None:
+    """Trains, or goes on, and leaves how long it took beside."""
+    print(f"\n{workdir.name}: configs/fit.py:{flavour} {' '.join(overrides)}", flush=True)
+    done, begun, worked = workdir / "done.json", time.monotonic(), time.process_time()
+    finished = done.exists()
+    train.train(configs.load(f"{CONFIG}:{flavour}", overrides), workdir)
+    if not finished:
+        spent = {"seconds": time.monotonic() - begun, "cpu_seconds": time.process_time() - worked}
+        (workdir / "spent.json").write_text(json.dumps(spent) + "\n")
+
+
+def write(workdir: Path) -> None:
+    """Tables of the runs that are finished: each with the error on the second population before and after it."""
+    rows = []
+    for folder in (workdir / "synthetic", workdir / "selfsup", *(workdir / name.replace(" ", "_") for name in RUNS)):
+        if not (folder / "spent.json").exists():
+            continue
+        errors = [(line["step"], line["eval_mpjpe_mm"]) for line in read_jsonl(folder / "metrics.jsonl") if "eval_mpjpe_mm" in line]
+        (_, before), (steps, after) = errors[0], errors[-1]
+        spent = json.loads((folder / "spent.json").read_text())
+        rows.append({"run": folder.name.replace("_", " "), "steps": steps, "before_mm": before, "after_mm": after, **spent})
+    (workdir / "table.json").write_text(json.dumps(rows, indent=2) + "\n")
+    lines = ["| run | steps | before, mm | after, mm | CPU, s |", "|---|--:|--:|--:|--:|"]
+    lines += [
+        f"| {row['run']} | {row['steps']} | {row['before_mm']:.1f} | {row['after_mm']:.1f} | {row['cpu_seconds']:.0f} |"
+        for row in rows
+    ]
+    (workdir / "table.md").write_text("\n".join(lines) + "\n")
+
+
+if __name__ == "__main__":
+    cli.run(main)

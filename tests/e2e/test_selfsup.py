@@ -1,0 +1,70 @@
+"""Training on views without labels from the weights of a run with labels, and the table that scripts/selfsup.py makes of runs."""
+
+import importlib.util
+import json
+
+import jax
+import numpy as np
+import pytest
+
+from handjax.engine import config as configs
+from handjax.engine import sharding
+from handjax.engine.checkpoint import Checkpoints
+from handjax.engine.optimizer import make_optimizer
+from handjax.engine.step import create_state, state_target
+from handjax.pose.skeleton import SKELETONS
+from handjax.tasks import TASKS
+
+TINY = ("steps=2", "batch_size=2", "eval_batch_size=2", "devices=1", "task.image_size=32", "task.synthetic=0")
+TINY += ("data.eval_size=2", "data.surface=spheres", "optimizer.warmup=0", "augment.enabled=False", "compile_cache=False")
+
+
+@pytest.fixture(scope="module")
+def script(repo):
+    spec = importlib.util.spec_from_file_location("selfsup", repo / "scripts" / "selfsup.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def quick_compiling():
+    """Most of the time here is the compiler's; without its optimizations the arithmetic stays."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+
+
+def test_from_labelled_weights_to_unlabelled_views(tmp_path, script, capsys, quick_compiling):
+    overrides = [f"config.{setting}" for setting in TINY]
+    config = configs.load(f"{script.CONFIG}:selfsup,quick", overrides)
+    task, mesh = TASKS["fit"](config, SKELETONS["nyu14"]), sharding.make_mesh(1)
+    optimizer = make_optimizer(config.optimizer, 2)
+    begun = create_state(jax.random.key(7), task, optimizer, state_target(task, optimizer, mesh))
+    checkpoints = Checkpoints(tmp_path / "synthetic" / "checkpoints", 1)
+    checkpoints.save(begun, None)
+    checkpoints.wait()
+    checkpoints.close()
+
+    folder = tmp_path / "selfsup"
+    script.run(folder, "selfsup,quick", [*overrides, f"config.init={tmp_path / 'synthetic'}"])
+    checkpoints = Checkpoints(folder / "checkpoints", read_only=True)
+    learnt = checkpoints.weights(2)["params"]
+    checkpoints.close()
+    # Two steps of Adam from there are no longer than twice the rate each, or a little more.
+    moved = [np.abs(a - np.asarray(b)).max() for a, b in zip(*map(jax.tree.leaves, (learnt, begun.params)), strict=True)]
+    assert 0 < max(moved) < 3 * config.optimizer.lr
+    assert json.loads((folder / "metrics.json").read_text())["mpjpe_12_mm"] > 0
+    script.write(tmp_path)
+    (row,) = json.loads((tmp_path / "table.json").read_text())
+    assert row["run"] == "selfsup" and row["steps"] == 2 and min(row["before_mm"], row["after_mm"]) > 10
+    assert (tmp_path / "table.md").read_text().count("\n") == 3
+    capsys.readouterr()
+    script.run(folder, "selfsup,quick", [*overrides, f"config.init={tmp_path / 'synthetic'}"])
+    assert "is finished at step 2" in capsys.readouterr().out  # and its table still has the time that it took
+    assert json.loads((folder / "spent.json").read_text())["seconds"] == row["seconds"]
+
+
+def test_an_unknown_run_is_named(script, tmp_path):
+    with pytest.raises(ValueError, match="--runs without_glove: expected none, all, or of all terms, without mv_projection"):
+        script.main(["--workdir", str(tmp_path), "--runs", "without_glove"])
