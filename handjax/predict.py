@@ -1,6 +1,7 @@
 """python -m handjax.predict: what a trained run finds in pictures of one's own.
 
     python -m handjax.predict --workdir DIR --images FOLDER|FILE [--boxes FILE] [--output OUT] [--checkpoint best]
+    python -m handjax.predict --depth FOLDER|FILE …     depth images, by the sphere hand: python -m handjax.predict_depth --help
 
 OUT (default: DIR/predictions) gets predictions.json, predictions.npz, overlays/NAME.png and report.html, a page that shows them
 all. Joints are in px of the pictures. One that cannot be read is said and left out; the exit code is then 1.
@@ -79,6 +80,10 @@ def parser() -> cli.Parser:
 
 
 def main(argv: Sequence[str]) -> None:
+    if any(argument.partition("=")[0] == "--depth" for argument in argv):
+        from handjax import predict_depth
+
+        return predict_depth.main(argv)
     argv, overrides = cli.split_overrides(argv)
     flags = parser().parse_args(argv)
     workdir, folder = Path(flags.workdir), Path(flags.output or Path(flags.workdir) / "predictions")

@@ -23,6 +23,7 @@ PALMS = {"to the camera": poses.ROTATION_FRONTAL, "anywhere": poses.ROTATION_ANY
 FILES = {"pose": "hand.json", "depth image": "hand_depth.png", "mesh": "hand.obj"}
 BEGIN = ("all directions", "what is shown")
 STEPS = 300  # of a fit
+_PATIENCE = "getting ready: what is compiled takes up to a minute, once"
 
 
 Network = Callable[[Float[np.ndarray, "n n"]], Float[np.ndarray, "41 3"]]  # `tracker.network`
@@ -275,6 +276,7 @@ class Page:
                     "no trained network comes with this copy: start the viewer with --workdir RUN or --weights NPZ"
                 )
             self.network = tracker.network()
+        self.status.content = small(_PATIENCE)
         centers = self.network(self.view.cube_depth)
         self.scene.found.batched_positions = tracker.to_camera(centers, self.view)
         self.found_on.visible, self.begin.value = True, BEGIN[1]
@@ -304,7 +306,7 @@ class Page:
         """One step of the fit, whose hand is then shown."""
         self._needs_image()
         if self.steps is None:
-            self.status.content = small("getting ready: what is compiled takes up to a minute, once")
+            self.status.content = small(_PATIENCE)
             start = fit_of(self.hand(), self.wrist) if self.begin.value == BEGIN[1] else None
             self.steps = self.tracker.steps(self.view.cube_depth, STEPS, start)
         found = next(self.steps, None)

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from handjax import shown, view, viewer
+from handjax import shown, tracker, view, viewer
 from handjax.data.depth_files import read_depth
 from handjax.data.mesh_files import read_skin
 from handjax.figures import hand, mesh, poses
@@ -371,6 +371,17 @@ def test_a_depth_image_is_loaded_and_looked_at(skin, image):
         page.set_pose(there)
         page.draw()
         assert float(re.search(r"distance ([\d.]+) mm", page.status.content)[1]) < 2.5
+        # A network that sees its spheres as they are, in the cube, leads back to it.
+        centers = np.asarray(page.tracker.spheres(viewer.fit_of(page.hand(), np.zeros(2, np.float32)))[0])
+        seen_there = jax.device_get(shown.look(page.hand(), page.center, skin, "skin"))
+        page.network = lambda cube: {page.view.cube_depth.tobytes(): centers}[cube.tobytes()]
+        page.reset()
+        page.ask_network()
+        page.draw()
+        np.testing.assert_allclose(page.scene.found.batched_positions, seen_there.centers, atol=1e-3)
+        assert page.scene.found.visible and page.begin.value == viewer.BEGIN[1]
+        again = jax.device_get(shown.look(page.hand(), page.center, skin, "skin"))
+        assert np.linalg.norm(again.joints - seen_there.joints, axis=-1).mean() < 6
     finally:
         server.stop()
 
@@ -392,6 +403,13 @@ def test_a_depth_image_that_says_nothing_is_refused(page, image, change, what):
     notes = []
     ask(page, lambda _: page.step(), SimpleNamespace(add_notification=lambda *args, **kwargs: notes.append(args)))
     assert "load a depth image first" in notes[0][1]
+
+
+def test_without_a_network_it_says_where_one_comes_from(page, image, monkeypatch):
+    monkeypatch.setattr(tracker, "SHIPPED", image[0].with_name("none.npz"))
+    monkeypatch.setattr(page, "view", tracker.view(np.full((40, 40), 500.0, np.float32), np.asarray(image[1].matrix())))
+    with pytest.raises(FileNotFoundError, match="--workdir RUN or --weights NPZ"):
+        page.ask_network()
 
 
 def test_what_is_inside_can_be_seen(page):

@@ -31,7 +31,7 @@ MEAN_SIZE = 0.9  # of the sampler's hands, in the model's
 # Weights of the terms of `objective`, each in mm² or made comparable to it.
 WEIGHTS = {
     "data": 1.0,  # observed points off the surface
-    "render": 1.0,  # surface that stands out before what is observed
+    "render": 1.0,  # surface before or behind what is observed, where both are
     "outside": 1.0,  # spheres beside the silhouette
     "collision": 0.05,
     "fingers": 3.0,  # unlikely angles
@@ -76,7 +76,6 @@ Prior = Callable[[Float[Array, "41 3"]], Float[Array, ""]]
 
 _POINTS = 768  # that are compared with the surface
 _REACH_MM = 25.0  # a difference this large counts half of its square, a larger one at most this square
-_COARSE_MM = 2.0  # that a hand and 41 spheres differ by anyway
 _INSIDE = 0.7  # of a sphere's radius must be within the silhouette
 _NEAR_SIZE, _NEAR_FINGERS = 0.06, 0.05  # usual deviations of the logarithms
 _NEAR_WRIST = 0.6  # rad
@@ -305,8 +304,8 @@ def objective(
     deviation = jnp.matmul(free.angles - typical.mean, typical.whiten, precision=jax.lax.Precision.HIGHEST)
     beyond = jax.nn.relu(typical.low - free.angles) + jax.nn.relu(free.angles - typical.high)
     parts = {
-        "data": (_robust(jax.nn.relu(distance - _COARSE_MM)) * observed.counted).sum() / jnp.maximum(observed.counted.sum(), 1),
-        "render": _robust(jax.nn.relu(jnp.where(both, observed.depth - rendered - _COARSE_MM, 0.0))).sum() / hand_cells,
+        "data": (_robust(distance) * observed.counted).sum() / jnp.maximum(observed.counted.sum(), 1),
+        "render": _robust(jnp.where(both, rendered - observed.depth, 0.0)).sum() / hand_cells,
         "outside": (away**2).mean(),
         "collision": fit_losses.collision(centers),
         "fingers": (deviation**2).mean(),
