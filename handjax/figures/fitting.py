@@ -30,9 +30,9 @@ MEAN_SIZE = 0.9  # of the sampler's hands, in the model's
 
 # Weights of the terms of `objective`, each in mm² or made comparable to it.
 WEIGHTS = {
-    "data": 1.0,  # observed points off the surface
+    "data": 3.0,  # observed points off the surface
     "render": 1.0,  # surface before or behind what is observed, where both are
-    "outside": 1.0,  # spheres beside the silhouette
+    "outside": 3.0,  # spheres beside the silhouette
     "collision": 0.05,
     "fingers": 3.0,  # unlikely angles
     "range": 100.0,  # angles beyond what the sampler knows, rad²
@@ -75,7 +75,7 @@ class Observed(NamedTuple):
 Prior = Callable[[Float[Array, "41 3"]], Float[Array, ""]]
 
 _POINTS = 768  # that are compared with the surface
-_REACH_MM = 25.0  # a difference this large counts half of its square, a larger one at most this square
+_REACH_MM = 40.0  # a difference this large counts half of its square, a larger one at most this square
 _INSIDE = 0.7  # of a sphere's radius must be within the silhouette
 _NEAR_SIZE, _NEAR_FINGERS = 0.06, 0.05  # usual deviations of the logarithms
 _NEAR_WRIST = 0.6  # rad

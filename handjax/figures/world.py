@@ -176,6 +176,7 @@ def fitting_views(
     focal: poses.Range = (1.0, 1.0),
     fingers: poses.Range = (1.0, 1.0),
     rotation: poses.Ranges = poses.ROTATION_ANY,
+    translation: poses.Ranges = poses.TRANSLATION,
     modes: tuple[str, ...] = poses.ALL_MODES,
     depth_noise_mm: float = 5.0,
     shift_px: float = 0.5,
@@ -187,7 +188,7 @@ def fitting_views(
     about a hand, and all cubes but the first are up to `aside_mm` beside it. `thickness_mm` of flesh lies on hand and spheres.
     """
     pose_key, build_key, noise_key, camera_key = random.split(key, 4)
-    pose = poses.sample_pose(pose_key, modes=modes, rotation=rotation)
+    pose = poses.sample_pose(pose_key, modes=modes, rotation=rotation, translation=translation)
     build = _fitting_build(build_key, scale, focal, fingers)
     thickness = random.uniform(random.fold_in(build_key, 2), minval=thickness_mm[0], maxval=thickness_mm[1])
     centers, radii, _ = render.hand_in_camera(pose, jnp.zeros(3), "hand21", *build)
