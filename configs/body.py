@@ -14,7 +14,7 @@ commas.
 As in the originals: Adam at 1e-3 and 32 pictures on each of four GPUs, of two for kinematic; batch normalization is here over all
 of them. The rate falls to a tenth at the 90th and the 120th of 140 epochs, of integral at the 270th and the 290th of 300. Their
 published errors: integral on Human3.6M with MPII 49.6 mm in the paper, 53.9 by mks0601's hand; on the challenge's validation set
-57.5, and 56.9 with the flip test; of the kinematic head there is none. They begin from ImageNet's weights.
+57.5, and 56.9 with the flip test; of the kinematic head there is none. They begin from ImageNet's weights: config.init.
 """
 
 from ml_collections import ConfigDict

@@ -128,13 +128,13 @@ def _unlabelled(config):
 def _selfsup(config):
     _unlabelled(config)
     config.data = _world("hand_views_world")
-    config.data.pose.update(scale=(0.78, 0.84), focal=(1.0, 1.0), fingers=(1.1, 1.25))
-    config.data.sensor.update(depth_noise_mm=12.0, shift_px=1.5)
+    config.data.pose.update(scale=(0.92, 1.0), focal=(1.0, 1.0), fingers=(0.95, 1.1))
+    config.data.sensor.update(depth_noise_mm=8.0, shift_px=0.7, holes=0.15)  # the part of the pixels that are lost
     config.data.cameras = ConfigDict(
         dict(
             turns_deg=((0.0, 0.0), (0.0, 35.0), (0.0, -35.0)),  # of each camera about x and y of the first
             aside_mm=10.0,  # how far the other cubes are beside the first, at most
-            thickness_mm=(2.0, 4.0),  # of flesh over the spheres that the losses know
+            thickness_mm=(0.0, 0.0),  # of flesh over the spheres
         )
     )
 

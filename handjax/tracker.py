@@ -92,8 +92,11 @@ class Tracker:
         """`forearm`: whether there may be one, which is then not taken for a hand. `weights` beside `fitting.WEIGHTS`; `chunk`:
         steps from one `Step` to the next."""
 
-        def objective(free, observed, previous=None):
-            return fitting.objective(free, observed, previous, weights=weights, forearm=forearm)[0]
+        weights = fitting.WEIGHTS | (weights or {})
+
+        def objective(free, observed, previous, near):
+            given = weights | {"smooth": near * weights["smooth"]}
+            return fitting.objective(free, observed, previous, weights=given, forearm=forearm)[0]
 
         self._run = minimizer(objective, method=method, rate=0.05, chunk=chunk)
         self._observe = jax.jit(fitting.observe)
@@ -113,11 +116,12 @@ class Tracker:
         the best six go on, each beside itself with its fingers stretched and as the sampler draws them: in the manner of Qian et
         al. 2014, whose swarm is of particles."""
         observed = self._observe(jnp.asarray(cube_depth, jnp.float32))
-        data = (observed,) if previous is None else (observed, self._free(jax.tree.map(jnp.asarray, previous)))
         if start is None:
             hands = self._starts(observed)
         else:
             hands = _spread(jax.tree.map(lambda leaf: np.asarray(leaf)[None], self._free(jax.tree.map(jnp.asarray, start))), 0)
+        one = jax.tree.map(lambda leaf: leaf[0], hands) if previous is None else self._free(jax.tree.map(jnp.asarray, previous))
+        data = (observed, jax.tree.map(jnp.asarray, one), jnp.asarray(previous is not None, jnp.float32))
         for done in range(0, max(steps, 1), ROUND):
             for found in self._run(hands, min(ROUND, steps - done), *data):
                 if found.step or not done:
@@ -156,7 +160,7 @@ def network(path: str | Path | None = None) -> Callable[[Float[np.ndarray, "n n"
             checkpoints.close()
     elif path == SHIPPED and not path.exists():
         raise FileNotFoundError(
-            "this copy of handjax has no trained network of the sphere hand; name one by --workdir or --weights, or use --start rest"
+            "handjax has no trained network of the sphere hand here; name one by --workdir or --weights, or use --start rest"
         )
     else:
         variables = files.load(path)

@@ -176,19 +176,20 @@ def fitting_views(
     focal: poses.Range = (1.0, 1.0),
     fingers: poses.Range = (1.0, 1.0),
     rotation: poses.Ranges = poses.ROTATION_ANY,
-    translation: poses.Ranges = poses.TRANSLATION,
     modes: tuple[str, ...] = poses.ALL_MODES,
     depth_noise_mm: float = 5.0,
     shift_px: float = 0.5,
+    holes: float = 0.0,
 ) -> dict[str, Array]:
     """One right hand of `fitting_sample` before several cameras of parallel rays, each with a cube of its own.
 
     depth [v, h, w] mm; cameras [v, 4, 4] take each view's mm to those of the first; centers [v, 41, 3], mm of each view, and
     radii [41] of the spheres. A camera is turned by `turns_deg` about x, then y, of the first, as NYU's three Kinects stand
-    about a hand, and all cubes but the first are up to `aside_mm` beside it. `thickness_mm` of flesh lies on hand and spheres.
+    about a hand, and all cubes but the first are up to `aside_mm` beside it. `thickness_mm` of flesh lies on hand and spheres;
+    `holes` is the part of the pixels that a sensor loses.
     """
     pose_key, build_key, noise_key, camera_key = random.split(key, 4)
-    pose = poses.sample_pose(pose_key, modes=modes, rotation=rotation, translation=translation)
+    pose = poses.sample_pose(pose_key, modes=modes, rotation=rotation)
     build = _fitting_build(build_key, scale, focal, fingers)
     thickness = random.uniform(random.fold_in(build_key, 2), minval=thickness_mm[0], maxval=thickness_mm[1])
     centers, radii, _ = render.hand_in_camera(pose, jnp.zeros(3), "hand21", *build)
@@ -214,7 +215,8 @@ def fitting_views(
         clean, _ = spheres.sphere_depth_orthographic(seen(centers), every, image_size, extent_mm, background)
 
     def noisy(key, depth):
-        return render.sensor_noise(key, depth, depth_noise_mm, shift_px, background)
+        seen = render.sensor_noise(key, depth, depth_noise_mm, shift_px, background)
+        return jnp.where(random.bernoulli(random.fold_in(key, 1), holes, depth.shape), background, seen)
 
     return {
         "depth": jax.vmap(noisy)(random.split(noise_key, views), clean),

@@ -1,5 +1,7 @@
 """handjax/warm_start.py: weights of another run, or of a file, in the place of random ones."""
 
+import runpy
+
 import jax
 import numpy as np
 import optax
@@ -57,6 +59,28 @@ def test_weights_are_the_others_and_the_rest_is_fresh(fresh, other, path):
     assert int(state.step) == 0
     assert all(len(leaf.sharding.device_set) == 2 for leaf in jax.tree.leaves((state.params, state.model_state)))
     jax.tree.map(np.testing.assert_array_equal, jax.device_get(state.opt_state), jax.device_get(fresh(0).opt_state))
+
+
+def test_a_run_becomes_a_file(other, tmp_path, repo, capsys):
+    checkpoints = Checkpoints(tmp_path / "run" / "checkpoints")
+    for step in (3, 900):
+        checkpoints.save(other.replace(step=np.int32(step)))
+    checkpoints.close()
+    main = runpy.run_path(str(repo / "scripts" / "export_weights.py"))["main"]
+    run, out = str(tmp_path / "run"), tmp_path / "w.npz"
+    main([run, str(out), "--half"])
+    assert f"{out}: step 900, 0.0 MB" in capsys.readouterr().out
+    found = flatten_dict(weights.load(out), sep="/")
+    assert found.keys() == arrays(other).keys()
+    for name, array in arrays(other).items():
+        np.testing.assert_allclose(found[name], array, rtol=1e-3)
+    for flags, said in (
+        ([run, str(out)], "is there already"),
+        ([run, str(tmp_path / "w")], "ends in .npz"),
+        ([run, str(tmp_path / "v.npz"), "--checkpoint", "all"], "2 checkpoints, and a file holds the weights of one"),
+    ):
+        with pytest.raises((ValueError, FileExistsError), match=said):
+            main(flags)
 
 
 def test_what_is_left_out_stays_random(fresh, other, tmp_path):

@@ -37,8 +37,9 @@ def judged(fit, depth):
 
 
 @jax.jit
-def valued(free, depth):
-    return fitting.objective(free, fitting.observe(depth, points=256), free)[0]
+@jax.value_and_grad
+def smooth(free, depth):
+    return fitting.objective(free, fitting.observe(depth, points=256), weights={"render": 0.0})[0]
 
 
 @pytest.fixture(scope="module")
@@ -135,21 +136,17 @@ def test_the_true_hand_explains_its_depth_and_another_does_not(fits):
 
 
 def test_the_gradient_is_the_slope(fits):
-    """Along random ways. The value jumps a little where a pixel changes its sphere, so over steps that are not small."""
+    """Along random ways; without `render`, whose value jumps with the silhouette, of which its gradient knows nothing."""
     depth = render(one(fits, 3))
     fit = one(fits, 3)
-    fit = fit._replace(pose=fit.pose.at[6:].add(0.1).at[3:6].add(5.0))
-    _, _, grad, _ = judged(fit, depth)
-    free, rng = free_from(fit), np.random.default_rng(1)
-    slopes, found = [], []
-    for _ in range(6):
+    free = free_from(fit._replace(pose=fit.pose.at[6:].add(0.1).at[3:6].add(5.0)))
+    _, grad = smooth(free, depth)
+    rng = np.random.default_rng(1)
+    for _ in range(4):
         way = jax.tree.map(lambda leaf: jnp.asarray(rng.normal(size=leaf.shape), jnp.float32), free)._replace(base=0 * free.base)
-        ends = [jax.tree.map(lambda f, w, s=s: f + s * w, free, way) for s in (5e-3, -5e-3)]
-        ahead, behind = (valued(end, depth) for end in ends)
-        slopes.append(float(ahead - behind) / 1e-2)
-        found.append(float(sum(jax.tree.leaves(jax.tree.map(lambda g, w: (g * w).sum(), grad, way)))))
-    error = np.linalg.norm(np.subtract(slopes, found)) / np.linalg.norm(slopes)
-    assert error < 0.15, (slopes, found)
+        ahead, behind = (smooth(jax.tree.map(lambda f, w, s=s: f + s * w, free, way), depth)[0] for s in (1e-3, -1e-3))
+        slope = sum(jax.tree.leaves(jax.tree.map(lambda g, w: (g * w).sum(), grad, way)))
+        np.testing.assert_allclose(slope, (ahead - behind) / 2e-3, rtol=0.03, atol=10.0)
 
 
 def test_a_forearm_is_explained_and_not_asked_for(fits):

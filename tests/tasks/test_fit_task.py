@@ -146,16 +146,18 @@ def test_views_that_are_looked_at_by_themselves(task, views):
     assert "single" not in jax.eval_shape(lambda b: task.prepare(_keys(), b, False), jax.tree.map(lambda x: x[:SAMPLES], batch))
 
 
-def test_each_term_can_be_switched_off(views):
+def test_each_term_can_be_switched_off(task, views):
     """Without its weight a term is not computed."""
-    known = [name for name in fit_losses.WEIGHTS if name != "temporal_smooth"]
+    batch = {name: views[name] for name in ("cube_depth", "cameras", "mask")}
+    inputs = jax.eval_shape(lambda b: task.prepare(_keys(), b, True), batch)
     outputs = (jnp.zeros((SAMPLES * (VIEWS + 1), 1, 8, 8, 82)), jnp.zeros((SAMPLES * (VIEWS + 1), 1, 2, 2, 64)))
+    known = task.loss.keywords["weights"]
     for off in known:
-        weights = {name: float(name != off) for name in known}
-        task = fit.fit_task(_config(weights=weights), SKELETONS["nyu14"])
-        batch = {name: views[name] for name in ("cube_depth", "cameras", "mask")}
-        _, parts = jax.eval_shape(lambda b, task=task: task.loss(outputs, task.prepare(_keys(), b, True)), batch)
-        assert set(parts) == set(known) - {off}
+        weights = {name: weight for name, weight in known.items() if name != off}
+        _, parts = jax.eval_shape(lambda i, w=weights: fit.loss(outputs, i, **{**task.loss.keywords, "weights": w}), inputs)
+        assert set(parts) == set(weights)
+    config = _config(weights={**known, "collision": 0.0})
+    assert "collision" not in fit.fit_task(config, SKELETONS["nyu14"]).loss.keywords["weights"]
 
 
 def test_perfect_maps_cost_nothing_and_predict_the_joints(task, views):
