@@ -103,7 +103,13 @@ def train(config: ConfigDict, workdir: Path) -> None:
     def heldout(state):
         rows, loss = predict_split(rows_of, state, source, config.eval_batch_size, mesh, show=True)
         rows = task.finish(rows)
-        return rows, {"loss": loss, task.error: task.score(rows)[task.error]}
+        figures = task.score(rows)
+        if task.error not in figures:
+            raise ValueError(
+                f"the held-out samples have no {task.error}, by which checkpoints are ranked; of people whose poses in space nobody "
+                "knows --config.task.error=epe_px can be had"
+            )
+        return rows, {"loss": loss, task.error: figures[task.error]}
 
     writer = Writer(workdir, start, config.steps, config.batch_size)
     rows = None  # of the newest evaluation

@@ -50,15 +50,19 @@ def done(world, tmp_path_factory):
     cv2.imwrite(str(folder / "x8.png"), np.zeros((HEIGHT, WIDTH), np.uint8))
     argv = ["--depth", str(folder), *CAMERA, "--unit", str(UNIT), "--side", "left", "--start", "rest", "--refine", "120"]
     argv += ["--sequence", "--no_forearm", "--output", str(out)]
-    with pytest.raises(SystemExit) as left:
+    frames, write = [], predict_depth.write
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as left:
+        patch.setattr(
+            predict_depth, "write", lambda folder, found, *rest, **more: (frames.extend(found), write(folder, found, *rest, **more))
+        )
         predict.main(argv)
     (folder / "x8.png").unlink()
     assert left.value.code == 1
-    return argv, out, truth
+    return argv, out, truth, frames
 
 
 def test_the_hand_is_found(done):
-    _, out, truth = done
+    _, out, truth, frames = done
     with np.load(out / "predictions.npz", allow_pickle=False) as found:
         assert list(found["ids"]) == ["2.png", "10.png"]  # in the order of their numbers
         assert found["side"] == "left"
@@ -79,11 +83,13 @@ def test_the_hand_is_found(done):
     assert joints_off.max() < 12, joints_off
     assert after.max() < 3
     assert before[0] > 2 * after[0]
-    assert before[1] < before[0]  # the second began at the first
+    # The second began where the first ended, in another cube.
+    assert np.abs(frames[0].view.center_xyz - frames[1].view.center_xyz).max() > 5
+    np.testing.assert_allclose(frames[1].before.centers, frames[0].after.centers, atol=0.01)
 
 
 def test_what_is_written(done):
-    argv, out, _ = done
+    argv, out, *_ = done
     told = json.loads((out / "predictions.json").read_text())
     assert told["side"] == "left"
     assert len(told["joints"]) == 21

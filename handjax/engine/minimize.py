@@ -24,14 +24,14 @@ def minimizer(objective: Callable, *, method: str = "adam", rate: float = 0.05, 
     `objective(params, *data)` → a scalar. `starts` are params with one more axis, the first; each goes its own way over the same
     data. `run` keeps what it compiled, for starts and data of the same shapes; `steps` may differ.
 
-    adam: Kingma and Ba 2015; its rate falls along half a cosine to a tenth. lbfgs: with a zoom line search, whose trials are not
-    counted as steps. A value that is not finite is never the best."""
+    adam: Kingma and Ba 2015; its rate falls along half a cosine to a tenth. lbfgs: with a line search that goes back until the
+    value falls; its trials are not counted as steps. A value that is not finite is never the best."""
     if method not in METHODS:
         raise ValueError(f"method {method!r} is unknown: use {' or '.join(METHODS)}")
     if method == "adam":
         transform = optax.scale_by_adam()
     else:
-        transform = optax.lbfgs(linesearch=optax.scale_by_zoom_linesearch(max_linesearch_steps=15))
+        transform = optax.lbfgs(linesearch=optax.scale_by_backtracking_linesearch(max_backtracking_steps=15))
 
     def step(part, state, data):
         params, inner, best, least = state
