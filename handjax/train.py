@@ -106,8 +106,8 @@ def train(config: ConfigDict, workdir: Path) -> None:
         figures = task.score(rows)
         if task.error not in figures:
             raise ValueError(
-                f"the held-out samples have no {task.error}, by which checkpoints are ranked; of people whose poses in space nobody "
-                "knows --config.task.error=epe_px can be had"
+                f"the held-out samples have no {task.error}, by which checkpoints are ranked; people without a pose in space "
+                "have --config.task.error=epe_px"
             )
         return rows, {"loss": loss, task.error: figures[task.error]}
 
