@@ -33,7 +33,8 @@ class Checkpoints:
                 read_only=self.read_only,
             )
             try:
-                self._manager = ocp.CheckpointManager(self.folder, options=options)
+                handler = ocp.StandardCheckpointHandler()  # without it orbax cannot tell the shapes of what was saved
+                self._manager = ocp.CheckpointManager(self.folder, options=options, item_handlers=handler)
             except json.JSONDecodeError as error:  # of metrics/metrics; orbax reads that of every checkpoint
                 raise ValueError(
                     f"{self.folder}: the error of a checkpoint cannot be read ({error}); go on training to mend it"

@@ -1,16 +1,21 @@
 """The hand fitted to one depth image: what is observed, what is looked for, and how well the one explains the other.
 
-The classic tracker (Oikonomidis et al. 2011; with spheres Qian et al. 2014, "Realtime and Robust Hand Tracking from Depth"), with
-the losses of `fit_losses`, whose frame this is: mm about the middle of a 300 mm cube along parallel rays, `BACKGROUND_MM` where
-nothing is. A right hand: mirror what is seen of a left one (`mirrored`). Everything here is of one hand; vmap makes more of it.
+The classic tracker (Oikonomidis et al. 2011; of spheres Qian et al. 2014, "Realtime and Robust Hand Tracking from Depth"), in the
+frame of `fit_losses`: mm about the middle of a 300 mm cube along parallel rays, `BACKGROUND_MM` where nothing is. The hand is a
+right one: a left one is seen in a mirror first. Everything here is of one hand; vmap makes more of it.
 
-    observed = observe(cube_depth)                      once an image
-    free = free_from(starts(observed))                  many palms to begin with, along the first axis
-    value, parts = objective(free, observed)            to be minimized, for each
-    fit = fit_from(free); centers, radii = spheres(fit)
+    observed = observe(cube_depth)                 once an image
+    free = free_from(starts(observed))             24 hands to begin with, along the first axis
+    value, parts = objective(free, observed)       to be minimized, for each
+    fit = fit_from(free)
+
+What rendered spheres and depth differ by has no gradient from the silhouette, which is where most of a wrong hand's error is. Two
+terms stand for it. Points that were measured draw the nearest surface to them, wherever that is ("data"). Spheres may not stand
+out beside the silhouette, by a field of distances to its edge that is made once an image ("outside"), so their gradient is there
+however far they are off. Bones are rigid here, so `bone_length` has nothing to say; what is likely is said by the sampler's
+angles, as a normal distribution, and not by the auto-encoder of centres that the network is trained with.
 """
 
-from collections.abc import Callable
 from functools import cache
 from itertools import permutations, product
 from typing import NamedTuple
@@ -72,8 +77,6 @@ class Observed(NamedTuple):
     beside: Float[Array, "*b n n"]  # mm from the cell to the silhouette's edge, negative inside
 
 
-Prior = Callable[[Float[Array, "41 3"]], Float[Array, ""]]
-
 _POINTS = 768  # that are compared with the surface
 _REACH_MM = 40.0  # a difference this large counts half of its square, a larger one at most this square
 _INSIDE = 0.7  # of a sphere's radius must be within the silhouette
@@ -83,6 +86,8 @@ _NEAR_WRIST = 0.6  # rad
 _FOREARM_MM, _FOREARM_RADIUS = np.arange(20.0, 181.0, 20.0), 27.0
 _CLOSED = (0.0, 1.3, 1.5, 1.2) * 4 + (0.0, 0.4, 0.1, -0.8)  # angles of a closed hand, rad
 _WRIST = hand.HAND.sphere_centers[5]
+# Of `from_centers`: its steps, and what a usual deviation of angles, and of sizes, costs beside a centre's mm.
+_STEPS, _ANGLE_MM, _SIZE_MM = 15, 1.0, 2.0
 
 
 # ---------------------------------------------------------------- what is looked for
@@ -288,7 +293,6 @@ def objective(
     *,
     weights: dict[str, float] | None = None,
     forearm: bool = True,
-    prior: Prior | None = None,
 ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
     """What a minimizer minimizes, of one hand, and its terms, unweighted."""
     weights = WEIGHTS | (weights or {})
@@ -316,9 +320,7 @@ def objective(
     }
     if previous is not None:
         parts["smooth"] = fit_losses.temporal_smoothness(centers, spheres(previous)[0])
-    if prior is not None:
-        parts["prior"] = prior(centers)
-    return sum(weights.get(name, 1.0) * part for name, part in parts.items()), parts
+    return sum(weights[name] * part for name, part in parts.items()), parts
 
 
 def _robust(distance):
@@ -329,15 +331,12 @@ def _robust(distance):
 
 # ---------------------------------------------------------------- the hand of given spheres
 
-_GAUSS_NEWTON = 15  # steps
-_ANGLE_MM, _SIZE_MM = 1.0, 2.0  # what a usual deviation of angles, and of sizes, costs beside a centre's mm
-
 
 def from_centers(centers: Float[Array, "41 3"]) -> Fit:
     """The hand whose spheres are nearest to given centres, mm of the cube: a network's, which need not be any hand's.
 
     The palm first (Kabsch 1976), then Levenberg and Marquardt's steps for everything, with the sampler's angles and sizes as
-    what is likely where centres say little. It has no forearm to look at."""
+    what is likely where centres say little. The forearm stays straight."""
     typical = typical_angles()
     start = hands(jnp.eye(3), jnp.zeros(3), jnp.asarray(0.3))
     rest = spheres(start)[0]
@@ -368,7 +367,7 @@ def from_centers(centers: Float[Array, "41 3"]) -> Fit:
         better = (residuals(moved) ** 2).sum() < (error**2).sum()
         return jnp.where(better, moved, values), jnp.where(better, damping / 5, damping * 5)
 
-    values, _ = jax.lax.fori_loop(0, _GAUSS_NEWTON, step, (values, jnp.asarray(0.01)))
+    values, _ = jax.lax.fori_loop(0, _STEPS, step, (values, jnp.asarray(0.01)))
     return fit_from(free._replace(**unravel(values)))
 
 
