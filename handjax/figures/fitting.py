@@ -291,7 +291,7 @@ def objective(
     observed: Observed,
     previous: Free | None = None,
     *,
-    weights: dict[str, float] | None = None,
+    weights: dict[str, float | Float[Array, ""]] | None = None,
     forearm: bool = True,
 ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
     """What a minimizer minimizes, of one hand, and its terms, unweighted."""
