@@ -2,6 +2,8 @@
 
 import json
 import re
+from functools import cache
+from pathlib import Path
 
 import cv2
 import jax
@@ -70,14 +72,8 @@ def test_the_hand_is_found(done):
         joints_off = np.linalg.norm(found["joints_xyz"] - np.stack([j for _, j in truth]), axis=-1).mean(1)
         before, after = found["distance_before_mm"], found["distance_mm"]
         pose, size, fingers = found["pose"], found["size"], found["fingers"]
-        rebuilt, _, _ = render.hand_in_camera(
-            jnp.asarray(pose),
-            jnp.asarray(found["cube_center_xyz"]),
-            "hand21",
-            jnp.repeat(size[:, None], 3, 1),
-            jnp.asarray(fingers),
-            -jnp.ones(2),
-        )
+        shown = jax.jit(lambda pose, at, size, fingers: render.hand_in_camera(pose, at, "hand21", size, fingers, -jnp.ones(2))[0])
+        rebuilt = shown(pose, found["cube_center_xyz"], np.repeat(size[:, None], 3, 1), fingers)
         np.testing.assert_allclose(rebuilt, found["centers_xyz"], atol=0.01)
     assert off.max() < 12, off
     assert joints_off.max() < 12, joints_off
@@ -111,25 +107,26 @@ def test_what_is_written(done):
     assert (out / "predictions.npz").read_bytes() == before
 
 
-def test_the_network_alone(world, tmp_path):
+def test_the_network_alone(world, tmp_path, monkeypatch):
     """What it says goes into the file as it is: a network of random weights finds no hand, but always the same."""
     folder, _ = world
-    net = SphereNet(width=32)
+    net, network = SphereNet(width=32), tracker.network
     shapes = jax.eval_shape(net.init, jax.random.key(0), jnp.zeros((1, 64, 64, 1)))
     rng = np.random.default_rng(0)
     variables = jax.tree.map(lambda leaf: rng.normal(0, 0.1, leaf.shape).astype(np.float32), shapes)
     weights.save(tmp_path / "net.npz", variables)
     argv = ["--depth", str(folder / "2.png"), *CAMERA, "--unit", str(UNIT), "--weights", str(tmp_path / "net.npz"), "--refine", "0"]
+    monkeypatch.setattr(tracker, "network", cache(lambda path: network(Path(path))))  # compiled once
     predict_depth.main([*argv, "--output", str(tmp_path / "out")])
     depth = predict_depth.read_image(folder / "2.png", "png16", UNIT)
     view = tracker.view(depth, K)
-    centers = tracker.network(tmp_path / "net.npz")(view.cube_depth)
+    centers = tracker.network(str(tmp_path / "net.npz"))(view.cube_depth)
     with np.load(tmp_path / "out" / "predictions.npz", allow_pickle=False) as found:
         np.testing.assert_allclose(found["centers_xyz"][0], tracker.to_camera(centers, view), atol=1e-3)
         np.testing.assert_array_equal(found["distance_before_mm"], found["distance_mm"])
     weights.save(tmp_path / "other.npz", {"params": {"dense": {"kernel": np.zeros((2, 2))}}})
     with pytest.raises(ValueError, match="weights of another network"):
-        tracker.network(tmp_path / "other.npz")
+        network(tmp_path / "other.npz")
 
 
 def test_a_left_hand_is_a_right_one_in_a_mirror(world):
