@@ -5,7 +5,7 @@
 
 The hand is the nearest thing within --range. What lies in a cube of 300 mm about it is shown to the network of a run of
 configs/fit.py, and its hand of 41 spheres then goes --refine steps towards the depth: from what the network says or, with
---start rest, from 48 hands in all directions. With --sequence the images are frames in the order of their names, and each goes on
+--start rest, from 24 hands in all directions. With --sequence the images are frames in the order of their names, and each goes on
 from the one before.
 
 Images are 16-bit PNG files of one channel in units of --unit mm, or .npy files of one image each; 0 is missing. OUT gets

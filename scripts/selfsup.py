@@ -3,22 +3,30 @@
 Trains the sphere hand on labelled synthetic hands (`configs/fit.py:quick`), then, from those weights, on unlabelled views of
 hands of another build before another sensor (`:selfsup,quick`), and measures hands of that second population which it never
 saw: with random weights, after the first training, after the second. `--runs all` also leaves out each of the terms, and more, one
-at a time, in runs of `--ablation_steps`. DIR gets a folder a run and table.md, table.json with what is finished; given again it
-goes on. Settings for all of the runs follow as in handjax.train; `--first KEY=VALUE` is for the first training alone.
+at a time, in runs of `--ablation_steps`. DIR gets a folder a run, and table.md and table.json of what is finished; given again
+it goes on. Settings for all of the runs follow as in handjax.train.
 """
 
 import json
 import sys
 import time
+from functools import partial
 from pathlib import Path
+
+import jax
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # configs/ lies beside scripts/
 
 from handjax import train  # noqa: E402
-from handjax.engine import cli  # noqa: E402
+from handjax.engine import cli, sharding  # noqa: E402
 from handjax.engine import config as configs  # noqa: E402
+from handjax.engine.evaluation import predict_split  # noqa: E402
 from handjax.engine.files import read_jsonl  # noqa: E402
+from handjax.engine.optimizer import make_optimizer  # noqa: E402
+from handjax.engine.step import create_state, eval_step, state_target  # noqa: E402
+from handjax.sources import SOURCES  # noqa: E402
+from handjax.tasks import TASKS  # noqa: E402
 
 CONFIG = ROOT / "configs" / "fit.py"
 TERMS = ("mv_projection", "mv_consistency", "uv_hm_mean", "pose_prior", "collision", "bone_length")
@@ -41,14 +49,16 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--workdir", required=True, type=Path, metavar="DIR")
     parser.add_argument("--runs", default="none", help=f"none, all, or names joined by commas: {', '.join(RUNS)}")
     parser.add_argument("--ablation_steps", type=int, default=200, metavar="N")
-    parser.add_argument("--first", action="append", default=[], metavar="KEY=VALUE", help="a setting of the first training alone")
     flags = parser.parse_args(argv)
     names = {"none": [], "all": list(RUNS)}.get(flags.runs, flags.runs.split(","))
     if unknown := [name for name in names if name not in RUNS]:
         raise ValueError(f"--runs {','.join(unknown)}: expected none, all, or of {', '.join(RUNS)}")
 
     first = flags.workdir / "synthetic"
-    run(first, "quick", [*overrides, *(f"config.{setting}" for setting in flags.first)])
+    flags.workdir.mkdir(parents=True, exist_ok=True)
+    if not (flags.workdir / "random.json").exists():
+        (flags.workdir / "random.json").write_text(json.dumps({"mpjpe_mm": random_error(overrides)}) + "\n")
+    run(first, "quick", overrides)
     start = [*overrides, f"config.init={first}"]
     run(flags.workdir / "selfsup", "selfsup,quick", start)
     write(flags.workdir)
@@ -70,8 +80,21 @@ def run(workdir: Path, flavour: str, overrides: list[str]) -> None:
         (workdir / "spent.json").write_text(json.dumps(spent) + "\n")
 
 
+def random_error(overrides: list[str]) -> float:
+    """mm on the second population, with the weights that a run of this seed begins with."""
+    config = configs.load(f"{CONFIG}:selfsup,quick", overrides)
+    if config.compile_cache:
+        cli.use_compile_cache()
+    mesh, source = sharding.make_mesh(config.devices), SOURCES[config.data.name](config, train=False)
+    task, optimizer = TASKS[config.task.name](config, source.skeleton), make_optimizer(config.optimizer, config.steps)
+    state = create_state(jax.random.key(config.seed), task, optimizer, state_target(task, optimizer, mesh))
+    rows_of = jax.jit(partial(eval_step, task=task, expand=source.expand), out_shardings=sharding.whole(mesh))
+    rows, _ = predict_split(rows_of, state, source, config.eval_batch_size, mesh, show=True)
+    return task.score(task.finish(rows))[task.error]
+
+
 def write(workdir: Path) -> None:
-    """Tables of the runs that are finished: each with the error on the second population before and after it."""
+    """Tables of the runs that are finished: errors on the second population, and on their own of the first training."""
     rows = []
     for folder in (workdir / "synthetic", workdir / "selfsup", *(workdir / name.replace(" ", "_") for name in RUNS)):
         if not (folder / "spent.json").exists():
@@ -81,11 +104,20 @@ def write(workdir: Path) -> None:
         spent = json.loads((folder / "spent.json").read_text())
         rows.append({"run": folder.name.replace("_", " "), "steps": steps, "before_mm": before, "after_mm": after, **spent})
     (workdir / "table.json").write_text(json.dumps(rows, indent=2) + "\n")
-    lines = ["| run | steps | before, mm | after, mm | CPU, s |", "|---|--:|--:|--:|--:|"]
-    lines += [
-        f"| {row['run']} | {row['steps']} | {row['before_mm']:.1f} | {row['after_mm']:.1f} | {row['cpu_seconds']:.0f} |"
-        for row in rows
-    ]
+
+    found = {row["run"]: row for row in rows}
+    lines = ["| weights | mean error on the second population, mm |", "|---|--:|"]
+    if (workdir / "random.json").exists():
+        lines.append(f"| random | {json.loads((workdir / 'random.json').read_text())['mpjpe_mm']:.1f} |")
+    if whole := found.get("selfsup"):
+        lines += [f"| after labelled synthetic hands | {whole['before_mm']:.1f} |"]
+        lines += [f"| after {whole['steps']} steps without labels | {whole['after_mm']:.1f} |"]
+    lines += ["", "| run | steps | before, mm | after, mm | beside all terms, mm | CPU, s |", "|---|--:|--:|--:|--:|--:|"]
+    for name, row in found.items():
+        beside = f"{row['after_mm'] - found['all terms']['after_mm']:+.1f}" if name in RUNS and "all terms" in found else ""
+        named = "synthetic, on its own population" if name == "synthetic" else name
+        figures = f"{row['before_mm']:.1f} | {row['after_mm']:.1f} | {beside}"
+        lines.append(f"| {named} | {row['steps']} | {figures} | {row['cpu_seconds']:.0f} |")
     (workdir / "table.md").write_text("\n".join(lines) + "\n")
 
 
