@@ -78,8 +78,8 @@ def batch_norm(dtype: Any, train: bool, name: str) -> nn.BatchNorm:
 
 
 class GroupNorm(nn.Module):
-    """flax.linen.GroupNorm with exact two-pass variance and PyTorch's epsilon, statistics in float32. Sums over pixels are matrix
-    products: of reductions XLA's CPU backend makes code, and a gradient, that take several times as long."""
+    """flax.linen.GroupNorm with exact two-pass variance and PyTorch's epsilon, statistics in float32 at least. Sums over pixels are
+    matrix products: of reductions XLA's CPU backend makes code, and a gradient, that take several times as long."""
 
     groups: int
 
@@ -88,12 +88,12 @@ class GroupNorm(nn.Module):
         channels = x.shape[-1]
         scale = self.param("scale", nn.initializers.ones, (channels,))
         bias = self.param("bias", nn.initializers.zeros, (channels,))
-        y = x.reshape(x.shape[0], -1, channels).astype(jnp.float32)
-        own = jnp.repeat(jnp.eye(self.groups), channels // self.groups, axis=0)  # [c, g]
+        y = x.reshape(x.shape[0], -1, channels).astype(jnp.promote_types(x.dtype, jnp.float32))
+        own = jnp.repeat(jnp.eye(self.groups, dtype=y.dtype), channels // self.groups, axis=0)  # [c, g]
         product = partial(jnp.einsum, precision=lax.Precision.HIGHEST)
 
         def mean(y):
-            sums = product("bpq,bqc->bpc", jnp.ones((y.shape[0], 1, y.shape[1])), y)
+            sums = product("bpq,bqc->bpc", jnp.ones((y.shape[0], 1, y.shape[1]), y.dtype), y)
             return product("bpc,cg,dg->bpd", sums, own, own) / (y.shape[1] * channels // self.groups)
 
         y = y - mean(y)

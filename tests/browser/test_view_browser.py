@@ -57,6 +57,7 @@ def page(url):
     with sync_api.sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET)
         page = browser.new_page(viewport={"width": 1280, "height": 860})
+        page.set_default_timeout(90_000)  # a machine that is busy compiles for long
         page.troubles, ours = [], (url + "/", f"blob:{url}/", "data:")
 
         def answer(route):
@@ -80,7 +81,7 @@ def page(url):
         assert page.troubles == []  # of all that was done
 
 
-def wait(page, true, tries: int = 100):
+def wait(page, true, tries: int = 900):
     """Until `true()`, a tenth of a second a try: what is asked of the server goes there and back."""
     for _ in range(tries):
         if true():

@@ -117,7 +117,7 @@ SETTINGS = {
     "--config.devices=8 --config.accumulate=2": ("batch_size=8 is not divisible by 8 devices × 2 accumulation steps; use 16",),
     "--config.devices=9": ("config.devices=9, but there are 8; use 0 for all",),
     "--config.devices=-1": ("config.devices=-1",),
-    "--config.data.name=h5": ("config.data.name=h5 is unknown: use hand_world or voxel_h5",),
+    "--config.data.name=h5": ("config.data.name=h5 is unknown: use hand_world or ", " or voxel_h5 or "),
     "--config.task.name=pose": ("config.task.name=pose is unknown: use voxel",),
     "--config.task.rule=paper": ("voxels from a file are in hpoes' order", "use config.task.rule=hpoes"),
     "--config.task.decode=max": ("config.task.decode=max: expected argmax or centroid or soft_argmax",),

@@ -11,7 +11,7 @@ from handjax.engine import config as configs
 from handjax.engine import sharding
 from handjax.engine.checkpoint import Checkpoints
 from handjax.engine.optimizer import make_optimizer
-from handjax.engine.step import create_state, state_target
+from handjax.engine.step import state_target
 from handjax.pose.skeleton import SKELETONS
 from handjax.tasks import TASKS
 
@@ -35,12 +35,15 @@ def quick_compiling():
     jax.config.update("jax_disable_most_optimizations", False)
 
 
-def test_from_labelled_weights_to_unlabelled_views(tmp_path, script, capsys, quick_compiling):
+def test_from_labelled_weights_to_unlabelled_views(tmp_path, script, quick_compiling):
     overrides = [f"config.{setting}" for setting in TINY]
     config = configs.load(f"{script.CONFIG}:selfsup,quick", overrides)
     task, mesh = TASKS["fit"](config, SKELETONS["nyu14"]), sharding.make_mesh(1)
     optimizer = make_optimizer(config.optimizer, 2)
-    begun = create_state(jax.random.key(7), task, optimizer, state_target(task, optimizer, mesh))
+    rng = np.random.default_rng(0)
+    begun = jax.tree.map(
+        lambda s: jax.device_put(rng.normal(0, 0.05, s.shape).astype(s.dtype), s.sharding), state_target(task, optimizer, mesh)
+    )
     checkpoints = Checkpoints(tmp_path / "synthetic" / "checkpoints", 1)
     checkpoints.save(begun, None)
     checkpoints.wait()
@@ -59,10 +62,6 @@ def test_from_labelled_weights_to_unlabelled_views(tmp_path, script, capsys, qui
     (row,) = json.loads((tmp_path / "table.json").read_text())
     assert row["run"] == "selfsup" and row["steps"] == 2 and min(row["before_mm"], row["after_mm"]) > 10
     assert f"| after 2 steps without labels | {row['after_mm']:.1f} |" in (tmp_path / "table.md").read_text()
-    capsys.readouterr()
-    script.run(folder, "selfsup,quick", [*overrides, f"config.init={tmp_path / 'synthetic'}"])
-    assert "is finished at step 2" in capsys.readouterr().out  # and its table still has the time that it took
-    assert json.loads((folder / "spent.json").read_text())["seconds"] == row["seconds"]
 
 
 def test_an_unknown_run_is_named(script, tmp_path):

@@ -3,6 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from handjax.models import spherenet
 from handjax.models.spherenet import SphereNet
 
 
@@ -33,15 +34,21 @@ def test_starts_as_pytorch_does():
     assert np.all(norm["scale"] == 1) and np.all(norm["bias"] == 0)
 
 
-def test_bfloat16_is_for_computing_only():
+def test_bfloat16_is_for_computing_only(monkeypatch):
     """Convolutions are in bfloat16; parameters, statistics and what comes out are float32."""
     model = SphereNet(dtype=jnp.bfloat16)
     x = jnp.zeros((1, 64, 64, 1))
     variables = jax.eval_shape(model.init, jax.random.key(0), x)
     assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {jnp.dtype(jnp.float32)}
+    convolutions, convolve = [], spherenet.conv_general_dilated
+
+    def noted(x, kernel, *options, **more):
+        convolutions.extend((x.dtype, kernel.dtype))
+        return convolve(x, kernel, *options, **more)
+
+    monkeypatch.setattr(spherenet, "conv_general_dilated", noted)
     computation = jax.make_jaxpr(model.apply)(variables, x)
-    convolutions = [e.outvars[0].aval.dtype for e in computation.eqns if e.primitive.name == "conv_general_dilated"]
-    assert len(convolutions) == 38 and set(convolutions) == {jnp.dtype(jnp.bfloat16)}
+    assert len(convolutions) == 2 * 38 and set(convolutions) == {jnp.dtype(jnp.bfloat16)}
     assert {v.aval.dtype for e in computation.eqns if e.primitive.name == "rsqrt" for v in e.outvars} == {jnp.dtype(jnp.float32)}
     assert {v.dtype for v in computation.out_avals} == {jnp.dtype(jnp.float32)}
 
