@@ -34,6 +34,7 @@ from handjax.data.predictions import write_predictions
 from handjax.data.predictions2d import Predictions2d, read_hands, write_hands_json
 from handjax.engine import cli, report, sharding
 from handjax.engine import config as configs
+from handjax.engine.files import refuse_to_replace
 from handjax.engine.step import eval_step
 from handjax.pose import crop2d
 from handjax.pose.skeleton import COLOURS, SKELETONS, Skeleton
@@ -98,7 +99,7 @@ def main(argv: Sequence[str]) -> None:
     skeleton = PICTURES[config.task.name]
     images = list_images(Path(flags.images), beside=folder)
     boxes = read_boxes(flags.boxes, flags.dataset or "", config, skeleton) if flags.boxes else _whole
-    check_output(folder, flags.overwrite)
+    refuse_to_replace(folder, OUTPUTS, flags.overwrite)
 
     task = configs.choose(TASKS, config, "task.name")(config, skeleton)
     restored = list(evaluate.restored(workdir, flags.checkpoint, config, task, mesh))
@@ -149,15 +150,6 @@ def list_images(path: Path, beside: Path) -> dict[str, Path]:
     if not files:
         raise FileNotFoundError(f"--images {path}: no picture in it; expected files that end in {', '.join(ENDINGS)}")
     return {file.relative_to(path).as_posix(): file for file in files}
-
-
-def check_output(folder: Path, overwrite: bool) -> None:
-    """Sees that nothing is lost; touches nothing."""
-    if folder.exists() and not folder.is_dir():
-        raise NotADirectoryError(f"--output {folder}: a file, not a folder")
-    there = [name for name in OUTPUTS if (folder / name).exists()]
-    if there and not overwrite:
-        raise FileExistsError(f"{folder} holds {' and '.join(there)} of an earlier prediction: use --overwrite or another --output")
 
 
 def read_boxes(path: str, order: str, config, skeleton: Skeleton) -> Boxes:

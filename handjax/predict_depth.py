@@ -28,6 +28,7 @@ from tqdm import tqdm
 from handjax import tracker
 from handjax.data.depth_files import DEPTH_FORMATS, MAX_PIXELS, read_depth
 from handjax.engine import cli, minimize, report
+from handjax.engine.files import refuse_to_replace
 from handjax.figures import hand
 from handjax.figures.fitting import Fit
 from handjax.pose.skeleton import COLOURS, SKELETONS
@@ -98,7 +99,7 @@ def main(argv: Sequence[str]) -> None:
         raise ValueError("--workdir and --weights are both networks: give one")
     if flags.workdir and not Path(flags.workdir).is_dir():
         raise FileNotFoundError(f"--workdir {flags.workdir}: no such folder; it names a trained run")
-    check_output(folder, flags.overwrite)
+    refuse_to_replace(folder, OUTPUTS, flags.overwrite)
     network = None if flags.start == "rest" else tracker.network(flags.workdir or flags.weights)
     find = Finder(network, flags.refine, flags.method, not flags.no_forearm, flags.sequence)
 
@@ -242,15 +243,6 @@ def numbers(flag: str, given: str, count: int) -> tuple[float, ...]:
     if len(values) != count or not np.isfinite(values).all():
         raise ValueError(f"{flag} {given}: expected {count} numbers with commas between them")
     return values
-
-
-def check_output(folder: Path, overwrite: bool) -> None:
-    """Sees that nothing is lost; touches nothing."""
-    if folder.exists() and not folder.is_dir():
-        raise NotADirectoryError(f"--output {folder}: a file, not a folder")
-    there = [name for name in OUTPUTS if (folder / name).exists()]
-    if there and not overwrite:
-        raise FileExistsError(f"{folder} holds {' and '.join(there)} of an earlier prediction: use --overwrite or another --output")
 
 
 def overlay(depth: Float[np.ndarray, "h w"], k: Float[np.ndarray, "3 3"], frame: Frame) -> UInt8[np.ndarray, "s t 3"]:

@@ -1,6 +1,7 @@
 """Files of a run: none is overwritten, and one that a kill cut short can still be read."""
 
 import json
+from collections.abc import Sequence
 from itertools import count
 from pathlib import Path
 
@@ -17,6 +18,15 @@ def set_aside(path: str | Path) -> Path | None:
         kept = path.with_name(f"{path.stem}.{number}{path.suffix}")
         if not kept.exists():
             return path.rename(kept)
+
+
+def refuse_to_replace(folder: Path, names: Sequence[str], overwrite: bool) -> None:
+    """Sees that `folder` may get files of these names, those of a prediction; touches nothing."""
+    if folder.exists() and not folder.is_dir():
+        raise NotADirectoryError(f"--output {folder}: a file, not a folder")
+    there = [name for name in names if (folder / name).exists()]
+    if there and not overwrite:
+        raise FileExistsError(f"{folder} holds {' and '.join(there)} of an earlier prediction: use --overwrite or another --output")
 
 
 def read_jsonl(path: Path) -> list[dict]:

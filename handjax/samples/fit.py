@@ -12,7 +12,7 @@ from handjax.pose.center import STEPS, hand_center
 from handjax.pose.register import rigid_transform
 from handjax.pose.skeleton import ORDERS, SKELETONS
 from handjax.samples.base import Source
-from handjax.samples.synthetic import _endless, _skin
+from handjax.samples.synthetic import endless, own_skin
 
 EXTENT_MM, BACKGROUND_MM = 300.0, 100.0  # as in targets/spherehand.py
 _NYU = ORDERS["nyu36"]
@@ -31,7 +31,7 @@ def hand_views_world(config, train: bool = True) -> Source:
     drawn = partial(
         world.fitting_views,
         surface=data.surface,
-        skin=_skin(data.mesh),
+        skin=own_skin(data.mesh),
         image_size=config.task.image_size,
         **data.cameras,
         **data.sensor,
@@ -43,7 +43,7 @@ def hand_views_world(config, train: bool = True) -> Source:
         return {"cube_depth": made["depth"], "cameras": made["cameras"], "joints_xyz": made["centers"][0, joints]}
 
     about = f"synthetic hands of the second population, held out by seed {data.eval_seed}; in the middle of their cube"
-    return _endless(config, sample, skeleton, about)
+    return endless(config, sample, skeleton, about)
 
 
 def nyu_views(config, train: bool = True) -> Source:

@@ -28,14 +28,14 @@ def hand_world(config, train: bool = True) -> Source:
         world.hand_sample,
         joints=data.joints,
         surface=data.surface,
-        skin=_skin(data.mesh),
+        skin=own_skin(data.mesh),
         image_size=data.image_size,
         cube_mm=data.cube_mm,
         center=data.center,
         **data.sensor,
         **data.pose,
     )
-    return _endless(
+    return endless(
         config, sample, skeleton, f"synthetic hands held out by seed {data.eval_seed}; crop center from the {data.center}"
     )
 
@@ -45,7 +45,7 @@ def hand_rgb_world(config, train: bool = True) -> Source:
     data = config.data
     configs.require(config, 1, "data.image_size", "data.samples")
     drawn = partial(
-        world.rgb_sample, skin=_skin(data.mesh), image_size=data.image_size, samples=data.samples, **data.camera, **data.pose
+        world.rgb_sample, skin=own_skin(data.mesh), image_size=data.image_size, samples=data.samples, **data.camera, **data.pose
     )
 
     def sample(key):
@@ -54,7 +54,7 @@ def hand_rgb_world(config, train: bool = True) -> Source:
         return {**kept, "source_from_image": jnp.eye(2, 3)}
 
     about = f"synthetic pictures of hands held out by seed {data.eval_seed}"
-    return _endless(config, sample, SKELETONS["hand21"], about)
+    return endless(config, sample, SKELETONS["hand21"], about)
 
 
 def hand_fit_world(config, train: bool = True) -> Source:
@@ -66,7 +66,7 @@ def hand_fit_world(config, train: bool = True) -> Source:
     drawn = partial(
         world.fitting_sample,
         surface=data.surface,
-        skin=_skin(data.mesh),
+        skin=own_skin(data.mesh),
         image_size=config.task.image_size,
         resample=config.task.depth_resample,
         **data.sensor,
@@ -77,7 +77,7 @@ def hand_fit_world(config, train: bool = True) -> Source:
         made = drawn(key)
         return {"cube_depth": made["depth"][None], "centers": made["centers"][None], "joints_xyz": made["centers"][joints]}
 
-    return _endless(config, sample, skeleton, f"synthetic hands held out by seed {data.eval_seed}; in the middle of their cube")
+    return endless(config, sample, skeleton, f"synthetic hands held out by seed {data.eval_seed}; in the middle of their cube")
 
 
 def body_world(config, train: bool = True) -> Source:
@@ -96,10 +96,10 @@ def body_world(config, train: bool = True) -> Source:
         kept |= {"labelled": jnp.ones(18, bool), "has_uv": jnp.array(True), "has_xyz": jnp.array(True), "head_px": jnp.zeros(())}
         return kept | dict.fromkeys(("subject", "action", "camera"), jnp.int32(-1))
 
-    return _endless(config, sample, SKELETONS["body18"], f"synthetic people held out by seed {data.eval_seed}")
+    return endless(config, sample, SKELETONS["body18"], f"synthetic people held out by seed {data.eval_seed}")
 
 
-def _endless(config, sample: Callable, skeleton: Skeleton, about: str) -> Source:
+def endless(config, sample: Callable, skeleton: Skeleton, about: str) -> Source:
     """`sample(key)` → one row. Held-out samples come from their own stream of numbers, fixed by `eval_seed`."""
     data = config.data
     configs.require(config, 1, "data.eval_size")
@@ -131,5 +131,5 @@ def _endless(config, sample: Callable, skeleton: Skeleton, about: str) -> Source
     )
 
 
-def _skin(path: str) -> mesh.Skin | None:
+def own_skin(path: str) -> mesh.Skin | None:
     return mesh.skin_from(*read_skin(path, bones=len(hand.HAND.bones))) if path else None
