@@ -96,13 +96,14 @@ def random_error(overrides: list[str]) -> float:
 def write(workdir: Path) -> None:
     """Tables of the runs that are finished: errors on the second population, and on their own of the first training."""
     rows = []
-    for folder in (workdir / "synthetic", workdir / "selfsup", *(workdir / name.replace(" ", "_") for name in RUNS)):
+    for name in ("synthetic", "selfsup", *RUNS):
+        folder = workdir / name.replace(" ", "_")
         if not (folder / "spent.json").exists():
             continue
         errors = [(line["step"], line["eval_mpjpe_mm"]) for line in read_jsonl(folder / "metrics.jsonl") if "eval_mpjpe_mm" in line]
         (_, before), (steps, after) = errors[0], errors[-1]
         spent = json.loads((folder / "spent.json").read_text())
-        rows.append({"run": folder.name.replace("_", " "), "steps": steps, "before_mm": before, "after_mm": after, **spent})
+        rows.append({"run": name, "steps": steps, "before_mm": before, "after_mm": after, **spent})
     (workdir / "table.json").write_text(json.dumps(rows, indent=2) + "\n")
 
     found = {row["run"]: row for row in rows}
