@@ -37,6 +37,7 @@ def flavours_of(path: str) -> list[str]:
 # Flavours of which a config takes one. Those that are read from prepared files → the set.
 DATA_SETS = {"h5", "nyu", "icvl", "msra"}
 ALTERNATIVES = (DATA_SETS, {"rhd", "stb", "rs", "handdb", "list"}, {"heatmap", "dsnt"})
+ALTERNATIVES += ({"synthetic", "selfsup", "nyu"},)
 ALTERNATIVES += ({"direct", "integral", "kinematic", "challenge"}, {"h36m", "h36m_mpii", "mixed", "quick"})
 PREPARED = {"nyu": "nyu_hand", "icvl": "icvl", "msra": "msra_hand"}
 
@@ -84,7 +85,7 @@ def test_every_config_loads_and_its_step_fits_together(spec, request):
         config = load(str(ROOT / spec), ["config.model.layers=18"])
     elif config.data.name in PREPARED.values():
         config = load(str(ROOT / spec), [f"config.data.path={request.getfixturevalue('prepared')(config.data.name)}"])
-    source = _pictures(config) if config.data.name in ("rgb_hand", "body") else SOURCES[config.data.name](config)
+    source = _stand_in(config) if config.data.name in ("rgb_hand", "body", "nyu_views") else SOURCES[config.data.name](config)
     task = TASKS[config.task.name](config, source.skeleton)
     optimizer = make_optimizer(config.optimizer, config.steps)
     state = jax.eval_shape(lambda: init_state(jax.random.key(0), task, optimizer))
@@ -95,13 +96,19 @@ def test_every_config_loads_and_its_step_fits_together(spec, request):
     assert all(part.shape == () for part in parts.values())
 
 
-def _pictures(config):
-    """What the sources of hands and of people in colour give, without the files."""
-    joints, skeleton = (18, "body18") if config.data.name == "body" else (21, "hand21")
-    shapes = {"image": (*config.data.image_size, 3), "joints_uv": (joints, 2), "visible": (joints,), "labelled": (joints,)}
-    shapes |= {"source_from_image": (2, 3), "mask": (), "index": ()}
+def _stand_in(config):
+    """What the sources of hands and of people in colour, and of several Kinects, give, without the files."""
+    if config.data.name == "nyu_views":
+        size = (config.task.image_size,) * 2
+        skeleton, shapes = "nyu14", {"cube_depth": (3, *size), "cameras": (3, 4, 4), "joints_xyz": (14, 3)}
+        shapes |= {"center_xyz": (3,), "cube_mm": (3,)}
+    else:
+        joints, skeleton = (18, "body18") if config.data.name == "body" else (21, "hand21")
+        shapes = {"image": (*config.data.image_size, 3), "joints_uv": (joints, 2), "visible": (joints,), "labelled": (joints,)}
+        shapes |= {"source_from_image": (2, 3)}
     if config.data.name == "body":
         shapes |= {"joints_xyz": (joints, 3), "k": (3, 3), "has_uv": (), "has_xyz": (), "box": (4,)}
+    shapes |= {"mask": (), "index": ()}
 
     def rows(numbers):
         return {name: np.zeros((len(numbers), *shape), BATCH[name][0]) for name, shape in shapes.items()}
