@@ -354,24 +354,29 @@ void KernelGradients(ffi::ThreadPool& pool, const Shape& shape, int64_t batch, c
 
 using Dimensions = ffi::Span<const int64_t>;
 
-// Shapes of the three arrays of a convolution and its options, or what is wrong with them. `kernel` may have one for each sample.
+// Shapes of the three arrays of a convolution and its options, or what is wrong with them. There are as many axes as strides, one to
+// three; those that are missing have a length of 1. `kernel` may have one for each sample.
 ffi::Error Check(Dimensions in, Dimensions kernel, Dimensions out, Dimensions stride, Dimensions low, Shape& shape, bool& shared) {
   using ffi::Error;
-  if (in.size() != 5) return Error::InvalidArgument("input is " + Text(in) + ": expected [b d h w c]");
-  if (out.size() != 5 || out[0] != in[0])
-    return Error::InvalidArgument("output is " + Text(out) + ": expected [" + std::to_string(in[0]) + " d h w o]");
-  shared = kernel.size() == 5;
+  const size_t axes = stride.size();
+  if (axes < 1 || axes > 3 || low.size() != axes)
+    return Error::InvalidArgument("strides and padding: expected as many numbers each, one to three");
+  const std::string space = std::string(" d h w").substr(2 * (3 - axes));
+  if (in.size() != axes + 2) return Error::InvalidArgument("input is " + Text(in) + ": expected [b" + space + " c]");
+  if (out.size() != axes + 2 || out[0] != in[0])
+    return Error::InvalidArgument("output is " + Text(out) + ": expected [" + std::to_string(in[0]) + space + " o]");
+  shared = kernel.size() == axes + 2;
   const size_t at = shared ? 0 : 1;
-  if (!(shared || (kernel.size() == 6 && kernel[0] == in[0])) || kernel[at + 3] != in[4] || kernel[at + 4] != out[4])
-    return Error::InvalidArgument("kernel is " + Text(kernel) + ": expected [d h w " + std::to_string(in[4]) + " " +
-                                  std::to_string(out[4]) + "], one or one a sample");
-  if (stride.size() != 3 || low.size() != 3) return Error::InvalidArgument("strides and padding: expected three numbers each");
-  for (int axis = 0; axis < 3; ++axis) {
-    shape.in[axis] = in[axis + 1], shape.out[axis] = out[axis + 1], shape.taps[axis] = kernel[at + axis];
-    shape.stride[axis] = stride[axis], shape.low[axis] = low[axis];
-    if (stride[axis] < 1) return Error::InvalidArgument("strides are " + Text(stride) + ": expected 1 or more");
+  if (!(shared || (kernel.size() == axes + 3 && kernel[0] == in[0])) || kernel[at + axes] != in.back() || kernel.back() != out.back())
+    return Error::InvalidArgument("kernel is " + Text(kernel) + ": expected [" + space.substr(1) + " " + std::to_string(in.back()) +
+                                  " " + std::to_string(out.back()) + "], one or one a sample");
+  shape.in = shape.out = shape.taps = shape.stride = {1, 1, 1}, shape.low = {0, 0, 0};
+  for (size_t i = 0, axis = 3 - axes; i < axes; ++i, ++axis) {
+    shape.in[axis] = in[i + 1], shape.out[axis] = out[i + 1], shape.taps[axis] = kernel[at + i];
+    shape.stride[axis] = stride[i], shape.low[axis] = low[i];
+    if (stride[i] < 1) return Error::InvalidArgument("strides are " + Text(stride) + ": expected 1 or more");
   }
-  shape.channels = in[4], shape.columns = out[4];
+  shape.channels = in.back(), shape.columns = out.back();
   for (int64_t n : {in[0], shape.in[0] * shape.in[1] * shape.in[2], shape.out[0] * shape.out[1] * shape.out[2],
                     shape.taps[0] * shape.taps[1] * shape.taps[2], shape.channels, shape.columns})
     if (n == 0) return Error::InvalidArgument("nothing to convolve: " + Text(in) + " with " + Text(kernel));
@@ -441,19 +446,24 @@ ffi::Error InputGradient(ffi::ThreadPool pool, ffi::Buffer<ffi::F32> gradient, f
   return ffi::Error::Success();
 }
 
-// Sets of samples [n b …] → the sum over each set's samples, [n …].
+// Samples [b ...] → the sum over them, or sets of samples [n b ...] → the sum over each set's, [n ...].
 ffi::Error KernelGradient(ffi::ThreadPool pool, ffi::Buffer<ffi::F32> in, ffi::Buffer<ffi::F32> gradient,
                           ffi::ResultBuffer<ffi::F32> out, Dimensions stride, Dimensions low) {
-  const Dimensions ins = in.dimensions(), gradients = gradient.dimensions(), outs = out->dimensions();
-  if (ins.size() != 6 || gradients.size() != 6 || outs.size() != 6 || gradients[0] != ins[0] || outs[0] != ins[0])
-    return ffi::Error::InvalidArgument("input is " + Text(ins) + ", gradient of the output " + Text(gradients) + ", of the kernel " +
-                                       Text(outs) + ": expected [n b d h w c], [n b d h w o] and [n d h w c o]");
+  Dimensions ins = in.dimensions(), gradients = gradient.dimensions(), outs = out->dimensions();
+  int64_t sets = 1;
+  if (ins.size() == stride.size() + 3) {
+    sets = ins[0];
+    if (gradients.size() != ins.size() || outs.size() != ins.size() || gradients[0] != sets || outs[0] != sets)
+      return ffi::Error::InvalidArgument("input is " + Text(ins) + ", gradient of the output " + Text(gradients) +
+                                         ", of the kernel " + Text(outs) + ": expected as many sets of samples");
+    const auto rest = [](Dimensions all) { return Dimensions(all.begin() + 1, all.size() - 1); };
+    ins = rest(ins), gradients = rest(gradients), outs = rest(outs);
+  }
   Shape shape;
   bool shared;
-  const auto rest = [](Dimensions all) { return Dimensions(all.begin() + 1, all.size() - 1); };
-  if (ffi::Error error = Check(rest(ins), rest(outs), rest(gradients), stride, low, shape, shared); error.failure()) return error;
-  const int64_t batch = ins[1];
-  for (int64_t n = 0; n < ins[0]; ++n)
+  if (ffi::Error error = Check(ins, outs, gradients, stride, low, shape, shared); error.failure()) return error;
+  const int64_t batch = ins[0];
+  for (int64_t n = 0; n < sets; ++n)
     KernelGradients(pool, shape, batch, in.typed_data() + n * batch * Product(shape.in) * shape.channels,
                     gradient.typed_data() + n * batch * Product(shape.out) * shape.columns,
                     out->typed_data() + n * Product(shape.taps) * shape.channels * shape.columns);

@@ -13,7 +13,9 @@ import argparse
 import ctypes
 import functools
 import importlib
+import importlib.util
 import json
+import multiprocessing
 import os
 import platform
 import re
@@ -23,6 +25,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
@@ -32,6 +35,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from handjax.engine.cli import keep_memory
 from handjax.engine.optimizer import make_optimizer
 from handjax.figures import hand, mesh, poses, world
 from handjax.models.body import HEADS, BodyNet
@@ -623,42 +627,79 @@ def floor(flops: float, moved: float, seconds: float, about: dict) -> str:
 
 
 def torch_runs(net: Network, options: dict, x: np.ndarray, target: np.ndarray, threads: int) -> dict[str, dict]:
-    """The same of the twin, in both of PyTorch's layouts."""
-    try:
-        import torch
-    except ImportError:
+    """The same of the twin, in both of PyTorch's layouts; in a process of its own, whose memory is managed as PyTorch's users have
+    it, and in this one, which keeps what it freed."""
+    if importlib.util.find_spec("torch") is None:
         return dict.fromkeys(("inference", "training step"), {"PyTorch": "not installed: pip install torch"})
-    sys.path.insert(0, str(ROOT / "tests" / "parity"))
-    twin_of = getattr(importlib.import_module(net.twin[0]), net.twin[1])
-    torch.set_num_threads(threads)  # after the import: the twins' own tests ask for one
+    here, there = TorchTwin(net.twin, options, x, target, threads), Elsewhere(net.twin, options, x, target, threads)
     runs = {"inference": {}, "training step": {}}
-    volume = x.ndim == 5
-    for name, layout in (
-        ("PyTorch", torch.contiguous_format),
-        ("PyTorch, channels last", torch.channels_last_3d if volume else torch.channels_last),
-    ):
-        twin = twin_of(**options)
-        optimizer = torch.optim.RMSprop(twin.parameters(), lr=2.5e-4)
-        twin = twin.to(memory_format=layout)
-        inputs = torch.tensor(np.moveaxis(x, -1, 1).copy()).contiguous(memory_format=layout)
-        maps = target.ndim >= x.ndim  # others have no channels to move
-        wanted = torch.tensor(np.moveaxis(target, -1, target.ndim - x.ndim + 1).copy() if maps else target)
-
-        def infer(twin=twin, inputs=inputs):
-            twin.eval()
-            with torch.inference_mode():
-                return first(twin(inputs)).sum().item()
-
-        def train(twin=twin, inputs=inputs, wanted=wanted, optimizer=optimizer):
-            twin.train()
-            optimizer.zero_grad()
-            loss = torch.nn.functional.mse_loss(first(twin(inputs)), wanted)
-            loss.backward()
-            optimizer.step()
-            return loss.item()
-
-        runs["inference"][name], runs["training step"][name] = infer, train
+    for kind, some in runs.items():
+        for twin, where in ((there, ""), (here, ", memory kept")):
+            for layout in TorchTwin.LAYOUTS:
+                some[layout + where] = functools.partial(twin.run, kind, layout)
     return runs
+
+
+class TorchTwin:
+    """A network's twin in both of PyTorch's layouts, ready to run."""
+
+    LAYOUTS = ("PyTorch", "PyTorch, channels last")
+
+    def __init__(self, twin: tuple[str, str], options: dict, x: np.ndarray, target: np.ndarray, threads: int):
+        import torch
+
+        sys.path.insert(0, str(ROOT / "tests" / "parity"))
+        twin_of = getattr(importlib.import_module(twin[0]), twin[1])
+        torch.set_num_threads(threads)  # after the import: the twins' own tests ask for one
+        last = torch.channels_last_3d if x.ndim == 5 else torch.channels_last
+        self._runs = {}
+        for name, layout in zip(self.LAYOUTS, (torch.contiguous_format, last), strict=True):
+            net = twin_of(**options)
+            optimizer = torch.optim.RMSprop(net.parameters(), lr=2.5e-4)
+            net = net.to(memory_format=layout)
+            inputs = torch.tensor(np.moveaxis(x, -1, 1).copy()).contiguous(memory_format=layout)
+            maps = target.ndim >= x.ndim  # others have no channels to move
+            wanted = torch.tensor(np.moveaxis(target, -1, target.ndim - x.ndim + 1).copy() if maps else target)
+
+            def infer(net=net, inputs=inputs):
+                net.eval()
+                with torch.inference_mode():
+                    return first(net(inputs)).sum().item()
+
+            def train(net=net, inputs=inputs, wanted=wanted, optimizer=optimizer):
+                net.train()
+                optimizer.zero_grad()
+                loss = torch.nn.functional.mse_loss(first(net(inputs)), wanted)
+                loss.backward()
+                optimizer.step()
+                return loss.item()
+
+            self._runs[name] = {"inference": infer, "training step": train}
+
+    def run(self, kind: str, layout: str) -> float:
+        return self._runs[layout][kind]()
+
+
+class Elsewhere:
+    """A TorchTwin in another process, which works only while it is asked to."""
+
+    def __init__(self, *arguments):
+        spawn = multiprocessing.get_context("spawn")
+        self._pipe, other = spawn.Pipe()
+        process = spawn.Process(target=_serve, args=(other, *arguments), daemon=True)
+        process.start()
+        other.close()
+        self._end = weakref.finalize(self, process.terminate)
+
+    def run(self, kind: str, layout: str) -> float:
+        self._pipe.send((kind, layout))
+        return self._pipe.recv()
+
+
+def _serve(pipe, *arguments) -> None:
+    twin = TorchTwin(*arguments)
+    while True:
+        pipe.send(twin.run(*pipe.recv()))
 
 
 # ---- what a voxel network is fed -----------------------------------------------------------------------------------
@@ -778,4 +819,5 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
+    keep_memory()  # of PyTorch's too: it is one process
     main(sys.argv[1:])

@@ -7,8 +7,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from handjax.models.layers import batch_norm, torch_uniform
+from handjax.models.layers import BatchNorm, conv2d, torch_uniform
 from handjax.models.resnet import ResNet
+from handjax.ops.conv import conv_transpose
 
 HEADS = ("direct", "integral", "kinematic")
 MOTION = 29  # numbers of a pose of figures/body.py, to which the kinematic head adds a scale
@@ -43,8 +44,8 @@ class BodyNet(nn.Module):
         if self.head == "integral":
             for i, features in enumerate(self.deconvolutions):
                 x = Deconvolution(features, self.dtype, name=f"deconv{i}")(x)
-                x = nn.relu(batch_norm(self.dtype, train, f"deconv{i}_bn")(x))
-            volume = nn.Conv(self.joints * self.depth, (1, 1), dtype=self.dtype, kernel_init=_KERNEL_INIT, name="out")(x)
+                x = nn.relu(BatchNorm(self.dtype, name=f"deconv{i}_bn")(x, train))
+            volume = conv2d(self.joints * self.depth, 1, self.dtype, _KERNEL_INIT, nn.initializers.zeros, "out")(x)
             return soft_argmax_volume(volume.reshape(*volume.shape[:-1], self.joints, self.depth))
         x = x.astype(jnp.float32).mean((1, 2))
         outputs = 3 * self.joints if self.head == "direct" else MOTION + 1
@@ -66,20 +67,7 @@ class Deconvolution(nn.Module):
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b 2*h 2*w o"]:
         kernel = self.param("kernel", _KERNEL_INIT, (4, 4, x.shape[-1], self.features))
         x, kernel = nn.dtypes.promote_dtype(x, kernel, dtype=self.dtype)
-        # What each pixel sends to the 4 x 4 outputs about it is one matrix product; XLA's gradient of the convolution's kernel
-        # takes thirty times as long on a CPU.
-        sent = jnp.einsum("bhwc,ijco->bhiwjo", x, kernel)
-        x = _overlap(_overlap(sent, 1), 3)
-        return x.reshape(x.shape[0], 2 * x.shape[1], 2 * x.shape[3], -1)
-
-
-def _overlap(sent: Array, axis: int) -> Array:
-    """[.., n, 4, ..] → [.., n, 2, ..]: outputs 2i and 2i + 1 are the sums of what i sends there with i - 1 or i + 1."""
-    behind, even, odd, ahead = (jax.lax.index_in_dim(sent, i, axis + 1, keepdims=False) for i in (0, 1, 2, 3))
-    size, pad = sent.shape[axis], [(1, 1) if a == axis else (0, 0) for a in range(sent.ndim - 1)]
-    from_before = jax.lax.slice_in_dim(jnp.pad(ahead, pad), 0, size, axis=axis)
-    from_after = jax.lax.slice_in_dim(jnp.pad(behind, pad), 2, size + 2, axis=axis)
-    return jnp.stack([even + from_before, odd + from_after], axis=axis + 1)
+        return conv_transpose(x, kernel, strides=2, padding=1)
 
 
 def soft_argmax_volume(heat: Float[Array, "*b h w j d"]) -> Float[Array, "*b j 3"]:

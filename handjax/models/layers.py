@@ -1,6 +1,5 @@
 """Building blocks: channels last, parameters float32, compute in `dtype`."""
 
-from functools import partial
 from typing import Any
 
 import flax.linen as nn
@@ -9,7 +8,8 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from handjax.ops.conv import conv3d, conv_general_dilated
+from handjax.ops.conv import conv3d, conv_general_dilated, conv_transpose
+from handjax.ops.normalize import normalize
 
 # Moon et al. 2018: every convolution starts from N(0, 0.001), biases from zero.
 KERNEL_INIT = nn.initializers.normal(0.001)
@@ -23,28 +23,28 @@ class Conv3D(nn.Module):
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, x: Float[Array, "b d h w c"]) -> Float[Array, "b d h w o"]:
+    def __call__(self, x: Float[Array, "b d h w c"], apart: bool = False) -> Array | tuple[Array, Array]:
+        """[b, d, h, w, o]; `apart`: without the bias, and the bias."""
         kernel = self.param("kernel", KERNEL_INIT, (self.size,) * 3 + (x.shape[-1], self.features))
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
-        x, kernel, bias = nn.dtypes.promote_dtype(x, kernel, bias, dtype=self.dtype)
-        y = conv3d(x, kernel) if self.size > 1 else x @ kernel[0, 0, 0]
-        return y + bias[None, None, None, None]
+        x, kernel = nn.dtypes.promote_dtype(x, kernel, dtype=self.dtype)
+        y = conv3d(x, kernel)
+        return (y, bias) if apart else y + bias[None, None, None, None].astype(y.dtype)
 
 
 class Upsample3D(nn.Module):
-    """Transposed convolution with kernel 2 and stride 2: every voxel becomes 2³ of its own, so it is one matrix product."""
+    """Transposed convolution with kernel 2 and stride 2: every voxel becomes 2³ of its own. The bias, for the batch normalization
+    that follows, stays apart."""
 
     features: int
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, x: Float[Array, "b d h w c"]) -> Float[Array, "b 2*d 2*h 2*w o"]:
+    def __call__(self, x: Float[Array, "b d h w c"]) -> tuple[Float[Array, "b 2*d 2*h 2*w o"], Float[Array, " o"]]:
         kernel = self.param("kernel", KERNEL_INIT, (2, 2, 2, x.shape[-1], self.features))
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
-        x, kernel, bias = nn.dtypes.promote_dtype(x, kernel, bias, dtype=self.dtype)
-        b, d, h, w, _ = x.shape
-        y = jnp.einsum("bdhwc,ijkco->bdihjwko", x, kernel)
-        return y.reshape(b, 2 * d, 2 * h, 2 * w, self.features) + bias[None, None, None, None]
+        x, kernel = nn.dtypes.promote_dtype(x, kernel, dtype=self.dtype)
+        return conv_transpose(x, kernel, strides=2), bias
 
 
 def max_pool3d(x: Float[Array, "b d h w c"]) -> Float[Array, "b d//2 h//2 w//2 c"]:
@@ -68,37 +68,48 @@ class ConvNorm3D(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "b d h w c"], train: bool) -> Float[Array, "b d h w o"]:
-        x = Conv3D(self.features, self.size, self.dtype, name="conv")(x)
-        return batch_norm(self.dtype, train, name="norm")(x)
+        x, bias = Conv3D(self.features, self.size, self.dtype, name="conv")(x, apart=True)
+        return BatchNorm(self.dtype, name="norm")(x, train, bias)
 
 
-def batch_norm(dtype: Any, train: bool, name: str) -> nn.BatchNorm:
-    """PyTorch's defaults: running average 0.9 old + 0.1 new, epsilon 1e-5; exact two-pass variance."""
-    return nn.BatchNorm(use_running_average=not train, momentum=0.9, epsilon=1e-5, dtype=dtype, use_fast_variance=False, name=name)
+class BatchNorm(nn.Module):
+    """PyTorch's defaults: running average 0.9 old + 0.1 new, epsilon 1e-5. Parameters and statistics are named as flax's.
+
+    `offset` is a bias that was to be added to x before: the mean takes it away again, so in training it is only counted in the
+    running mean. Its gradient is 0, where elsewhere it is rounding, which RMSprop and Adam blow up to steps of full size.
+    """
+
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b *space c"], train: bool, offset: Float[Array, " c"] | float = 0.0) -> Array:
+        channels = x.shape[-1]
+        scale = self.param("scale", nn.initializers.ones, (channels,))
+        bias = self.param("bias", nn.initializers.zeros, (channels,))
+        mean = self.variable("batch_stats", "mean", jnp.zeros, (channels,))
+        var = self.variable("batch_stats", "var", jnp.ones, (channels,))
+        if train:
+            y, new_mean, new_var = normalize(x, scale, bias, None, 1e-5)
+            if not self.is_initializing():
+                mean.value = 0.9 * mean.value + 0.1 * (new_mean[0] + lax.stop_gradient(offset))
+                var.value = 0.9 * var.value + 0.1 * new_var[0]
+            return y.astype(self.dtype)
+        factor = lax.rsqrt(var.value + 1e-5) * scale
+        lead = (1,) * (x.ndim - 1)
+        shift = bias + (offset - mean.value) * factor
+        return (x * factor.reshape(*lead, -1) + shift.reshape(*lead, -1)).astype(self.dtype)
 
 
 class GroupNorm(nn.Module):
-    """flax.linen.GroupNorm with exact two-pass variance and PyTorch's epsilon, statistics in float32 at least. Sums over pixels are
-    matrix products: of reductions XLA's CPU backend makes code, and a gradient, that take several times as long."""
+    """flax.linen.GroupNorm with exact two-pass variance and PyTorch's epsilon, statistics in float32 at least."""
 
     groups: int
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
-        channels = x.shape[-1]
-        scale = self.param("scale", nn.initializers.ones, (channels,))
-        bias = self.param("bias", nn.initializers.zeros, (channels,))
-        y = x.reshape(x.shape[0], -1, channels).astype(jnp.promote_types(x.dtype, jnp.float32))
-        own = jnp.repeat(jnp.eye(self.groups, dtype=y.dtype), channels // self.groups, axis=0)  # [c, g]
-        product = partial(jnp.einsum, precision=lax.Precision.HIGHEST)
-
-        def mean(y):
-            sums = product("bpq,bqc->bpc", jnp.ones((y.shape[0], 1, y.shape[1]), y.dtype), y)
-            return product("bpc,cg,dg->bpd", sums, own, own) / (y.shape[1] * channels // self.groups)
-
-        y = y - mean(y)
-        y = y * (lax.rsqrt(mean(y**2) + 1e-5) * scale[None, None]) + bias[None, None]
-        return y.reshape(x.shape).astype(x.dtype)
+        scale = self.param("scale", nn.initializers.ones, (x.shape[-1],))
+        bias = self.param("bias", nn.initializers.zeros, (x.shape[-1],))
+        return normalize(x, scale, bias, self.groups, 1e-5)[0]
 
 
 class Residual3D(nn.Module):

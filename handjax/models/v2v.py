@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from handjax.models.layers import Conv3D, ConvNorm3D, Residual3D, Upsample3D, batch_norm, max_pool3d
+from handjax.models.layers import BatchNorm, Conv3D, ConvNorm3D, Residual3D, Upsample3D, max_pool3d
 
 
 class V2V(nn.Module):
@@ -30,8 +30,8 @@ class V2V(nn.Module):
             return Residual3D(features, self.dtype, name=name)(x, train)
 
         def upsample(x, features, name):
-            x = Upsample3D(features, self.dtype, name=name)(x)
-            return nn.relu(batch_norm(self.dtype, train, name=f"{name}_norm")(x))
+            x, bias = Upsample3D(features, self.dtype, name=name)(x)
+            return nn.relu(BatchNorm(self.dtype, name=f"{name}_norm")(x, train, bias))
 
         x = nn.relu(ConvNorm3D(stem, self.stem_size, self.dtype, name="stem")(x.astype(self.dtype), train))
         x = max_pool3d(x)

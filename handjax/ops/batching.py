@@ -28,13 +28,14 @@ def per_sample(function: Callable, ranks: tuple[int, ...], *operands: Array):
     return _with_rules(function, ranks, shared)(*operands)
 
 
-def over_batch(function: Callable, *operands: Array):
+def over_batch(function: Callable, *operands: Array, sets: bool = False):
     """function(*operands), which sums over samples, made fit for vmap and for sharding over the batch.
 
-    The first two axes of every operand are sets and samples; the result has the sets' alone. A new axis of vmap is one more of
-    sets. Sharded over the samples, each device sums its own and the sums are added up: one all-reduce, and no other collective.
+    The first axis of every operand is the batch, which the result has not. With `sets` an axis of sets of samples comes before it,
+    and the result has that one; vmap makes such an axis, so `function` must tell by the ranks. Sharded over the samples, each
+    device sums its own and the sums are added up: one all-reduce, and no other collective.
     """
-    return _with_summing_rules(function)(*operands)
+    return _with_summing_rules(function, sets)(*operands)
 
 
 def varying(x: Array, like: Array) -> Array:
@@ -113,24 +114,25 @@ def _partitioned(function: Callable, shared: tuple[bool, ...]) -> Callable:
 
 
 @functools.cache
-def _with_summing_rules(function: Callable) -> Callable:
+def _with_summing_rules(function: Callable, sets: bool) -> Callable:
     partitioned = custom_partitioning(lambda *operands: function(*operands))
+    batch = int(sets)  # its axis
 
     def partition(mesh, operands, result):
-        specs = [(*x.sharding.spec, None, None)[:2] for x in operands]
-        sets, samples = (next((spec[axis] for spec in specs if spec[axis]), None) for axis in (0, 1))
+        specs = [(*x.sharding.spec, None, None) for x in operands]
+        lead = [next((spec[axis] for spec in specs if spec[axis]), None) for axis in range(batch + 1)]
 
         def local(*operands):
             total = function(*operands)
-            return jax.lax.psum(total, samples) if samples else total
+            return jax.lax.psum(total, lead[batch]) if lead[batch] else total
 
-        placed = tuple(NamedSharding(mesh, PartitionSpec(sets, samples)) for _ in operands)
-        return mesh, local, jax.tree.map(lambda _: NamedSharding(mesh, PartitionSpec(sets)), result), placed
+        placed = tuple(NamedSharding(mesh, PartitionSpec(*lead)) for _ in operands)
+        return mesh, local, jax.tree.map(lambda _: NamedSharding(mesh, PartitionSpec(*lead[:batch])), result), placed
 
     def rule(mesh, operands, results):
-        names = (f"i{n}" for n in range(1000))
-        each = [" ".join(["n", "b", *(next(names) for _ in x.shape[2:])]) for x in operands]
-        return ", ".join(each) + " -> " + " ".join(["n", *(next(names) for _ in results[0].shape[1:])])
+        names, lead = (f"i{n}" for n in range(1000)), ["n"] * sets
+        each = [" ".join([*lead, "b", *(next(names) for _ in x.shape[batch + 1 :])]) for x in operands]
+        return ", ".join(each) + " -> " + " ".join([*lead, *(next(names) for _ in results[0].shape[batch:])])
 
     partitioned.def_partition(partition=partition, sharding_rule=rule)
 
@@ -141,7 +143,9 @@ def _with_summing_rules(function: Callable) -> Callable:
     @summed.def_vmap
     def over_new_axis(size, has_axis, *operands):
         wide = [x if has else jnp.broadcast_to(x[None], (size, *x.shape)) for x, has in zip(operands, has_axis, strict=True)]
-        total = over_batch(function, *(x.reshape(size * x.shape[1], *x.shape[2:]) for x in wide))
+        if not sets:
+            return over_batch(function, *wide, sets=True), True
+        total = over_batch(function, *(x.reshape(size * x.shape[1], *x.shape[2:]) for x in wide), sets=True)
         return total.reshape(size, -1, *total.shape[1:]), True
 
     return summed

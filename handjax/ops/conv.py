@@ -46,10 +46,20 @@ def conv(
     elif [len(pair) for pair in padding] != [2] * axes:
         raise ValueError(f"padding {padding}: expected SAME, VALID or a pair for each of {axes} axes")
     window = Window(x.shape[1:-1], kernel.shape[:-2], strides, tuple((int(low), int(high)) for low, high in padding))
-    if AxisType.Manual in jax.sharding.get_abstract_mesh().axis_types:
-        # Inside shard_map: one kernel for all devices becomes each device's own, and its gradient, by JAX, the sum over them.
-        kernel = varying(kernel, like=x[(slice(1),) * x.ndim])
-    return _value(window, x, kernel)
+    return _value(window, x, _for_each_device(kernel, x))
+
+
+def conv_transpose(
+    x: Float[Array, "b *space c"], kernel: Float[Array, "*taps c o"], *, strides: int, padding: int = 0
+) -> Float[Array, "b *moved o"]:
+    """Transposed convolution: tap k of an axis carries input i to output strides · i + k - padding, (n - 1) · strides + taps -
+    2 · padding of them, as in PyTorch."""
+    taps = kernel.shape[:-2]
+    space = tuple((n - 1) * strides + k - 2 * padding for n, k in zip(x.shape[1:-1], taps, strict=True))
+    window = Window(space, taps, (strides,) * len(taps), ((padding, padding),) * len(taps))
+    if window.moved != x.shape[1:-1]:
+        raise ValueError(f"transposed convolution of {x.shape} with {kernel.shape}: {strides=} is more than the kernel's taps")
+    return _to_input(window, x, jnp.swapaxes(_for_each_device(kernel, x), -1, -2))
 
 
 def conv3d(x: Float[Array, "b d h w c"], kernel: Float[Array, "k k k c o"]) -> Float[Array, "b d h w o"]:
@@ -72,6 +82,12 @@ def conv_general_dilated(lhs: Array, rhs: Array, window_strides, padding, lhs_di
     if simple:
         return conv(lhs, rhs, strides=tuple(window_strides), padding=padding)
     return lax.conv_general_dilated(lhs, rhs, window_strides, padding, lhs_dilation, rhs_dilation, **options)
+
+
+def _for_each_device(kernel, x):
+    """Inside shard_map one kernel for all devices becomes each device's own, and its gradient, by JAX, the sum over them."""
+    inside = AxisType.Manual in jax.sharding.get_abstract_mesh().axis_types
+    return varying(kernel, like=x[(slice(1),) * x.ndim]) if inside else kernel
 
 
 # ---- three bilinear functions --------------------------------------------------------------------------------------
@@ -168,35 +184,25 @@ def _run(kernel, twin, a, b):
 
 @functools.cache
 def _kernel(name: str, window: Window) -> Callable:
-    """The custom call as a function of whole batches. It knows three axes; an image is a volume of one plane."""
-    missing = 3 - len(window.space)
-    options = dict(
-        stride=np.array((1,) * missing + window.strides, np.int64),
-        low=np.array((0,) * missing + tuple(low for low, _ in window.padding), np.int64),
-    )
+    """The custom call as a function of whole batches.
 
-    def call(a, b, out, batch_axes):
-        """`batch_axes` of a, of b and of the result come before those of space."""
+    It takes the arrays as they are, of one to three axes. A reshape before it, be it free, would be fused with what made the array,
+    and that would be computed a second time.
+    """
+    options = dict(stride=np.array(window.strides, np.int64), low=np.array([low for low, _ in window.padding], np.int64))
+    rank = len(window.space) + 2
 
-        def volume(shape, axes):
-            return (*shape[:axes], *(1,) * missing, *shape[axes:])
-
-        of_a, of_b, of_out = batch_axes
-        full = jax.ShapeDtypeStruct(volume(out, of_out), jnp.float32)
-        a_full, b_full = a.reshape(volume(a.shape, of_a)), b.reshape(volume(b.shape, of_b))
-        y = jax.ffi.ffi_call(name, full)(a_full, b_full, **options).reshape(out)
+    def call(a, b, out):
+        y = jax.ffi.ffi_call(name, jax.ShapeDtypeStruct(out, jnp.float32))(a, b, **options)
         return varying(y, like=a[(slice(1),) * a.ndim].reshape((1,) * len(out)))
 
     def of_samples(a, b):
         to_output = name == "handjax_conv"
-        out = (a.shape[0], *(window.moved if to_output else window.space), b.shape[-1 if to_output else -2])
-        return call(a, b, out, batch_axes=(1, b.ndim - a.ndim, 1))
+        return call(a, b, (a.shape[0], *(window.moved if to_output else window.space), b.shape[-1 if to_output else -2]))
 
     def of_sets(x, y):
-        out = (x.shape[0], *window.taps, x.shape[-1], y.shape[-1])
-        return call(x, y, out, batch_axes=(2, 2, 1))
+        return call(x, y, (*x.shape[: x.ndim - rank], *window.taps, x.shape[-1], y.shape[-1]))
 
-    rank = len(window.space) + 2
     if name == "handjax_conv_kernel":
-        return lambda x, y: over_batch(of_sets, x[None], y[None])[0]
+        return lambda x, y: over_batch(of_sets, x, y)
     return lambda a, b: per_sample(of_samples, (rank, rank + 1), a, b)

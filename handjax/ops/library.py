@@ -10,7 +10,7 @@ from pathlib import Path
 import jax
 
 _OPS = {
-    "cpu": ("handjax_rasterize", "handjax_conv", "handjax_conv_input", "handjax_conv_kernel"),
+    "cpu": ("handjax_rasterize", "handjax_conv", "handjax_conv_input", "handjax_conv_kernel", "handjax_sums"),
     "cuda": ("handjax_rasterize",),
 }
 _FOLDER = Path(__file__).parent

@@ -13,15 +13,15 @@ from jaxtyping import Array, Float
 
 def gaussian_heatmaps(coords: Float[Array, "*b j n"], size: int, sigma: float, cell_center: float) -> Float[Array, "*b_grid j"]:
     """exp(-d² / (2 sigma²)) of each cell's centre, d and sigma in cells; peak 1, not normalized. [*b, size, …, size, j]"""
-    cells = (jnp.arange(size, dtype=coords.dtype) + cell_center).reshape((1,) * coords.ndim + (size,))
-    # A Gaussian is a product over its axes: n small tables and one outer product.
-    tables = jnp.exp(-0.5 * ((cells - coords[..., None]) / sigma) ** 2)  # [*b, j, n, size]
-    n = coords.shape[-1]
+    n, lead, joints = coords.shape[-1], coords.shape[:-2], coords.shape[-2]
+    cells = (jnp.arange(size, dtype=coords.dtype) + cell_center).reshape((1,) * len(lead) + (size, 1))
+    # A Gaussian is a product over its axes: n small tables and one outer product, joints last from the start, so that whoever
+    # compares with it, as a loss, multiplies as it reads and writes nothing.
     heat = 1.0
     for axis in range(n):
-        along = [size if a == axis else 1 for a in range(n)]
-        heat = heat * tables[..., axis, :].reshape(*coords.shape[:-1], *along)
-    return jnp.moveaxis(heat, coords.ndim - 2, -1)
+        table = jnp.exp(-0.5 * ((cells - coords[..., None, :, axis]) / sigma) ** 2)  # [*b, size, j]
+        heat = heat * table.reshape(*lead, *(size if a == axis else 1 for a in range(n)), joints)
+    return heat
 
 
 def argmax(heatmaps: Float[Array, "*b_grid j"], n: int, cell_center: float) -> Float[Array, "*b j n"]:

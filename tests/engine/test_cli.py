@@ -1,4 +1,6 @@
 import argparse
+import ctypes
+import subprocess
 import sys
 import threading
 
@@ -82,3 +84,29 @@ def test_distributed_flags_belong_together(given):
 
 def test_one_process_is_the_default():
     cli.start_distributed(argparse.Namespace(coordinator=None, num_processes=None, process_id=None, distributed=False))
+
+
+FAULTS = """
+import resource, sys
+from handjax.engine.cli import keep_memory
+if sys.argv[1] == "keep":
+    keep_memory()
+import jax, jax.numpy as jnp
+more = jax.jit(lambda x: x + 1)  # a block of 64 MB, new in each call; up to 32 glibc keeps by itself
+x = jnp.ones((4096, 4096))
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    more(x).block_until_ready()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+print(sorted(faults() for _ in range(15))[2])
+"""
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallopt"), reason="no glibc here, whose memory is kept")
+def test_kept_memory_is_not_touched_for_the_first_time_again(repo):
+    def fewest(how):
+        done = subprocess.run([sys.executable, "-c", FAULTS, how], cwd=repo, capture_output=True, text=True, timeout=120)
+        return int(done.stdout or done.stderr)
+
+    assert fewest("plain") > 16000  # pages of 4 KB
+    assert fewest("keep") < 500

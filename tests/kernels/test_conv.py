@@ -78,6 +78,24 @@ def kernel_and_twin(name):
     return ours, theirs
 
 
+@pytest.mark.parametrize(
+    ("shape", "taps", "strides", "padding"), [((2, 5, 6, 3), 4, 2, 1), ((2, 3, 4, 5, 6), 2, 2, 0), ((1, 7, 4), 3, 1, 1)]
+)
+def test_transposed_it_is_xlas_transposed(shape, taps, strides, padding):
+    axes = len(shape) - 2
+    rng = np.random.default_rng(1)
+    x, kernel = (jnp.asarray(rng.standard_normal(s), jnp.float32) for s in (shape, (taps,) * axes + (shape[-1], 7)))
+    numbers = (("NWC", "WIO", "NWC"), ("NHWC", "HWIO", "NHWC"), ("NDHWC", "DHWIO", "NDHWC"))[axes - 1]
+
+    def plain(x, kernel):  # XLA's takes the taps of the convolution that it transposes
+        pads = [(taps - 1 - padding,) * 2] * axes
+        return jax.lax.conv_transpose(x, jnp.flip(kernel, range(axes)), (strides,) * axes, pads, dimension_numbers=numbers)
+
+    ours = jax.jit(partial(all_of, partial(conv.conv_transpose, strides=strides, padding=padding)))(x, kernel)
+    assert ours[0].shape[1:-1] == tuple((n - 1) * strides + taps - 2 * padding for n in shape[1:-1])
+    assert_close(ours, jax.jit(partial(all_of, plain))(x, kernel))
+
+
 def test_by_hand():
     """A voxel in the corner and an asymmetric kernel: correlation, not convolution, zeros outside, axes in their order."""
     x = jnp.zeros((1, 3, 4, 5, 1)).at[0, 0, 1, 2, 0].set(1.0)
@@ -300,6 +318,7 @@ def test_shapes_that_make_no_sense_are_refused_by_the_kernel():
     x, kernel, y = (2, 1, 5, 6, 3), (1, 3, 3, 3, 4), (2, 1, 3, 4, 4)
     call("handjax_conv", x, kernel, y)
     call("handjax_conv_input", y, kernel, x)
+    call("handjax_conv_kernel", x, y, kernel)
     call("handjax_conv_kernel", (1, *x), (1, *y), (1, *kernel))
     for name, a, b, out, changed, what in [
         ("handjax_conv", x[1:], kernel, y, {}, "input is"),
@@ -309,7 +328,7 @@ def test_shapes_that_make_no_sense_are_refused_by_the_kernel():
         ("handjax_conv", x, kernel, y, dict(stride=np.zeros(3, np.int64)), "strides are"),
         ("handjax_conv", x, kernel, y, dict(low=np.zeros(2, np.int64)), "strides and padding"),
         ("handjax_conv_input", y, kernel, (2, 1, 5, 6, 2), {}, "kernel is"),
-        ("handjax_conv_kernel", x, y, kernel, {}, "input is"),
+        ("handjax_conv_kernel", (1, *x), y, kernel, {}, "input is"),
     ]:
         with pytest.raises(Exception, match=f"INVALID_ARGUMENT: {what}"):
             call(name, a, b, out, **changed)

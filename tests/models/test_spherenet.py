@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from handjax.models import spherenet
+from handjax.models import layers, spherenet
 from handjax.models.spherenet import SphereNet
 
 
@@ -25,8 +25,8 @@ def test_starts_as_pytorch_does():
         params = SphereNet().init(key, jnp.zeros((1, 64, 64, 1)))["params"]
         return [params["stem"], params["front1"]["conv2"], params["out1_maps"]], params["front1"]["norm1"]
 
-    layers, norm = some(jax.random.key(0))
-    for layer, inputs in zip(layers, (25, 9 * 64, 256), strict=True):
+    convolutions, norm = some(jax.random.key(0))
+    for layer, inputs in zip(convolutions, (25, 9 * 64, 256), strict=True):
         for leaf in layer.values():
             bound = inputs**-0.5
             assert 0.9 * bound < np.abs(leaf).max() <= bound
@@ -47,9 +47,17 @@ def test_bfloat16_is_for_computing_only(monkeypatch):
         return convolve(x, kernel, *options, **more)
 
     monkeypatch.setattr(spherenet, "conv_general_dilated", noted)
+    norms, normalize = [], layers.normalize
+
+    def noted_norm(x, *options):
+        y, mean, variance = normalize(x, *options)
+        norms.extend((mean.dtype, variance.dtype))
+        return y, mean, variance
+
+    monkeypatch.setattr(layers, "normalize", noted_norm)
     computation = jax.make_jaxpr(model.apply)(variables, x)
     assert len(convolutions) == 2 * 38 and set(convolutions) == {jnp.dtype(jnp.bfloat16)}
-    assert {v.aval.dtype for e in computation.eqns if e.primitive.name == "rsqrt" for v in e.outvars} == {jnp.dtype(jnp.float32)}
+    assert set(norms) == {jnp.dtype(jnp.float32)}
     assert {v.dtype for v in computation.out_avals} == {jnp.dtype(jnp.float32)}
 
 

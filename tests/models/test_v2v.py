@@ -112,14 +112,15 @@ def test_upsample_is_a_transposed_convolution():
     x = _volume(2, 3, 4, 5, 6)
     module = layers.Upsample3D(7)
     kernel, bias = _volume(2, 2, 2, 6, 7, seed=1), _volume(7, seed=2)
-    ours = quick_jit(module.apply)({"params": {"kernel": kernel, "bias": bias}}, x)
+    ours, apart = quick_jit(module.apply)({"params": {"kernel": kernel, "bias": bias}}, x)
     numbers = ("NDHWC", "DHWIO", "NDHWC")
     theirs = jax.jit(lambda x, k: jax.lax.conv_transpose(x, k, (2, 2, 2), "VALID", dimension_numbers=numbers))
     dilated = np.zeros((2, 6, 8, 10, 7), np.float32)
     for i, j, k in np.ndindex(2, 2, 2):
         dilated[:, i::2, j::2, k::2] = np.einsum("bdhwc,co->bdhwo", np.asarray(x), np.asarray(kernel)[i, j, k])
-    np.testing.assert_allclose(ours, dilated + np.asarray(bias), atol=1e-5)
-    np.testing.assert_allclose(ours, np.asarray(theirs(x, np.asarray(kernel)[::-1, ::-1, ::-1])) + np.asarray(bias), atol=1e-5)
+    np.testing.assert_allclose(ours, dilated, atol=1e-5)
+    np.testing.assert_array_equal(apart, bias)
+    np.testing.assert_allclose(ours, theirs(x, np.asarray(kernel)[::-1, ::-1, ::-1]), atol=1e-5)
 
 
 def test_one_voxel_convolution_is_the_general_one():
@@ -132,24 +133,35 @@ def test_one_voxel_convolution_is_the_general_one():
 
 def test_batch_norm_in_training_and_evaluation():
     x = 3 + 2 * _volume(2, 4, 4, 4, 3)
-    norm = layers.batch_norm(jnp.float32, train=True, name="norm")
-    variables = norm.init(jax.random.key(0), x)
-    y, updated = norm.apply(variables, x, mutable=["batch_stats"])
+    norm = layers.BatchNorm()
+    variables = norm.init(jax.random.key(0), x, train=True)
+    y, updated = norm.apply(variables, x, train=True, mutable=["batch_stats"])
     np.testing.assert_allclose(y.mean((0, 1, 2, 3)), 0, atol=1e-5)
     np.testing.assert_allclose(y.std((0, 1, 2, 3)), 1, atol=1e-4)
     x = np.asarray(x)
     mean, var = x.mean((0, 1, 2, 3)), x.var((0, 1, 2, 3))
     np.testing.assert_allclose(updated["batch_stats"]["mean"], 0.1 * mean, rtol=1e-5)
     np.testing.assert_allclose(updated["batch_stats"]["var"], 0.9 + 0.1 * var, rtol=1e-5)
-    evaluated = layers.batch_norm(jnp.float32, train=False, name="norm").apply({**variables, **updated}, jnp.asarray(x))
+    evaluated = norm.apply({**variables, **updated}, jnp.asarray(x), train=False)
     np.testing.assert_allclose(evaluated, (x - 0.1 * mean) / np.sqrt(0.9 + 0.1 * var + 1e-5), rtol=1e-4, atol=1e-5)
+
+
+def test_a_bias_before_batch_norm_is_as_if_it_were_added():
+    x, bias = _volume(2, 4, 4, 4, 3), jnp.array([1.0, -2.0, 30.0])
+    norm = layers.BatchNorm()
+    variables = norm.init(jax.random.key(0), x, train=True)
+    for train in (True, False):
+        apart, stats = norm.apply(variables, x, train, bias, mutable=["batch_stats"])
+        added, wanted = norm.apply(variables, x + bias[None, None, None, None], train, mutable=["batch_stats"])
+        np.testing.assert_allclose(apart, added, atol=2e-5)
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), stats, wanted)
 
 
 def test_batch_norm_keeps_its_variance_far_from_zero():
     """A variance as E[x²] - E[x]² in float32 would be lost beside a mean of a thousand deviations."""
     x = 1000 + _volume(2, 4, 4, 4, 1)
-    norm = layers.batch_norm(jnp.float32, train=True, name="norm")
-    y, _ = norm.apply(norm.init(jax.random.key(0), x), x, mutable=["batch_stats"])
+    norm = layers.BatchNorm()
+    y, _ = norm.apply(norm.init(jax.random.key(0), x, train=True), x, train=True, mutable=["batch_stats"])
     np.testing.assert_allclose(y.std(), 1, atol=1e-3)
 
 

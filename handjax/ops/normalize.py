@@ -1,0 +1,70 @@
+"""Batch and group normalization in training: one function, whose sums over pixels are `ops.sums`, forward and backward.
+
+Exact: the mean first, then the variance about it (XLA's and flax's fast variance, E[x²] - E[x]², cancels).
+"""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float
+
+from handjax.ops.sums import sums
+
+Image = Float[Array, "b *space c"]
+Channels = Float[Array, " c"]
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(3, 4))
+def normalize(
+    x: Image, scale: Channels, bias: Channels, groups: int | None, epsilon: float
+) -> tuple[Image, Float[Array, "_ c"], Float[Array, "_ c"]]:
+    """(x - mean) / sqrt(variance + epsilon) · scale + bias, and the mean and the biased variance, float32 at least.
+
+    Without `groups` they are each channel's over batch and pixels, [1, c] (Ioffe and Szegedy 2015, arXiv 1502.03167); with, each
+    sample's over pixels and the channels of each group, [b, c] (Wu and He 2018, arXiv 1803.08494). Inside `jit` over a sharded
+    batch the batch is the global one. Mean and variance are for running averages: no gradient goes through them.
+    """
+    return _forward(x, scale, bias, groups, epsilon)[0]
+
+
+def _forward(x, scale, bias, groups, epsilon):
+    count = x.size // x.shape[-1] if groups is None else x.size // x.shape[0] // groups
+    pool, origin = partial(_pool, groups=groups), (lambda m: m[0] if groups is None else m)
+    zero = jnp.zeros(x.shape[-1], jnp.promote_types(x.dtype, jnp.float32))
+    mean = pool(sums(x, x, zero, zero)[0]) / count
+    left, square = (pool(s) / count for s in sums(x, x, origin(mean), origin(mean)))
+    variance = square - left**2  # `left` is what rounding left of 0
+    inverse = lax.rsqrt(variance + epsilon)
+    y = (x - _along(mean, x)) * _along(inverse * scale[None], x) + _along(bias[None], x)
+    return (y.astype(x.dtype), mean, variance), (x, scale, mean, inverse)
+
+
+def _backward(groups, epsilon, saved, gradients):
+    x, scale, mean, inverse = saved
+    g = gradients[0]
+    count = x.size // x.shape[-1] if groups is None else x.size // x.shape[0] // groups
+    origin = mean[0] if groups is None else mean
+    to_bias, along_x = sums(g, x, jnp.zeros_like(mean[0]), origin)  # [b, c]
+    to_scale = along_x * inverse
+    level = _pool(to_bias * scale[None], groups) / count
+    slope = _pool(to_scale * scale[None], groups) / count
+    centered = (x - _along(mean, x)) * _along(inverse * slope, x)
+    to_x = (g * _along(scale[None], x) - _along(level, x) - centered) * _along(inverse, x)
+    return to_x.astype(x.dtype), to_scale.sum(0).astype(scale.dtype), to_bias.sum(0).astype(scale.dtype)
+
+
+normalize.defvjp(_forward, _backward)
+
+
+def _pool(each: Float[Array, "b c"], groups: int | None) -> Float[Array, "_ c"]:
+    """Sums over the samples, [1, c], or over the channels of each group, [b, c]."""
+    if groups is None:
+        return each.sum(0, keepdims=True)
+    total = each.reshape(each.shape[0], groups, -1).sum(-1)
+    return jnp.repeat(total, each.shape[1] // groups, axis=1)
+
+
+def _along(a: Float[Array, "_ c"], x: Image) -> Array:
+    return a.reshape(a.shape[0], *(1,) * (x.ndim - 2), a.shape[-1])
