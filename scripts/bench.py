@@ -25,7 +25,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
@@ -681,25 +680,33 @@ class TorchTwin:
 
 
 class Elsewhere:
-    """A TorchTwin in another process, which works only while it is asked to."""
+    """A TorchTwin in another process, one for all networks, which works only while it is asked to."""
 
     def __init__(self, *arguments):
-        spawn = multiprocessing.get_context("spawn")
-        self._pipe, other = spawn.Pipe()
-        process = spawn.Process(target=_serve, args=(other, *arguments), daemon=True)
-        process.start()
-        other.close()
-        self._end = weakref.finalize(self, process.terminate)
+        self._pipe = _process()
+        self._pipe.send(arguments)
 
-    def run(self, kind: str, layout: str) -> float:
-        self._pipe.send((kind, layout))
+    def run(self, *what: str) -> float:
+        self._pipe.send(what)
         return self._pipe.recv()
 
 
-def _serve(pipe, *arguments) -> None:
-    twin = TorchTwin(*arguments)
+@functools.cache
+def _process():
+    spawn = multiprocessing.get_context("spawn")
+    pipe, other = spawn.Pipe()
+    spawn.Process(target=_serve, args=(other,), daemon=True).start()
+    return pipe
+
+
+def _serve(pipe) -> None:
+    twin = None
     while True:
-        pipe.send(twin.run(*pipe.recv()))
+        asked = pipe.recv()
+        if len(asked) == 2:
+            pipe.send(twin.run(*asked))
+        else:
+            twin = TorchTwin(*asked)
 
 
 # ---- what a voxel network is fed -----------------------------------------------------------------------------------
@@ -769,10 +776,17 @@ def voxels_in_numpy(affine: tuple, sample: dict, size: int) -> tuple[np.ndarray,
     x, y, z = index[((index >= 0) & (index < size)).all(axis=1)].T
     volume = np.zeros((size, size, size), np.float32)
     volume[z, y, x] = 1
-    d, h, w = np.meshgrid(*[np.arange(half) + 0.5] * 3, indexing="ij")
-    joints = cells(sample["joints_xyz"]) / 2
-    maps = [np.exp(-((w - x) ** 2 + (h - y) ** 2 + (d - z) ** 2) / (2 * SIGMA**2)) for x, y, z in joints]
-    return volume, np.stack(maps).astype(np.float32)
+    cell = _cells(half)
+    maps = np.zeros((len(sample["joints_xyz"]), half, half, half))
+    for heat, joint in zip(maps, cells(sample["joints_xyz"]) / 2, strict=True):
+        parts = [np.power((index + 0.5 - at) / SIGMA, 2) / 2 for index, at in zip(cell, joint[::-1], strict=True)]
+        heat[:] = np.exp(-(parts[0] + parts[1] + parts[2]))
+    return volume, maps.astype(np.float32)
+
+
+@functools.cache
+def _cells(size: int) -> list[np.ndarray]:
+    return np.meshgrid(*[np.arange(size)] * 3, indexing="ij")
 
 
 # ---- the command ---------------------------------------------------------------------------------------------------
