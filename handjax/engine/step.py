@@ -41,7 +41,9 @@ def create_state(key: Key[Array, ""], task, optimizer: optax.GradientTransformat
     def init(key):
         return init_state(key, task, optimizer)
 
-    return jax.jit(init, out_shardings=jax.tree.map(lambda t: t.sharding, target))(key)
+    # It runs once, for a moment: what counts is how long it compiles, and on a CPU that is most of a run's start.
+    quickly = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else {}
+    return jax.jit(init, out_shardings=jax.tree.map(lambda t: t.sharding, target), compiler_options=quickly)(key)
 
 
 def train_step(state: TrainState, batch, *, key, task, optimizer, expand, accumulate: int = 1):

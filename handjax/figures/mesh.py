@@ -16,7 +16,6 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Float32, Float64, Int, Int32
-from scipy import ndimage
 
 from handjax.figures import hand, kinematics
 from handjax.pose import geometry
@@ -272,6 +271,8 @@ def _without_pinches(values: Float64[np.ndarray, "x y z"]) -> Float64[np.ndarray
 
     A cell does when its inner corners hang together along its edges, and its outer ones too.
     """
+    from scipy import ndimage  # for making skins alone; a quarter of a second
+
     corners = np.asarray(list(itertools.product((0, 1), repeat=3)))
     patterns = (np.arange(256)[:, None] >> np.arange(8) & 1).reshape(-1, 2, 2, 2)
     pinched = np.array([max(ndimage.label(p)[1], ndimage.label(1 - p)[1]) > 1 for p in patterns])

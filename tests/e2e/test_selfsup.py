@@ -27,15 +27,7 @@ def script(repo):
     return module
 
 
-@pytest.fixture
-def quick_compiling():
-    """Most of the time here is the compiler's; without its optimizations the arithmetic stays."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
-def test_from_labelled_weights_to_unlabelled_views(tmp_path, script, quick_compiling):
+def test_from_labelled_weights_to_unlabelled_views(tmp_path, script):
     overrides = [f"config.{setting}" for setting in TINY]
     config = configs.load(f"{script.CONFIG}:selfsup,quick", overrides)
     task, mesh = TASKS["fit"](config, SKELETONS["nyu14"]), sharding.make_mesh(1)
