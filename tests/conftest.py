@@ -26,6 +26,8 @@ def pytest_runtest_setup(item):
     the time. Before fixtures of any scope, so that what these compile is compiled likewise; each test sets it anew."""
     quickly = any(item.path.is_relative_to(ROOT / "tests" / place) for place in QUICKLY_COMPILED)
     jax.config.update("jax_disable_most_optimizations", quickly)
+    if os.environ.get("HANDJAX_OPS") == "off" and item.path.is_relative_to(ROOT / "tests" / "kernels"):
+        pytest.skip("HANDJAX_OPS=off leaves out the kernels that this is about")
 
 
 @pytest.fixture(scope="session")

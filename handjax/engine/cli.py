@@ -113,11 +113,12 @@ def keep_memory() -> None:
     CPU XLA takes all of a program's buffers anew in every call. Touching them for the first time, page by page, is a fifth of a
     training step's time, and nearly all of what small programs take.
 
-    One heap for all threads, since blocks of several hundred MB do not fit into those that glibc gives each thread. Without glibc
-    nothing happens.
+    One heap for all threads, since blocks of several hundred MB do not fit into those that glibc gives each thread. Nothing happens
+    without glibc, and where there is an NVIDIA GPU: there the CPU's part is to read data, with many threads, each better off with a
+    heap of its own.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
-    if mallopt is not None:
+    if mallopt is not None and not os.path.exists("/dev/nvidiactl"):
         for option, value in ((_M_MMAP_MAX, 0), (_M_TRIM_THRESHOLD, -1), (_M_TOP_PAD, 1 << 26), (_M_ARENA_MAX, 1)):
             mallopt(option, value)
 

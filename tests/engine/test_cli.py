@@ -1,5 +1,6 @@
 import argparse
 import ctypes
+import os
 import subprocess
 import sys
 import threading
@@ -103,6 +104,7 @@ print(sorted(faults() for _ in range(15))[2])
 
 
 @pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallopt"), reason="no glibc here, whose memory is kept")
+@pytest.mark.skipif(os.path.exists("/dev/nvidiactl"), reason="an NVIDIA GPU is here, and memory is not kept")
 def test_kept_memory_is_not_touched_for_the_first_time_again(repo):
     def fewest(how):
         done = subprocess.run([sys.executable, "-c", FAULTS, how], cwd=repo, capture_output=True, text=True, timeout=120)
