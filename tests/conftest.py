@@ -15,7 +15,7 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 
 ROOT = Path(__file__).resolve().parent.parent
 # Under tests/: what is compiled here in seconds runs for milliseconds, and is compared within a tolerance.
-QUICKLY_COMPILED = ("figures", "ops", "pose", "targets", "tasks")
+QUICKLY_COMPILED = ("figures", "pose", "targets", "tasks")
 QUICKLY_COMPILED += tuple(f"e2e/test_{name}.py" for name in ("body_sets", "learning", "selfsup"))
 QUICKLY_COMPILED += ("test_configs.py", "test_predict.py", "test_sources.py")
 
