@@ -45,7 +45,7 @@ from handjax.models.spherenet import SphereNet
 from handjax.models.v2v import V2V
 from handjax.ops import library, rasterize, spheres
 from handjax.pose.augment import random_affine
-from handjax.pose.geometry import depth_to_points
+from handjax.pose.geometry import depth_to_points, map_points
 from handjax.targets import voxel
 
 TURN_SECONDS = 0.02  # what is quicker is called several times a turn
@@ -747,8 +747,7 @@ def voxels_in_jax(affine: tuple, sample: dict, size: int) -> tuple[jax.Array, ja
     matrix, shift = affine
 
     def move(cells):
-        turned = jnp.einsum("ij,nj->ni", matrix, cells - size / 2, precision=jax.lax.Precision.HIGHEST)
-        return turned + size / 2 + shift[None]
+        return map_points(matrix, cells - size / 2) + size / 2 + shift[None]
 
     points, valid = depth_to_points(sample["depth"], sample["k"])
     volume = voxel.voxelize(move(voxel.xyz_to_grid(points, *cube)), valid, grid)

@@ -15,17 +15,18 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 
 ROOT = Path(__file__).resolve().parent.parent
 # Under tests/: what is compiled here in seconds runs for milliseconds, and is compared within a tolerance.
-QUICKLY_COMPILED = ("figures", "pose", "targets", "tasks")
-QUICKLY_COMPILED += tuple(f"e2e/test_{name}.py" for name in ("body_sets", "learning", "selfsup"))
+QUICKLY_COMPILED = ("data", "e2e", "figures", "multiprocess", "pose", "targets", "tasks")
 QUICKLY_COMPILED += ("test_configs.py", "test_predict.py", "test_sources.py")
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item):
     """Switches the compiler's optimizations off where they cost more than they gain: the same arithmetic, compiled in a third of
-    the time. Before fixtures of any scope, so that what these compile is compiled likewise; each test sets it anew."""
+    the time. Before fixtures of any scope, so that what these compile is compiled likewise; each test sets it anew, for itself and
+    for the processes that it starts."""
     quickly = any(item.path.is_relative_to(ROOT / "tests" / place) for place in QUICKLY_COMPILED)
     jax.config.update("jax_disable_most_optimizations", quickly)
+    os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = str(quickly).lower()
     if os.environ.get("HANDJAX_OPS") == "off" and item.path.is_relative_to(ROOT / "tests" / "kernels"):
         pytest.skip("HANDJAX_OPS=off leaves out the kernels that this is about")
 

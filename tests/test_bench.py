@@ -85,7 +85,7 @@ def test_voxels_in_numpy_are_the_fast_ones(repo, monkeypatch):
     sample = jax.jit(lambda key: bench.world.hand_sample(key, image_size=32))(jax.random.key(0))
     matrix, shift = np.diag(np.float32([0.9, 0.9, 1.0])), np.float32([1.0, -0.5, 0.25])
     theirs = bench.voxels_in_numpy((matrix, shift), {name: np.asarray(value) for name, value in sample.items()}, 16)
-    ours = jax.jit(lambda sample: bench.voxels_in_jax((matrix, shift), sample, 16))(sample)
+    ours = jax.jit(lambda sample: bench.voxels_in_jax((jnp.asarray(matrix), jnp.asarray(shift)), sample, 16))(sample)
     assert theirs[0].sum() > 20 and (ours[0] != theirs[0]).mean() < 1e-3  # points on the border of two cells
     np.testing.assert_allclose(ours[1], np.moveaxis(theirs[1], 0, -1), atol=1e-4)
 

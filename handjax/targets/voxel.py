@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, UInt8
 
+from handjax.pose.geometry import map_points
 from handjax.targets import heatmap
 
 RULES = ("paper", "hpoes")
@@ -127,9 +128,7 @@ def warp_voxels(
     middle = size / 2
     index = jnp.stack(jnp.meshgrid(*[jnp.arange(size)] * 3, indexing="ij"), axis=-1).reshape(-1, 3)
     target = index[:, np.array(grid.axes)].astype(jnp.float32) + grid.cell_center
-    inverse = jnp.linalg.inv(matrix)
-    moved = target - middle - shift[None]
-    source = jnp.einsum("ij,nj->ni", inverse, moved, precision=jax.lax.Precision.HIGHEST) + middle
+    source = map_points(jnp.linalg.inv(matrix), target - middle - shift[None]) + middle
     cell = jnp.floor(source - grid.cell_center + 0.5).astype(jnp.int32)[:, np.array(grid.axes)]
     inside = ((cell >= 0) & (cell < size)).all(-1)
     cell = jnp.clip(cell, 0, size - 1)

@@ -9,7 +9,7 @@ import numpy as np
 from handjax.models.v2v import V2V
 from handjax.pose import losses, metrics
 from handjax.pose.augment import random_affine
-from handjax.pose.geometry import depth_to_points
+from handjax.pose.geometry import depth_to_points, map_points
 from handjax.pose.skeleton import Skeleton
 from handjax.targets import heatmap, voxel
 from handjax.tasks.base import Batch, Inputs, Rows, Task
@@ -103,8 +103,7 @@ def prepare(keys, batch: Batch, train: bool, *, grid: voxel.VoxelGrid, augment: 
             matrix, shift = jnp.eye(3), jnp.zeros(3)
 
         def move(cells):
-            turned = jnp.einsum("ij,nj->ni", matrix, cells - middle, precision=jax.lax.Precision.HIGHEST)
-            return turned + middle + shift[None]
+            return map_points(matrix, cells - middle) + middle + shift[None]
 
         if "voxels" in sample:
             volume = voxel.resize_voxels(voxel.unpack_voxels(sample["voxels"]), grid.size)

@@ -34,6 +34,13 @@ def test_depth_to_points_takes_any_batch():
     np.testing.assert_array_equal(points[1, 2], g.depth_to_points(depth[1, 2], K)[0])
 
 
+def test_a_cloud_is_mapped_as_by_the_matrix_product():
+    matrix, points = jax.random.normal(jax.random.key(0), (2, 4, 3, 3)), jax.random.normal(jax.random.key(1), (2, 4, 50, 3))
+    expected = np.einsum("...ij,...nj->...ni", np.float64(matrix), np.float64(points))
+    np.testing.assert_allclose(g.map_points(matrix, points), expected, atol=2e-6)
+    np.testing.assert_array_equal(g.map_points(matrix[1, 2], points[1, 2]), g.map_points(matrix, points)[1, 2])
+
+
 @pytest.mark.parametrize("axis", "xyz")
 def test_rotations_are_scipys(axis):
     angles = jnp.asarray([[-2.0, 0.0], [0.3, 3.1]])
