@@ -49,6 +49,7 @@ from handjax.pose.geometry import depth_to_points, map_points
 from handjax.targets import voxel
 
 TURN_SECONDS = 0.02  # what is quicker is called several times a turn
+WARM_UP = 4  # calls before a case's turns: kept memory grows in the first ones, and each new page of it costs microseconds
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,8 @@ def seconds_of(run: Callable[[], object], calls: int = 1) -> float:
 def measure(system: str, case: Case, effort: Effort) -> Result:
     runs = {name: run for name, run in case.runs.items() if callable(run)}
     for run in runs.values():
-        seconds_of(run)
+        for _ in range(1 if effort.tiny else WARM_UP):
+            seconds_of(run)
     warm = {name: seconds_of(run) for name, run in runs.items()}
     calls = {name: 1 if effort.tiny else max(1, int(TURN_SECONDS / warm[name])) for name in runs}
     turns = int(effort.seconds / sum(warm[name] * calls[name] for name in runs))
