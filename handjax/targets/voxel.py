@@ -12,7 +12,6 @@ traditions differ in three things, all of them behind `VoxelGrid.rule`:
 
 import dataclasses
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, UInt8
