@@ -49,7 +49,7 @@ from handjax.pose.geometry import depth_to_points, map_points
 from handjax.targets import voxel
 
 TURN_SECONDS = 0.02  # what is quicker is called several times a turn
-WARM_UP = 4  # calls before a case's turns: kept memory grows in the first ones, and each new page of it costs microseconds
+WARM_UP = 3  # calls before a case's turns: kept memory grows in the first ones, and each new page of it costs microseconds
 
 
 @dataclass(frozen=True)
@@ -628,16 +628,16 @@ def floor(flops: float, moved: float, seconds: float, about: dict) -> str:
 
 
 def torch_runs(net: Network, options: dict, x: np.ndarray, target: np.ndarray, threads: int) -> dict[str, dict]:
-    """The same of the twin, in both of PyTorch's layouts; in a process of its own, whose memory is managed as PyTorch's users have
-    it, and in this one, which keeps what it freed."""
+    """The same of the twin, in both of PyTorch's layouts; in a process whose memory is managed as PyTorch's users have it, and in
+    one that keeps what it freed, as ours does."""
     if importlib.util.find_spec("torch") is None:
         return dict.fromkeys(("inference", "training step"), {"PyTorch": "not installed: pip install torch"})
-    here, there = TorchTwin(net.twin, options, x, target, threads), Elsewhere(net.twin, options, x, target, threads)
+    twins = {how: Elsewhere(kept, net.twin, options, x, target, threads) for how, kept in (("", False), (", memory kept", True))}
     runs = {"inference": {}, "training step": {}}
     for kind, some in runs.items():
-        for twin, where in ((there, ""), (here, ", memory kept")):
+        for how, twin in twins.items():
             for layout in TorchTwin.LAYOUTS:
-                some[layout + where] = functools.partial(twin.run, kind, layout)
+                some[layout + how] = functools.partial(twin.run, kind, layout)
     return runs
 
 
@@ -684,8 +684,8 @@ class TorchTwin:
 class Elsewhere:
     """A TorchTwin in another process, one for all networks, which works only while it is asked to."""
 
-    def __init__(self, *arguments):
-        self._pipe = _process()
+    def __init__(self, kept: bool, *arguments):
+        self._pipe = _process(kept)
         self._pipe.send(arguments)
 
     def run(self, *what: str) -> float:
@@ -694,14 +694,16 @@ class Elsewhere:
 
 
 @functools.cache
-def _process():
+def _process(kept: bool):
     spawn = multiprocessing.get_context("spawn")
     pipe, other = spawn.Pipe()
-    spawn.Process(target=_serve, args=(other,), daemon=True).start()
+    spawn.Process(target=_serve, args=(other, kept), daemon=True).start()
     return pipe
 
 
-def _serve(pipe) -> None:
+def _serve(pipe, kept: bool) -> None:
+    if kept:
+        keep_memory()
     twin = None
     while True:
         asked = pipe.recv()
@@ -834,5 +836,5 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    keep_memory()  # of PyTorch's too: it is one process
+    keep_memory()
     main(sys.argv[1:])
