@@ -21,4 +21,4 @@ def test_the_curve_is_that_of_plain_jax(finished, tiny, door, tmp_path, monkeypa
     assert len(ours) == 10 and ours[-1] != ours[0]
     np.testing.assert_allclose(ours[:2], plain[:2], rtol=5e-5)
     # RMSprop divides small gradients by themselves, rounding with them. The loss itself goes up and down by some 5 %.
-    np.testing.assert_allclose(ours, plain, rtol=2e-3)
+    np.testing.assert_allclose(ours, plain, rtol=5e-3)
