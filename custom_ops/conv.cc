@@ -2,16 +2,14 @@
 // handjax/ops/conv.py. Work is shared out over XLA's threads in pieces whose results do not overlap, and sums over pieces are taken
 // in a fixed order, so the same arguments give the same bits.
 
-#include <algorithm>
-#include <array>
+#include "conv.h"
+
 #include <cstdlib>
 #include <cstring>
-#include <memory>
 #include <string>
 #include <vector>
 
 #include "checks.h"
-#include "conv_tile.h"
 #include "parallel.h"
 #include "xla/ffi/api/ffi.h"
 
@@ -38,10 +36,6 @@ const Tiles& TilesOfThisCpu() {
 
 namespace {
 
-using Triple = std::array<int64_t, 3>;
-
-int64_t DivideUp(int64_t a, int64_t b) { return (a + b - 1) / b; }
-
 // What is about to be written for the first time may come in pages of 2 MB: for XLA's large buffers, which are new in every call, the
 // first touch of small pages takes a fifth of a training step.
 void UseLargePages(void* data, size_t bytes) {
@@ -53,20 +47,34 @@ void UseLargePages(void* data, size_t bytes) {
 #endif
 }
 
-// Memory that is not cleared.
-using Floats = std::unique_ptr<float[]>;
+}  // namespace
+
 Floats Allocate(int64_t count) {
   Floats data(new float[std::max<int64_t>(count, 1)]);
   UseLargePages(data.get(), count * sizeof(float));
   return data;
 }
 
-// One convolution of volumes: out[o] = sum over taps t and channels of in[o * stride + t - low] * kernel[t]. Only the pixels
-// first + o * step of what is stored are the output, which is how the gradient of a strided convolution is put together.
-struct Shape {
-  Triple in, out, taps, stride, low;
-  int64_t channels, columns;  // of the input, of the output
-};
+Columns InGroups(const Shape& shape) {
+  const int64_t lanes = TilesOfThisCpu().lanes, width = std::min<int64_t>(2, DivideUp(shape.columns, lanes)) * lanes;
+  return {width, DivideUp(shape.columns, width)};
+}
+
+void CopyTap(const Taps& kernel, const Shape& shape, const Triple& at, int64_t first, int64_t width, float* to) {
+  int64_t from = 0;
+  for (int axis = 0; axis < 3; ++axis) from = from * kernel.size[axis] + kernel.first[axis] + kernel.step[axis] * at[axis];
+  const float* block = kernel.stored + from * shape.channels * shape.columns;
+  const int64_t columns = std::min(width, shape.columns - first);
+  for (int64_t c = 0; c < shape.channels; ++c, to += width) {
+    if (kernel.transposed)
+      for (int64_t o = 0; o < columns; ++o) to[o] = block[(first + o) * shape.channels + c];
+    else
+      std::memcpy(to, block + c * shape.columns + first, columns * sizeof(float));
+    std::fill(to + columns, to + width, 0.0f);
+  }
+}
+
+namespace {
 
 // ---- rows of the input, with the zeros beside them -----------------------------------------------------------------
 
@@ -159,72 +167,36 @@ int64_t RowsTogether(const Shape& shape, int64_t pixels) {
   return std::clamp<int64_t>(std::min(DivideUp(pixels, shape.out[2]), fit), 1, shape.out[1]);
 }
 
-// `count` in parts of nearly the same size, none above `most`: calls work(from, to).
-template <typename Work>
-void Evenly(int64_t count, int64_t most, const Work& work) {
-  const int64_t parts = DivideUp(count, most);
-  for (int64_t i = 0; i < parts; ++i) work(count * i / parts, count * (i + 1) / parts);
-}
-
 // ---- forward, and the gradient to the input ------------------------------------------------------------------------
 
-// A kernel as the tiles read it: [group of columns][tap][channel][column of the group], with zeros after the last column.
-struct Packed {
-  int64_t width, groups, tap;  // floats a tap
-  Floats values;
-};
-
-// Which taps of a stored kernel [taps][c][o] are taken, in which order, and whether it maps o to c instead of c to o.
-struct Selection {
-  Triple first, step;
-  bool transposed;
-};
-
-Packed Pack(ffi::ThreadPool& pool, const Tiles& tiles, const float* kernel, const Triple& stored, const Shape& shape,
-            const Selection& which) {
-  Packed packed;
-  packed.width = std::min<int64_t>(2, DivideUp(shape.columns, tiles.lanes)) * tiles.lanes;
-  packed.groups = DivideUp(shape.columns, packed.width);
-  packed.tap = shape.channels * packed.width;
-  const int64_t taps = shape.taps[0] * shape.taps[1] * shape.taps[2];
-  packed.values = Allocate(packed.groups * taps * packed.tap);
-  const int64_t all = taps * packed.groups, parts = std::min<int64_t>(all, 4 * pool.num_threads());
+// A kernel as the tiles read it: [group of columns][tap][channel][column of the group].
+Floats Pack(ffi::ThreadPool& pool, const Shape& shape, const Taps& kernel, const Columns& columns) {
+  const int64_t taps = Product(shape.taps), tap = shape.channels * columns.width, all = columns.groups * taps;
+  Floats packed = Allocate(all * tap);
+  const int64_t parts = std::min<int64_t>(all, 4 * pool.num_threads());
   ParallelFor(pool, parts, [&](int64_t part) {
     for (int64_t n = all * part / parts; n < all * (part + 1) / parts; ++n) {
-      const int64_t group = n / taps, t = n % taps;
-      const Triple tap = {t / (shape.taps[1] * shape.taps[2]), t / shape.taps[2] % shape.taps[1], t % shape.taps[2]};
-      int64_t from = 0;
-      for (int axis = 0; axis < 3; ++axis) from = from * stored[axis] + which.first[axis] + which.step[axis] * tap[axis];
-      const float* block = kernel + from * shape.channels * shape.columns;
-      float* to = packed.values.get() + n * packed.tap;
-      const int64_t o0 = group * packed.width, columns = std::min(packed.width, shape.columns - o0);
-      for (int64_t c = 0; c < shape.channels; ++c, to += packed.width) {
-        if (which.transposed)
-          for (int64_t o = 0; o < columns; ++o) to[o] = block[(o0 + o) * shape.channels + c];
-        else
-          std::memcpy(to, block + c * shape.columns + o0, columns * sizeof(float));
-        std::fill(to + columns, to + packed.width, 0.0f);
-      }
+      const int64_t t = n % taps;
+      const Triple at = {t / (shape.taps[1] * shape.taps[2]), t / shape.taps[2] % shape.taps[1], t % shape.taps[2]};
+      CopyTap(kernel, shape, at, n / taps * columns.width, columns.width, packed.get() + n * tap);
     }
   });
   return packed;
 }
 
-// Where the output lies: steps in floats.
-struct Place {
-  float* data;
-  int64_t sample, plane, row, pixel;
-};
-
-void Convolve(ffi::ThreadPool& pool, const Shape& shape, int64_t batch, const float* in, const Packed& kernel, const Place& out) {
+void Convolve(ffi::ThreadPool& pool, const Shape& shape, int64_t batch, const float* in, const Taps& kernel, const Place& out) {
+  // With few patches the kernel's points cost more than they save.
+  if (ByWinograd(shape, 32)) return WinogradConvolve(pool, shape, batch, in, kernel, out);
   const Tiles& tiles = TilesOfThisCpu();
+  const Columns all = InGroups(shape);
+  const Floats packed = Pack(pool, shape, kernel, all);
   const int64_t together = RowsTogether(shape, 128), bands = DivideUp(shape.out[1], together);
   const int64_t places = batch * shape.out[0] * bands;
   // Where there are few places, the columns are shared out as well.
-  const int64_t shares = std::clamp<int64_t>(DivideUp(4 * pool.num_threads(), places), 1, kernel.groups);
+  const int64_t shares = std::clamp<int64_t>(DivideUp(4 * pool.num_threads(), places), 1, all.groups);
   const int64_t sample = shape.in[0] * shape.in[1] * shape.in[2] * shape.channels;
   const int64_t lines = shape.taps[0] * shape.taps[1];
-  const int64_t row_of_taps = shape.taps[2] * kernel.tap, registers = kernel.width / tiles.lanes;
+  const int64_t row_of_taps = shape.taps[2] * shape.channels * all.width, registers = all.width / tiles.lanes;
   const bool sparse = Sparse(shape, batch, in);
   ParallelFor(pool, places * shares, [&](int64_t i) {
     const int64_t share = i % shares, place = i / shares;
@@ -233,18 +205,18 @@ void Convolve(ffi::ThreadPool& pool, const Shape& shape, int64_t batch, const fl
     Rows rows(shape, y1 - y0, sparse);
     rows.Take(in + b * sample, z, y0, y1);
     std::vector<const float*> a(lines), w(lines);
-    for (int64_t group = kernel.groups * share / shares; group < kernel.groups * (share + 1) / shares; ++group) {
-      const int64_t o0 = group * kernel.width;
-      const float* taps = kernel.values.get() + group * lines * row_of_taps;
+    for (int64_t group = all.groups * share / shares; group < all.groups * (share + 1) / shares; ++group) {
+      const int64_t o0 = group * all.width;
+      const float* taps = packed.get() + group * lines * row_of_taps;
       for (int64_t y = y0; y < y1; ++y) {
         float* to = out.data + b * out.sample + z * out.plane + y * out.row + o0;
-        const int64_t columns = std::min(kernel.width, shape.columns - o0);
+        const int64_t columns = std::min(all.width, shape.columns - o0);
         if (sparse) {
           for (int64_t x = 0; x < shape.out[2]; ++x) std::fill_n(to + x * out.pixel, columns, 0.0f);
           for (int64_t n = 0; n < lines; ++n)
             if (rows.At(n / shape.taps[1], n % shape.taps[1], y - y0))
               tiles.spread({rows.FoundAt(n / shape.taps[1], n % shape.taps[1], y - y0), shape.taps[2], shape.out[2], columns,
-                            kernel.width, out.pixel},
+                            all.width, out.pixel},
                            taps + n * row_of_taps, to);
           continue;
         }
@@ -254,7 +226,7 @@ void Convolve(ffi::ThreadPool& pool, const Shape& shape, int64_t batch, const fl
             a[count] = row;
             w[count++] = taps + n * row_of_taps;
           }
-        TileJob job{count, a.data(), w.data(), 0, 0, shape.taps[2] * shape.channels, rows.step(), 1, kernel.width, nullptr, out.pixel,
+        TileJob job{count, a.data(), w.data(), 0, 0, shape.taps[2] * shape.channels, rows.step(), 1, all.width, nullptr, out.pixel,
                     static_cast<int>(columns), false, nullptr};
         Evenly(shape.out[2], tiles.height, [&](int64_t x0, int64_t x1) {
           job.a_offset = x0 * rows.step();
@@ -271,9 +243,10 @@ void Convolve(ffi::ThreadPool& pool, const Shape& shape, int64_t batch, const fl
 // [taps][c][o] at `out`, from the inputs and the gradients of the outputs of all samples. Their rows are cut into slabs, whose sums are
 // added up in order. Sums are kept as [group of columns][line of taps][tap and channel][column]: close together.
 void KernelGradients(ffi::ThreadPool& pool, const Shape& shape, int64_t batch, const float* in, const float* gradient, float* out) {
+  if (ByWinograd(shape, 1)) return WinogradKernelGradients(pool, shape, batch, in, gradient, out);
   const Tiles& tiles = TilesOfThisCpu();
-  const int64_t registers = DivideUp(shape.columns, tiles.lanes), padded = registers * tiles.lanes;
-  const int64_t width = std::min<int64_t>(2, registers) * tiles.lanes, groups = DivideUp(shape.columns, width);
+  const auto [width, groups] = InGroups(shape);
+  const int64_t padded = DivideUp(shape.columns, tiles.lanes) * tiles.lanes;
   const int64_t lines = shape.taps[0] * shape.taps[1], across = shape.taps[2] * shape.channels;
   const int64_t together = RowsTogether(shape, 96), bands = DivideUp(shape.out[1], together), places = shape.out[0] * bands;
   // A piece of the sums that stays in the second level's cache, and where there are few pieces several slabs, for more threads than
@@ -383,8 +356,6 @@ ffi::Error Check(Dimensions in, Dimensions kernel, Dimensions out, Dimensions st
   return Error::Success();
 }
 
-int64_t Product(const Triple& n) { return n[0] * n[1] * n[2]; }
-
 ffi::Error Forward(ffi::ThreadPool pool, ffi::Buffer<ffi::F32> in, ffi::Buffer<ffi::F32> kernel, ffi::ResultBuffer<ffi::F32> out,
                    Dimensions stride, Dimensions low) {
   Shape shape;
@@ -395,9 +366,9 @@ ffi::Error Forward(ffi::ThreadPool pool, ffi::Buffer<ffi::F32> in, ffi::Buffer<f
   const int64_t batch = in.dimensions()[0], kernels = shared ? 1 : batch, samples = batch / kernels;
   const int64_t row = shape.out[2] * shape.columns, plane = shape.out[1] * row, sample = shape.out[0] * plane;
   for (int64_t n = 0; n < kernels; ++n) {
-    const float* taps = kernel.typed_data() + n * Product(shape.taps) * shape.channels * shape.columns;
-    const Packed packed = Pack(pool, TilesOfThisCpu(), taps, shape.taps, shape, {{0, 0, 0}, {1, 1, 1}, false});
-    Convolve(pool, shape, samples, in.typed_data() + n * Product(shape.in) * shape.channels, packed,
+    const float* stored = kernel.typed_data() + n * Product(shape.taps) * shape.channels * shape.columns;
+    const Taps taps{stored, shape.taps, {0, 0, 0}, {1, 1, 1}, false};
+    Convolve(pool, shape, samples, in.typed_data() + n * Product(shape.in) * shape.channels, taps,
              {out->typed_data() + n * sample, sample, plane, row, shape.columns});
   }
   return ffi::Error::Success();
@@ -422,7 +393,7 @@ ffi::Error InputGradient(ffi::ThreadPool pool, ffi::Buffer<ffi::F32> gradient, f
     for (int64_t set = 0; set < sets; ++set) {
       const Triple at = {set / (whole.stride[1] * whole.stride[2]), set / whole.stride[2] % whole.stride[1], set % whole.stride[2]};
       Shape shape;
-      Selection which{{}, {}, true};
+      Taps taps{kernel.typed_data() + n * Product(whole.taps) * whole.channels * whole.columns, whole.taps, {}, {}, true};
       bool any = true;
       for (int axis = 0; axis < 3; ++axis) {
         const int64_t s = whole.stride[axis], first = ((at[axis] + whole.low[axis]) % s + s) % s;  // of the taps that meet these pixels
@@ -431,15 +402,13 @@ ffi::Error InputGradient(ffi::ThreadPool pool, ffi::Buffer<ffi::F32> gradient, f
         shape.taps[axis] = first < whole.taps[axis] ? DivideUp(whole.taps[axis] - first, s) : 0;
         shape.stride[axis] = 1;
         shape.low[axis] = shape.taps[axis] - 1 - (at[axis] + whole.low[axis] - first) / s;
-        which.first[axis] = first + s * (shape.taps[axis] - 1);
-        which.step[axis] = -s;
+        taps.first[axis] = first + s * (shape.taps[axis] - 1);
+        taps.step[axis] = -s;
         any &= shape.out[axis] > 0 && shape.taps[axis] > 0;
       }
       if (!any) continue;
       shape.channels = whole.columns, shape.columns = whole.channels;
-      const float* taps = kernel.typed_data() + n * Product(whole.taps) * whole.channels * whole.columns;
-      const Packed packed = Pack(pool, TilesOfThisCpu(), taps, whole.taps, shape, which);
-      Convolve(pool, shape, samples, gradient.typed_data() + n * Product(whole.out) * whole.columns, packed,
+      Convolve(pool, shape, samples, gradient.typed_data() + n * Product(whole.out) * whole.columns, taps,
                {out->typed_data() + n * sample + at[0] * plane + at[1] * row + at[2] * whole.channels, sample,
                 whole.stride[0] * plane, whole.stride[1] * row, whole.stride[2] * whole.channels});
     }

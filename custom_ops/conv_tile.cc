@@ -80,9 +80,10 @@ inline __attribute__((always_inline)) void EachPair(const SparseJob& job, const 
   }
 }
 
+inline __attribute__((always_inline)) void Store(float* to, Register x) { std::memcpy(to, &x, sizeof x); }
+
 inline __attribute__((always_inline)) void Add(float* to, float x, const float* from) {
-  const Register sum = Load(to) + x * Load(from);
-  std::memcpy(to, &sum, sizeof sum);
+  Store(to, Load(to) + x * Load(from));
 }
 
 void Spread(const SparseJob& job, const float* taps, float* pixels) {
@@ -93,6 +94,121 @@ void Gather(const SparseJob& job, float* taps, const float* pixels) {
   EachPair(job, [&](float x, int64_t tap, int64_t pixel) __attribute__((always_inline)) { Add(taps + tap, x, pixels + pixel); });
 }
 
+// ---- Winograd's points: the matrices of F(2 x 2, 3 x 3), first down, then across -----------------------------------
+
+struct Four {
+  Register at[4];
+};
+
+// Bt d
+inline __attribute__((always_inline)) Four OfInput(Register a, Register b, Register c, Register d) {
+  return {{a - c, b + c, c - b, b - d}};
+}
+
+// A y
+inline __attribute__((always_inline)) Four OfGradient(Register a, Register b) { return {{a, a + b, a - b, -b}}; }
+
+// G g
+inline __attribute__((always_inline)) Four OfTaps(Register a, Register b, Register c) {
+  return {{a, 0.5f * (a + b + c), 0.5f * (a - b + c), c}};
+}
+
+inline __attribute__((always_inline)) void StorePoints(const Four (&across)[4], int64_t point, float* points) {
+#pragma GCC unroll 4
+  for (int i = 0; i < 4; ++i)
+#pragma GCC unroll 4
+    for (int j = 0; j < 4; ++j) Store(points + (4 * i + j) * point, across[i].at[j]);
+}
+
+constexpr float kZeros[kLanes] = {};
+
+void InputPoints(const PatchJob& job, const float* const rows[4], float* points) {
+  for (int64_t v = 0; v < job.values; v += kLanes) {
+    const float* from[4];
+    int64_t step[4];
+    for (int i = 0; i < 4; ++i) from[i] = rows[i] ? rows[i] + v : kZeros, step[i] = rows[i] ? job.pixel : 0;
+    const auto down = [&](int64_t x) __attribute__((always_inline)) {
+      if (x < 0 || x >= job.pixels) return Four{};
+      return OfInput(Load(from[0] + x * step[0]), Load(from[1] + x * step[1]), Load(from[2] + x * step[2]), Load(from[3] + x * step[3]));
+    };
+    Four a = down(job.first), b = down(job.first + 1);
+    for (int64_t n = 0; n < job.patches; ++n) {
+      const Four c = down(job.first + 2 * n + 2), d = down(job.first + 2 * n + 3);
+      Four across[4];
+#pragma GCC unroll 4
+      for (int i = 0; i < 4; ++i) across[i] = OfInput(a.at[i], b.at[i], c.at[i], d.at[i]);
+      StorePoints(across, job.point, points + n * job.patch + v);
+      a = c, b = d;
+    }
+  }
+}
+
+void GradientPoints(const PatchJob& job, const float* const rows[2], float* points) {
+  for (int64_t v = 0; v < job.values; v += kLanes)
+    for (int64_t n = 0; n < job.patches; ++n) {
+      const auto down = [&](int64_t x) __attribute__((always_inline)) {
+        const auto at = [&](const float* row) __attribute__((always_inline)) { return row ? Load(row + x * job.pixel + v) : Register{}; };
+        return x < job.pixels ? OfGradient(at(rows[0]), at(rows[1])) : Four{};
+      };
+      const Four a = down(2 * n), b = down(2 * n + 1);
+      Four across[4];
+#pragma GCC unroll 4
+      for (int i = 0; i < 4; ++i) across[i] = OfGradient(a.at[i], b.at[i]);
+      StorePoints(across, job.point, points + n * job.patch + v);
+    }
+}
+
+void OutputOfPoints(const PatchJob& job, const float* points, float* const rows[2]) {
+  for (int64_t n = 0; n < job.patches; ++n)
+    for (int64_t v = 0; v < job.values; v += kLanes) {
+      const float* from = points + n * job.patch + v;
+      Register down[2][4];  // At m
+#pragma GCC unroll 4
+      for (int j = 0; j < 4; ++j) {
+        const Register a = Load(from + j * job.point), b = Load(from + (4 + j) * job.point), c = Load(from + (8 + j) * job.point),
+                       d = Load(from + (12 + j) * job.point);
+        down[0][j] = a + b + c, down[1][j] = b - c - d;
+      }
+#pragma GCC unroll 2
+      for (int i = 0; i < 2; ++i) {
+        if (!rows[i]) continue;
+        float* to = rows[i] + 2 * n * job.pixel + v;
+        Store(to, down[i][0] + down[i][1] + down[i][2]);
+        if (2 * n + 1 < job.pixels) Store(to + job.pixel, down[i][1] - down[i][2] - down[i][3]);
+      }
+    }
+}
+
+void KernelPoints(int64_t values, const float* taps, int64_t point, float* points) {
+  for (int64_t v = 0; v < values; v += kLanes) {
+    Four down[3], across[4];
+#pragma GCC unroll 3
+    for (int j = 0; j < 3; ++j)
+      down[j] = OfTaps(Load(taps + j * values + v), Load(taps + (3 + j) * values + v), Load(taps + (6 + j) * values + v));
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; ++i) across[i] = OfTaps(down[0].at[i], down[1].at[i], down[2].at[i]);
+    StorePoints(across, point, points + v);
+  }
+}
+
+void KernelOfPoints(int64_t values, int64_t point, const float* points, float* taps) {
+  const auto to_taps = [](Register a, Register b, Register c, Register d, Register (&to)[3]) __attribute__((always_inline)) {
+    to[0] = a + 0.5f * (b + c), to[1] = 0.5f * (b - c), to[2] = 0.5f * (b + c) + d;
+  };
+  for (int64_t v = 0; v < values; v += kLanes) {
+    Register down[4][3], across[3];
+    const auto at = [&](int i, int j) __attribute__((always_inline)) { return Load(points + (4 * i + j) * point + v); };
+#pragma GCC unroll 4
+    for (int j = 0; j < 4; ++j) to_taps(at(0, j), at(1, j), at(2, j), at(3, j), down[j]);
+#pragma GCC unroll 3
+    for (int i = 0; i < 3; ++i) {
+      to_taps(down[0][i], down[1][i], down[2][i], down[3][i], across);
+#pragma GCC unroll 3
+      for (int j = 0; j < 3; ++j) Store(taps + (3 * i + j) * values + v, across[j]);
+    }
+  }
+}
+
 template <int... kRows>
 constexpr Tiles All(std::integer_sequence<int, kRows...>) {
   return {kLanes,
@@ -100,7 +216,12 @@ constexpr Tiles All(std::integer_sequence<int, kRows...>) {
           {{Tile<kRows + 1, 1, true>...}, {Tile<kRows + 1, 2, true>...}},
           {{Tile<kRows + 1, 1, false>...}, {Tile<kRows + 1, 2, false>...}},
           Spread,
-          Gather};
+          Gather,
+          InputPoints,
+          GradientPoints,
+          OutputOfPoints,
+          KernelPoints,
+          KernelOfPoints};
 }
 
 }  // namespace

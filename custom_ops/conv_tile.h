@@ -36,6 +36,14 @@ struct SparseJob {
   int64_t taps, pixels, columns, tap_step, pixel_step;
 };
 
+// A row of patches of 4 x 4 pixels of the input, each two pixels right of the one before, that give 2 x 2 pixels of the output, and
+// their 16 points each (winograd.cc). All `values` are whole registers; steps are in floats.
+struct PatchJob {
+  int64_t patches, values;
+  int64_t first, pixels, pixel;  // the first patch's first pixel, pixels of a row, step from pixel to pixel
+  int64_t point, patch;          // steps from point to point and from patch to patch
+};
+
 // One set of tiles for each kind of CPU. `by_row`: a_step is 1; else a_row is 1. First index: registers across, less one.
 struct Tiles {
   int lanes;   // floats a register
@@ -44,6 +52,12 @@ struct Tiles {
   Function by_row[2][kTallestTile], by_step[2][kTallestTile];
   void (*spread)(const SparseJob&, const float* taps, float* pixels);  // pixels += value * taps
   void (*gather)(const SparseJob&, float* taps, const float* pixels);  // taps += value * pixels
+  // Rows that are null lie outside: zeros, or nowhere to write to.
+  void (*input_points)(const PatchJob&, const float* const rows[4], float* points);
+  void (*gradient_points)(const PatchJob&, const float* const rows[2], float* points);
+  void (*output_of_points)(const PatchJob&, const float* points, float* const rows[2]);
+  void (*kernel_points)(int64_t values, const float* taps, int64_t point, float* points);       // [9][values] → [16][values]
+  void (*kernel_of_points)(int64_t values, int64_t point, const float* points, float* taps);    // its transpose
 };
 
 extern const Tiles kTilesAvx512, kTilesAvx2, kTilesAnyCpu;
