@@ -3,10 +3,11 @@
 
 Who is measured takes turns, A B C A B C …, after a warm-up of each, so that a machine that slows down does so for all. Given
 are the median over the turns, the range of the middle half of them, and how many times as long as the first it took (the
-median over the turns of that ratio). Networks are measured against their twins in
-PyTorch on the CPU. Peers that are not installed are named: `pip install open3d` (in an environment of its own: it brings much
-along), `pip install torch`. On a machine with a GPU the CUDA kernel is measured as well, the
-straightforward one beside it where there is nvcc.
+median over the turns of that ratio). Networks are measured against their twins in PyTorch on the CPU. Peers that are not
+installed are named: `pip install open3d` (in an environment of its own: it brings much along), `pip install torch`.
+
+On a machine with a GPU the CUDA kernel is measured as well, the straightforward one beside it where there is nvcc; and every
+network there, too, computing in bfloat16, against its twin under torch.compile, autocast and channels last.
 """
 
 import argparse
@@ -534,27 +535,51 @@ def fitting(effort: Effort) -> Iterator[Case]:
     yield from ball_renderer(effort)
 
 
+GPU_BATCH = 4  # times a CPU's
+
+
 def network(name: str, effort: Effort) -> Iterator[Case]:
-    """Inference and a training step: mean squared error to something, RMSprop. Random weights: they do not change the time."""
+    yield from network_on(jax.devices("cpu")[0], name, effort, half=False)
+    if name == "v2v":
+        yield from voxel_data(effort)
+    if (device := gpu()) is not None:
+        yield from network_on(device, name, effort, half=True)
+
+
+def network_on(device: jax.Device, name: str, effort: Effort, half: bool) -> Iterator[Case]:
+    """Inference and a training step: mean squared error to something, RMSprop. Random weights: they do not change the time. `half`:
+    as on a GPU, computing in bfloat16, with larger batches, PyTorch compiling."""
     net = NETWORKS[name]
     options = net.options | (net.small if effort.tiny else {})
-    shape = (effort.batch(net.batch), *(net.small_shape if effort.tiny else net.shape))
-    with jax.default_device(jax.devices("cpu")[0]):
+    batch = effort.batch(net.batch * (GPU_BATCH if half else 1))
+    shape = (batch, *(net.small_shape if effort.tiny else net.shape))
+    with jax.default_device(device):
         x = occupancy(shape) if name == "v2v" else jax.random.uniform(jax.random.key(0), shape)
-        model = net.module(**options)
+        model = net.module(**options, **({"dtype": jnp.bfloat16} if half else {}))
         variables = jax.jit(model.init)(jax.random.key(1), x[:1])
         target = jax.random.normal(jax.random.key(2), first(jax.eval_shape(model.apply, variables, x)).shape)
         runs, floors = our_runs(model, variables, x, target)
-        peers = torch_runs(net, options, np.asarray(x), np.asarray(target), 1 if effort.tiny else cores())
-        size = " x ".join(map(str, shape[1:]))
+        peers = (torch_gpu_runs if half else torch_runs)(net, options, np.asarray(x), np.asarray(target), effort)
+        size = " x ".join(map(str, shape[1:])) + f", batch {batch}" + (f", bfloat16 on {device.device_kind}" if half else "")
         for kind, our in runs.items():
 
             def notes(seconds, kind=kind):
-                return [floors[kind](seconds["handjax"], machine(effort))]
+                return [floors[kind](seconds["handjax"], *rates(device, effort))]
 
-            yield Case(f"{net.title}, {kind}, {size}, batch {shape[0]}", shape[0], "sample", {"handjax": our} | peers[kind], notes)
-    if name == "v2v":
-        yield from voxel_data(effort)
+            yield Case(f"{net.title}, {kind}, {size}", batch, "sample", {"handjax": our} | peers[kind], notes)
+
+
+@functools.cache
+def rates(device: jax.Device, effort: Effort) -> tuple[float, float]:
+    """Operations a second of a matrix product, on a GPU of bfloat16, and bytes of a copy."""
+    if device.platform == "cpu":
+        about = machine(effort)
+        return 1e9 * about["matmul_gflops"], 1e9 * about["copy_gbytes"]
+    n = 8192
+    a = jax.device_put(jnp.ones((n, n), jnp.bfloat16), device)
+    product = jax.jit(jnp.matmul)
+    seconds_of(lambda: product(a, a))
+    return 2 * n**3 / min(seconds_of(lambda: product(a, a), 10) for _ in range(5)), device_copy_rate(device)
 
 
 def first(outputs):
@@ -613,12 +638,13 @@ def work(program, *arguments) -> tuple[float, float]:
     each number moves once."""
     lowered = program.trace(*arguments).lower(lowering_platforms=("cuda",))
     types = re.findall(r"stablehlo\.(?:convolution|dot_general).*: \((.*)\) -> (.*)", lowered.as_text())
-    shapes = re.findall(r"tensor<([\dx]+)xf32>", " ".join(f"{a} {b}" for a, b in types))
-    return lowered.cost_analysis()["flops"], 4.0 * sum(np.prod([int(n) for n in shape.split("x")], dtype=float) for shape in shapes)
+    arrays = re.findall(r"tensor<([\dx]+)x(f32|bf16)>", " ".join(f"{a} {b}" for a, b in types))
+    size = {"f32": 4.0, "bf16": 2.0}
+    moved = sum(size[kind] * np.prod([int(n) for n in shape.split("x")], dtype=float) for shape, kind in arrays)
+    return lowered.cost_analysis()["flops"], moved
 
 
-def floor(flops: float, moved: float, seconds: float, about: dict) -> str:
-    rate, copied = 1e9 * about["matmul_gflops"], 1e9 * about["copy_gbytes"]
+def floor(flops: float, moved: float, seconds: float, rate: float, copied: float) -> str:
     least = max(flops / rate, moved / copied)
     return (
         f"{flops / 1e9:.1f} GFLOP, {flops / seconds / 1e9:.0f} a second, and {moved / 1e6:.0f} MB through the convolutions. "
@@ -627,58 +653,91 @@ def floor(flops: float, moved: float, seconds: float, about: dict) -> str:
     )
 
 
-def torch_runs(net: Network, options: dict, x: np.ndarray, target: np.ndarray, threads: int) -> dict[str, dict]:
+KINDS = ("inference", "training step")
+
+
+def torch_runs(net: Network, options: dict, x: np.ndarray, target: np.ndarray, effort: Effort) -> dict[str, dict]:
     """The same of the twin, in both of PyTorch's layouts; in a process whose memory is managed as PyTorch's users have it, and in
     one that keeps what it freed, as ours does."""
     if importlib.util.find_spec("torch") is None:
-        return dict.fromkeys(("inference", "training step"), {"PyTorch": "not installed: pip install torch"})
-    twins = {how: Elsewhere(kept, net.twin, options, x, target, threads) for how, kept in (("", False), (", memory kept", True))}
-    runs = {"inference": {}, "training step": {}}
-    for kind, some in runs.items():
-        for how, twin in twins.items():
-            for layout in TorchTwin.LAYOUTS:
-                some[layout + how] = functools.partial(twin.run, kind, layout)
-    return runs
+        return dict.fromkeys(KINDS, {"PyTorch": "not installed: pip install torch"})
+    arguments = (net.twin, options, x, target, 1 if effort.tiny else cores())
+    twins = {how: Elsewhere(kept, *arguments) for how, kept in (("", False), (", memory kept", True))}
+    return {
+        kind: {f"{way}{how}": functools.partial(twin.run, kind, way) for how, twin in twins.items() for way in TorchTwin.WAYS}
+        for kind in KINDS
+    }
+
+
+def torch_gpu_runs(net: Network, options: dict, x: np.ndarray, target: np.ndarray, effort: Effort) -> dict[str, dict]:
+    """The same of the twin on the GPU, as fast as PyTorch goes."""
+    if importlib.util.find_spec("torch") is None:
+        return dict.fromkeys(KINDS, {TorchTwin.COMPILED: "not installed: pip install torch"})
+    if not torch_sees_a_gpu():
+        return dict.fromkeys(KINDS, {TorchTwin.COMPILED: "this PyTorch sees no GPU: install one built for CUDA"})
+    twin = Elsewhere(False, net.twin, options, x, target, cores(), "cuda", True)
+    return {kind: {TorchTwin.COMPILED: functools.partial(twin.run, kind, TorchTwin.COMPILED)} for kind in KINDS}
+
+
+@functools.cache
+def torch_sees_a_gpu() -> bool:
+    command = [sys.executable, "-c", "import torch; print(torch.cuda.is_available())"]  # apart: two libraries, one GPU
+    return subprocess.run(command, capture_output=True, text=True).stdout.strip() == "True"
 
 
 class TorchTwin:
-    """A network's twin in both of PyTorch's layouts, ready to run."""
+    """A network's twin, ready to run: in both of PyTorch's layouts, or compiled, in bfloat16, channels last."""
 
-    LAYOUTS = ("PyTorch", "PyTorch, channels last")
+    WAYS = ("PyTorch", "PyTorch, channels last")
+    COMPILED = "PyTorch, compiled, bfloat16, channels last"
 
-    def __init__(self, twin: tuple[str, str], options: dict, x: np.ndarray, target: np.ndarray, threads: int):
+    def __init__(
+        self,
+        twin: tuple[str, str],
+        options: dict,
+        x: np.ndarray,
+        target: np.ndarray,
+        threads: int,
+        device: str = "cpu",
+        compiled: bool = False,
+    ):
         import torch
 
         sys.path.insert(0, str(ROOT / "tests" / "parity"))
         twin_of = getattr(importlib.import_module(twin[0]), twin[1])
         torch.set_num_threads(threads)  # after the import: the twins' own tests ask for one
         last = torch.channels_last_3d if x.ndim == 5 else torch.channels_last
+        ways = [(self.COMPILED, last)] if compiled else zip(self.WAYS, (torch.contiguous_format, last), strict=True)
+        half = functools.partial(torch.autocast, device, torch.bfloat16, enabled=compiled)
         self._runs = {}
-        for name, layout in zip(self.LAYOUTS, (torch.contiguous_format, last), strict=True):
-            net = twin_of(**options)
+        for name, layout in ways:
+            net = twin_of(**options).to(device)
             optimizer = torch.optim.RMSprop(net.parameters(), lr=2.5e-4)
             net = net.to(memory_format=layout)
-            inputs = torch.tensor(np.moveaxis(x, -1, 1).copy()).contiguous(memory_format=layout)
+            if compiled:
+                net = torch.compile(net)
+            inputs = torch.tensor(np.moveaxis(x, -1, 1).copy(), device=device).contiguous(memory_format=layout)
             maps = target.ndim >= x.ndim  # others have no channels to move
-            wanted = torch.tensor(np.moveaxis(target, -1, target.ndim - x.ndim + 1).copy() if maps else target)
+            wanted = torch.tensor(np.moveaxis(target, -1, target.ndim - x.ndim + 1).copy() if maps else target, device=device)
 
             def infer(net=net, inputs=inputs):
                 net.eval()
-                with torch.inference_mode():
+                with torch.inference_mode(), half():
                     return first(net(inputs)).sum().item()
 
             def train(net=net, inputs=inputs, wanted=wanted, optimizer=optimizer):
                 net.train()
                 optimizer.zero_grad()
-                loss = torch.nn.functional.mse_loss(first(net(inputs)), wanted)
+                with half():
+                    loss = torch.nn.functional.mse_loss(first(net(inputs)), wanted)
                 loss.backward()
                 optimizer.step()
                 return loss.item()
 
             self._runs[name] = {"inference": infer, "training step": train}
 
-    def run(self, kind: str, layout: str) -> float:
-        return self._runs[layout][kind]()
+    def run(self, kind: str, way: str) -> float:
+        return self._runs[way][kind]()
 
 
 class Elsewhere:
@@ -836,5 +895,6 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # PyTorch needs some of a GPU's memory as well
     keep_memory()
     main(sys.argv[1:])

@@ -73,8 +73,44 @@ def test_a_twin_says_what_the_network_does(repo, monkeypatch, name):
     variables = jax.eval_shape(model.init, jax.random.key(0), x)
     out = bench.first(jax.eval_shape(model.apply, variables, x))
     twin = bench.TorchTwin(net.twin, options, x, np.zeros(out.shape, np.float32), threads=1)
-    for layout in twin.LAYOUTS:  # a loss of other shapes warns
-        assert np.isfinite([twin.run("inference", layout), twin.run("training step", layout)]).all()
+    for way in twin.WAYS:  # a loss of other shapes warns
+        assert np.isfinite([twin.run("inference", way), twin.run("training step", way)]).all()
+
+
+def test_networks_as_on_a_gpu(repo, monkeypatch):
+    """The rows of a GPU, but on the CPU: bfloat16 throughout, and a PyTorch without CUDA is named."""
+    monkeypatch.syspath_prepend(repo / "scripts")
+    import bench
+
+    monkeypatch.setattr(bench, "torch_sees_a_gpu", lambda: False)
+    cpu = jax.devices("cpu")[0]
+    inference, step = bench.network_on(cpu, "posenet2d", bench.Effort(0.0, 1, True), half=True)
+    assert f"bfloat16 on {cpu.device_kind}" in step.title
+    ours, theirs = step.runs.values()
+    assert np.isfinite(ours()) and "GFLOP" in step.notes({"handjax": 1.0})[0]
+    assert "sees no GPU" in theirs or "not installed" in theirs
+    for net in bench.NETWORKS.values():
+        assert net.module(**net.options, dtype=jnp.bfloat16).dtype == jnp.bfloat16
+
+
+def test_the_compiled_twin(repo, monkeypatch):
+    """What a GPU would run, on the CPU, and not compiled: that takes a minute."""
+    torch = pytest.importorskip("torch")
+    monkeypatch.syspath_prepend(repo / "scripts")
+    import bench
+
+    compiled, asked = [], []
+    monkeypatch.setattr(torch, "compile", lambda net: compiled.append(net) or net)
+    net = bench.NETWORKS["v2v"]
+    x = np.zeros((2, *net.small_shape), np.float32)
+    twin = bench.TorchTwin(net.twin, net.options | net.small, x, np.zeros((2, 8, 8, 8, 21), np.float32), 1, "cpu", True)
+    layer = next(layer for layer in compiled[0].modules() if isinstance(layer, torch.nn.Conv3d))
+    layer.register_forward_hook(lambda layer, inputs, out: asked.append((out.dtype, inputs[0])))
+    for kind in bench.KINDS:
+        assert np.isfinite(twin.run(kind, twin.COMPILED))
+    assert len(compiled) == 1 and len(asked) == 2
+    for dtype, inputs in asked:
+        assert dtype == torch.bfloat16 and inputs.is_contiguous(memory_format=torch.channels_last_3d)
 
 
 def test_voxels_in_numpy_are_the_fast_ones(repo, monkeypatch):
