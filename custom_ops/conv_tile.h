@@ -56,8 +56,8 @@ struct Tiles {
   void (*input_points)(const PatchJob&, const float* const rows[4], float* points);
   void (*gradient_points)(const PatchJob&, const float* const rows[2], float* points);
   void (*output_of_points)(const PatchJob&, const float* points, float* const rows[2]);
-  void (*kernel_points)(int64_t values, const float* taps, int64_t point, float* points);       // [9][values] → [16][values]
-  void (*kernel_of_points)(int64_t values, int64_t point, const float* points, float* taps);    // its transpose
+  void (*kernel_points)(int64_t values, const float* taps, int64_t point, float* points);     // [9][values] → [16][values]
+  void (*kernel_of_points)(int64_t values, int64_t point, const float* points, float* taps);  // its transpose
 };
 
 extern const Tiles kTilesAvx512, kTilesAvx2, kTilesAnyCpu;

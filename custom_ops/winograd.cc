@@ -146,7 +146,8 @@ void WinogradConvolve(ffi::ThreadPool& pool, Shape shape, int64_t batch, const f
     InputPoints input(shape, blocks);
     input.Take(in, block);
     // Products: [group of columns][point][plane][patch][column].
-    const int64_t patches = (block.row1 - block.row0) * blocks.across, plane = patches * columns.width, point = Apart(block.planes() * plane);
+    const int64_t patches = (block.row1 - block.row0) * blocks.across, plane = patches * columns.width;
+    const int64_t point = Apart(block.planes() * plane);
     const Floats products = Allocate((group1 - group0) * kPoints * point);
     const int64_t together = PlanesTogether(shape, block);
     std::vector<const float*> a(taps), b(taps);
@@ -202,7 +203,8 @@ void WinogradKernelGradients(ffi::ThreadPool& pool, Shape shape, int64_t batch, 
     std::vector<const float*> a(blocks.most_planes), g(blocks.most_planes);
     for (int64_t n = blocks.count() * slab / slabs; n < blocks.count() * (slab + 1) / slabs; ++n) {
       const Block block = blocks[n];
-      const int64_t patches = (block.row1 - block.row0) * blocks.across, plane = patches * columns.width, point = Apart(block.planes() * plane);
+      const int64_t patches = (block.row1 - block.row0) * blocks.across, plane = patches * columns.width;
+      const int64_t point = Apart(block.planes() * plane);
       input.Take(in, block);
       for (int64_t z = 0; z < block.planes(); ++z)
         for (int64_t row = block.row0; row < block.row1; ++row) {
