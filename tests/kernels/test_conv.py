@@ -118,6 +118,31 @@ def test_by_hand():
     np.testing.assert_array_equal(y, expected)
 
 
+@pytest.mark.parametrize("side", [1, 3, 5, 7])
+def test_of_blocks_it_is_the_same(side):
+    rng = np.random.default_rng(side)
+    x, kernel = (jnp.asarray(rng.standard_normal(s), jnp.float32) for s in ((2, 6, 8, 10, 1), (side, side, side, 1, 3)))
+    ours = jax.jit(partial(all_of, conv.conv3d_of_blocks))(x, kernel)
+    assert_close(ours, jax.jit(partial(all_of, partial(conv.plain, window(x, kernel, 1, "SAME"))))(x, kernel))
+
+
+def test_a_grid_in_16_bits_is_convolved_by_blocks_where_no_cpu_is():
+    x, kernel = jnp.zeros((2, 6, 8, 10, 1), jnp.bfloat16), jnp.zeros((7, 7, 7, 1, 16), jnp.bfloat16)
+
+    def shapes(x, kernel):
+        """What is convolved on a GPU: input, kernel."""
+        text = jax.jit(conv.conv3d).trace(x, kernel).lower(lowering_platforms=("cuda",)).as_text()
+        (line,) = (line for line in text.splitlines() if "stablehlo.convolution" in line)
+        return re.findall(r"tensor<([\dx]+)x", line)[:2]
+
+    assert shapes(x, kernel) == ["2x3x4x5x8", "5x5x5x8x128"]
+    assert shapes(x[:, :5], kernel)[0] == "2x5x8x10x1"  # an odd side
+    assert shapes(x.astype(jnp.float32), kernel.astype(jnp.float32))[0] == "2x6x8x10x1"
+    assert calls(conv.conv3d, x, kernel) == (1, 0)
+    gradient = jax.jit(jax.grad(lambda kernel: conv.conv3d(x + 1, kernel).sum().astype(jnp.float32)))(kernel)
+    assert gradient[3, 3, 3, 0, 0] == 2 * 6 * 8 * 10
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_kernel_is_twin(name):
     assert_close(*kernel_and_twin(name))
