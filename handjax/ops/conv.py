@@ -89,11 +89,10 @@ def conv3d_of_blocks(x: Float[Array, "b d h w c"], kernel: Float[Array, "k k k c
     chosen = jnp.asarray(tap[..., None] == np.arange(side), kernel.dtype)  # [block, place, out, tap]
     taps = jnp.einsum("dilx,ejmy,fknz,xyzco->defijkclmno", *[chosen] * 3, kernel, precision="highest")
     taps = taps.reshape(*(2 * reach + 1,) * 3, 8 * c, 8 * features)
-    blocks = (
-        x.reshape(b, d // 2, 2, h // 2, 2, w // 2, 2, c).transpose(0, 1, 3, 5, 2, 4, 6, 7).reshape(b, d // 2, h // 2, w // 2, -1)
-    )
+    blocks = x.reshape(b, d // 2, 2, h // 2, 2, w // 2, 2, c).transpose(0, 1, 3, 5, 2, 4, 6, 7)
+    blocks = blocks.reshape(*blocks.shape[:4], 8 * c)
     y = lax.conv_general_dilated(blocks, taps, (1, 1, 1), "SAME", dimension_numbers=_channels_last(3))
-    y = y.reshape(b, d // 2, h // 2, w // 2, 2, 2, 2, features).transpose(0, 1, 4, 2, 5, 3, 6, 7)
+    y = y.reshape(*y.shape[:4], 2, 2, 2, features).transpose(0, 1, 4, 2, 5, 3, 6, 7)
     return y.reshape(b, d, h, w, features)
 
 
