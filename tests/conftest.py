@@ -16,7 +16,7 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 ROOT = Path(__file__).resolve().parent.parent
 # Under tests/: what is compiled here in seconds runs for milliseconds, and is compared within a tolerance.
 QUICKLY_COMPILED = ("data", "e2e", "figures", "multiprocess", "pose", "targets", "tasks")
-QUICKLY_COMPILED += ("test_bench.py", "test_configs.py", "test_predict.py", "test_sources.py")
+QUICKLY_COMPILED += ("kernels/test_conv.py", "test_bench.py", "test_configs.py", "test_predict.py", "test_sources.py")
 
 
 @pytest.hookimpl(tryfirst=True)
