@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from handjax.figures import hand, mesh, poses, render
-from handjax.ops import spheres
+from handjax.ops import library, spheres
 from handjax.pose import geometry
 from handjax.pose.skeleton import SKELETONS
 
@@ -181,7 +181,8 @@ def test_large_image_is_never_stored():
         draw = jax.jit(lambda v, k: render.mesh_depth(v, mesh.hand_skin().faces, k, 64, 64, projection="pinhole", samples=samples))
         return draw.lower(vertices, k).compile().memory_analysis().temp_size_in_bytes
 
-    assert memory(8) < min(memory(2) + 4096, (8 * 64) ** 2 * 4)  # bytes of the large image
+    most = 20 * 64 * 64 * 4 if "cpu" in library.platforms() else (8 * 64) ** 2 * 4  # the twin's: less than the large image
+    assert memory(8) < memory(2) + 4096 < most
 
 
 @pytest.mark.parametrize("projection", ["pinhole", "orthographic"])
