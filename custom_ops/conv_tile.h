@@ -1,4 +1,5 @@
-// The one inner loop of all convolutions: a small tile of the output stays in registers while products are added up.
+// The inner loops of all convolutions: a small tile of the output stays in registers while products are added up; what is 0 is passed over;
+// patches become points and back.
 
 #pragma once
 
