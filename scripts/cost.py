@@ -60,6 +60,7 @@ def cube(n: int) -> dict[str, int]:
     return {"task.grid": n, "task.heatmap_grid": n // 2, "data.image_size": 2 * n}
 
 
+WARM = 3  # steps of each size that do not count
 # What does not vary, and the same small.
 BASE = {"v2v": {"batch_size": 1, "devices": 1, "joints": 21, **cube(88)}, "posenet2d": {"batch_size": 1, "crop.size": 256}}
 TINY = {"v2v": {"batch_size": 2, "devices": 1, "joints": 21, **cube(16)}, "posenet2d": {"batch_size": 2, "crop.size": 32}}
@@ -276,11 +277,11 @@ def growth(options: argparse.Namespace) -> list[dict]:
     for series in GROWTH:
         spec = f"configs/{series.system}.py" + (":quick" if options.tiny else "")
         sizes, base, turns = (series.tiny, TINY, 1) if options.tiny else (series.sizes, BASE, options.turns)
-        taken = []
+        steps = []
         for n in sizes:
             say(f"growth: {spec}, {series.against} {n}")
-            taken.append(step_cost(spec, tuple(sorted({**base[series.system], **series.vary(n)}.items())), turns))
-        seconds, gb = (list(values) for values in zip(*taken, strict=True))
+            steps.append(built_step(spec, tuple(sorted({**base[series.system], **series.vary(n)}.items()))))
+        seconds, gb = step_seconds(steps, turns), [gigabytes(compiled) for compiled, _, _ in steps]
         row = {"system": series.system, "against": series.against, "sizes": sizes, "seconds": seconds, "gigabytes": gb}
         row |= {"time_exponent": exponent(sizes, seconds), "memory_exponent": exponent(sizes, gb)}
         found.append(row | {"expected": series.expected})
@@ -291,18 +292,24 @@ def growth(options: argparse.Namespace) -> list[dict]:
 
 
 @functools.cache
-def step_cost(spec: str, settings: tuple[tuple[str, int], ...], turns: int) -> tuple[float, float]:
-    """Median seconds of a training step after one that does not count, and its gigabytes."""
+def built_step(spec: str, settings: tuple[tuple[str, int], ...]):
+    return training_step(spec, dict(settings))
+
+
+def step_seconds(steps: Sequence, turns: int) -> list[float]:
+    """Median seconds of each training step, in turns (the machine's speed drifts), after some that do not count: until the heap
+    has grown every step touches memory for the first time, the more of it the larger the step."""
     import jax
     import numpy as np
 
-    compiled, make_state, batch = training_step(spec, dict(settings))
-    state, times = make_state(), []
-    for _ in range(1 + turns):
-        start = time.perf_counter()
-        state, _ = jax.block_until_ready(compiled(state, batch))
-        times.append(time.perf_counter() - start)
-    return float(np.median(times[1:])), gigabytes(compiled)
+    states, times = [make_state() for _, make_state, _ in steps], []
+    for _ in range(WARM + turns):
+        times.append([])
+        for i, (compiled, _, batch) in enumerate(steps):
+            start = time.perf_counter()
+            states[i], _ = jax.block_until_ready(compiled(states[i], batch))
+            times[-1].append(time.perf_counter() - start)
+    return np.median(times[WARM:], axis=0).tolist()
 
 
 def exponent(sizes: Sequence[float], values: Sequence[float]) -> float:
