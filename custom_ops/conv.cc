@@ -65,11 +65,14 @@ void CopyTap(const Taps& kernel, const Shape& shape, const Triple& at, int64_t f
   for (int axis = 0; axis < 3; ++axis) from = from * kernel.size[axis] + kernel.first[axis] + kernel.step[axis] * at[axis];
   const float* block = kernel.stored + from * shape.channels * shape.columns;
   const int64_t columns = std::min(width, shape.columns - first);
+  if (kernel.transposed) {
+    constexpr int64_t kLine = 16;  // channels that are read at once: a line of the cache
+    for (int64_t c0 = 0; c0 < shape.channels; c0 += kLine)
+      for (int64_t o = 0; o < columns; ++o)
+        for (int64_t c = c0; c < std::min(c0 + kLine, shape.channels); ++c) to[c * width + o] = block[(first + o) * shape.channels + c];
+  }
   for (int64_t c = 0; c < shape.channels; ++c, to += width) {
-    if (kernel.transposed)
-      for (int64_t o = 0; o < columns; ++o) to[o] = block[(first + o) * shape.channels + c];
-    else
-      std::memcpy(to, block + c * shape.columns + first, columns * sizeof(float));
+    if (!kernel.transposed) std::memcpy(to, block + c * shape.columns + first, columns * sizeof(float));
     std::fill(to + columns, to + width, 0.0f);
   }
 }
@@ -187,6 +190,7 @@ Floats Pack(ffi::ThreadPool& pool, const Shape& shape, const Taps& kernel, const
 void Convolve(ffi::ThreadPool& pool, const Shape& shape, int64_t batch, const float* in, const Taps& kernel, const Place& out) {
   // With few patches the kernel's points cost more than they save.
   if (ByWinograd(shape, 32)) return WinogradConvolve(pool, shape, batch, in, kernel, out);
+  if (ByWideWinograd(shape, 32)) return WideWinogradConvolve(pool, shape, batch, in, kernel, out);
   const Tiles& tiles = TilesOfThisCpu();
   const Columns all = InGroups(shape);
   const Floats packed = Pack(pool, shape, kernel, all);
@@ -244,6 +248,7 @@ void Convolve(ffi::ThreadPool& pool, const Shape& shape, int64_t batch, const fl
 // added up in order. Sums are kept as [group of columns][line of taps][tap and channel][column]: close together.
 void KernelGradients(ffi::ThreadPool& pool, const Shape& shape, int64_t batch, const float* in, const float* gradient, float* out) {
   if (ByWinograd(shape, 1)) return WinogradKernelGradients(pool, shape, batch, in, gradient, out);
+  if (ByWideWinograd(shape, 32)) return WideWinogradKernelGradients(pool, shape, batch, in, gradient, out);
   const Tiles& tiles = TilesOfThisCpu();
   const auto [width, groups] = InGroups(shape);
   const int64_t padded = DivideUp(shape.columns, tiles.lanes) * tiles.lanes;

@@ -56,12 +56,24 @@ void Evenly(int64_t count, int64_t most, const Work& work) {
   for (int64_t i = 0; i < parts; ++i) work(count * i / parts, count * (i + 1) / parts);
 }
 
-// ---- with fewer products (winograd.cc) -----------------------------------------------------------------------------
+// ---- with fewer products -------------------------------------------------------------------------------------------
 
+constexpr int64_t kPoints = 16;  // of a patch
+
+// A step from point to point, at least `size` floats: 16 steps of a power of two would all meet in the same few lines of the cache.
+inline int64_t Apart(int64_t size) { return DivideUp(size, 1024) * 1024 + 64; }
+
+// 3 x 3 taps in a plane (winograd.cc).
 // Whether a convolution can be done that way, and a sample has as many patches of 2 x 2 pixels. (Those of the whole batch do not count,
 // or a sample's numbers would hang on how many others there are.)
 bool ByWinograd(const Shape& shape, int64_t least_patches);
 void WinogradConvolve(xla::ffi::ThreadPool& pool, Shape shape, int64_t batch, const float* in, const Taps& kernel, Place out);
 void WinogradKernelGradients(xla::ffi::ThreadPool& pool, Shape shape, int64_t batch, const float* in, const float* gradient, float* out);
+
+// More of them, and one along the first axis (winograd_wide.cc).
+bool ByWideWinograd(const Shape& shape, int64_t least_patches);
+void WideWinogradConvolve(xla::ffi::ThreadPool& pool, const Shape& shape, int64_t batch, const float* in, const Taps& kernel, const Place& out);
+void WideWinogradKernelGradients(xla::ffi::ThreadPool& pool, const Shape& shape, int64_t batch, const float* in, const float* gradient,
+                                 float* out);
 
 }  // namespace handjax

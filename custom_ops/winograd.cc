@@ -17,11 +17,6 @@ namespace ffi = xla::ffi;
 namespace handjax {
 namespace {
 
-constexpr int64_t kPoints = 16;
-
-// A step from point to point, at least `size` floats: 16 steps of a power of two would all meet in the same few lines of the cache.
-int64_t Apart(int64_t size) { return DivideUp(size, 1024) * 1024 + 64; }
-
 // Whether every plane of the output comes of one of the input, the same one.
 bool PlaneByPlane(const Shape& shape) { return shape.taps[0] == 1 && shape.low[0] == 0 && shape.in[0] == shape.out[0]; }
 
