@@ -72,7 +72,8 @@ void WinogradKernelGradients(xla::ffi::ThreadPool& pool, Shape shape, int64_t ba
 
 // More of them, and one along the first axis (winograd_wide.cc).
 bool ByWideWinograd(const Shape& shape, int64_t least_patches);
-void WideWinogradConvolve(xla::ffi::ThreadPool& pool, const Shape& shape, int64_t batch, const float* in, const Taps& kernel, const Place& out);
+void WideWinogradConvolve(xla::ffi::ThreadPool& pool, const Shape& shape, int64_t batch, const float* in, const Taps& kernel,
+                          const Place& out);
 void WideWinogradKernelGradients(xla::ffi::ThreadPool& pool, const Shape& shape, int64_t batch, const float* in, const float* gradient,
                                  float* out);
 

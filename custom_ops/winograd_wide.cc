@@ -216,7 +216,8 @@ void WideWinogradConvolve(ffi::ThreadPool& pool, const Shape& shape, int64_t bat
     for (int64_t group = group0; group < group1; ++group)
       for (int64_t row = 0; row < area.rows(); ++row) {
         const int64_t o0 = group * width, values = std::min(width, shape.columns - o0), y = 2 * (area.row0 + row);
-        float* to = out.data + n / shape.out[0] * out.sample + n % shape.out[0] * out.plane + y * out.row + 2 * area.patch0 * out.pixel + o0;
+        float* picture = out.data + n / shape.out[0] * out.sample + n % shape.out[0] * out.plane;
+        float* to = picture + y * out.row + 2 * area.patch0 * out.pixel + o0;
         float* const lines[2] = {to, y + 1 < shape.out[1] ? to + out.row : nullptr};
         const float* from = products.get() + (group - group0) * kPoints * point + row * line;
         if (values % tiles.lanes == 0) {
@@ -232,7 +233,8 @@ void WideWinogradConvolve(ffi::ThreadPool& pool, const Shape& shape, int64_t bat
 }
 
 // Bands of the pictures one after the other, some channels at a time, so that their points stay in the cache. Every point has its own sums,
-// added to by one thread in the bands' order.
+// added to by one thread in the bands' order. Those of a block of 2 taps for its missing point are never set, and reach the missing tap
+// alone.
 void WideWinogradKernelGradients(ffi::ThreadPool& pool, const Shape& shape, int64_t batch, const float* in, const float* gradient,
                                  float* out) {
   const Tiles& tiles = TilesOfThisCpu();
@@ -241,7 +243,7 @@ void WideWinogradKernelGradients(ffi::ThreadPool& pool, const Shape& shape, int6
   const int64_t columns = Wide::InRegisters(shape.columns);
   const Floats filled = Filled(pool, in, pictures * wide.in_picture(), shape.channels);
   const Floats filled_gradient = Filled(pool, gradient, pictures * wide.out_picture(), shape.columns);
-  constexpr int64_t kPatches = 192, kChannels = 64;
+  constexpr int64_t kPatches = 768, kChannels = 32;
   const int64_t bands = DivideUp(wide.rows, std::max<int64_t>(1, kPatches / wide.patches)), most_rows = DivideUp(wide.rows, bands);
   InputPoints input(wide, most_rows, wide.patches, std::min(kChannels, wide.channels));
   const int64_t line = wide.patches * width, point = Apart(most_rows * line);

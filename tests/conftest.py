@@ -23,11 +23,12 @@ QUICKLY_COMPILED += ("kernels/test_conv.py", "test_bench.py", "test_configs.py",
 def pytest_runtest_setup(item):
     """Switches the compiler's optimizations off where they cost more than they gain: the same arithmetic, compiled in a third of
     the time. Before fixtures of any scope, so that what these compile is compiled likewise; each test sets it anew, for itself and
-    for the processes that it starts."""
-    quickly = any(item.path.is_relative_to(ROOT / "tests" / place) for place in QUICKLY_COMPILED)
+    for the processes that it starts. Not without our kernels: then what takes the time is in what is compiled."""
+    kernels = os.environ.get("HANDJAX_OPS") != "off"
+    quickly = kernels and any(item.path.is_relative_to(ROOT / "tests" / place) for place in QUICKLY_COMPILED)
     jax.config.update("jax_disable_most_optimizations", quickly)
     os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = str(quickly).lower()
-    if os.environ.get("HANDJAX_OPS") == "off" and item.path.is_relative_to(ROOT / "tests" / "kernels"):
+    if not kernels and item.path.is_relative_to(ROOT / "tests" / "kernels"):
         pytest.skip("HANDJAX_OPS=off leaves out the kernels that this is about")
 
 

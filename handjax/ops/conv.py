@@ -6,8 +6,9 @@
 
 What is computed is `lax.conv_general_dilated`, and everywhere but on a CPU that is what runs. XLA's CPU backend has no good 3D
 convolution and weak gradients of 2D ones, so there float32 goes to a kernel of our own (custom_ops/conv.cc), and bfloat16 too, by
-way of float32. 3 x 3 taps without strides are taken by Winograd's minimal filtering (custom_ops/winograd.cc), with products and
-rounding of its own. What a kernel is not made for (other dtypes, empty arrays, dilation, groups) stays with XLA.
+way of float32. Taps of 3 x 3, and of most larger sizes, without strides are taken by Winograd's minimal filtering (winograd.cc and
+winograd_wide.cc there), with products and rounding of its own. What a kernel is not made for (other dtypes, empty arrays,
+dilation, groups) stays with XLA.
 
 A convolution is linear in its input and in its kernel, and so are both its gradients: three functions, each the derivative of
 the others, so reverse-mode derivatives of any order are there.
