@@ -63,6 +63,9 @@ constexpr int64_t kPoints = 16;  // of a patch
 // A step from point to point, at least `size` floats: 16 steps of a power of two would all meet in the same few lines of the cache.
 inline int64_t Apart(int64_t size) { return DivideUp(size, 1024) * 1024 + 64; }
 
+// Whether every plane of the output comes of one of the input, the same one.
+inline bool PlaneByPlane(const Shape& shape) { return shape.taps[0] == 1 && shape.low[0] == 0 && shape.in[0] == shape.out[0]; }
+
 // 3 x 3 taps in a plane (winograd.cc).
 // Whether a convolution can be done that way, and a sample has as many patches of 2 x 2 pixels. (Those of the whole batch do not count,
 // or a sample's numbers would hang on how many others there are.)
@@ -70,7 +73,7 @@ bool ByWinograd(const Shape& shape, int64_t least_patches);
 void WinogradConvolve(xla::ffi::ThreadPool& pool, Shape shape, int64_t batch, const float* in, const Taps& kernel, Place out);
 void WinogradKernelGradients(xla::ffi::ThreadPool& pool, Shape shape, int64_t batch, const float* in, const float* gradient, float* out);
 
-// More of them, and one along the first axis (winograd_wide.cc).
+// Pictures, with more taps or channels that are no whole registers (winograd_wide.cc); here a picture has the patches.
 bool ByWideWinograd(const Shape& shape, int64_t least_patches);
 void WideWinogradConvolve(xla::ffi::ThreadPool& pool, const Shape& shape, int64_t batch, const float* in, const Taps& kernel,
                           const Place& out);

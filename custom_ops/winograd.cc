@@ -17,9 +17,6 @@ namespace ffi = xla::ffi;
 namespace handjax {
 namespace {
 
-// Whether every plane of the output comes of one of the input, the same one.
-bool PlaneByPlane(const Shape& shape) { return shape.taps[0] == 1 && shape.low[0] == 0 && shape.in[0] == shape.out[0]; }
-
 // Then the samples' planes are those of one sample.
 void FoldSamples(Shape& shape, int64_t& batch) {
   if (!PlaneByPlane(shape)) return;

@@ -45,14 +45,16 @@ CASES = {
     "patches, planes of zeros beside": ((2, 4, 9, 10, 16), (1, 3, 3, 16, 16), 1, ((2, 1), (1, 1), (1, 1))),
     "patches between strides of planes": ((2, 5, 9, 10, 16), (2, 3, 3, 16, 16), (2, 1, 1), "VALID"),
     "patches between strides": ((2, 24, 27, 16), (6, 6, 16, 32), 2, ((2, 2), (2, 1))),
-    # Of more than 3 x 3 taps, cut into such (custom_ops/winograd_wide.cc).
+    "patches, widths of no register": ((2, 17, 22, 27), (3, 3, 27, 21), 1, "SAME"),
+    # Of more than 3 x 3 taps, cut into such (custom_ops/winograd_wide.cc, as the one before).
     "wide patches": ((2, 23, 26, 16), (9, 9, 16, 48), 1, "SAME"),
     "wide patches, widths of no register": ((2, 20, 13, 27), (11, 11, 27, 39), 1, "SAME"),
     "wide patches, a picture hardly larger": ((3, 13, 10, 16), (11, 10, 16, 16), 1, "SAME"),
-    "wide patches, many across": ((1, 7, 130, 32), (7, 7, 32, 16), 1, "SAME"),
+    "wide patches, two bands": ((1, 29, 130, 32), (7, 7, 32, 16), 1, "SAME"),
     "wide patches, many channels": ((2, 16, 18, 144), (5, 5, 144, 32), 1, "VALID"),
     "wide patches, longer than wide": ((2, 15, 16, 32), (8, 3, 32, 32), 1, ((2, 5), (1, 1))),
     "wide patches, padded and cropped": ((2, 15, 22, 16), (6, 13, 16, 16), 1, ((9, -2), (-1, 8))),
+    "wide patches between strides": ((2, 24, 27, 16), (10, 10, 16, 21), 2, ((4, 4), (4, 4))),
     "wide patches, plane by plane": ((2, 3, 14, 15, 16), (1, 5, 5, 16, 16), 1, "SAME"),
     "one channel, empty": ((2, 4, 5, 6, 1), (5, 5, 5, 1, 16), 1, "SAME"),
 }
@@ -179,10 +181,11 @@ def test_zeros_are_skipped_and_nothing_else():
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 @pytest.mark.parametrize("taps", [(3, 3), (9, 7), (11, 5)])
-def test_among_patches_a_number_that_is_not_finite_reaches_its_windows_alone(taps, value):
+@pytest.mark.parametrize("way", ["forward", "to input"])
+def test_among_patches_a_number_that_is_not_finite_reaches_its_windows_alone(way, taps, value):
     rng = np.random.default_rng(7)
-    x, kernel = (jnp.asarray(rng.standard_normal(s), jnp.float32) for s in ((3, 17, 22, 16), (*taps, 16, 48)))
-    run = jax.jit(conv.conv)
+    x, kernel = (jnp.asarray(rng.standard_normal(s), jnp.float32) for s in ((3, 17, 22, 16), (*taps, 16, 16)))
+    run = jax.jit(conv.conv if way == "forward" else lambda y, k: jax.vjp(lambda x: conv.conv(x, k), y)[1](y)[0])
     good = run(x, kernel)
     for row, column in ((8, 8), (8, 9), (9, 8), (9, 9)):  # places in patches of 2 x 2
         bad = run(x.at[1, row, column, 3].set(value), kernel)
