@@ -15,7 +15,7 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 
 ROOT = Path(__file__).resolve().parent.parent
 # Under tests/: what is compiled here in seconds runs for milliseconds, and is compared within a tolerance.
-QUICKLY_COMPILED = ("data", "e2e", "figures", "multiprocess", "pose", "targets", "tasks")
+QUICKLY_COMPILED = ("data", "e2e", "engine", "figures", "models", "multiprocess", "pose", "targets", "tasks")
 QUICKLY_COMPILED += ("kernels/test_conv.py", "test_bench.py", "test_configs.py", "test_predict.py", "test_sources.py")
 
 
