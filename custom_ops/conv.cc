@@ -247,8 +247,8 @@ void Convolve(ffi::ThreadPool& pool, const Shape& shape, int64_t batch, const fl
 // [taps][c][o] at `out`, from the inputs and the gradients of the outputs of all samples. Their rows are cut into slabs, whose sums are
 // added up in order. Sums are kept as [group of columns][line of taps][tap and channel][column]: close together.
 void KernelGradients(ffi::ThreadPool& pool, const Shape& shape, int64_t batch, const float* in, const float* gradient, float* out) {
-  // The sums for a larger kernel's points are many, whatever the picture.
   if (ByWinograd(shape, 1)) return WinogradKernelGradients(pool, shape, batch, in, gradient, out);
+  // A larger kernel has many sums, whatever the picture.
   if (ByWideWinograd(shape, 32)) return WideWinogradKernelGradients(pool, shape, batch, in, gradient, out);
   const Tiles& tiles = TilesOfThisCpu();
   const auto [width, groups] = InGroups(shape);

@@ -73,7 +73,7 @@ bool ByWinograd(const Shape& shape, int64_t least_patches);
 void WinogradConvolve(xla::ffi::ThreadPool& pool, Shape shape, int64_t batch, const float* in, const Taps& kernel, Place out);
 void WinogradKernelGradients(xla::ffi::ThreadPool& pool, Shape shape, int64_t batch, const float* in, const float* gradient, float* out);
 
-// Pictures, with more taps or channels that are no whole registers (winograd_wide.cc); here a picture has the patches.
+// Of pictures: more taps, or channels that are no whole registers (winograd_wide.cc). The patches are those of one picture.
 bool ByWideWinograd(const Shape& shape, int64_t least_patches);
 void WideWinogradConvolve(xla::ffi::ThreadPool& pool, const Shape& shape, int64_t batch, const float* in, const Taps& kernel,
                           const Place& out);
