@@ -29,10 +29,20 @@ H36M, MPII = 120_000, 22_246
 SETS = {
     "h36m": (("human36m/train",), (), ("human36m/validmin",), H36M),
     "h36m_mpii": (("human36m/train", "mpii"), (1.0, 1.0), ("human36m/validmin",), 2 * MPII),
-    "mixed": (("human36m/train", "mpii", "coco_person"), (1.0, 1.0, 1.0), ("human36m/validmin",), 3 * MPII),
+    "mixed": (
+        ("human36m/train", "mpii", "coco_person"),
+        (1.0, 1.0, 1.0),
+        ("human36m/validmin",),
+        3 * MPII,
+    ),
 }
 # The challenge's own pictures are seen whole.
-CHALLENGE = (("human36m_challenge", "mpii", "coco_person"), (1.0, 1.0, 1.0), ("human36m_challenge",), 3 * MPII)
+CHALLENGE = (
+    ("human36m_challenge", "mpii", "coco_person"),
+    (1.0, 1.0, 1.0),
+    ("human36m_challenge",),
+    3 * MPII,
+)
 
 # The options and yaml keys of JimmySuen/integral-human-pose and ajdroid/integral-human-pose, and what they are here.
 OPTIONS = {
@@ -114,7 +124,7 @@ def get_config(flavour: str = "") -> ConfigDict:
     )
     config.task = ConfigDict(
         dict(
-            name="body3d",
+            name="body",
             loss="l1",  # l1, l2; of the labels, sides of the patch
             error="mpjpe_mm",  # ranks checkpoints: mpjpe_mm, epe_px where no pose in space is evaluated
             root_depth="label",  # how far away the pelvis of an evaluated person is: label, as the originals; box
@@ -123,7 +133,7 @@ def get_config(flavour: str = "") -> ConfigDict:
             pixel_mean=(123.675, 116.28, 103.53),  # R, G, B of 0 to 255
             pixel_std=(58.395, 57.12, 57.375),
             figure="default",  # default, original; kinematic, as what follows
-            lengths=(),  # of the 12 bones of figures/body.py, mm; empty: an adult's
+            lengths=(),  # of the 12 bones of rigs/body.py, mm; empty: an adult's
             learn_scale=True,  # of all bones together, by the network; False: as long as they are
             limits=0.0,  # weight of how far, rad², joints turn beyond what they can
         )
@@ -171,7 +181,10 @@ def _people(sets, weights, eval_sets) -> ConfigDict:
             train_split="",  # empty: train
             eval_split="",  # empty: each set's own
             eval_sets=eval_sets,  # empty: all
-            image_size=(512, 512),  # height, width in px that pictures are brought to; larger ones are scaled down
+            image_size=(
+                512,
+                512,
+            ),  # height, width in px that pictures are brought to; larger ones are scaled down
             room=1.5,  # boxes that a picture is cut to; 0: whole pictures
             box_mm=2000.0,  # of that box at the pelvis, Human3.6M
         )
@@ -179,7 +192,7 @@ def _people(sets, weights, eval_sets) -> ConfigDict:
 
 
 def _world() -> ConfigDict:
-    """`config.data`: synthetic people, made on the device; ranges as in figures/body_world.py."""
+    """`config.data`: synthetic people, made on the device; ranges as in synthetic/people.py."""
     return ConfigDict(
         dict(
             name="body_world",
@@ -198,7 +211,10 @@ def _world() -> ConfigDict:
                 scale=(0.85, 1.1),  # of the person
                 length=(0.94, 1.06),  # of each bone beside it
                 girth=(0.85, 1.25),
-                yaw=(-3.14159, 3.14159),  # rad, of the whole person, which way it looks; 0: into the camera
+                yaw=(
+                    -3.14159,
+                    3.14159,
+                ),  # rad, of the whole person, which way it looks; 0: into the camera
                 pitch=(-0.35, 0.25),
                 roll=(-0.15, 0.15),
                 liveliness=(0.2, 0.8),  # how far joints turn, of what they can
@@ -212,7 +228,9 @@ def _quick(config, challenge):
     config.model.update(layers=18, width=16, depth=16, deconvolutions=(64, 64, 64))
     config.crop.size = tuple(side // (3 if challenge else 4) for side in config.crop.size)
     config.optimizer.update(lr=2e-3, schedule="cosine", warmup=100, clip_norm=10.0)
-    config.update(batch_size=16, eval_batch_size=64, steps=2400, eval_every=800, save_every=800, keep=3)
+    config.update(
+        batch_size=16, eval_batch_size=64, steps=2400, eval_every=800, save_every=800, keep=3
+    )
     if config.data.name == "body_world":
         config.data.update(image_size=64, eval_size=256)
         config.data.pose.yaw = (-0.8, 0.8)

@@ -2,7 +2,7 @@
 
 from ml_collections import ConfigDict
 
-from handjax.figures.poses import ALL_MODES, ROTATION_ANY
+from handjax.rigs.poses import ALL_MODES, ROTATION_ANY
 
 
 def common() -> ConfigDict:
@@ -57,7 +57,7 @@ def hand_rgb_world() -> ConfigDict:
             ),
             pose=dict(
                 rotation=ROTATION_ANY,  # of the palm about x, y, z, rad
-                modes=ALL_MODES,  # what the fingers do; see figures/poses.py
+                modes=ALL_MODES,  # what the fingers do; see rigs/poses.py
                 scale=(0.85, 0.95),  # of the hand's three axes
                 fingers=(0.9, 1.1),  # size of each finger beside the palm
                 left=0.5,  # part of left hands
@@ -88,7 +88,9 @@ def rgb_hand(flavour: str) -> ConfigDict:
             train_split="train",
             eval_split="",  # empty: each set's own
             eval_sets=(),  # empty: all
-            root="palm" if flavour == "rs" else "as_labelled",  # what joint 0 is: as_labelled, palm or wrist
+            root="palm"
+            if flavour == "rs"
+            else "as_labelled",  # what joint 0 is: as_labelled, palm or wrist
             image_size=image_size,  # height, width in px that pictures are brought to; larger ones are scaled down
             room=room,
         )

@@ -16,10 +16,12 @@ from ml_collections import ConfigDict
 
 from configs.common import RGB_HANDS, common, hand_rgb_world, rgb_hand
 from handjax.engine.config import flavours
-from handjax.figures.poses import ROTATION_FRONTAL
+from handjax.rigs.poses import ROTATION_FRONTAL
 
 SIZE = 368
-FILLED = 0.7  # of the crop by the hand in evaluation: the middle of the original's .3 to 1.1 in training
+FILLED = (
+    0.7  # of the crop by the hand in evaluation: the middle of the original's .3 to 1.1 in training
+)
 
 # The options of namedBen's and Kwai's code (its config's keys in small letters) and what they are here.
 OPTIONS = {
@@ -56,7 +58,15 @@ def get_config(flavour: str = "") -> ConfigDict:
     config.update(batch_size=16, steps=62_500, eval_every=6_250, save_every=6_250)
     # The multipliers are those that the original's code applies; its paper's stage 1 has 1 and 2:
     # ((r"stage1_.*kernel", 1.0), (r"stage1_.*bias", 2.0), (r".*kernel", 4.0), (r".*bias", 8.0)).
-    config.optimizer.update(name="sgd", lr=4e-6, momentum=0.9, weight_decay=5e-4, schedule="step", step_size=13_275, factor=0.333)
+    config.optimizer.update(
+        name="sgd",
+        lr=4e-6,
+        momentum=0.9,
+        weight_decay=5e-4,
+        schedule="step",
+        step_size=13_275,
+        factor=0.333,
+    )
     config.optimizer.multipliers = ((r".*kernel", 4.0), (r".*bias", 8.0))
     # dtype is the arithmetic's: bfloat16 where the accelerator is faster with it.
     config.model = ConfigDict(
@@ -64,7 +74,11 @@ def get_config(flavour: str = "") -> ConfigDict:
             name="cpm",
             stages=6,
             background=True,  # a map of where there is no joint
-            widths=(128, 32, 512),  # of trunk and refinement, of the features a stage sees, of the first stage's head
+            widths=(
+                128,
+                32,
+                512,
+            ),  # of trunk and refinement, of the features a stage sees, of the first stage's head
             kernels=(9, 5, 11),  # of trunk and first head, of those features, of the refinement
             pools=3,
             pool_padding=1,  # 0: HowieMa's 45 cells
@@ -92,7 +106,8 @@ def get_config(flavour: str = "") -> ConfigDict:
             center_sigma=3.0,  # px; of the centre map: which hand is meant
             center_cut=0.0099,
             visible_only=False,  # hidden joints count nothing
-            pixel_mean=(128.0,) * 3,  # of 0 to 255, in the order of the colours that the network sees
+            pixel_mean=(128.0,)
+            * 3,  # of 0 to 255, in the order of the colours that the network sees
             pixel_std=(256.0,) * 3,
             bgr=True,  # that order
             flip_test=False,  # an evaluation sees each hand mirrored, too, and takes the mean
@@ -103,7 +118,10 @@ def get_config(flavour: str = "") -> ConfigDict:
     config.augment = ConfigDict(
         dict(
             enabled=True,
-            scale=(0.3 / FILLED, 1.1 / FILLED),  # of the hand's size: its height is .3 to 1.1 of the crop's
+            scale=(
+                0.3 / FILLED,
+                1.1 / FILLED,
+            ),  # of the hand's size: its height is .3 to 1.1 of the crop's
             rotation_deg=40.0,  # either way
             shift_px=5.0,  # of the crop's middle, px of the crop, either way
             flip=0.5,  # probability; a body's left and right change their names, a hand's joints keep theirs
@@ -123,12 +141,23 @@ def get_config(flavour: str = "") -> ConfigDict:
 
 
 def _kwai(config):
-    config.update(batch_size=128, eval_batch_size=128, steps=16_000, eval_every=1_600, save_every=1_600, seed=1234)
-    config.optimizer.update(name="adam", lr=1e-4, weight_decay=5e-4, schedule="constant", multipliers=())
+    config.update(
+        batch_size=128,
+        eval_batch_size=128,
+        steps=16_000,
+        eval_every=1_600,
+        save_every=1_600,
+        seed=1234,
+    )
+    config.optimizer.update(
+        name="adam", lr=1e-4, weight_decay=5e-4, schedule="constant", multipliers=()
+    )
     config.model.update(background=False, pools=1)  # its maps have half the picture's resolution
     config.task.update(loss="kwai")
     # Its pixels are normalized by mean and deviation of its training pictures: task.pixel_mean, pixel_std (docs/options_2d.md).
-    config.crop.update(rule="box", size=64, pad_px=40.0, scale=1.0)  # the key area: 20 px around the hand
+    config.crop.update(
+        rule="box", size=64, pad_px=40.0, scale=1.0
+    )  # the key area: 20 px around the hand
     # A turned picture is larger, and fitted to the same 64 px the hand in it smaller: by up to cos 40° + sin 40°.
     config.augment.update(scale=(0.71, 1.0), shift_px=0.0)
 
@@ -137,9 +166,21 @@ def _quick(config):
     config.model.update(stages=3, widths=(32, 16, 64), kernels=(5, 3, 7), pools=2)
     config.crop.size = 64
     config.task.update(sigma=1.5, center_sigma=6.0, decode="centroid")
-    config.optimizer.update(name="adam", lr=3e-3, weight_decay=0.0, schedule="cosine", warmup=50, clip_norm=300.0, multipliers=())
-    config.update(batch_size=16, eval_batch_size=32, steps=1500, eval_every=500, save_every=500, keep=3)
+    config.optimizer.update(
+        name="adam",
+        lr=3e-3,
+        weight_decay=0.0,
+        schedule="cosine",
+        warmup=50,
+        clip_norm=300.0,
+        multipliers=(),
+    )
+    config.update(
+        batch_size=16, eval_batch_size=32, steps=1500, eval_every=500, save_every=500, keep=3
+    )
     if config.data.name == "hand_rgb_world":
         config.data.update(image_size=64, samples=1, eval_size=256)
         config.data.pose.rotation = ROTATION_FRONTAL
-        config.augment.enabled = False  # the world never repeats itself: another hand beats an altered one
+        config.augment.enabled = (
+            False  # the world never repeats itself: another hand beats an altered one
+        )

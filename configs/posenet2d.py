@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 
 from configs.common import RGB_HANDS, common, hand_rgb_world, rgb_hand
 from handjax.engine.config import flavours
-from handjax.figures.poses import ROTATION_FRONTAL
+from handjax.rigs.poses import ROTATION_FRONTAL
 
 SIZE = 256
 
@@ -64,10 +64,19 @@ def get_config(flavour: str = "") -> ConfigDict:
     config = common()
     config.steps = 30_000
     config.update(eval_every=5_000, save_every=5_000)
-    config.optimizer.update(name="adam", lr=1e-4, schedule="multistep", boundaries=(10_000, 20_000), factor=0.1)
+    config.optimizer.update(
+        name="adam", lr=1e-4, schedule="multistep", boundaries=(10_000, 20_000), factor=0.1
+    )
     # dtype is the arithmetic's: bfloat16 where the accelerator is faster with it.
     config.model = ConfigDict(
-        dict(name="posenet2d", refinements=2, widths=(64, 128, 256, 512, 128), kernel=7, pools=3, dtype="float32")
+        dict(
+            name="posenet2d",
+            refinements=2,
+            widths=(64, 128, 256, 512, 128),
+            kernel=7,
+            pools=3,
+            dtype="float32",
+        )
     )
     config.crop = ConfigDict(
         dict(
@@ -110,7 +119,10 @@ def get_config(flavour: str = "") -> ConfigDict:
     if sets := wanted & set(RGB_HANDS):
         config.data = rgb_hand(sets.pop())
         if "rhd" in wanted:
-            config.crop.side_px = (50.0, 256.0)  # the original never shrinks a picture of 320 px and cuts larger hands off
+            config.crop.side_px = (
+                50.0,
+                256.0,
+            )  # the original never shrinks a picture of 320 px and cuts larger hands off
     else:
         config.data = hand_rgb_world()
     if "dsnt" in wanted:
@@ -125,7 +137,9 @@ def _quick(config):
     config.crop.size = 64
     config.task.sigma = 25.0 * 64 / SIZE
     config.optimizer.update(lr=1e-3, schedule="cosine", warmup=50, clip_norm=1.0)
-    config.update(batch_size=16, eval_batch_size=32, steps=2000, eval_every=500, save_every=500, keep=3)
+    config.update(
+        batch_size=16, eval_batch_size=32, steps=2000, eval_every=500, save_every=500, keep=3
+    )
     if config.data.name == "hand_rgb_world":
         config.data.update(image_size=64, samples=1, eval_size=256)
         config.data.pose.rotation = ROTATION_FRONTAL

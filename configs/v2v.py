@@ -16,7 +16,7 @@ from ml_collections import ConfigDict
 
 from configs.common import common
 from handjax.engine.config import flavours
-from handjax.figures.poses import ALL_MODES, ROTATION_ANY, ROTATION_FRONTAL
+from handjax.rigs.poses import ALL_MODES, ROTATION_ANY, ROTATION_FRONTAL
 
 
 def get_config(flavour: str = "") -> ConfigDict:
@@ -25,10 +25,12 @@ def get_config(flavour: str = "") -> ConfigDict:
     if len(sets) > 1:
         raise ValueError(f"flavours {' and '.join(sets)} are data sets: use one of them")
     config = common()
-    config.model = ConfigDict(dict(widths=(16, 32, 64, 128), stem_size=7, dtype="float32"))  # bfloat16: compute
+    config.model = ConfigDict(
+        dict(widths=(16, 32, 64, 128), stem_size=7, dtype="float32")
+    )  # bfloat16: compute
     config.task = ConfigDict(
         dict(
-            name="voxel",
+            name="v2v",
             rule="paper",  # axes, cell centres and occupancy: paper or hpoes (targets/voxel.py)
             grid=88,  # cells a side of the cube
             heatmap_grid=44,  # the same or half
@@ -78,7 +80,7 @@ def _world(config):
             eval_seed=1,  # another stream of numbers than training's, whatever the seeds
             pose=dict(
                 rotation=ROTATION_ANY,  # of the palm about x, y, z, rad
-                modes=ALL_MODES,  # what the fingers do; see figures/poses.py
+                modes=ALL_MODES,  # what the fingers do; see rigs/poses.py
                 scale=(0.85, 0.95),  # of the hand's three axes
                 fingers=(1.0, 1.0),  # size of each finger beside the palm
                 left=0.0,  # part of left hands
@@ -132,13 +134,24 @@ def _depth_hand(config, name):
 def _quick(config):
     config.model.update(widths=(8, 16, 32, 64), stem_size=3)
     # Coarse cells, but the soft-argmax reads between them.
-    config.task.update(grid=24, heatmap_grid=12, decode="soft_argmax", heatmap_weight=0.0, joints_weight=1.0)
+    config.task.update(
+        grid=24, heatmap_grid=12, decode="soft_argmax", heatmap_weight=0.0, joints_weight=1.0
+    )
     config.optimizer.update(name="adam", lr=3e-3, schedule="cosine", warmup=50, clip_norm=1.0)
     config.update(steps=2000, eval_every=500, save_every=500, keep=3, eval_batch_size=32)
     if config.data.name == "voxel_h5":
-        config.task.update(grid=48, heatmap_grid=24, decode="centroid", sigma=1.0, heatmap_weight=1.0, joints_weight=0.0)
+        config.task.update(
+            grid=48,
+            heatmap_grid=24,
+            decode="centroid",
+            sigma=1.0,
+            heatmap_weight=1.0,
+            joints_weight=0.0,
+        )
         config.update(batch_size=6, eval_batch_size=6)
     if config.data.name == "hand_world":
         config.data.update(image_size=64, eval_size=256)
         config.data.pose.rotation = ROTATION_FRONTAL
-        config.augment.enabled = False  # the world never repeats itself: another hand beats an altered one
+        config.augment.enabled = (
+            False  # the world never repeats itself: another hand beats an altered one
+        )

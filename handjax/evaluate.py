@@ -30,16 +30,16 @@ from pathlib import Path
 
 import numpy as np
 
-from handjax import results
-from handjax.data.predictions import FORMATS, read_arrays, read_pair
-from handjax.data.predictions2d import read_hands, read_predictions2d, skeleton_of
+from handjax.data.formats.predictions import FORMATS, read_arrays, read_pair
+from handjax.data.formats.predictions2d import read_hands, read_predictions2d, skeleton_of
 from handjax.engine import cli
-from handjax.pose.body_metrics import check_new, write_challenge
-from handjax.pose.published2d import TEST_HANDS
+from handjax.metrics.body import check_new, write_challenge
+from handjax.metrics.published.keypoints2d import TEST_HANDS
 from handjax.pose.skeleton import Skeleton
-from handjax.results2d import Joints2d
-from handjax.results3d import Joints3d
-from handjax.results_body import Bodies, challenge_frames
+from handjax.reports import base as results
+from handjax.reports.body import Bodies, challenge_frames
+from handjax.reports.joints3d import Joints3d
+from handjax.reports.keypoints2d import Joints2d
 
 ORDERS_2D = ("rhd", "stb", "handdb")
 # A row of a task → what holds its joints against the truth; the first that is there counts.
@@ -48,20 +48,39 @@ KINDS = {kind.row: kind for kind in (Bodies, Joints3d, Joints2d)}
 
 def parser() -> cli.Parser:
     flags = cli.Parser(prog="python -m handjax.evaluate", description=__doc__)
-    flags.add_argument("--workdir", metavar="DIR", required=True, help="of the run; with --predictions, for the results")
+    flags.add_argument(
+        "--workdir",
+        metavar="DIR",
+        required=True,
+        help="of the run; with --predictions, for the results",
+    )
     flags.add_argument(
         "--checkpoint",
         metavar="WHICH",
         help="last, best, all, or steps joined by commas; several are averaged (default: last)",
     )
     flags.add_argument(
-        "--ensemble", choices=("mean", "max"), help="of several: mean joint (default), or that of highest confidence"
+        "--ensemble",
+        choices=("mean", "max"),
+        help="of several: mean joint (default), or that of highest confidence",
     )
-    flags.add_argument("--output", metavar="OUT", help="where the results go (default: DIR/evaluation)")
-    flags.add_argument("--predictions", metavar="FILE", help="predicted joints: text, u v d of a frame a line; .npz; or json")
+    flags.add_argument(
+        "--output", metavar="OUT", help="where the results go (default: DIR/evaluation)"
+    )
+    flags.add_argument(
+        "--predictions",
+        metavar="FILE",
+        help="predicted joints: text, u v d of a frame a line; .npz; or json",
+    )
     flags.add_argument("--groundtruth", metavar="FILE", help="true joints of the same frames")
-    flags.add_argument("--submission", metavar="FOLDER", help="a new folder for files of the Human3.6M challenge of ECCV 2018")
-    flags.add_argument("--dataset", choices=(*sorted(FORMATS), *ORDERS_2D), help="fixes joints, order and camera")
+    flags.add_argument(
+        "--submission",
+        metavar="FOLDER",
+        help="a new folder for files of the Human3.6M challenge of ECCV 2018",
+    )
+    flags.add_argument(
+        "--dataset", choices=(*sorted(FORMATS), *ORDERS_2D), help="fixes joints, order and camera"
+    )
     return flags
 
 
@@ -73,15 +92,25 @@ def main(argv: Sequence[str]) -> None:
         check_new(flags.submission)  # before the work is done
     if not any(files.values()):
         which, ensemble = flags.checkpoint or "last", flags.ensemble or "mean"
-        evaluate_run(Path(flags.workdir), which, ensemble, overrides, flags.output, flags.submission)
+        evaluate_run(
+            Path(flags.workdir), which, ensemble, overrides, flags.output, flags.submission
+        )
         return
     path = Path(files["predictions"] or "")
-    hands = files["dataset"] in ORDERS_2D or path.suffix in (".npz", ".json") or (files["predictions"] and path.is_dir())
+    hands = (
+        files["dataset"] in ORDERS_2D
+        or path.suffix in (".npz", ".json")
+        or (files["predictions"] and path.is_dir())
+    )
     needed = ("predictions",) if hands else tuple(files)
     if missing := [f"--{name}" for name in needed if not files[name]]:
-        raise ValueError(f"{' and '.join(missing)} missing: prediction files need {'them' if hands else 'all three'}")
+        raise ValueError(
+            f"{' and '.join(missing)} missing: prediction files need {'them' if hands else 'all three'}"
+        )
     if overrides or flags.output or flags.checkpoint or flags.ensemble:
-        raise ValueError("--checkpoint, --ensemble, --output and --config.KEY belong to a trained run, not to --predictions")
+        raise ValueError(
+            "--checkpoint, --ensemble, --output and --config.KEY belong to a trained run, not to --predictions"
+        )
     if path.suffix == ".npz" and "has_xyz" in read_arrays(path, ("ids",), ("has_xyz",)):
         evaluate_bodies(flags.workdir, flags.submission, **files)
         return
@@ -96,29 +125,64 @@ def evaluate_files(predictions: str, groundtruth: str, dataset: str, workdir: st
     pred, true = read_pair(predictions, groundtruth, dataset)
     lines = [f"line {n + 1}" for n in range(len(pred))]
     evaluated = Joints3d(Path(predictions).stem, lines, pred, true, form.skeleton)
-    metrics = evaluated.metrics() | {"dataset": dataset, "predictions": predictions, "groundtruth": groundtruth}
-    _write(workdir, evaluated, metrics, f"{evaluated.name} on {form.title}", dataset, True, apart=30)
+    metrics = evaluated.metrics() | {
+        "dataset": dataset,
+        "predictions": predictions,
+        "groundtruth": groundtruth,
+    }
+    _write(
+        workdir, evaluated, metrics, f"{evaluated.name} on {form.title}", dataset, True, apart=30
+    )
 
 
-def evaluate_hands(predictions: str, groundtruth: str | None, dataset: str | None, workdir: str) -> None:
+def evaluate_hands(
+    predictions: str, groundtruth: str | None, dataset: str | None, workdir: str
+) -> None:
     """Measures image joints of an .npz or of json files, against the truth that lies with them or in other files."""
     if dataset in FORMATS:
-        raise ValueError(f"--dataset {dataset} is for text files of u v d; {predictions} needs {', '.join(ORDERS_2D)} or none")
+        raise ValueError(
+            f"--dataset {dataset} is for text files of u v d; {predictions} needs {', '.join(ORDERS_2D)} or none"
+        )
     evaluated = _hands(predictions, groundtruth, dataset or "")
-    metrics = evaluated.metrics() | {"dataset": dataset, "predictions": predictions, "groundtruth": groundtruth}
+    metrics = evaluated.metrics() | {
+        "dataset": dataset,
+        "predictions": predictions,
+        "groundtruth": groundtruth,
+    }
     compare, comparable = evaluated.benchmark(dataset if dataset in TEST_HANDS else "")
-    _write(workdir, evaluated, metrics, f"{evaluated.name}, {len(evaluated.ids)} hands", compare, comparable)
+    _write(
+        workdir,
+        evaluated,
+        metrics,
+        f"{evaluated.name}, {len(evaluated.ids)} hands",
+        compare,
+        comparable,
+    )
 
 
-def evaluate_bodies(workdir: str, submission: str | None, predictions: str, groundtruth: str | None, dataset: str | None) -> None:
+def evaluate_bodies(
+    workdir: str,
+    submission: str | None,
+    predictions: str,
+    groundtruth: str | None,
+    dataset: str | None,
+) -> None:
     """Measures the predictions.npz of a run on bodies, which holds its own truth."""
     if groundtruth or dataset:
-        raise ValueError(f"{predictions} holds its own truth: --groundtruth and --dataset do not go with it")
+        raise ValueError(
+            f"{predictions} holds its own truth: --groundtruth and --dataset do not go with it"
+        )
     evaluated = Bodies.read(predictions)
     metrics = evaluated.metrics() | {"predictions": predictions, "groundtruth": None}
     if submission:
         submit(submission, evaluated)
-    _write(workdir, evaluated, metrics, f"{evaluated.name}, {len(evaluated.ids)} people", *evaluated.benchmark(""))
+    _write(
+        workdir,
+        evaluated,
+        metrics,
+        f"{evaluated.name}, {len(evaluated.ids)} people",
+        *evaluated.benchmark(""),
+    )
 
 
 def submit(folder: str, evaluated: Bodies) -> None:
@@ -132,27 +196,45 @@ def _hands(predictions: str, groundtruth: str | None, order: str) -> Joints2d:
     name = Path(predictions).stem
     if groundtruth is None:
         if not predictions.endswith(".npz"):
-            raise ValueError(f"--groundtruth missing: {predictions} holds no truth; only the predictions.npz of a run does")
+            raise ValueError(
+                f"--groundtruth missing: {predictions} holds no truth; only the predictions.npz of a run does"
+            )
         given = read_predictions2d(predictions)
         if given.truth is None:
-            raise ValueError(f"{predictions}: holds no truth; name the true joints by --groundtruth")
-        more = {field: getattr(given, field) for field in ("visible", "confidence", "box_px", "image_px")}
+            raise ValueError(
+                f"{predictions}: holds no truth; name the true joints by --groundtruth"
+            )
+        more = {
+            field: getattr(given, field)
+            for field in ("visible", "confidence", "box_px", "image_px")
+        }
         skeleton = skeleton_of(given.joints, predictions)
-        return Joints2d(name, given.ids, given.joints_uv, given.truth, skeleton, given.labelled, **more)
+        return Joints2d(
+            name, given.ids, given.joints_uv, given.truth, skeleton, given.labelled, **more
+        )
     skeleton, pred = _named(predictions, order)
     other, true = _named(groundtruth, order)
     if skeleton != other:
-        raise ValueError(f"{predictions} has joints of {skeleton.name}, {groundtruth} of {other.name}: expected the same")
+        raise ValueError(
+            f"{predictions} has joints of {skeleton.name}, {groundtruth} of {other.name}: expected the same"
+        )
     if lost := sorted(true.keys() ^ pred.keys()):
         where, there = (groundtruth, predictions) if lost[0] in true else (predictions, groundtruth)
-        raise ValueError(f"{where} has {lost[0]}, {there} has not ({len(lost)} such pictures); both must list the same pictures")
+        raise ValueError(
+            f"{where} has {lost[0]}, {there} has not ({len(lost)} such pictures); both must list the same pictures"
+        )
     ids = sorted(true)
     pred, true = (np.stack([hands[i] for i in ids]) for hands in (pred, true))
     visible, uv = true[..., 2] > 0, true[..., :2]
     labelled = visible | (uv != 0).any(-1)
-    low, high = (pick(np.where(labelled[..., None], uv, edge), axis=1) for pick, edge in ((np.min, np.inf), (np.max, -np.inf)))
+    low, high = (
+        pick(np.where(labelled[..., None], uv, edge), axis=1)
+        for pick, edge in ((np.min, np.inf), (np.max, -np.inf))
+    )
     box_px = np.where(labelled.any(-1), (high - low).max(-1), 1.0)
-    return Joints2d(name, ids, pred[..., :2], uv, skeleton, labelled, visible=visible, box_px=box_px)
+    return Joints2d(
+        name, ids, pred[..., :2], uv, skeleton, labelled, visible=visible, box_px=box_px
+    )
 
 
 def _named(path: str, order: str) -> tuple[Skeleton, dict[str, np.ndarray]]:
@@ -163,8 +245,13 @@ def _named(path: str, order: str) -> tuple[Skeleton, dict[str, np.ndarray]]:
         given = read_predictions2d(path)
         skeleton = skeleton_of(given.joints, path)
         seen = np.ones(given.joints_uv.shape[:2]) if given.confidence is None else given.confidence
-        hands = dict(zip(given.ids, np.concatenate([given.joints_uv, seen[..., None]], axis=-1), strict=True))
-    plain = {re.sub(r"\.(png|jpe?g)$", "", name, flags=re.IGNORECASE): points for name, points in hands.items()}
+        hands = dict(
+            zip(given.ids, np.concatenate([given.joints_uv, seen[..., None]], axis=-1), strict=True)
+        )
+    plain = {
+        re.sub(r"\.(png|jpe?g)$", "", name, flags=re.IGNORECASE): points
+        for name, points in hands.items()
+    }
     if len(plain) < len(hands):
         raise ValueError(f"{path}: pictures that differ by their endings alone; rename them")
     return skeleton, plain
@@ -182,7 +269,12 @@ def _write(workdir, evaluated, metrics, title, compare, comparable, apart=1) -> 
 
 
 def evaluate_run(
-    workdir: Path, which: str, ensemble: str, overrides: Sequence[str], output: str | None, submission: str | None = None
+    workdir: Path,
+    which: str,
+    ensemble: str,
+    overrides: Sequence[str],
+    output: str | None,
+    submission: str | None = None,
 ) -> None:
     """Restores checkpoints of a run and measures what they predict, together."""
     # A network is needed here and not above: prediction files are measured without waiting for JAX.
@@ -201,10 +293,14 @@ def evaluate_run(
     source = configs.choose(SOURCES, config, "data.name")(config, train=False)
     task = configs.choose(TASKS, config, "task.name")(config, source.skeleton)
     if submission and source.skeleton.name != "body18":
-        raise ValueError(f"--submission is for bodies; this run finds joints of {source.skeleton.name}")
+        raise ValueError(
+            f"--submission is for bodies; this run finds joints of {source.skeleton.name}"
+        )
     if submission:
         challenge_frames(source.names(np.arange(source.eval_size)))  # before the work is done
-    rows_of = jax.jit(partial(eval_step, task=task, expand=source.expand), out_shardings=sharding.whole(mesh))
+    rows_of = jax.jit(
+        partial(eval_step, task=task, expand=source.expand), out_shardings=sharding.whole(mesh)
+    )
     steps, runs = [], []
     for step, state in restored(workdir, which, config, task, mesh):
         print(f"checkpoint of step {step}, {source.about}", flush=True)
@@ -213,7 +309,14 @@ def evaluate_run(
         runs.append(task.finish(rows))
     name = f"step {steps[0]}" if len(steps) == 1 else f"{ensemble} of {len(steps)} checkpoints"
     rows = combine(runs, ensemble)
-    evaluated = report_run(Path(output or workdir / "evaluation"), task, source, rows, name, history=workdir / "metrics.jsonl")
+    evaluated = report_run(
+        Path(output or workdir / "evaluation"),
+        task,
+        source,
+        rows,
+        name,
+        history=workdir / "metrics.jsonl",
+    )
     if submission:
         submit(submission, evaluated)
 
@@ -227,7 +330,9 @@ def open_run(workdir: Path, overrides: Sequence[str]) -> tuple:
 
     path = workdir / "config.json"
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file; --workdir names the folder of a trained run")
+        raise FileNotFoundError(
+            f"{path}: no such file; --workdir names the folder of a trained run"
+        )
     try:
         config = configs.from_json(path.read_text())
     except ValueError as error:
@@ -236,7 +341,11 @@ def open_run(workdir: Path, overrides: Sequence[str]) -> tuple:
     if config.compile_cache:
         cli.use_compile_cache()
     mesh = sharding.make_mesh(config.devices if config.devices <= len(jax.devices()) else 0)
-    return config, mesh, -(-config.eval_batch_size // mesh.size) * mesh.size  # as many more as the devices need; padding is masked
+    return (
+        config,
+        mesh,
+        -(-config.eval_batch_size // mesh.size) * mesh.size,
+    )  # as many more as the devices need; padding is masked
 
 
 def restored(workdir: Path, which: str, config, task, mesh) -> Iterator[tuple]:
@@ -263,14 +372,20 @@ def chosen_steps(checkpoints, which: str) -> list[int]:
     if which == "best":
         best = checkpoints.best()
         if best is None:
-            raise ValueError(f"{checkpoints.folder}: no checkpoint was saved at an evaluation; use --checkpoint last")
+            raise ValueError(
+                f"{checkpoints.folder}: no checkpoint was saved at an evaluation; use --checkpoint last"
+            )
         return [best]
     try:
         wanted = [int(step) for step in which.split(",")]
     except ValueError:
-        raise ValueError(f"--checkpoint {which}: expected last, best, all, or steps such as 100,200") from None
+        raise ValueError(
+            f"--checkpoint {which}: expected last, best, all, or steps such as 100,200"
+        ) from None
     if lost := [step for step in wanted if step not in steps]:
-        raise ValueError(f"--checkpoint {which}: there is none of step {lost[0]}; there are {', '.join(map(str, steps))}")
+        raise ValueError(
+            f"--checkpoint {which}: there is none of step {lost[0]}; there are {', '.join(map(str, steps))}"
+        )
     return wanted
 
 
@@ -285,10 +400,14 @@ def combine(runs: Sequence[dict], ensemble: str) -> dict:
     if ensemble == "mean":
         merged = {name: joints.mean(0) for name, joints in merged.items()}
     elif confidence is None:
-        raise ValueError("--ensemble max needs a confidence, which this system does not give; use mean")
+        raise ValueError(
+            "--ensemble max needs a confidence, which this system does not give; use mean"
+        )
     else:
         surest = confidence.argmax(0)[None, ..., None]
-        merged = {name: np.take_along_axis(joints, surest, axis=0)[0] for name, joints in merged.items()}
+        merged = {
+            name: np.take_along_axis(joints, surest, axis=0)[0] for name, joints in merged.items()
+        }
     return runs[0] | merged | ({} if confidence is None else {"confidence": confidence.max(0)})
 
 
@@ -297,14 +416,20 @@ def kind_of(rows: dict) -> type[results.Evaluated]:
     return next(kind for row, kind in KINDS.items() if row in rows)
 
 
-def report_run(folder: Path, task, source, rows: dict, name: str, history: Path) -> results.Evaluated:
+def report_run(
+    folder: Path, task, source, rows: dict, name: str, history: Path
+) -> results.Evaluated:
     """Scores a run's finished rows and writes what `write_results` does into `folder`; returns what was scored."""
     metrics = task.score(rows) | {"evaluated": source.about, "checkpoint": name}
-    evaluated = kind_of(rows).of_rows(f"handjax, {name}", source.names(rows["index"]), rows, source.skeleton)
+    evaluated = kind_of(rows).of_rows(
+        f"handjax, {name}", source.names(rows["index"]), rows, source.skeleton
+    )
     print(results.as_text(evaluated.figures(metrics)))
     compare, comparable = evaluated.benchmark(source.benchmark)
     pictures = _pictures(task, source, rows["index"])
-    overview, *pages = evaluated.sections(metrics, compare=compare, comparable=comparable, pictures=pictures)
+    overview, *pages = evaluated.sections(
+        metrics, compare=compare, comparable=comparable, pictures=pictures
+    )
     results.write_results(
         folder,
         metrics,
@@ -323,10 +448,14 @@ def _pictures(task, source, indices) -> results.Pictures:
     @jax.jit
     def look(batch):
         inputs = task.prepare(jax.random.split(jax.random.key(0), 1), source.expand(batch), False)
-        return task.views(inputs), {name: inputs[name] for name in ("center_xyz", "cube_mm") if name in inputs}
+        return task.views(inputs), {
+            name: inputs[name] for name in ("center_xyz", "cube_mm") if name in inputs
+        }
 
     def pictures(n):
-        return jax.tree.map(lambda x: x[0], jax.device_get(look(source.eval_rows(indices[n : n + 1]))))
+        return jax.tree.map(
+            lambda x: x[0], jax.device_get(look(source.eval_rows(indices[n : n + 1])))
+        )
 
     return pictures
 

@@ -30,17 +30,25 @@ from handjax.engine.evaluation import predict_split
 from handjax.engine.files import set_aside
 from handjax.engine.optimizer import make_optimizer
 from handjax.engine.step import create_state, eval_step, state_target, train_step
+from handjax.engine.warm_start import warm_start
 from handjax.engine.writer import Writer
 from handjax.sources import SOURCES
 from handjax.tasks import TASKS
-from handjax.warm_start import warm_start
 
 
 def parser() -> cli.Parser:
     flags = cli.Parser(prog="python -m handjax.train", description=__doc__)
-    flags.add_argument("--config", metavar="FILE.py[:FLAVOUR]", required=True, help="what to train; see configs/")
-    flags.add_argument("--workdir", metavar="DIR", required=True, help="new, or that of the run to go on with")
-    flags.add_argument("--global_joints", action="store_true", help="V2V: one map of all joints, the flavour of that name")
+    flags.add_argument(
+        "--config", metavar="FILE.py[:FLAVOUR]", required=True, help="what to train; see configs/"
+    )
+    flags.add_argument(
+        "--workdir", metavar="DIR", required=True, help="new, or that of the run to go on with"
+    )
+    flags.add_argument(
+        "--global_joints",
+        action="store_true",
+        help="V2V: one map of all joints, the flavour of that name",
+    )
     cli.add_distributed(flags)
     return flags
 
@@ -56,7 +64,9 @@ def main(argv: Sequence[str]) -> None:
 
 def train(config: ConfigDict, workdir: Path) -> None:
     """The loop. Everything a user can get wrong is found before the work folder is touched."""
-    configs.require(config, 1, "accumulate", "steps", "log_every", "eval_every", "save_every", "keep")
+    configs.require(
+        config, 1, "accumulate", "steps", "log_every", "eval_every", "save_every", "keep"
+    )
     configs.require(config, 0, "seed")
     if config.compile_cache:
         cli.use_compile_cache()
@@ -72,13 +82,32 @@ def train(config: ConfigDict, workdir: Path) -> None:
 
     target = state_target(task, optimizer, mesh)
     key = jax.random.key(config.seed)
-    step_of = partial(train_step, key=key, task=task, optimizer=optimizer, expand=source.expand, accumulate=config.accumulate)
-    step_of = jax.jit(step_of, donate_argnums=0, out_shardings=(jax.tree.map(lambda t: t.sharding, target), sharding.whole(mesh)))
-    rows_of = jax.jit(partial(eval_step, task=task, expand=source.expand), out_shardings=sharding.whole(mesh))
+    step_of = partial(
+        train_step,
+        key=key,
+        task=task,
+        optimizer=optimizer,
+        expand=source.expand,
+        accumulate=config.accumulate,
+    )
+    step_of = jax.jit(
+        step_of,
+        donate_argnums=0,
+        out_shardings=(jax.tree.map(lambda t: t.sharding, target), sharding.whole(mesh)),
+    )
+    rows_of = jax.jit(
+        partial(eval_step, task=task, expand=source.expand), out_shardings=sharding.whole(mesh)
+    )
     # A dry run over shapes: what does not fit together fails here.
     row = source.train_rows(np.array([0]))
     check_batch(row)
-    step_of.eval_shape(target, {name: jax.ShapeDtypeStruct((config.batch_size, *x.shape[1:]), x.dtype) for name, x in row.items()})
+    step_of.eval_shape(
+        target,
+        {
+            name: jax.ShapeDtypeStruct((config.batch_size, *x.shape[1:]), x.dtype)
+            for name, x in row.items()
+        },
+    )
 
     # The newest checkpoint that can be read, else a fresh state; either is made where it lives.
     checkpoints = Checkpoints(workdir / "checkpoints", config.keep, say=_say)
@@ -91,14 +120,20 @@ def train(config: ConfigDict, workdir: Path) -> None:
             state, begun = warm_start(state, config.init, config.init_skip)
     start = int(state.step)
     if start > config.steps:
-        raise ValueError(f"{workdir} is at step {start}, beyond config.steps={config.steps}: raise it or use another --workdir")
+        raise ValueError(
+            f"{workdir} is at step {start}, beyond config.steps={config.steps}: raise it or use another --workdir"
+        )
     if start == config.steps and (workdir / "done.json").exists():
-        _say(f"{workdir} is finished at step {start}: python -m handjax.evaluate --workdir {workdir} measures it again")
+        _say(
+            f"{workdir} is finished at step {start}: python -m handjax.evaluate --workdir {workdir} measures it again"
+        )
         return
     claim_workdir(workdir, config)
     if begun:
         _say(begun)
-    _say(f"{'go on' if resumed else 'start'} at step {start} of {config.steps} on {mesh.size} device(s), {source.about}")
+    _say(
+        f"{'go on' if resumed else 'start'} at step {start} of {config.steps} on {mesh.size} device(s), {source.about}"
+    )
 
     def heldout(state):
         rows, loss = predict_split(rows_of, state, source, config.eval_batch_size, mesh, show=True)
@@ -117,7 +152,9 @@ def train(config: ConfigDict, workdir: Path) -> None:
         if start == 0:
             writer.evaluation(0, heldout(state)[1])
         waiting = None  # the step whose numbers have not come to the host yet
-        batches = feed.train_batches(source, mesh, config.batch_size, config.seed, start, config.steps)
+        batches = feed.train_batches(
+            source, mesh, config.batch_size, config.seed, start, config.steps
+        )
         for step, batch in enumerate(batches, start + 1):
             state, parts = step_of(state, batch)
             # The numbers of the step before: the device is never waited for while it has nothing to do.
@@ -125,7 +162,10 @@ def train(config: ConfigDict, workdir: Path) -> None:
             waiting = (step, parts)
 
             last = step == config.steps
-            evaluating, saving = last or step % config.eval_every == 0, last or step % config.save_every == 0
+            evaluating, saving = (
+                last or step % config.eval_every == 0,
+                last or step % config.save_every == 0,
+            )
             if evaluating or saving:
                 _record(writer, waiting, config, checkpoints)
                 waiting = None
@@ -145,8 +185,14 @@ def train(config: ConfigDict, workdir: Path) -> None:
     best = checkpoints.best()
     checkpoints.close()
     if jax.process_index() == 0:
-        evaluate.report_run(workdir, task, source, rows, f"step {config.steps}", workdir / "metrics.jsonl")
-        done = {"step": config.steps, "best_step": best, "checkpoints": str(workdir / "checkpoints")}
+        evaluate.report_run(
+            workdir, task, source, rows, f"step {config.steps}", workdir / "metrics.jsonl"
+        )
+        done = {
+            "step": config.steps,
+            "best_step": best,
+            "checkpoints": str(workdir / "checkpoints"),
+        }
         (workdir / "done.json").write_text(json.dumps(done, indent=2) + "\n")
 
 
@@ -159,7 +205,9 @@ def check_workdir(workdir: Path, config: ConfigDict) -> None:
     begun = any(folder.name.isdigit() for folder in (workdir / "checkpoints").glob("*"))
     if not path.exists():
         if begun:
-            raise ValueError(f"{workdir} holds checkpoints but no config.json: use another --workdir")
+            raise ValueError(
+                f"{workdir} holds checkpoints but no config.json: use another --workdir"
+            )
         return
     try:
         old = configs.from_json(path.read_text())
@@ -168,8 +216,12 @@ def check_workdir(workdir: Path, config: ConfigDict) -> None:
     if not begun:
         return
     if changed := configs.differences(old, config):
-        shown = "; ".join(changed[:4]) + (f"; and {len(changed) - 4} more" if len(changed) > 4 else "")
-        raise ValueError(f"{workdir} holds a run of another config ({shown}): use another --workdir or the run's own config")
+        shown = "; ".join(changed[:4]) + (
+            f"; and {len(changed) - 4} more" if len(changed) > 4 else ""
+        )
+        raise ValueError(
+            f"{workdir} holds a run of another config ({shown}): use another --workdir or the run's own config"
+        )
     if old.steps != config.steps and config.optimizer.schedule in schedules.OF_THE_WHOLE_RUN:
         raise ValueError(
             f"{workdir} holds a run of {old.steps} steps whose {old.optimizer.schedule} schedule ends there; "
@@ -198,10 +250,16 @@ def _record(writer, waiting, config, checkpoints) -> None:
     step, parts = waiting
     parts = {name: float(value) for name, value in jax.device_get(parts).items()}
     if not parts["finite"]:
-        bad = ", ".join(f"{name} {value}" for name, value in parts.items() if not math.isfinite(value))
+        bad = ", ".join(
+            f"{name} {value}" for name, value in parts.items() if not math.isfinite(value)
+        )
         checkpoints.wait()
         saved = checkpoints.steps()
-        where = f"the newest checkpoint is {checkpoints.folder / str(saved[-1])}" if saved else "there is no checkpoint yet"
+        where = (
+            f"the newest checkpoint is {checkpoints.folder / str(saved[-1])}"
+            if saved
+            else "there is no checkpoint yet"
+        )
         raise ValueError(f"step {step} is not finite ({bad}); its update was withheld; {where}")
     writer.step(step, parts, record=step % config.log_every == 0 or step == config.steps)
 

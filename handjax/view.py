@@ -22,11 +22,14 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
-from handjax import shown, tracker, viewer
-from handjax.data.depth_files import DEPTH_FORMATS
-from handjax.data.mesh_files import read_skin
+from handjax.data.formats.depth import DEPTH_FORMATS
+from handjax.data.formats.mesh import read_skin
 from handjax.engine import cli
-from handjax.figures import hand, mesh
+from handjax.fitting import tracker
+from handjax.rigs import hand
+from handjax.rigs import skinning as mesh
+from handjax.viewer import hand as shown
+from handjax.viewer import page as viewer
 
 
 def read_hand(given: str, side: str) -> tuple[shown.Hand, Float[np.ndarray, "3"]]:
@@ -37,15 +40,28 @@ def read_hand(given: str, side: str) -> tuple[shown.Hand, Float[np.ndarray, "3"]
     try:
         told = json.loads(Path(given).read_bytes())
         fingers = [told["fingers"][finger] for finger in hand.FINGERS]
-        found = shown.hand_of([told["pose"][name] for name in hand.POSE_NAMES], told["size"], fingers, told["side"])
+        found = shown.hand_of(
+            [told["pose"][name] for name in hand.POSE_NAMES], told["size"], fingers, told["side"]
+        )
         center = np.asarray(told["center_xyz"], np.float32)
     except FileNotFoundError:
         raise FileNotFoundError(f"--pose {given}: no such file") from None
     except (ValueError, TypeError, KeyError, RecursionError) as error:
-        raise ValueError(f"--pose {given}: {error!r}; expected json as the viewer writes it, or 26 numbers (rad, mm)") from None
-    numbers = np.concatenate([found.pose.ravel(), found.fingers.ravel(), found.size.ravel(), center.ravel()])
-    if found.size.shape or center.shape != (3,) or not np.all(np.abs(numbers) < 1e6) or center[2] < 2 * shown.WINDOW_MM / 3:
-        raise ValueError(f"--pose {given}: expected finite numbers, and a hand at least 200 mm before the camera")
+        raise ValueError(
+            f"--pose {given}: {error!r}; expected json as the viewer writes it, or 26 numbers (rad, mm)"
+        ) from None
+    numbers = np.concatenate(
+        [found.pose.ravel(), found.fingers.ravel(), found.size.ravel(), center.ravel()]
+    )
+    if (
+        found.size.shape
+        or center.shape != (3,)
+        or not np.all(np.abs(numbers) < 1e6)
+        or center[2] < 2 * shown.WINDOW_MM / 3
+    ):
+        raise ValueError(
+            f"--pose {given}: expected finite numbers, and a hand at least 200 mm before the camera"
+        )
     return found, center
 
 
@@ -61,7 +77,9 @@ def read_pose(given: str) -> Float[np.ndarray, "26"]:
             f"--pose {given}: no such file; give 26 numbers (rad, mm), or a .npy or text file of them"
         ) from None
     except ValueError as error:
-        raise ValueError(f"--pose {given[:100]}: {error}; give 26 numbers (rad, mm), or a .npy or text file of them") from None
+        raise ValueError(
+            f"--pose {given[:100]}: {error}; give 26 numbers (rad, mm), or a .npy or text file of them"
+        ) from None
 
 
 def numbers(flag: str, given: str, count: int) -> tuple[float, ...]:
@@ -79,7 +97,9 @@ def check_port(host: str, port: int) -> None:
     if not 0 <= port < 65536:
         raise ValueError(f"--port {port}: expected 0 (a free one) to 65535")
     try:
-        with socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET):
+        with socket.create_server(
+            (host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET
+        ):
             pass
     except OSError as error:
         raise ValueError(
@@ -89,43 +109,88 @@ def check_port(host: str, port: int) -> None:
 
 def parser() -> cli.Parser:
     flags = cli.Parser(prog="python -m handjax.view", description=__doc__)
-    flags.add_argument("--host", default="127.0.0.1", help="address to listen on (default 127.0.0.1: this machine alone)")
+    flags.add_argument(
+        "--host",
+        default="127.0.0.1",
+        help="address to listen on (default 127.0.0.1: this machine alone)",
+    )
     flags.add_argument("--port", type=int, default=8080, help="default 8080; 0: a free one")
     flags.add_argument(
         "--pose",
         metavar="FILE|NUMBERS",
         help="what to begin with: 26 numbers, rad and mm, or a .npy or text file of them, or .json that the viewer wrote",
     )
-    flags.add_argument("--side", choices=tuple(shown.SIDES), default="right", help="which hand (default: right)")
-    flags.add_argument("--mesh", type=Path, metavar="FILE", help="a skin of your own: .npz, .obj or sphereHand's .pkl")
-    flags.add_argument("--depth", type=Path, metavar="FILE", help="a depth image to begin with, PNG")
+    flags.add_argument(
+        "--side", choices=tuple(shown.SIDES), default="right", help="which hand (default: right)"
+    )
+    flags.add_argument(
+        "--mesh",
+        type=Path,
+        metavar="FILE",
+        help="a skin of your own: .npz, .obj or sphereHand's .pkl",
+    )
+    flags.add_argument(
+        "--depth", type=Path, metavar="FILE", help="a depth image to begin with, PNG"
+    )
     flags.add_argument("--camera", metavar="FX,FY,CX,CY", help="its intrinsics, px")
-    flags.add_argument("--unit", type=float, default=1.0, metavar="MM", help="what a 1 in it is, mm (default: 1)")
-    flags.add_argument("--format", choices=tuple(DEPTH_FORMATS), default="png16", help="nyu: RGB, depth = G * 256 + B")
-    flags.add_argument("--range", metavar="NEAR,FAR", default="200,900", help="where hands are, mm from it (default: 200,900)")
+    flags.add_argument(
+        "--unit", type=float, default=1.0, metavar="MM", help="what a 1 in it is, mm (default: 1)"
+    )
+    flags.add_argument(
+        "--format",
+        choices=tuple(DEPTH_FORMATS),
+        default="png16",
+        help="nyu: RGB, depth = G * 256 + B",
+    )
+    flags.add_argument(
+        "--range",
+        metavar="NEAR,FAR",
+        default="200,900",
+        help="where hands are, mm from it (default: 200,900)",
+    )
     networks = flags.add_mutually_exclusive_group()
     networks.add_argument(
-        "--workdir", type=Path, metavar="RUN", help="a run of configs/fit.py, whose network looks at depth images"
+        "--workdir",
+        type=Path,
+        metavar="RUN",
+        help="a run of configs/spherehand.py, whose network looks at depth images",
     )
-    networks.add_argument("--weights", type=Path, metavar="NPZ", help="or its weights (default: those that come with handjax)")
+    networks.add_argument(
+        "--weights",
+        type=Path,
+        metavar="NPZ",
+        help="or its weights (default: those that come with handjax)",
+    )
     return flags
 
 
 def main(argv: Sequence[str]) -> None:
     args = parser().parse_args(argv)
     if args.pose is None:
-        start, center = shown.hand_of(shown.START, side=args.side), np.asarray(shown.CENTER_XYZ, np.float32)
+        start, center = (
+            shown.hand_of(shown.START, side=args.side),
+            np.asarray(shown.CENTER_XYZ, np.float32),
+        )
     else:
         start, center = read_hand(args.pose, args.side)
     camera = viewer.Camera(
-        numbers("--camera", args.camera, 4) if args.camera else (), args.unit, args.format, numbers("--range", args.range, 2)
+        numbers("--camera", args.camera, 4) if args.camera else (),
+        args.unit,
+        args.format,
+        numbers("--range", args.range, 2),
     )
     if args.depth and not args.camera:
-        raise ValueError(f"--depth {args.depth}: say what it was taken with, by --camera FX,FY,CX,CY")
+        raise ValueError(
+            f"--depth {args.depth}: say what it was taken with, by --camera FX,FY,CX,CY"
+        )
     path = args.workdir or args.weights
     network = tracker.network(path) if path else None
     check_port(args.host, args.port)
-    skin = mesh.hand_skin() if args.mesh is None else mesh.skin_from(*read_skin(args.mesh, bones=len(hand.HAND.bones)))
+    skin = (
+        mesh.hand_skin()
+        if args.mesh is None
+        else mesh.skin_from(*read_skin(args.mesh, bones=len(hand.HAND.bones)))
+    )
     try:
         import viser
     except ImportError as error:
@@ -138,7 +203,9 @@ def main(argv: Sequence[str]) -> None:
     server.request_share_url = lambda: None  # the page may not open a way in from outside
     try:
         if args.port not in (0, server.get_port()):
-            raise ValueError(f"--port {args.port} was taken while the viewer started; --port 0 takes a free one")
+            raise ValueError(
+                f"--port {args.port} was taken while the viewer started; --port 0 takes a free one"
+            )
         page = viewer.Page(server, skin, start, center, camera, network)
         if args.depth:
             page.load(args.depth, camera)

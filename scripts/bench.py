@@ -37,7 +37,6 @@ import numpy as np
 
 from handjax.engine.cli import keep_memory
 from handjax.engine.optimizer import make_optimizer
-from handjax.figures import hand, mesh, poses, world
 from handjax.models.body import HEADS, BodyNet
 from handjax.models.cpm import CPM
 from handjax.models.posenet2d import PoseNet2D
@@ -47,6 +46,9 @@ from handjax.models.v2v import V2V
 from handjax.ops import library, rasterize, spheres
 from handjax.pose.augment import random_affine
 from handjax.pose.geometry import depth_to_points, map_points
+from handjax.rigs import hand, poses
+from handjax.rigs import skinning as mesh
+from handjax.synthetic import hands as world
 from handjax.targets import voxel
 
 TURN_SECONDS = 0.02  # what is quicker is called several times a turn
@@ -129,21 +131,34 @@ def measure(system: str, case: Case, effort: Effort) -> Result:
             continue
         low, middle, high = np.quantile(times[name], [0.25, 0.5, 0.75])
         ratio = statistics.median(np.divide(times[name], next(iter(times.values()))))
-        rows.append(Row(name, None, float(middle), float(low), float(high), len(times[name]), float(ratio)))
-    return Result(system, case.title, case.pieces, case.unit, rows, case.notes({r.name: r.seconds for r in rows if r.seconds}))
+        rows.append(
+            Row(name, None, float(middle), float(low), float(high), len(times[name]), float(ratio))
+        )
+    return Result(
+        system,
+        case.title,
+        case.pieces,
+        case.unit,
+        rows,
+        case.notes({r.name: r.seconds for r in rows if r.seconds}),
+    )
 
 
 def table(result: Result) -> str:
     lines = [f"{result.system}: {result.title}"]
     width = max(len(row.name) for row in result.rows)
-    lines.append(f"  {'':{width}}  {'ms':>10}  {'middle half':>19}  {'µs a ' + result.unit:>14}  {'times':>7}")
+    lines.append(
+        f"  {'':{width}}  {'ms':>10}  {'middle half':>19}  {'µs a ' + result.unit:>14}  {'times':>7}"
+    )
     for row in result.rows:
         if row.missing:
             lines.append(f"  {row.name:{width}}  {row.missing}")
             continue
         spread = f"{1e3 * row.low:.3f} – {1e3 * row.high:.3f}"
         each = 1e6 * row.seconds / result.pieces
-        lines.append(f"  {row.name:{width}}  {1e3 * row.seconds:10.3f}  {spread:>19}  {each:14.1f}  {row.ratio:7.2f}")
+        lines.append(
+            f"  {row.name:{width}}  {1e3 * row.seconds:10.3f}  {spread:>19}  {each:14.1f}  {row.ratio:7.2f}"
+        )
     return "\n".join(lines + [f"  {note}" for note in result.notes])
 
 
@@ -154,14 +169,22 @@ def table(result: Result) -> str:
 def machine(effort: Effort) -> dict:
     cpu = platform.processor() or platform.machine()
     if Path("/proc/cpuinfo").is_file():
-        names = [line.split(":", 1)[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line]
+        names = [
+            line.split(":", 1)[1].strip()
+            for line in Path("/proc/cpuinfo").read_text().splitlines()
+            if "model name" in line
+        ]
         cpu = names[0] if names else cpu
     with jax.default_device(jax.devices("cpu")[0]):
         n = 64 if effort.tiny else 2048
         a = jnp.ones((n, n), jnp.float32)
         product = jax.jit(jnp.matmul)
         seconds_of(lambda: product(a, a))
-        matmul = 2 * n**3 / min(seconds_of(lambda: product(a, a)) for _ in range(1 if effort.tiny else 50))
+        matmul = (
+            2
+            * n**3
+            / min(seconds_of(lambda: product(a, a)) for _ in range(1 if effort.tiny else 50))
+        )
     return {
         "cpu": cpu,
         "cores": cores(),
@@ -224,16 +247,31 @@ def rasterizer(effort: Effort) -> Iterator[Case]:
     small, large = effort.size(64), (effort.size(480), effort.size(640))
     with jax.default_device(cpu):
         for batch in (1, 48):
-            yield rasterizer_case(ORTHOGRAPHIC, "parallel rays", effort.batch(batch), small, small, effort, with_twin=True)
+            yield rasterizer_case(
+                ORTHOGRAPHIC,
+                "parallel rays",
+                effort.batch(batch),
+                small,
+                small,
+                effort,
+                with_twin=True,
+            )
         for batch in (1, 8):
-            yield rasterizer_case(PINHOLE, "pinhole", effort.batch(batch), *large, effort, with_twin=batch == 1)
+            yield rasterizer_case(
+                PINHOLE, "pinhole", effort.batch(batch), *large, effort, with_twin=batch == 1
+            )
         yield gradient_case(effort.batch(48), small)
     if (device := gpu()) is not None:
-        for view, name, batch, size in ((ORTHOGRAPHIC, "parallel rays", 48, (64, 64)), (PINHOLE, "pinhole", 32, (480, 640))):
+        for view, name, batch, size in (
+            (ORTHOGRAPHIC, "parallel rays", 48, (64, 64)),
+            (PINHOLE, "pinhole", 32, (480, 640)),
+        ):
             yield gpu_case(device, view, name, batch, *size)
 
 
-def rasterizer_case(view: dict, name: str, batch: int, height: int, width: int, effort: Effort, with_twin: bool) -> Case:
+def rasterizer_case(
+    view: dict, name: str, batch: int, height: int, width: int, effort: Effort, with_twin: bool
+) -> Case:
     vertices, faces = posed_skin(batch, 500.0 if view is PINHOLE else 0.0)
     k = camera(view, height, width)
     ks = jnp.broadcast_to(jnp.asarray(k), (batch, 3, 3))
@@ -241,11 +279,17 @@ def rasterizer_case(view: dict, name: str, batch: int, height: int, width: int, 
 
     @jax.jit
     def ours(vertices):
-        return rasterize.rasterize(rasterize.to_screen(vertices, ks, **view), faces, height, width, background=far)
+        return rasterize.rasterize(
+            rasterize.to_screen(vertices, ks, **view), faces, height, width, background=far
+        )
 
     @jax.jit
     def twin(vertices):
-        return rasterize.twin(rasterize.to_screen(vertices, ks, **view), jnp.asarray(faces), (height, width, 0, -np.inf, far))
+        return rasterize.twin(
+            rasterize.to_screen(vertices, ks, **view),
+            jnp.asarray(faces),
+            (height, width, 0, -np.inf, far),
+        )
 
     runs = {"CPU kernel": functools.partial(ours, placed)}
     if with_twin:
@@ -265,10 +309,19 @@ def rasterizer_case(view: dict, name: str, batch: int, height: int, width: int, 
             f"{100 * floor / mine:.1f} % of the kernel's time",
         ]
 
-    return Case(f"{name}, {height} x {width}, {hands(batch)} on the CPU", batch, "hand", runs | peers, notes)
+    return Case(
+        f"{name}, {height} x {width}, {hands(batch)} on the CPU", batch, "hand", runs | peers, notes
+    )
 
 
-def open3d_runs(view: dict, vertices: np.ndarray, faces: np.ndarray, k: np.ndarray, depth: np.ndarray, face: np.ndarray):
+def open3d_runs(
+    view: dict,
+    vertices: np.ndarray,
+    faces: np.ndarray,
+    k: np.ndarray,
+    depth: np.ndarray,
+    face: np.ndarray,
+):
     """Open3D's RaycastingScene, a scene a hand, on all cores: building it, casting rays, both; and how well it agrees."""
     try:
         import open3d
@@ -325,35 +378,53 @@ def gradient_case(batch: int, size: int) -> Case:
     placed = jnp.asarray(vertices)
 
     def loss(vertices):
-        return jnp.sum(rasterize.rasterize(rasterize.to_screen(vertices, ks, **ORTHOGRAPHIC), faces, size, size)[0] * weight)
+        return jnp.sum(
+            rasterize.rasterize(
+                rasterize.to_screen(vertices, ks, **ORTHOGRAPHIC), faces, size, size
+            )[0]
+            * weight
+        )
 
     runs = {
         "forward": functools.partial(jax.jit(loss), placed),
         "forward and gradient": functools.partial(jax.jit(jax.value_and_grad(loss)), placed),
     }
-    return Case(f"gradient, parallel rays, {size} x {size}, {hands(batch)} on the CPU", batch, "hand", runs)
+    return Case(
+        f"gradient, parallel rays, {size} x {size}, {hands(batch)} on the CPU", batch, "hand", runs
+    )
 
 
 CALLS = 20  # in one program, each of its own hands, so that starting a program does not count
 
 
-def gpu_case(device: jax.Device, view: dict, name: str, batch: int, height: int, width: int) -> Case:
+def gpu_case(
+    device: jax.Device, view: dict, name: str, batch: int, height: int, width: int
+) -> Case:
     vertices, faces = posed_skin(batch, 500.0 if view is PINHOLE else 0.0)
     ks = jnp.broadcast_to(jnp.asarray(camera(view, height, width)), (batch, 3, 3))
     screens = [
-        jax.device_put(rasterize.to_screen(jnp.asarray(np.roll(vertices, i, axis=0)), ks, **view), device) for i in range(CALLS)
+        jax.device_put(
+            rasterize.to_screen(jnp.asarray(np.roll(vertices, i, axis=0)), ks, **view), device
+        )
+        for i in range(CALLS)
     ]
 
     def all_of(draw):
         program = jax.jit(lambda *screens: [draw(screen) for screen in screens])
         return lambda: program(*screens)
 
-    runs = {"CUDA kernel": all_of(lambda s: rasterize.rasterize(s, faces, height, width, cull="back", background=1000.0))}
+    runs = {
+        "CUDA kernel": all_of(
+            lambda s: rasterize.rasterize(s, faces, height, width, cull="back", background=1000.0)
+        )
+    }
     if "cuda" not in library.platforms():
         runs = {"CUDA kernel": "not built: no nvcc where handjax was installed"}
     naive = naive_rasterizer()
     if callable(naive):
-        runs["a thread a triangle, compare-and-swap"] = all_of(lambda s: naive(s, faces, height, width))
+        runs["a thread a triangle, compare-and-swap"] = all_of(
+            lambda s: naive(s, faces, height, width)
+        )
     else:
         runs["a thread a triangle, compare-and-swap"] = naive
 
@@ -369,7 +440,11 @@ def gpu_case(device: jax.Device, view: dict, name: str, batch: int, height: int,
         ]
 
     return Case(
-        f"{name}, {height} x {width}, {CALLS} calls of {batch} hands on {device.device_kind}", CALLS * batch, "hand", runs, notes
+        f"{name}, {height} x {width}, {CALLS} calls of {batch} hands on {device.device_kind}",
+        CALLS * batch,
+        "hand",
+        runs,
+        notes,
     )
 
 
@@ -380,16 +455,30 @@ def naive_rasterizer() -> Callable | str:
         return "not compiled: no nvcc here"
     source = Path(__file__).with_name("naive_rasterizer.cu")
     file = Path(tempfile.mkdtemp(prefix="handjax-bench-")) / "naive.so"
-    flags = ["-shared", "-O3", "-std=c++17", "-Xcompiler", "-fPIC", "-isystem", jax.ffi.include_dir()]
+    flags = [
+        "-shared",
+        "-O3",
+        "-std=c++17",
+        "-Xcompiler",
+        "-fPIC",
+        "-isystem",
+        jax.ffi.include_dir(),
+    ]
     done = subprocess.run(["nvcc", *flags, source, "-o", file], capture_output=True, text=True)
     if done.returncode:
         return f"not compiled: {(done.stderr.strip() or 'nvcc failed').splitlines()[0]}"
-    jax.ffi.register_ffi_target("naive_rasterizer", jax.ffi.pycapsule(ctypes.CDLL(str(file)).naive_rasterizer), platform="CUDA")
+    jax.ffi.register_ffi_target(
+        "naive_rasterizer",
+        jax.ffi.pycapsule(ctypes.CDLL(str(file)).naive_rasterizer),
+        platform="CUDA",
+    )
     shutil.rmtree(file.parent)
 
     def draw(screen, faces, height, width):
         shape = jax.ShapeDtypeStruct((screen.shape[0], height, width), jnp.float32)
-        return jax.ffi.ffi_call("naive_rasterizer", shape)(screen, jnp.asarray(faces), background=np.float32(1000))
+        return jax.ffi.ffi_call("naive_rasterizer", shape)(
+            screen, jnp.asarray(faces), background=np.float32(1000)
+        )
 
     return draw
 
@@ -414,11 +503,24 @@ def ball_renderer(effort: Effort) -> Iterator[Case]:
     def draw(centers):
         return spheres.sphere_depth_orthographic(centers, radii, size)[0]
 
-    forward, backward = jax.jit(draw), jax.jit(jax.value_and_grad(lambda c: jnp.sum(draw(c) * weight)))
+    forward, backward = (
+        jax.jit(draw),
+        jax.jit(jax.value_and_grad(lambda c: jnp.sum(draw(c) * weight))),
+    )
     peers = torch_spheres(np.asarray(centers), np.asarray(radii), np.asarray(weight), size)
     where = f"{size} x {size}, {centers.shape[1]} spheres, {hands(batch)}"
-    yield Case(f"forward, {where}", batch, "hand", {"handjax": lambda: forward(centers), "PyTorch": peers[0]})
-    yield Case(f"forward and gradient, {where}", batch, "hand", {"handjax": lambda: backward(centers), "PyTorch": peers[1]})
+    yield Case(
+        f"forward, {where}",
+        batch,
+        "hand",
+        {"handjax": lambda: forward(centers), "PyTorch": peers[0]},
+    )
+    yield Case(
+        f"forward and gradient, {where}",
+        batch,
+        "hand",
+        {"handjax": lambda: backward(centers), "PyTorch": peers[1]},
+    )
 
 
 def torch_spheres(centers: np.ndarray, radii: np.ndarray, weight: np.ndarray, size: int):
@@ -470,7 +572,13 @@ def synthetic_world(effort: Effort) -> Iterator[Case]:
         def notes(seconds, batch=batch):
             return [f"{batch / seconds['handjax']:,.0f} samples/s"]
 
-        yield Case(f"{name}, {batch} samples", batch, "sample", {"handjax": functools.partial(draw, keys)}, notes)
+        yield Case(
+            f"{name}, {batch} samples",
+            batch,
+            "sample",
+            {"handjax": functools.partial(draw, keys)},
+            notes,
+        )
 
 
 # ---- networks ------------------------------------------------------------------------------------------------------
@@ -495,19 +603,54 @@ class Network:
 
 NETWORKS = {
     "v2v": Network(
-        "V2V-PoseNet", V2V, ("v2v_twin", "Twin"), dict(joints=21), dict(widths=(2, 3, 4, 5)), (88, 88, 88, 1), (16, 16, 16, 1), 2
+        "V2V-PoseNet",
+        V2V,
+        ("v2v_twin", "Twin"),
+        dict(joints=21),
+        dict(widths=(2, 3, 4, 5)),
+        (88, 88, 88, 1),
+        (16, 16, 16, 1),
+        2,
     ),
     "cpm": Network(
-        "CPM", CPM, ("cpm_twin", "Twin"), dict(joints=21), dict(stages=2, widths=(4, 4, 4)), (368, 368, 4), (32, 32, 4), 1
+        "CPM",
+        CPM,
+        ("cpm_twin", "Twin"),
+        dict(joints=21),
+        dict(stages=2, widths=(4, 4, 4)),
+        (368, 368, 4),
+        (32, 32, 4),
+        1,
     ),
     "posenet2d": Network(
-        "PoseNet2D", PoseNet2D, ("posenet2d_twin", "Twin"), {}, dict(widths=(2, 2, 2, 2, 2)), (256, 256, 3), (32, 32, 3), 4
+        "PoseNet2D",
+        PoseNet2D,
+        ("posenet2d_twin", "Twin"),
+        {},
+        dict(widths=(2, 2, 2, 2, 2)),
+        (256, 256, 3),
+        (32, 32, 3),
+        4,
     ),
     "resnet": Network(
-        "ResNet-50", ResNet, ("resnet_twin", "ResNet"), dict(layers=50), dict(width=2), (256, 256, 3), (32, 32, 3), 4
+        "ResNet-50",
+        ResNet,
+        ("resnet_twin", "ResNet"),
+        dict(layers=50),
+        dict(width=2),
+        (256, 256, 3),
+        (32, 32, 3),
+        4,
     ),
     "fit": Network(
-        "the sphere hand's network", SphereNet, ("spherenet_twin", "Twin"), {}, dict(width=32), (64, 64, 1), (16, 16, 1), 48
+        "the sphere hand's network",
+        SphereNet,
+        ("spherenet_twin", "Twin"),
+        {},
+        dict(width=32),
+        (64, 64, 1),
+        (16, 16, 1),
+        48,
     ),
     **{
         f"body, {head} head": Network(
@@ -557,16 +700,30 @@ def network_on(device: jax.Device, name: str, effort: Effort, half: bool) -> Ite
         x = occupancy(shape) if name == "v2v" else jax.random.uniform(jax.random.key(0), shape)
         model = net.module(**options, **({"dtype": jnp.bfloat16} if half else {}))
         variables = jax.jit(model.init)(jax.random.key(1), x[:1])
-        target = jax.random.normal(jax.random.key(2), first(jax.eval_shape(model.apply, variables, x)).shape)
+        target = jax.random.normal(
+            jax.random.key(2), first(jax.eval_shape(model.apply, variables, x)).shape
+        )
         runs, floors = our_runs(model, variables, x, target)
-        peers = (torch_gpu_runs if half else torch_runs)(net, options, np.asarray(x), np.asarray(target), effort)
-        size = " x ".join(map(str, shape[1:])) + f", batch {batch}" + (f", bfloat16 on {device.device_kind}" if half else "")
+        peers = (torch_gpu_runs if half else torch_runs)(
+            net, options, np.asarray(x), np.asarray(target), effort
+        )
+        size = (
+            " x ".join(map(str, shape[1:]))
+            + f", batch {batch}"
+            + (f", bfloat16 on {device.device_kind}" if half else "")
+        )
         for kind, our in runs.items():
 
             def notes(seconds, kind=kind):
                 return [floors[kind](seconds["handjax"], *rates(device, effort))]
 
-            yield Case(f"{net.title}, {kind}, {size}", batch, "sample", {"handjax": our} | peers[kind], notes)
+            yield Case(
+                f"{net.title}, {kind}, {size}",
+                batch,
+                "sample",
+                {"handjax": our} | peers[kind],
+                notes,
+            )
 
 
 @functools.cache
@@ -579,7 +736,9 @@ def rates(device: jax.Device, effort: Effort) -> tuple[float, float]:
     a = jax.device_put(jnp.ones((n, n), jnp.bfloat16), device)
     product = jax.jit(jnp.matmul)
     seconds_of(lambda: product(a, a))
-    return 2 * n**3 / min(seconds_of(lambda: product(a, a), 10) for _ in range(5)), device_copy_rate(device)
+    return 2 * n**3 / min(
+        seconds_of(lambda: product(a, a), 10) for _ in range(5)
+    ), device_copy_rate(device)
 
 
 def first(outputs):
@@ -604,7 +763,10 @@ def our_runs(model, variables: dict, x: jax.Array, target: jax.Array):
     sys.path.insert(0, str(ROOT))
     common = importlib.import_module("configs.common").common
     optimizer = make_optimizer(common().optimizer, 100)
-    params, rest = variables["params"], {name: tree for name, tree in variables.items() if name != "params"}
+    params, rest = (
+        variables["params"],
+        {name: tree for name, tree in variables.items() if name != "params"},
+    )
     kept = [params, rest, optimizer.init(params)]
 
     def infer(params, rest, x):
@@ -612,7 +774,9 @@ def our_runs(model, variables: dict, x: jax.Array, target: jax.Array):
 
     def update(params, rest, state, x, target):
         def loss_of(params):
-            outputs, changed = model.apply({"params": params, **rest}, x, train=True, mutable=list(rest))
+            outputs, changed = model.apply(
+                {"params": params, **rest}, x, train=True, mutable=list(rest)
+            )
             return jnp.mean((first(outputs) - target) ** 2), changed
 
         (loss, changed), gradient = jax.value_and_grad(loss_of, has_aux=True)(params)
@@ -637,10 +801,15 @@ def work(program, *arguments) -> tuple[float, float]:
     """Floating-point operations of a program in plain XLA, and bytes that its convolutions and matrix products read and write if
     each number moves once."""
     lowered = program.trace(*arguments).lower(lowering_platforms=("cuda",))
-    types = re.findall(r"stablehlo\.(?:convolution|dot_general).*: \((.*)\) -> (.*)", lowered.as_text())
+    types = re.findall(
+        r"stablehlo\.(?:convolution|dot_general).*: \((.*)\) -> (.*)", lowered.as_text()
+    )
     arrays = re.findall(r"tensor<([\dx]+)x(f32|bf16)>", " ".join(f"{a} {b}" for a, b in types))
     size = {"f32": 4.0, "bf16": 2.0}
-    moved = sum(size[kind] * np.prod([int(n) for n in shape.split("x")], dtype=float) for shape, kind in arrays)
+    moved = sum(
+        size[kind] * np.prod([int(n) for n in shape.split("x")], dtype=float)
+        for shape, kind in arrays
+    )
     return lowered.cost_analysis()["flops"], moved
 
 
@@ -656,32 +825,51 @@ def floor(flops: float, moved: float, seconds: float, rate: float, copied: float
 KINDS = ("inference", "training step")
 
 
-def torch_runs(net: Network, options: dict, x: np.ndarray, target: np.ndarray, effort: Effort) -> dict[str, dict]:
+def torch_runs(
+    net: Network, options: dict, x: np.ndarray, target: np.ndarray, effort: Effort
+) -> dict[str, dict]:
     """The same of the twin, in both of PyTorch's layouts; in a process whose memory is managed as PyTorch's users have it, and in
     one that keeps what it freed, as ours does."""
     if importlib.util.find_spec("torch") is None:
         return dict.fromkeys(KINDS, {"PyTorch": "not installed: pip install torch"})
     arguments = (net.twin, options, x, target, 1 if effort.tiny else cores())
-    twins = {how: Elsewhere(kept, *arguments) for how, kept in (("", False), (", memory kept", True))}
+    twins = {
+        how: Elsewhere(kept, *arguments) for how, kept in (("", False), (", memory kept", True))
+    }
     return {
-        kind: {f"{way}{how}": functools.partial(twin.run, kind, way) for how, twin in twins.items() for way in TorchTwin.WAYS}
+        kind: {
+            f"{way}{how}": functools.partial(twin.run, kind, way)
+            for how, twin in twins.items()
+            for way in TorchTwin.WAYS
+        }
         for kind in KINDS
     }
 
 
-def torch_gpu_runs(net: Network, options: dict, x: np.ndarray, target: np.ndarray, effort: Effort) -> dict[str, dict]:
+def torch_gpu_runs(
+    net: Network, options: dict, x: np.ndarray, target: np.ndarray, effort: Effort
+) -> dict[str, dict]:
     """The same of the twin on the GPU, as fast as PyTorch goes."""
     if importlib.util.find_spec("torch") is None:
         return dict.fromkeys(KINDS, {TorchTwin.COMPILED: "not installed: pip install torch"})
     if not torch_sees_a_gpu():
-        return dict.fromkeys(KINDS, {TorchTwin.COMPILED: "this PyTorch sees no GPU: install one built for CUDA"})
+        return dict.fromkeys(
+            KINDS, {TorchTwin.COMPILED: "this PyTorch sees no GPU: install one built for CUDA"}
+        )
     twin = Elsewhere(False, net.twin, options, x, target, cores(), "cuda", True)
-    return {kind: {TorchTwin.COMPILED: functools.partial(twin.run, kind, TorchTwin.COMPILED)} for kind in KINDS}
+    return {
+        kind: {TorchTwin.COMPILED: functools.partial(twin.run, kind, TorchTwin.COMPILED)}
+        for kind in KINDS
+    }
 
 
 @functools.cache
 def torch_sees_a_gpu() -> bool:
-    command = [sys.executable, "-c", "import torch; print(torch.cuda.is_available())"]  # apart: two libraries, one GPU
+    command = [
+        sys.executable,
+        "-c",
+        "import torch; print(torch.cuda.is_available())",
+    ]  # apart: two libraries, one GPU
     return subprocess.run(command, capture_output=True, text=True).stdout.strip() == "True"
 
 
@@ -707,7 +895,11 @@ class TorchTwin:
         twin_of = getattr(importlib.import_module(twin[0]), twin[1])
         torch.set_num_threads(threads)  # after the import: the twins' own tests ask for one
         last = torch.channels_last_3d if x.ndim == 5 else torch.channels_last
-        ways = [(self.COMPILED, last)] if compiled else zip(self.WAYS, (torch.contiguous_format, last), strict=True)
+        ways = (
+            [(self.COMPILED, last)]
+            if compiled
+            else zip(self.WAYS, (torch.contiguous_format, last), strict=True)
+        )
         half = functools.partial(torch.autocast, device, torch.bfloat16, enabled=compiled)
         self._runs = {}
         for name, layout in ways:
@@ -716,9 +908,14 @@ class TorchTwin:
             net = net.to(memory_format=layout)
             if compiled:
                 net = torch.compile(net)
-            inputs = torch.tensor(np.moveaxis(x, -1, 1).copy(), device=device).contiguous(memory_format=layout)
+            inputs = torch.tensor(np.moveaxis(x, -1, 1).copy(), device=device).contiguous(
+                memory_format=layout
+            )
             maps = target.ndim >= x.ndim  # others have no channels to move
-            wanted = torch.tensor(np.moveaxis(target, -1, target.ndim - x.ndim + 1).copy() if maps else target, device=device)
+            wanted = torch.tensor(
+                np.moveaxis(target, -1, target.ndim - x.ndim + 1).copy() if maps else target,
+                device=device,
+            )
 
             def infer(net=net, inputs=inputs):
                 net.eval()
@@ -794,13 +991,22 @@ def voxel_data(effort: Effort) -> Iterator[Case]:
     random = np.random.default_rng(0)
 
     def theirs():
-        return [voxels_in_numpy(affine_in_numpy(random), {name: x[i] for name, x in host.items()}, size) for i in range(batch)]
+        return [
+            voxels_in_numpy(affine_in_numpy(random), {name: x[i] for name, x in host.items()}, size)
+            for i in range(batch)
+        ]
 
     def notes(seconds):
         return [f"{batch / seconds['handjax']:,.0f} samples/s; drawing the samples is world's row"]
 
     runs = {"handjax": lambda: ours(keys, samples), "NumPy, sample by sample": theirs}
-    yield Case(f"voxels, augmentation and heat maps, {size}³ and {size // 2}³, {batch} samples", batch, "sample", runs, notes)
+    yield Case(
+        f"voxels, augmentation and heat maps, {size}³ and {size // 2}³, {batch} samples",
+        batch,
+        "sample",
+        runs,
+        notes,
+    )
 
 
 def voxels_in_jax(affine: tuple, sample: dict, size: int) -> tuple[jax.Array, jax.Array]:
@@ -814,7 +1020,9 @@ def voxels_in_jax(affine: tuple, sample: dict, size: int) -> tuple[jax.Array, ja
 
     points, valid = depth_to_points(sample["depth"], sample["k"])
     volume = voxel.voxelize(move(voxel.xyz_to_grid(points, *cube)), valid, grid)
-    return volume.astype(jnp.float32), voxel.encode(move(voxel.xyz_to_grid(sample["joints_xyz"], *cube)), grid, SIGMA)
+    return volume.astype(jnp.float32), voxel.encode(
+        move(voxel.xyz_to_grid(sample["joints_xyz"], *cube)), grid, SIGMA
+    )
 
 
 def affine_in_numpy(random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
@@ -832,7 +1040,9 @@ def voxels_in_numpy(affine: tuple, sample: dict, size: int) -> tuple[np.ndarray,
     points = np.stack([(u - k[0, 2]) * z / k[0, 0], (v - k[1, 2]) * z / k[1, 1], z], axis=1)
 
     def cells(xyz):
-        return ((xyz - sample["center_xyz"]) / sample["cube_mm"] * size) @ matrix.T + size / 2 + shift
+        return (
+            ((xyz - sample["center_xyz"]) / sample["cube_mm"] * size) @ matrix.T + size / 2 + shift
+        )
 
     index = cells(points).astype(np.int32)
     x, y, z = index[((index >= 0) & (index < size)).all(axis=1)].T
@@ -841,7 +1051,10 @@ def voxels_in_numpy(affine: tuple, sample: dict, size: int) -> tuple[np.ndarray,
     cell = _cells(half)
     maps = np.zeros((len(sample["joints_xyz"]), half, half, half))
     for heat, joint in zip(maps, cells(sample["joints_xyz"]) / 2, strict=True):
-        parts = [np.power((index + 0.5 - at) / SIGMA, 2) / 2 for index, at in zip(cell, joint[::-1], strict=True)]
+        parts = [
+            np.power((index + 0.5 - at) / SIGMA, 2) / 2
+            for index, at in zip(cell, joint[::-1], strict=True)
+        ]
         heat[:] = np.exp(-(parts[0] + parts[1] + parts[2]))
     return volume, maps.astype(np.float32)
 
@@ -864,12 +1077,27 @@ SYSTEMS: dict[str, Callable[[Effort], Iterator[Case]]] = {
 
 
 def main(argv: list[str]) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("systems", nargs="*", metavar="SYSTEM", help=f"of {', '.join(SYSTEMS)} (default: all)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="also write what was measured here")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "systems", nargs="*", metavar="SYSTEM", help=f"of {', '.join(SYSTEMS)} (default: all)"
+    )
+    parser.add_argument(
+        "--json", type=Path, metavar="FILE", help="also write what was measured here"
+    )
     parser.add_argument("--force", action="store_true", help="write over an earlier FILE")
-    parser.add_argument("--seconds", type=float, default=8.0, help="to spend on a case, warm-up apart (default: %(default)s)")
-    parser.add_argument("--tiny", action="store_true", help="small scenes and one turn: shows that all runs, measures nothing")
+    parser.add_argument(
+        "--seconds",
+        type=float,
+        default=8.0,
+        help="to spend on a case, warm-up apart (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--tiny",
+        action="store_true",
+        help="small scenes and one turn: shows that all runs, measures nothing",
+    )
     args = parser.parse_args(argv)
     unknown = [name for name in args.systems if name not in SYSTEMS]
     if unknown:
@@ -891,10 +1119,17 @@ def main(argv: list[str]) -> None:
             results.append(measure(system, case, effort))
             print("\n" + table(results[-1]), flush=True)
     if args.json:
-        args.json.write_text(json.dumps({"machine": about, "results": [asdict(result) for result in results]}, indent=1) + "\n")
+        args.json.write_text(
+            json.dumps(
+                {"machine": about, "results": [asdict(result) for result in results]}, indent=1
+            )
+            + "\n"
+        )
 
 
 if __name__ == "__main__":
-    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # PyTorch needs some of a GPU's memory as well
+    os.environ.setdefault(
+        "XLA_PYTHON_CLIENT_PREALLOCATE", "false"
+    )  # PyTorch needs some of a GPU's memory as well
     keep_memory()
     main(sys.argv[1:])

@@ -4,7 +4,7 @@
     sphere_net                 sphereHand's network, from its model_EPOCH.pth
     torchvision                a ResNet of torchvision's, 18 to 152 layers, as `backbone` of the body networks (config.init)
 
-A checkpoint is read as tensors only (`weights_only=True`): nothing in it runs. `handjax.models.weights.load` reads what comes out.
+A checkpoint is read as tensors only (`weights_only=True`): nothing in it runs. `handjax.engine.weights.load` reads what comes out.
 """
 
 import argparse
@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from handjax.models import weights
+from handjax.engine import weights
 from handjax.models.pose_prior import PalmDenoiser, PoseVAE
 from handjax.models.resnet import STAGES, ResNet, from_torchvision
 from handjax.models.spherenet import SphereNet
@@ -56,26 +56,48 @@ def _denoiser_inputs(state: State) -> State:
     order = [*range(33, 123), *range(0, 33, 3), *range(1, 33, 3)]  # ours
     if "network.0.weight" not in state:
         return state
-    theirs = {number: column for column, number in enumerate(state.get("input_indices", np.array(order)).tolist())}
+    theirs = {
+        number: column
+        for column, number in enumerate(state.get("input_indices", np.array(order)).tolist())
+    }
     if theirs.keys() != set(order):
-        raise ValueError("its input_indices are not x, y, z of the fingers' spheres and x, y of the palm's")
-    return {**state, "network.0.weight": state["network.0.weight"][:, [theirs[number] for number in order]]}
+        raise ValueError(
+            "its input_indices are not x, y, z of the fingers' spheres and x, y of the palm's"
+        )
+    return {
+        **state,
+        "network.0.weight": state["network.0.weight"][:, [theirs[number] for number in order]],
+    }
 
 
 def _sphere_net(state: State) -> tuple[nn.Module, tuple[int, ...]]:
     """As many stacks, and as wide, as the state is."""
     heads = [value.size for name, value in state.items() if re.search(r"\bscore\.\d\.bias$", name)]
     widths = [value.size for name, value in state.items() if name.endswith("layer3.0.conv1.bias")]
-    return SphereNet(spheres=max(heads, default=82) // 2, stacks=max(len(heads), 1), width=max(widths, default=128)), (1, 64, 64, 1)
+    return SphereNet(
+        spheres=max(heads, default=82) // 2,
+        stacks=max(len(heads), 1),
+        width=max(widths, default=128),
+    ), (1, 64, 64, 1)
 
 
-_PERCEPTRON = ((r"\.0$", "/linear1"), (r"\.1$", "/norm1"), (r"\.3$", "/linear2"), (r"\.4$", "/norm2"))
+_PERCEPTRON = (
+    (r"\.0$", "/linear1"),
+    (r"\.1$", "/norm1"),
+    (r"\.3$", "/linear2"),
+    (r"\.4$", "/norm2"),
+)
 NETWORKS = {
     "pose_vae": Network(
-        ((r"^base", "encoder"), (r"^decoder\.6$", "out"), *_PERCEPTRON), "^$", lambda state: (PoseVAE(), (1, 41, 3))
+        ((r"^base", "encoder"), (r"^decoder\.6$", "out"), *_PERCEPTRON),
+        "^$",
+        lambda state: (PoseVAE(), (1, 41, 3)),
     ),
     "pose_denoiser": Network(
-        ((r"^network\.6$", "out"), *_PERCEPTRON), "_indices$", lambda state: (PalmDenoiser(), (1, 41, 3)), _denoiser_inputs
+        ((r"^network\.6$", "out"), *_PERCEPTRON),
+        "_indices$",
+        lambda state: (PalmDenoiser(), (1, 41, 3)),
+        _denoiser_inputs,
     ),
     "sphere_net": Network(
         (
@@ -115,11 +137,16 @@ def convert(state: State, network: str) -> dict:
             continue
         if kind == "weight":
             # Channels last: O I H W → H W I O, O I → I O; a normalization's has one axis.
-            value, kind = np.moveaxis(value, (0, 1), (-1, -2)) if value.ndim > 1 else value, "kernel" if value.ndim > 1 else "scale"
+            value, kind = (
+                np.moveaxis(value, (0, 1), (-1, -2)) if value.ndim > 1 else value,
+                "kernel" if value.ndim > 1 else "scale",
+            )
         found[f"params/{layer}/{kind}"] = np.ascontiguousarray(value)
 
     module, shape = model(state)
-    expected = flatten_dict(jax.eval_shape(module.init, jax.random.key(0), jnp.zeros(shape)), sep="/")
+    expected = flatten_dict(
+        jax.eval_shape(module.init, jax.random.key(0), jnp.zeros(shape)), sep="/"
+    )
     wrong = [f"{name} is missing" for name in expected if name not in found]
     wrong += [f"{name} has no place" for name in found if name not in expected]
     wrong += [
@@ -135,8 +162,15 @@ def convert(state: State, network: str) -> dict:
 
 def torchvision(state: State) -> dict:
     """The `state_dict` of a ResNet in torchvision's layout, as deep and wide as it is → the part of a BodyNet's variables."""
-    counts = tuple(len({name.split(".")[1] for name in state if name.startswith(f"layer{stage}.")}) for stage in (1, 2, 3, 4))
-    fitting = [layers for layers, stage in STAGES.items() if stage == (counts, "layer1.0.conv3.weight" in state)]
+    counts = tuple(
+        len({name.split(".")[1] for name in state if name.startswith(f"layer{stage}.")})
+        for stage in (1, 2, 3, 4)
+    )
+    fitting = [
+        layers
+        for layers, stage in STAGES.items()
+        if stage == (counts, "layer1.0.conv3.weight" in state)
+    ]
     if not fitting or "conv1.weight" not in state:
         raise ValueError(
             f"this is no ResNet of torchvision's, {', '.join(map(str, STAGES))} layers: its stages have {counts} blocks"
@@ -145,7 +179,10 @@ def torchvision(state: State) -> dict:
     return {kind: {"backbone": tree} for kind, tree in found.items()}
 
 
-CONVERTERS = {**{name: partial(convert, network=name) for name in NETWORKS}, "torchvision": torchvision}
+CONVERTERS = {
+    **{name: partial(convert, network=name) for name in NETWORKS},
+    "torchvision": torchvision,
+}
 
 
 def read_state(path: str | Path) -> State:
@@ -154,11 +191,17 @@ def read_state(path: str | Path) -> State:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, ValueError) as error:
         reason = str(error).strip().splitlines() or [type(error).__name__]
-        raise ValueError(f"{path}: no PyTorch checkpoint of tensors only can be read ({reason[0]})") from None
+        raise ValueError(
+            f"{path}: no PyTorch checkpoint of tensors only can be read ({reason[0]})"
+        ) from None
     for key in ("network_state_dict", "state_dict", "model_state_dict"):
         checkpoint = checkpoint.get(key, checkpoint) if isinstance(checkpoint, dict) else {}
     # DataParallel's prefix is no part of a name.
-    state = {name.removeprefix("module."): value.numpy() for name, value in checkpoint.items() if isinstance(value, torch.Tensor)}
+    state = {
+        name.removeprefix("module."): value.numpy()
+        for name, value in checkpoint.items()
+        if isinstance(value, torch.Tensor)
+    }
     if not state:
         raise ValueError(f"{path}: there are no named tensors in it; expected a state_dict")
     return state
@@ -181,7 +224,9 @@ def main(argv: list[str]) -> None:
         parser.error(str(error))
     weights.save(args.target, variables, args.half)
     sizes = [leaf.size for leaf in jax.tree.leaves(variables)]
-    print(f"{args.target}: {len(sizes)} arrays, {sum(sizes):,} numbers, {args.target.stat().st_size:,} bytes")
+    print(
+        f"{args.target}: {len(sizes)} arrays, {sum(sizes):,} numbers, {args.target.stat().st_size:,} bytes"
+    )
 
 
 if __name__ == "__main__":

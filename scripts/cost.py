@@ -29,7 +29,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 # jax and handjax are imported where they are used: a child of this program times their import.
 
-NAMES = ("v2v", "cpm", "posenet2d", "body", "fit")
+NAMES = ("v2v", "cpm", "posenet2d", "body", "spherehand")
 STARTUP = (*(f"configs/{name}.py:quick" for name in NAMES), "configs/v2v.py")
 STAGES = {  # where a stage ends → what the table calls it
     "imported": "imports",
@@ -39,9 +39,25 @@ STAGES = {  # where a stage ends → what the table calls it
     "batch": "first batch",
     "step": "first step",
 }
-HEAVY = ("tensorflow", "torch", "matplotlib", "orbax", "scipy", "h5py", "cv2", "PIL", "tensorboard", "apache_beam", "sklearn")
+HEAVY = (
+    "tensorflow",
+    "torch",
+    "matplotlib",
+    "orbax",
+    "scipy",
+    "h5py",
+    "cv2",
+    "PIL",
+    "tensorboard",
+    "apache_beam",
+    "sklearn",
+)
 PEOPLE = tuple(f"configs/body.py:{head}" for head in ("direct", "integral", "kinematic"))
-MEMORY = (*(f"configs/{name}.py" for name in NAMES if name != "body"), "configs/fit.py:selfsup", *PEOPLE)
+MEMORY = (
+    *(f"configs/{name}.py" for name in NAMES if name != "body"),
+    "configs/spherehand.py:selfsup",
+    *PEOPLE,
+)
 
 
 @dataclass(frozen=True)
@@ -62,14 +78,41 @@ def cube(n: int) -> dict[str, int]:
 
 WARM = 3  # steps of each size that do not count
 # What does not vary, and the same small.
-BASE = {"v2v": {"batch_size": 1, "devices": 1, "joints": 21, **cube(88)}, "posenet2d": {"batch_size": 1, "crop.size": 256}}
-TINY = {"v2v": {"batch_size": 2, "devices": 1, "joints": 21, **cube(16)}, "posenet2d": {"batch_size": 2, "crop.size": 32}}
+BASE = {
+    "v2v": {"batch_size": 1, "devices": 1, "joints": 21, **cube(88)},
+    "posenet2d": {"batch_size": 1, "crop.size": 256},
+}
+TINY = {
+    "v2v": {"batch_size": 2, "devices": 1, "joints": 21, **cube(16)},
+    "posenet2d": {"batch_size": 2, "crop.size": 32},
+}
 GROWTH = (
     Series("v2v", "batch", (1, 2, 4), (1, 2), lambda n: {"batch_size": n}, "1, 1"),
     Series("v2v", "grid", (48, 64, 88, 112), (16, 24), cube, "3, 3: volume; the state stays"),
-    Series("v2v", "joints", (14, 21, 42), (14, 21), lambda n: {"joints": n}, "below 1: the last layer and the maps alone"),
-    Series("posenet2d", "image side", (128, 192, 256, 368), (32, 48), lambda n: {"crop.size": n}, "2, 2: area; the state stays"),
-    Series("v2v", "devices", (1, 2), (1, 2), lambda n: {"devices": n, "batch_size": 2}, "0, −1: the same cores; GB of each"),
+    Series(
+        "v2v",
+        "joints",
+        (14, 21, 42),
+        (14, 21),
+        lambda n: {"joints": n},
+        "below 1: the last layer and the maps alone",
+    ),
+    Series(
+        "posenet2d",
+        "image side",
+        (128, 192, 256, 368),
+        (32, 48),
+        lambda n: {"crop.size": n},
+        "2, 2: area; the state stays",
+    ),
+    Series(
+        "v2v",
+        "devices",
+        (1, 2),
+        (1, 2),
+        lambda n: {"devices": n, "batch_size": 2},
+        "0, −1: the same cores; GB of each",
+    ),
 )
 
 
@@ -95,7 +138,9 @@ def training_step(spec: str, settings: dict[str, object], runs: bool = True):
 
     settings = {"devices": 1} | settings
     joints = settings.pop("joints", 0)
-    config = configs.load(str(ROOT / spec), [f"config.{key}={value}" for key, value in settings.items()])
+    config = configs.load(
+        str(ROOT / spec), [f"config.{key}={value}" for key, value in settings.items()]
+    )
     mesh = sharding.make_mesh(config.devices)
     source = configs.choose(SOURCES, config, "data.name")(config)
     if joints:
@@ -104,12 +149,19 @@ def training_step(spec: str, settings: dict[str, object], runs: bool = True):
     optimizer = make_optimizer(config.optimizer, config.steps)
     target, key = state_target(task, optimizer, mesh), jax.random.key(config.seed)
     step = functools.partial(
-        train_step, key=key, task=task, optimizer=optimizer, expand=source.expand, accumulate=config.accumulate
+        train_step,
+        key=key,
+        task=task,
+        optimizer=optimizer,
+        expand=source.expand,
+        accumulate=config.accumulate,
     )
     placed = (jax.tree.map(lambda t: t.sharding, target), sharding.whole(mesh))
     batch = sharding.put_batch(source.train_rows(np.arange(config.batch_size)), mesh)
     lowered = jax.jit(step, donate_argnums=0, out_shardings=placed).lower(target, batch)
-    compiled = lowered.compile(compiler_options=None if runs else {"xla_backend_optimization_level": 0})
+    compiled = lowered.compile(
+        compiler_options=None if runs else {"xla_backend_optimization_level": 0}
+    )
     return compiled, functools.partial(create_state, key, task, optimizer, target), batch
 
 
@@ -117,7 +169,12 @@ def with_joints(source, count: int):
     """The source with the first `count` of its joints, again and again."""
     old, which = source.skeleton, tuple(i % len(source.skeleton.joints) for i in range(count))
     names = tuple(f"{old.joints[i]}.{n}" for n, i in enumerate(which))
-    skeleton = replace(old, joints=names, parents=(-1,) + (0,) * (count - 1), groups=tuple(old.groups[i] for i in which))
+    skeleton = replace(
+        old,
+        joints=names,
+        parents=(-1,) + (0,) * (count - 1),
+        groups=tuple(old.groups[i] for i in which),
+    )
 
     def expand(batch):
         made = source.expand(batch)
@@ -154,9 +211,15 @@ def first_step(began: float, spec: str, workdir: str) -> dict:
 
     train.cli.keep_memory()
     jax.monitoring.register_event_duration_secs_listener(
-        lambda name, seconds, **_: compiling.append(seconds if name.endswith("/backend_compile_duration") else 0.0)
+        lambda name, seconds, **_: compiling.append(
+            seconds if name.endswith("/backend_compile_duration") else 0.0
+        )
     )
-    create_state, train_batches, record = train.create_state, train.feed.train_batches, train._record
+    create_state, train_batches, record = (
+        train.create_state,
+        train.feed.train_batches,
+        train._record,
+    )
 
     def timed_state(*arguments):
         mark("built")
@@ -176,7 +239,11 @@ def first_step(began: float, spec: str, workdir: str) -> dict:
             mark("step")
             raise Reached
 
-    train.create_state, train.feed.train_batches, train._record = timed_state, timed_batches, timed_record
+    train.create_state, train.feed.train_batches, train._record = (
+        timed_state,
+        timed_batches,
+        timed_record,
+    )
     config = train.configs.load(str(ROOT / spec), ["config.eval_every=1"])
     with config.unlocked():
         config.data.eval_size = config.eval_batch_size
@@ -185,9 +252,17 @@ def first_step(began: float, spec: str, workdir: str) -> dict:
     except Reached:
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
         ends = [0.0, *(marks[name] for name in STAGES)]
-        stages = {name: end - start for name, start, end in zip(STAGES, ends, ends[1:], strict=False)}
+        stages = {
+            name: end - start for name, start, end in zip(STAGES, ends, ends[1:], strict=False)
+        }
         heavy = [name for name in HEAVY if name in sys.modules]
-        return {**stages, "seconds": ends[-1], "compiling": sum(compiling), "peak_gigabytes": peak, "heavy": heavy}
+        return {
+            **stages,
+            "seconds": ends[-1],
+            "compiling": sum(compiling),
+            "peak_gigabytes": peak,
+            "heavy": heavy,
+        }
     raise RuntimeError(f"{spec}: there was no first step")
 
 
@@ -203,15 +278,30 @@ def startup(options: argparse.Namespace) -> dict:
                 runs.append({"config": spec, "cache": cache, **found})
             if not imports:
                 say(f"startup: what {spec} imports")
-                imports = packages(child(time.time(), spec, f"{folder}/imports", env=env, flags=("-X", "importtime"))[1])
+                imports = packages(
+                    child(
+                        time.time(), spec, f"{folder}/imports", env=env, flags=("-X", "importtime")
+                    )[1]
+                )
     columns = ["config", "cache", *STAGES.values(), "all", "of it compiling", "GB of the process"]
     rows = [
-        [r["config"], r["cache"], *(f"{r[key]:.1f}" for key in (*STAGES, "seconds", "compiling", "peak_gigabytes"))] for r in runs
+        [
+            r["config"],
+            r["cache"],
+            *(f"{r[key]:.1f}" for key in (*STAGES, "seconds", "compiling", "peak_gigabytes")),
+        ]
+        for r in runs
     ]
     print_table("From the command to the first step, seconds", columns, rows)
     rows = [[name, f"{1e3 * seconds:.0f}"] for name, seconds in list(imports.items())[:10]]
-    print_table(f"Imports of {STARTUP[0]} on the way, of {sum(imports.values()):.2f} s", ["package", "ms"], rows)
-    print(f"\nOf {', '.join(HEAVY)} were imported: {', '.join(sorted(heavy)) or 'none'}.", flush=True)
+    print_table(
+        f"Imports of {STARTUP[0]} on the way, of {sum(imports.values()):.2f} s",
+        ["package", "ms"],
+        rows,
+    )
+    print(
+        f"\nOf {', '.join(HEAVY)} were imported: {', '.join(sorted(heavy)) or 'none'}.", flush=True
+    )
     return {"runs": runs, "imports_seconds": imports, "heavy": sorted(heavy)}
 
 
@@ -238,13 +328,27 @@ def memory(options: argparse.Namespace) -> list[dict]:
 
             def measure(accumulate: int, spec=spec, remat=remat) -> float:
                 say(f"memory: {spec}, accumulate {accumulate}" + (", remat" if remat else ""))
-                settings = {"accumulate": accumulate} | ({} if remat is None else {"model.remat": remat})
+                settings = {"accumulate": accumulate} | (
+                    {} if remat is None else {"model.remat": remat}
+                )
                 return gigabytes(training_step(spec, settings, runs=False)[0])
 
             whole, (accumulate, then) = fit_into(options.gigabytes, config.batch_size, measure)
-            row = {"config": spec, "remat": remat, "batch_size": config.batch_size, "gigabytes": whole}
+            row = {
+                "config": spec,
+                "remat": remat,
+                "batch_size": config.batch_size,
+                "gigabytes": whole,
+            }
             found.append({**row, "accumulate": accumulate, "gigabytes_then": then})
-    columns = ["config", "remat", "batch", "GB", f"accumulate to fit {options.gigabytes:g} GB", "GB then"]
+    columns = [
+        "config",
+        "remat",
+        "batch",
+        "GB",
+        f"accumulate to fit {options.gigabytes:g} GB",
+        "GB then",
+    ]
     rows = [[shown(value) for value in row.values()] for row in found]
     print_table("Memory of the training step, one device, compiled for this machine", columns, rows)
     return found
@@ -255,10 +359,18 @@ def shown(value) -> str:
         return "yes" if value else "no"
     if isinstance(value, list | tuple):
         return ", ".join(map(shown, value))
-    return "–" if value is None else f"{value:.2f}".replace("-", "−") if isinstance(value, float) else str(value)
+    return (
+        "–"
+        if value is None
+        else f"{value:.2f}".replace("-", "−")
+        if isinstance(value, float)
+        else str(value)
+    )
 
 
-def fit_into(limit: float, batch: int, measure: Callable[[int], float]) -> tuple[float, tuple[int | None, float | None]]:
+def fit_into(
+    limit: float, batch: int, measure: Callable[[int], float]
+) -> tuple[float, tuple[int | None, float | None]]:
     """What the whole batch takes, and the least divisor of it as `accumulate` that stays below the limit, with what it takes.
     A slice takes no less than its share of the whole, so smaller divisors are not tried."""
     whole = measure(1)
@@ -276,18 +388,41 @@ def growth(options: argparse.Namespace) -> list[dict]:
     found = []
     for series in GROWTH:
         spec = f"configs/{series.system}.py" + (":quick" if options.tiny else "")
-        sizes, base, turns = (series.tiny, TINY, 1) if options.tiny else (series.sizes, BASE, options.turns)
+        sizes, base, turns = (
+            (series.tiny, TINY, 1) if options.tiny else (series.sizes, BASE, options.turns)
+        )
         steps = []
         for n in sizes:
             say(f"growth: {spec}, {series.against} {n}")
-            steps.append(built_step(spec, tuple(sorted({**base[series.system], **series.vary(n)}.items()))))
+            steps.append(
+                built_step(spec, tuple(sorted({**base[series.system], **series.vary(n)}.items())))
+            )
         seconds, gb = step_seconds(steps, turns), [gigabytes(compiled) for compiled, _, _ in steps]
-        row = {"system": series.system, "against": series.against, "sizes": sizes, "seconds": seconds, "gigabytes": gb}
+        row = {
+            "system": series.system,
+            "against": series.against,
+            "sizes": sizes,
+            "seconds": seconds,
+            "gigabytes": gb,
+        }
         row |= {"time_exponent": exponent(sizes, seconds), "memory_exponent": exponent(sizes, gb)}
         found.append(row | {"expected": series.expected})
-    columns = ["", "against", "sizes", "seconds a step", "GB", "exponent of time", "of memory", "expected"]
+    columns = [
+        "",
+        "against",
+        "sizes",
+        "seconds a step",
+        "GB",
+        "exponent of time",
+        "of memory",
+        "expected",
+    ]
     rows = [[shown(value) for value in row.values()] for row in found]
-    print_table("Growth of a training step; exponents of the least-squares line through the logarithms", columns, rows)
+    print_table(
+        "Growth of a training step; exponents of the least-squares line through the logarithms",
+        columns,
+        rows,
+    )
     return found
 
 
@@ -330,7 +465,9 @@ def child(*arguments, env: dict[str, str], flags: Sequence[str] = ()) -> tuple[d
     command = [sys.executable, *flags, __file__, CHILD, json.dumps(arguments)]
     done = subprocess.run(command, env={**os.environ, **env}, capture_output=True, text=True)
     if done.returncode:
-        raise RuntimeError(f"{arguments[1]}: {(done.stderr.strip() or 'it failed').splitlines()[-1]}")
+        raise RuntimeError(
+            f"{arguments[1]}: {(done.stderr.strip() or 'it failed').splitlines()[-1]}"
+        )
     return json.loads(done.stdout.splitlines()[-1]), done.stderr
 
 
@@ -346,18 +483,45 @@ def machine() -> dict:
     info = Path("/proc/cpuinfo")
     names = re.findall(r"model name\s*: (.+)", info.read_text()) if info.is_file() else []
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    about = {"cpu": (names or [platform.machine()])[0], "cores": cores, "python": platform.python_version()}
-    return about | {"jax": jax.__version__, "devices": ", ".join(sorted({d.device_kind for d in jax.devices()}))}
+    about = {
+        "cpu": (names or [platform.machine()])[0],
+        "cores": cores,
+        "python": platform.python_version(),
+    }
+    return about | {
+        "jax": jax.__version__,
+        "devices": ", ".join(sorted({d.device_kind for d in jax.devices()})),
+    }
 
 
 def main(argv: Sequence[str]) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("sections", nargs="*", metavar="SECTION", help=f"of {', '.join(SECTIONS)} (default: all)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="also write what was measured here")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "sections", nargs="*", metavar="SECTION", help=f"of {', '.join(SECTIONS)} (default: all)"
+    )
+    parser.add_argument(
+        "--json", type=Path, metavar="FILE", help="also write what was measured here"
+    )
     parser.add_argument("--force", action="store_true", help="write over an earlier FILE")
-    parser.add_argument("--turns", type=int, default=5, help="steps that are timed, of growth (default: %(default)s)")
-    parser.add_argument("--gigabytes", type=float, default=8.0, help="that memory is to fit into (default: %(default)s)")
-    parser.add_argument("--tiny", action="store_true", help="small networks and one turn: shows that all runs, measures nothing")
+    parser.add_argument(
+        "--turns",
+        type=int,
+        default=5,
+        help="steps that are timed, of growth (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--gigabytes",
+        type=float,
+        default=8.0,
+        help="that memory is to fit into (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--tiny",
+        action="store_true",
+        help="small networks and one turn: shows that all runs, measures nothing",
+    )
     args = parser.parse_args(argv)
     if unknown := [name for name in args.sections if name not in SECTIONS]:
         parser.error(f"{unknown[0]}: expected one of {', '.join(SECTIONS)}")
@@ -372,7 +536,11 @@ def main(argv: Sequence[str]) -> None:
     about = machine()
     print(", ".join(f"{key} {value}" for key, value in about.items()), flush=True)
     # In their own order: a child's peak of memory counts from its parent's, which is small as long as nothing else has run.
-    results = {name: section(args) for name, section in SECTIONS.items() if name in (args.sections or SECTIONS)}
+    results = {
+        name: section(args)
+        for name, section in SECTIONS.items()
+        if name in (args.sections or SECTIONS)
+    }
     if args.json:
         args.json.write_text(json.dumps({"machine": about, **results}, indent=1) + "\n")
 
@@ -384,7 +552,9 @@ def run() -> None:
     from handjax.engine.cli import keep_memory
 
     keep_memory()
-    os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=2"  # most use one
+    os.environ["XLA_FLAGS"] = (
+        os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=2"
+    )  # most use one
     try:
         main(sys.argv[1:])
     except (ValueError, OSError, RuntimeError) as error:

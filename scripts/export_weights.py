@@ -6,18 +6,21 @@ python scripts/export_weights.py runs/synthetic spherenet.npz [--checkpoint best
 import argparse
 from pathlib import Path
 
-from handjax.engine import cli
+from handjax.engine import cli, weights
 from handjax.engine.checkpoint import Checkpoints
 from handjax.evaluate import chosen_steps
-from handjax.models import weights
 
 
 def main(argv: list[str]) -> None:
     flags = argparse.ArgumentParser(prog="python scripts/export_weights.py", description=__doc__)
     flags.add_argument("workdir", type=Path, help="of the trained run")
     flags.add_argument("out", type=Path, help="the .npz that is written")
-    flags.add_argument("--checkpoint", metavar="WHICH", default="last", help="last, best or a step (default: last)")
-    flags.add_argument("--half", action="store_true", help="numbers of 16 bits: half the size, three digits")
+    flags.add_argument(
+        "--checkpoint", metavar="WHICH", default="last", help="last, best or a step (default: last)"
+    )
+    flags.add_argument(
+        "--half", action="store_true", help="numbers of 16 bits: half the size, three digits"
+    )
     args = flags.parse_args(argv)
     if args.out.suffix != ".npz":
         raise ValueError(f"{args.out}: expected a name that ends in .npz")
@@ -26,7 +29,9 @@ def main(argv: list[str]) -> None:
     checkpoints = Checkpoints(args.workdir / "checkpoints", read_only=True)
     steps = chosen_steps(checkpoints, args.checkpoint)
     if len(steps) > 1:
-        raise ValueError(f"--checkpoint {args.checkpoint}: {len(steps)} checkpoints, and a file holds the weights of one")
+        raise ValueError(
+            f"--checkpoint {args.checkpoint}: {len(steps)} checkpoints, and a file holds the weights of one"
+        )
     weights.save(args.out, checkpoints.weights(steps[0]), half=args.half)
     checkpoints.close()
     print(f"{args.out}: step {steps[0]}, {args.out.stat().st_size / 1e6:.1f} MB")

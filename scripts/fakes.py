@@ -14,14 +14,22 @@ from handjax.prepare import SETS
 
 
 def main(argv: list[str]) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
     parser.add_argument("name", choices=sorted(SETS), metavar="NAME", help=", ".join(sorted(SETS)))
     parser.add_argument("--out", type=Path, required=True, metavar="DIR")
-    parser.add_argument("-n", type=int, default=20, help="frames of each split, sequence or folder (default 20)")
+    parser.add_argument(
+        "-n", type=int, default=20, help="frames of each split, sequence or folder (default 20)"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--config", metavar="NAME")
     args = parser.parse_args(argv)
-    chosen = {"human36m": ("split", "validact02"), "keypoint_list": ("order", "keypoint_list")}.get(args.name)
+    chosen = {"human36m": ("split", "validact02"), "keypoint_list": ("order", "keypoint_list")}.get(
+        args.name
+    )
     if args.config and not (chosen and args.config in SETS[args.name].configs):
         known = ", ".join(SETS[args.name].configs) if chosen else "none for this set"
         parser.error(f"--config {args.config}: expected {known}")
@@ -31,9 +39,13 @@ def main(argv: list[str]) -> None:
         parser.error(f"--out {args.out}: exists and is not an empty folder; give another name")
     args.out.mkdir(parents=True, exist_ok=True)
     options = {chosen[0]: args.config or chosen[1]} if chosen else {}
-    importlib.import_module(f"handjax.data.{args.name}.fake").write(args.out, args.n, args.seed, **options)
+    importlib.import_module(f"handjax.data.{args.name}.fake").write(
+        args.out, args.n, args.seed, **options
+    )
     more = f" --config {options[chosen[0]]}" if chosen else ""
-    print(f"{args.out}: fake {args.name}; python -m handjax.prepare {args.name}{more} --manual_dir {args.out}")
+    print(
+        f"{args.out}: fake {args.name}; python -m handjax.prepare {args.name}{more} --manual_dir {args.out}"
+    )
 
 
 if __name__ == "__main__":

@@ -22,15 +22,25 @@ import sys
 import threading
 import time
 
-GRACE_SECONDS = 10  # between asking a process to end and ending it; orbax wants some to finish a save
+GRACE_SECONDS = (
+    10  # between asking a process to end and ending it; orbax wants some to finish a save
+)
 
 
 def main(argv: list[str]) -> int:
     cut = argv.index("--") if "--" in argv else len(argv)
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("how", choices=["local", "slurm", "mpi"])
-    parser.add_argument("-n", type=int, help="number of processes (slurm: default is the allocation's)")
-    parser.add_argument("--gpus", action="store_true", help="local: process i sees GPU i only; otherwise all use the CPU")
+    parser.add_argument(
+        "-n", type=int, help="number of processes (slurm: default is the allocation's)"
+    )
+    parser.add_argument(
+        "--gpus",
+        action="store_true",
+        help="local: process i sees GPU i only; otherwise all use the CPU",
+    )
     parser.add_argument(
         "--module",
         default="handjax.train",
@@ -68,7 +78,15 @@ def local(command: list[str], n: int, gpus: bool) -> int:
         for rank in range(n):
             device = {"CUDA_VISIBLE_DEVICES": str(rank)} if gpus else {"JAX_PLATFORMS": "cpu"}
             process = subprocess.Popen(
-                [*command, "--coordinator", coordinator, "--num_processes", str(n), "--process_id", str(rank)],
+                [
+                    *command,
+                    "--coordinator",
+                    coordinator,
+                    "--num_processes",
+                    str(n),
+                    "--process_id",
+                    str(rank),
+                ],
                 env=os.environ | device,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
@@ -99,7 +117,9 @@ def local(command: list[str], n: int, gpus: bool) -> int:
 def show(rank: int, lines) -> None:
     """Prints a process's lines (a progress bar's carriage return ends one too) as they come."""
     for line in lines:
-        sys.stdout.write(f"[{rank}] {line.rstrip()}\n")  # one write: print's two would let another thread in between
+        sys.stdout.write(
+            f"[{rank}] {line.rstrip()}\n"
+        )  # one write: print's two would let another thread in between
         sys.stdout.flush()
 
 

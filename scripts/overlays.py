@@ -30,7 +30,11 @@ def labelled(folder: Path) -> Iterator[Labelled]:
     annotations = json.loads(file.read_text())
     if isinstance(annotations, list):
         for person in annotations:
-            yield folder / person["image"], np.float64(person["joints"]), np.asarray(person["joints_vis"], bool)
+            yield (
+                folder / person["image"],
+                np.float64(person["joints"]),
+                np.asarray(person["joints_vis"], bool),
+            )
         return
     names = {image["id"]: image["file_name"] for image in annotations["images"]}
     for person in annotations["annotations"]:
@@ -45,11 +49,15 @@ def draw(axes, picture: np.ndarray, joints: np.ndarray, visible: np.ndarray, ord
     axes.imshow(picture)
     for a, b in skeleton.bones:
         if visible[a] and visible[b]:
-            axes.plot(joints[[a, b], 0], joints[[a, b], 1], color=COLOURS[skeleton.groups[b]], lw=1.5)
+            axes.plot(
+                joints[[a, b], 0], joints[[a, b], 1], color=COLOURS[skeleton.groups[b]], lw=1.5
+            )
     axes.scatter(*joints[visible].T, s=8, color="white", edgecolors="black", lw=0.5, zorder=3)
     low, high = joints[visible].min(0), joints[visible].max(0)
     middle, reach = (low + high) / 2, 0.75 * (high - low).max() + 5
-    axes.set(xlim=(middle[0] - reach, middle[0] + reach), ylim=(middle[1] + reach, middle[1] - reach))
+    axes.set(
+        xlim=(middle[0] - reach, middle[0] + reach), ylim=(middle[1] + reach, middle[1] - reach)
+    )
     axes.axis("off")
 
 
@@ -57,15 +65,24 @@ def main(argv: list[str]) -> None:
     parser = argparse.ArgumentParser(description="Draws labelled joints over real pictures.")
     parser.add_argument("folder", type=Path, help="pictures and their annotations")
     parser.add_argument("--order", required=True, choices=sorted(ORDERS), help="what each joint is")
-    parser.add_argument("--out", type=Path, required=True, help="the picture to write, .png or .jpg; not over an earlier one")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        required=True,
+        help="the picture to write, .png or .jpg; not over an earlier one",
+    )
     args = parser.parse_args(argv)
     if args.out.exists():
         parser.error(f"--out {args.out} exists; name another file")
     people = list(labelled(args.folder))
     if not people:
-        parser.error(f"{args.folder}: no labelled picture; expected annotations.json, or data/ and label/")
+        parser.error(
+            f"{args.folder}: no labelled picture; expected annotations.json, or data/ and label/"
+        )
     figure = Figure(figsize=(3 * len(people), 3))
-    for axes, (path, joints, visible) in zip(figure.subplots(1, len(people), squeeze=False)[0], people, strict=True):
+    for axes, (path, joints, visible) in zip(
+        figure.subplots(1, len(people), squeeze=False)[0], people, strict=True
+    ):
         picture = cv2.imread(str(path))
         if picture is None:
             parser.error(f"{path}: no picture that can be read")

@@ -15,9 +15,12 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
-from handjax.figures import hand, mesh, poses, render, shade, world
 from handjax.ops import spheres
 from handjax.pose.skeleton import COLOURS, SKELETONS
+from handjax.rigs import hand, poses
+from handjax.rigs import skinning as mesh
+from handjax.synthetic import hands as world
+from handjax.synthetic import render, shade
 
 PIXELS = 320
 HELD_UP = np.float32([3.14, 0.0, 1.57] + [0.0] * 23)
@@ -59,11 +62,15 @@ def views(pose):
     vertices = mesh.hand_vertices(skin, pose) + at[None]
     white = jnp.ones((PIXELS, PIXELS, 3))
     normals = mesh.hand_normals(skin, pose)
-    picture = shade.hand_image(LOOK, white, vertices, normals, skin.faces, skin.vertices, shade.palm_side(skin), k, 3)
+    picture = shade.hand_image(
+        LOOK, white, vertices, normals, skin.faces, skin.vertices, shade.palm_side(skin), k, 3
+    )
     depth, _ = render.mesh_depth(vertices, skin.faces, k, PIXELS, PIXELS, projection="pinhole")
     ball, winner = spheres.sphere_depth_pinhole(centers, radii, k, PIXELS, PIXELS)
     v, u = jnp.meshgrid(jnp.arange(PIXELS), jnp.arange(PIXELS), indexing="ij")
-    points = jnp.stack([(u - k[0, 2]) / k[0, 0] * ball, (v - k[1, 2]) / k[1, 1] * ball, ball], axis=-1)
+    points = jnp.stack(
+        [(u - k[0, 2]) / k[0, 0] * ball, (v - k[1, 2]) / k[1, 1] * ball, ball], axis=-1
+    )
     normal = (points - centers[winner]) / radii[winner][..., None]
     return picture, winner, normal, depth
 
@@ -72,7 +79,9 @@ def skin_picture() -> Figure:
     columns = shown_poses()
     figure = Figure(figsize=(2.0 * len(columns), 6.0))
     grid = figure.subplots(3, len(columns))
-    palette = {finger: np.asarray(matplotlib.colors.to_rgb(colour)) for finger, colour in COLOURS.items()}
+    palette = {
+        finger: np.asarray(matplotlib.colors.to_rgb(colour)) for finger, colour in COLOURS.items()
+    }
     owners = (hand.HAND.bones[bone].split("_")[0] for bone in hand.HAND.sphere_bones)
     colours = np.stack([palette.get(owner, palette["palm"]) for owner in owners])
     for column, pose in enumerate(columns):
@@ -101,7 +110,9 @@ def rgb_picture() -> Figure:
     figure, grid = sheet(4, 8, 12.0)
     samples = draw_samples(world.rgb_sample, 16, image_size=192)
     skeleton = SKELETONS["hand21"]
-    for i, (image, uv, visible) in enumerate(zip(samples["image"], samples["joints_uv"], samples["visible"], strict=True)):
+    for i, (image, uv, visible) in enumerate(
+        zip(samples["image"], samples["joints_uv"], samples["visible"], strict=True)
+    ):
         plain, labelled = grid.flat[2 * i], grid.flat[2 * i + 1]
         plain.imshow(image)
         labelled.imshow(image)
@@ -131,12 +142,19 @@ PICTURES = {"skin.png": skin_picture, "rgb.jpg": rgb_picture, "fitting.png": fit
 
 def main(argv: list[str]) -> None:
     parser = argparse.ArgumentParser(description="Draws the pictures of the documentation.")
-    parser.add_argument("--out", type=Path, default=Path(__file__).parents[1] / "docs" / "pictures", help="default: docs/pictures")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path(__file__).parents[1] / "docs" / "pictures",
+        help="default: docs/pictures",
+    )
     parser.add_argument("--force", action="store_true", help="write over earlier pictures")
     args = parser.parse_args(argv)
     there = [name for name in PICTURES if (args.out / name).exists()]
     if there and not args.force:
-        parser.error(f"{args.out} holds {', '.join(there)}; give another --out, or --force to write over them")
+        parser.error(
+            f"{args.out} holds {', '.join(there)}; give another --out, or --force to write over them"
+        )
     args.out.mkdir(parents=True, exist_ok=True)
     for name, draw in PICTURES.items():
         draw().savefig(args.out / name, dpi=80)

@@ -1,6 +1,6 @@
 """What depth without labels teaches: python scripts/selfsup.py --workdir DIR [--runs all] [--config.KEY=VALUE …]
 
-Trains the sphere hand on labelled synthetic hands (`configs/fit.py:quick`), then, from those weights, on unlabelled views of
+Trains the sphere hand on labelled synthetic hands (`configs/spherehand.py:quick`), then, from those weights, on unlabelled views of
 hands of another build before another sensor (`:selfsup,quick`), and measures hands of that second population which it never
 saw: with random weights, after the first training, after the second. `--runs all` also leaves out each of the terms, and more, one
 at a time, in runs of `--ablation_steps`. DIR gets a folder a run, and table.md and table.json of what is finished; given again
@@ -47,7 +47,9 @@ def main(argv: list[str]) -> None:
     argv, overrides = cli.split_overrides(argv)
     parser = cli.Parser(prog="scripts/selfsup.py", description=__doc__)
     parser.add_argument("--workdir", required=True, type=Path, metavar="DIR")
-    parser.add_argument("--runs", default="none", help=f"none, all, or names joined by commas: {', '.join(RUNS)}")
+    parser.add_argument(
+        "--runs", default="none", help=f"none, all, or names joined by commas: {', '.join(RUNS)}"
+    )
     parser.add_argument("--ablation_steps", type=int, default=200, metavar="N")
     flags = parser.parse_args(argv)
     names = {"none": [], "all": list(RUNS)}.get(flags.runs, flags.runs.split(","))
@@ -57,13 +59,17 @@ def main(argv: list[str]) -> None:
     first = flags.workdir / "synthetic"
     flags.workdir.mkdir(parents=True, exist_ok=True)
     if not (flags.workdir / "random.json").exists():
-        (flags.workdir / "random.json").write_text(json.dumps({"mpjpe_mm": random_error(overrides)}) + "\n")
+        (flags.workdir / "random.json").write_text(
+            json.dumps({"mpjpe_mm": random_error(overrides)}) + "\n"
+        )
     run(first, "quick", overrides)
     start = [*overrides, f"config.init={first}"]
     run(flags.workdir / "selfsup", "selfsup,quick", start)
     write(flags.workdir)
     for name in names:
-        steps = [f"config.{key}={flags.ablation_steps}" for key in ("steps", "eval_every", "save_every")]
+        steps = [
+            f"config.{key}={flags.ablation_steps}" for key in ("steps", "eval_every", "save_every")
+        ]
         run(flags.workdir / name.replace(" ", "_"), "selfsup,quick", [*start, *steps, *RUNS[name]])
         write(flags.workdir)
     print((flags.workdir / "table.md").read_text())
@@ -71,7 +77,7 @@ def main(argv: list[str]) -> None:
 
 def run(workdir: Path, flavour: str, overrides: list[str]) -> None:
     """Trains, or goes on, and leaves how long it took beside."""
-    print(f"\n{workdir.name}: configs/fit.py:{flavour} {' '.join(overrides)}", flush=True)
+    print(f"\n{workdir.name}: configs/spherehand.py:{flavour} {' '.join(overrides)}", flush=True)
     done, begun, worked = workdir / "done.json", time.monotonic(), time.process_time()
     finished = done.exists()
     train.train(configs.load(f"{CONFIG}:{flavour}", overrides), workdir)
@@ -85,10 +91,20 @@ def random_error(overrides: list[str]) -> float:
     config = configs.load(f"{CONFIG}:selfsup,quick", overrides)
     if config.compile_cache:
         cli.use_compile_cache()
-    mesh, source = sharding.make_mesh(config.devices), SOURCES[config.data.name](config, train=False)
-    task, optimizer = TASKS[config.task.name](config, source.skeleton), make_optimizer(config.optimizer, config.steps)
-    state = create_state(jax.random.key(config.seed), task, optimizer, state_target(task, optimizer, mesh))
-    rows_of = jax.jit(partial(eval_step, task=task, expand=source.expand), out_shardings=sharding.whole(mesh))
+    mesh, source = (
+        sharding.make_mesh(config.devices),
+        SOURCES[config.data.name](config, train=False),
+    )
+    task, optimizer = (
+        TASKS[config.task.name](config, source.skeleton),
+        make_optimizer(config.optimizer, config.steps),
+    )
+    state = create_state(
+        jax.random.key(config.seed), task, optimizer, state_target(task, optimizer, mesh)
+    )
+    rows_of = jax.jit(
+        partial(eval_step, task=task, expand=source.expand), out_shardings=sharding.whole(mesh)
+    )
     rows, _ = predict_split(rows_of, state, source, config.eval_batch_size, mesh, show=True)
     return task.score(task.finish(rows))[task.error]
 
@@ -100,7 +116,11 @@ def write(workdir: Path) -> None:
         folder = workdir / name.replace(" ", "_")
         if not (folder / "spent.json").exists():
             continue
-        errors = [(line["step"], line["eval_mpjpe_mm"]) for line in read_jsonl(folder / "metrics.jsonl") if "eval_mpjpe_mm" in line]
+        errors = [
+            (line["step"], line["eval_mpjpe_mm"])
+            for line in read_jsonl(folder / "metrics.jsonl")
+            if "eval_mpjpe_mm" in line
+        ]
         (_, before), (steps, after) = errors[0], errors[-1]
         spent = json.loads((folder / "spent.json").read_text())
         rows.append({"run": name, "steps": steps, "before_mm": before, "after_mm": after, **spent})
@@ -109,13 +129,23 @@ def write(workdir: Path) -> None:
     found = {row["run"]: row for row in rows}
     lines = ["| weights | mean error on the second population, mm |", "|---|--:|"]
     if (workdir / "random.json").exists():
-        lines.append(f"| random | {json.loads((workdir / 'random.json').read_text())['mpjpe_mm']:.1f} |")
+        lines.append(
+            f"| random | {json.loads((workdir / 'random.json').read_text())['mpjpe_mm']:.1f} |"
+        )
     if whole := found.get("selfsup"):
         lines += [f"| after labelled synthetic hands | {whole['before_mm']:.1f} |"]
         lines += [f"| after {whole['steps']} steps without labels | {whole['after_mm']:.1f} |"]
-    lines += ["", "| run | steps | before, mm | after, mm | beside all terms, mm | CPU, s |", "|---|--:|--:|--:|--:|--:|"]
+    lines += [
+        "",
+        "| run | steps | before, mm | after, mm | beside all terms, mm | CPU, s |",
+        "|---|--:|--:|--:|--:|--:|",
+    ]
     for name, row in found.items():
-        beside = f"{row['after_mm'] - found['all terms']['after_mm']:+.1f}" if name in RUNS and "all terms" in found else ""
+        beside = (
+            f"{row['after_mm'] - found['all terms']['after_mm']:+.1f}"
+            if name in RUNS and "all terms" in found
+            else ""
+        )
         named = "synthetic, on its own population" if name == "synthetic" else name
         figures = f"{row['before_mm']:.1f} | {row['after_mm']:.1f} | {beside}"
         lines.append(f"| {named} | {row['steps']} | {figures} | {row['cpu_seconds']:.0f} |")

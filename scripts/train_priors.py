@@ -17,10 +17,12 @@ import jax.numpy as jnp
 import optax
 from jax import random
 
-from handjax.figures import fit_losses, hand, poses
-from handjax.models import pose_prior, weights
+from handjax.engine import weights
+from handjax.fitting import losses as fit_losses
+from handjax.models import pose_prior
 from handjax.models.pose_prior import PalmDenoiser, PoseVAE
 from handjax.pose.losses import squared_error
+from handjax.rigs import hand, poses
 
 OUT = Path(pose_prior.__file__).with_name("pose_prior.npz")
 DIVERGENCE = 1e-4  # weight of the code's divergence beside the reconstruction's mean square
@@ -35,19 +37,27 @@ def hands(key, count: int):
 
 
 def vae_loss(variables, centers, key):
-    reconstructed, mu, logvar = PoseVAE().apply(variables, centers, random.normal(key, (len(centers), PoseVAE.latent)))
+    reconstructed, mu, logvar = PoseVAE().apply(
+        variables, centers, random.normal(key, (len(centers), PoseVAE.latent))
+    )
     return fit_losses.pose_prior(centers, reconstructed, mu, logvar, DIVERGENCE).mean()
 
 
 def denoiser_loss(variables, centers, key):
     noise = random.normal(key, (len(centers), 3 * PalmDenoiser.spheres - pose_prior.PALM))
-    return squared_error(PalmDenoiser().apply(variables, centers, noise) / 100.0, centers / 100.0).mean()
+    return squared_error(
+        PalmDenoiser().apply(variables, centers, noise) / 100.0, centers / 100.0
+    ).mean()
 
 
 def error_mm(variables, centers, model, noise=None) -> float:
     """Mean distance of centres before and after, of the palm's for the denoiser."""
     after = model.apply(variables, centers, noise)
-    after, before = (after[0], centers) if isinstance(model, PoseVAE) else (x[:, : pose_prior.PALM] for x in (after, centers))
+    after, before = (
+        (after[0], centers)
+        if isinstance(model, PoseVAE)
+        else (x[:, : pose_prior.PALM] for x in (after, centers))
+    )
     return float(jnp.linalg.norm(after - before, axis=-1).mean())
 
 
@@ -61,7 +71,9 @@ def train(name: str, model, loss: Callable, steps: int, batch: int, seed: int):
         def one(state, step):
             variables, memory = state
             hands_key, noise_key = random.split(random.fold_in(random.key(seed), step))
-            value, gradient = jax.value_and_grad(loss)(variables, hands(hands_key, batch), noise_key)
+            value, gradient = jax.value_and_grad(loss)(
+                variables, hands(hands_key, batch), noise_key
+            )
             updates, memory = optimizer.update(gradient, memory)
             return (optax.apply_updates(variables, updates), memory), value
 
@@ -72,34 +84,61 @@ def train(name: str, model, loss: Callable, steps: int, batch: int, seed: int):
     for step in range(0, steps, ROUND):
         state, value = some(state, step)
         done, spent = step + ROUND, time.monotonic() - begun
-        print(f"{name} {done}/{steps}  loss {value:.5f}  {spent:.0f} s of about {spent / done * steps:.0f}", flush=True)
+        print(
+            f"{name} {done}/{steps}  loss {value:.5f}  {spent:.0f} s of about {spent / done * steps:.0f}",
+            flush=True,
+        )
     return state[0]
 
 
 def main(argv: list[str]) -> None:
-    parser = argparse.ArgumentParser(description="Trains the sphere hand's two priors on sampled hands.")
-    parser.add_argument("--out", type=Path, default=OUT, help="the file to write (default: %(default)s)")
-    parser.add_argument("--steps", type=int, default=16_000, help=f"of each, in rounds of {ROUND} (default: %(default)s)")
-    parser.add_argument("--batch", type=int, default=128, help="hands a step (default: %(default)s)")
+    parser = argparse.ArgumentParser(
+        description="Trains the sphere hand's two priors on sampled hands."
+    )
+    parser.add_argument(
+        "--out", type=Path, default=OUT, help="the file to write (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--steps",
+        type=int,
+        default=16_000,
+        help=f"of each, in rounds of {ROUND} (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--batch", type=int, default=128, help="hands a step (default: %(default)s)"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--force", action="store_true", help="write over an earlier file")
     args = parser.parse_args(argv)
     if args.out.exists() and not args.force:
         parser.error(f"{args.out} exists; give another --out, or --force to write over it")
     if args.out.suffix != ".npz" or not args.out.parent.is_dir():
-        parser.error(f"--out {args.out}: expected a file name ending in .npz, in a folder that exists")
+        parser.error(
+            f"--out {args.out}: expected a file name ending in .npz, in a folder that exists"
+        )
     if args.steps < ROUND or args.steps % ROUND or args.batch < 1:
-        parser.error(f"--steps {args.steps} --batch {args.batch}: expected a multiple of {ROUND} steps and at least one hand")
+        parser.error(
+            f"--steps {args.steps} --batch {args.batch}: expected a multiple of {ROUND} steps and at least one hand"
+        )
 
     vae = train("vae", PoseVAE(), vae_loss, args.steps, args.batch, args.seed)
-    denoiser = train("denoiser", PalmDenoiser(), denoiser_loss, args.steps, args.batch, args.seed + 1)
+    denoiser = train(
+        "denoiser", PalmDenoiser(), denoiser_loss, args.steps, args.batch, args.seed + 1
+    )
     weights.save(args.out, {"vae": vae, "denoiser": denoiser}, half=True)
 
-    written, heldout = pose_prior.load_priors(args.out), jax.jit(hands, static_argnums=1)(random.key(args.seed + 2), 4096)
+    written, heldout = (
+        pose_prior.load_priors(args.out),
+        jax.jit(hands, static_argnums=1)(random.key(args.seed + 2), 4096),
+    )
     noise = random.normal(random.key(args.seed), (4096, 112))
-    print(f"{args.out}: {args.out.stat().st_size:,} bytes. On 4096 hands that were not trained on, mean distance of centres:")
+    print(
+        f"{args.out}: {args.out.stat().st_size:,} bytes. On 4096 hands that were not trained on, mean distance of centres:"
+    )
     for name, model, width in (("vae", PoseVAE(), 32), ("denoiser", PalmDenoiser(), 112)):
-        clean, noisy = (error_mm(written[name], heldout, model, n) for n in (None, noise[:, :width]))
+        clean, noisy = (
+            error_mm(written[name], heldout, model, n) for n in (None, noise[:, :width])
+        )
         print(f"  {name}: {clean:.2f} mm, {noisy:.2f} mm with the noise of its training")
 
 

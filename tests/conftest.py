@@ -15,8 +15,24 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 
 ROOT = Path(__file__).resolve().parent.parent
 # Under tests/: what is compiled here in seconds runs for milliseconds, and is compared within a tolerance.
-QUICKLY_COMPILED = ("data", "e2e", "engine", "figures", "models", "multiprocess", "pose", "targets", "tasks")
-QUICKLY_COMPILED += ("kernels/test_conv.py", "test_bench.py", "test_configs.py", "test_predict.py", "test_sources.py")
+QUICKLY_COMPILED = (
+    "data",
+    "e2e",
+    "engine",
+    "figures",
+    "models",
+    "multiprocess",
+    "pose",
+    "targets",
+    "tasks",
+)
+QUICKLY_COMPILED += (
+    "kernels/test_conv.py",
+    "test_bench.py",
+    "test_configs.py",
+    "test_predict.py",
+    "test_sources.py",
+)
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -25,7 +41,9 @@ def pytest_runtest_setup(item):
     the time. Before fixtures of any scope, so that what these compile is compiled likewise; each test sets it anew, for itself and
     for the processes that it starts. Not without our kernels: then what takes the time is in what is compiled."""
     kernels = os.environ.get("HANDJAX_OPS") != "off"
-    quickly = kernels and any(item.path.is_relative_to(ROOT / "tests" / place) for place in QUICKLY_COMPILED)
+    quickly = kernels and any(
+        item.path.is_relative_to(ROOT / "tests" / place) for place in QUICKLY_COMPILED
+    )
     jax.config.update("jax_disable_most_optimizations", quickly)
     os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = str(quickly).lower()
     if not kernels and item.path.is_relative_to(ROOT / "tests" / "kernels"):

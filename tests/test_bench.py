@@ -29,11 +29,16 @@ def test_table_and_json(bench, tmp_path):
     file = tmp_path / "bench.json"
     done = bench("rasterizer", "spheres", "--tiny", "--json", str(file))
     assert done.returncode == 0, done.stderr
-    assert "rasterizer: parallel rays, 8 x 8, 2 hands on the CPU" in done.stdout and "measuring rasterizer" in done.stderr
+    assert (
+        "rasterizer: parallel rays, 8 x 8, 2 hands on the CPU" in done.stdout
+        and "measuring rasterizer" in done.stderr
+    )
     written = json.loads(file.read_text())
     kernels = "none" if os.environ.get("HANDJAX_OPS") == "off" else "cpu"
     assert written["machine"]["matmul_gflops"] > 0 and kernels in written["machine"]["kernels"]
-    assert [r["title"].split(",")[0] for r in written["results"]] == ["parallel rays"] * 2 + ["pinhole"] * 2 + ["gradient"] + [
+    assert [r["title"].split(",")[0] for r in written["results"]] == ["parallel rays"] * 2 + [
+        "pinhole"
+    ] * 2 + ["gradient"] + [
         "forward",
         "forward and gradient",
     ]
@@ -44,7 +49,11 @@ def test_table_and_json(bench, tmp_path):
             assert row["missing"] or row["ratio"] > 0
             assert row["name"] in done.stdout
     again = bench("spheres", "--tiny", "--json", str(file))
-    assert again.returncode == 2 and "exists; give another" in again.stderr and json.loads(file.read_text()) == written
+    assert (
+        again.returncode == 2
+        and "exists; give another" in again.stderr
+        and json.loads(file.read_text()) == written
+    )
 
 
 def test_networks_against_their_twins(bench, tmp_path):
@@ -104,14 +113,18 @@ def test_the_compiled_twin(repo, monkeypatch):
     monkeypatch.setattr(torch, "compile", lambda net: compiled.append(net) or net)
     net = bench.NETWORKS["v2v"]
     x = np.zeros((2, *net.small_shape), np.float32)
-    twin = bench.TorchTwin(net.twin, net.options | net.small, x, np.zeros((2, 8, 8, 8, 21), np.float32), 1, "cpu", True)
+    twin = bench.TorchTwin(
+        net.twin, net.options | net.small, x, np.zeros((2, 8, 8, 8, 21), np.float32), 1, "cpu", True
+    )
     layer = next(layer for layer in compiled[0].modules() if isinstance(layer, torch.nn.Conv3d))
     layer.register_forward_hook(lambda layer, inputs, out: asked.append((out.dtype, inputs[0])))
     for kind in bench.KINDS:
         assert np.isfinite(twin.run(kind, twin.COMPILED))
     assert len(compiled) == 1 and len(asked) == 2
     for dtype, inputs in asked:
-        assert dtype == torch.bfloat16 and inputs.is_contiguous(memory_format=torch.channels_last_3d)
+        assert dtype == torch.bfloat16 and inputs.is_contiguous(
+            memory_format=torch.channels_last_3d
+        )
 
 
 def test_voxels_in_numpy_are_the_fast_ones(repo, monkeypatch):
@@ -121,9 +134,15 @@ def test_voxels_in_numpy_are_the_fast_ones(repo, monkeypatch):
 
     sample = jax.jit(lambda key: bench.world.hand_sample(key, image_size=32))(jax.random.key(0))
     matrix, shift = np.diag(np.float32([0.9, 0.9, 1.0])), np.float32([1.0, -0.5, 0.25])
-    theirs = bench.voxels_in_numpy((matrix, shift), {name: np.asarray(value) for name, value in sample.items()}, 16)
-    ours = jax.jit(lambda sample: bench.voxels_in_jax((jnp.asarray(matrix), jnp.asarray(shift)), sample, 16))(sample)
-    assert theirs[0].sum() > 20 and (ours[0] != theirs[0]).mean() < 1e-3  # points on the border of two cells
+    theirs = bench.voxels_in_numpy(
+        (matrix, shift), {name: np.asarray(value) for name, value in sample.items()}, 16
+    )
+    ours = jax.jit(
+        lambda sample: bench.voxels_in_jax((jnp.asarray(matrix), jnp.asarray(shift)), sample, 16)
+    )(sample)
+    assert (
+        theirs[0].sum() > 20 and (ours[0] != theirs[0]).mean() < 1e-3
+    )  # points on the border of two cells
     np.testing.assert_allclose(ours[1], np.moveaxis(theirs[1], 0, -1), atol=1e-4)
 
 

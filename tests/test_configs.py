@@ -17,8 +17,8 @@ from handjax.engine.config import load
 from handjax.engine.optimizer import make_optimizer
 from handjax.engine.schedules import SCHEDULES
 from handjax.engine.step import init_state, train_step
-from handjax.figures import mesh
 from handjax.pose.skeleton import SKELETONS
+from handjax.rigs import skinning as mesh
 from handjax.sources import SOURCES
 from handjax.tasks import TASKS
 
@@ -30,7 +30,11 @@ def flavours_of(path: str) -> list[str]:
     try:
         load(f"{ROOT / path}:no_such_flavour")
     except ValueError as error:
-        return re.search(r"unknown flavour no_such_flavour: use (.+), joined", str(error)).group(1).split(", ")
+        return (
+            re.search(r"unknown flavour no_such_flavour: use (.+), joined", str(error))
+            .group(1)
+            .split(", ")
+        )
     raise AssertionError(f"{path} takes any flavour")
 
 
@@ -38,17 +42,30 @@ def flavours_of(path: str) -> list[str]:
 DATA_SETS = {"h5", "nyu", "icvl", "msra"}
 ALTERNATIVES = (DATA_SETS, {"rhd", "stb", "rs", "handdb", "list"}, {"heatmap", "dsnt"})
 ALTERNATIVES += ({"synthetic", "selfsup", "nyu"},)
-ALTERNATIVES += ({"direct", "integral", "kinematic", "challenge"}, {"h36m", "h36m_mpii", "mixed", "quick"})
+ALTERNATIVES += (
+    {"direct", "integral", "kinematic", "challenge"},
+    {"h36m", "h36m_mpii", "mixed", "quick"},
+)
 PREPARED = {"nyu": "nyu_hand", "icvl": "icvl", "msra": "msra_hand"}
 
 
 def every_config() -> list:
     """Each config alone, with each of its flavours, and with each of them and quick."""
     specs = []
-    for path in sorted(p.relative_to(ROOT).as_posix() for p in (ROOT / "configs").glob("*.py") if p.stem != "common"):
+    for path in sorted(
+        p.relative_to(ROOT).as_posix()
+        for p in (ROOT / "configs").glob("*.py")
+        if p.stem != "common"
+    ):
         known = flavours_of(path)
-        pairs = [pair for pair in itertools.combinations(known, 2) if not any(one.issuperset(pair) for one in ALTERNATIVES)]
-        pairs = [pair for pair in pairs if "quick" in pair or pair == ("h5", "global_joints")]  # one rule's own maps
+        pairs = [
+            pair
+            for pair in itertools.combinations(known, 2)
+            if not any(one.issuperset(pair) for one in ALTERNATIVES)
+        ]
+        pairs = [
+            pair for pair in pairs if "quick" in pair or pair == ("h5", "global_joints")
+        ]  # one rule's own maps
         for some in [(), *((flavour,) for flavour in known), *pairs]:
             marks = [pytest.mark.tensorflow] if PREPARED.keys() & set(some) else []
             specs.append(pytest.param(f"{path}:{','.join(some)}".removesuffix(":"), marks=marks))
@@ -61,12 +78,19 @@ def prepared(tmp_path_factory):
     folders = {}
 
     def prepare(name: str) -> str:
-        tfds = pytest.importorskip("tensorflow_datasets", reason="tensorflow_datasets is not installed; handjax[data] has it")
+        tfds = pytest.importorskip(
+            "tensorflow_datasets",
+            reason="tensorflow_datasets is not installed; handjax[data] has it",
+        )
         if name not in folders:
             root = tmp_path_factory.mktemp(name)
-            importlib.import_module(f"handjax.data.{name}.fake").write(root / "raw", 2, seed=0)
-            builder = importlib.import_module(f"handjax.data.{name}.{name}_dataset_builder").Builder(data_dir=str(root))
-            builder.download_and_prepare(download_config=tfds.download.DownloadConfig(manual_dir=str(root / "raw")))
+            importlib.import_module(f"handjax.data.sets.{name}.fake").write(root / "raw", 2, seed=0)
+            builder = importlib.import_module(
+                f"handjax.data.sets.{name}.{name}_dataset_builder"
+            ).Builder(data_dir=str(root))
+            builder.download_and_prepare(
+                download_config=tfds.download.DownloadConfig(manual_dir=str(root / "raw"))
+            )
             folders[name] = str(builder.data_path)
         return folders[name]
 
@@ -86,24 +110,41 @@ def test_every_config_loads_and_its_step_fits_together(spec, request, traced):
     if config.data.name == "voxel_h5":
         file = request.getfixturevalue("real_data") / "voxel" / "nyu_voxels_6frames.h5"
         config = load(str(ROOT / spec), [f"config.data.path={file}"])
-    elif "layers" in config.model:  # a ResNet, which takes its time; how deep it may be is tests/models' business
+    elif (
+        "layers" in config.model
+    ):  # a ResNet, which takes its time; how deep it may be is tests/models' business
         config = load(str(ROOT / spec), ["config.model.layers=18"])
     elif config.data.name in PREPARED.values():
-        config = load(str(ROOT / spec), [f"config.data.path={request.getfixturevalue('prepared')(config.data.name)}"])
+        config = load(
+            str(ROOT / spec),
+            [f"config.data.path={request.getfixturevalue('prepared')(config.data.name)}"],
+        )
     stands_in = config.data.name in ("rgb_hand", "body", "nyu_views")
     source = _stand_in(config) if stands_in else SOURCES[config.data.name](config)
     optimizer = make_optimizer(config.optimizer, config.steps)
     # The default under its name, and sets that differ in their files alone, make a step that is known.
-    same = config.to_dict() | dict(steps=0, eval_every=0, save_every=0) | (dict(data=config.data.name) if stands_in else {})
+    same = (
+        config.to_dict()
+        | dict(steps=0, eval_every=0, save_every=0)
+        | (dict(data=config.data.name) if stands_in else {})
+    )
     same["optimizer"]["boundaries"] = ()
     if str(same) in traced:
         return
     task = TASKS[config.task.name](config, source.skeleton)
     state = jax.eval_shape(lambda: init_state(jax.random.key(0), task, optimizer))
-    batch = {name: jnp.asarray(x) for name, x in source.train_rows(np.arange(2)).items() if name not in HOST_ONLY}
+    batch = {
+        name: jnp.asarray(x)
+        for name, x in source.train_rows(np.arange(2)).items()
+        if name not in HOST_ONLY
+    }
     step = functools.partial(train_step, task=task, optimizer=optimizer, expand=source.expand)
-    new, parts = jax.eval_shape(lambda state, batch: step(state, batch, key=jax.random.key(1)), state, batch)
-    assert jax.tree.map(lambda x: (x.shape, x.dtype), new) == jax.tree.map(lambda x: (x.shape, x.dtype), state)
+    new, parts = jax.eval_shape(
+        lambda state, batch: step(state, batch, key=jax.random.key(1)), state, batch
+    )
+    assert jax.tree.map(lambda x: (x.shape, x.dtype), new) == jax.tree.map(
+        lambda x: (x.shape, x.dtype), state
+    )
     assert all(part.shape == () for part in parts.values())
     traced.add(str(same))
 
@@ -112,20 +153,32 @@ def _stand_in(config):
     """What the sources of hands and of people in colour, and of several Kinects, give, without the files."""
     if config.data.name == "nyu_views":
         size = (config.task.image_size,) * 2
-        skeleton, shapes = "nyu14", {"cube_depth": (3, *size), "cameras": (3, 4, 4), "joints_xyz": (14, 3)}
+        skeleton, shapes = (
+            "nyu14",
+            {"cube_depth": (3, *size), "cameras": (3, 4, 4), "joints_xyz": (14, 3)},
+        )
         shapes |= {"center_xyz": (3,), "cube_mm": (3,)}
     else:
         joints, skeleton = (18, "body18") if config.data.name == "body" else (21, "hand21")
-        shapes = {"image": (96, 128, 3), "joints_uv": (joints, 2), "visible": (joints,), "labelled": (joints,)}
+        shapes = {
+            "image": (96, 128, 3),
+            "joints_uv": (joints, 2),
+            "visible": (joints,),
+            "labelled": (joints,),
+        }
         shapes |= {"source_from_image": (2, 3)}
     if config.data.name == "body":
         shapes |= {"joints_xyz": (joints, 3), "k": (3, 3), "has_uv": (), "has_xyz": (), "box": (4,)}
     shapes |= {"mask": (), "index": ()}
 
     def rows(numbers):
-        return {name: np.zeros((len(numbers), *shape), BATCH[name][0]) for name, shape in shapes.items()}
+        return {
+            name: np.zeros((len(numbers), *shape), BATCH[name][0]) for name, shape in shapes.items()
+        }
 
-    return SimpleNamespace(skeleton=SKELETONS[skeleton], train_rows=rows, expand=lambda batch: batch)
+    return SimpleNamespace(
+        skeleton=SKELETONS[skeleton], train_rows=rows, expand=lambda batch: batch
+    )
 
 
 @pytest.mark.parametrize(
@@ -134,20 +187,30 @@ def _stand_in(config):
     + [("cpm", ("handdb", "rhd")), ("posenet2d", ("rhd", "stb"))],
 )
 def test_two_data_sets_are_one_too_many(path, pair):
-    with pytest.raises(ValueError, match=f"flavours {pair[0]} and {pair[1]} are data sets: use one of them"):
+    with pytest.raises(
+        ValueError, match=f"flavours {pair[0]} and {pair[1]} are data sets: use one of them"
+    ):
         load(f"{ROOT / 'configs' / path}.py:quick,{pair[1]},{pair[0]}")
 
 
 def test_a_mesh_of_ones_own_is_what_the_sensor_sees(tmp_path):
     own = mesh.hand_skin()
     thin = own.vertices - 4 * mesh.vertex_normals(own)
-    np.savez(tmp_path / "thin.npz", vertices=thin, faces=own.faces, weights=own.weights, unbind=own.unbind)
+    np.savez(
+        tmp_path / "thin.npz",
+        vertices=thin,
+        faces=own.faces,
+        weights=own.weights,
+        unbind=own.unbind,
+    )
     base = ["config.data.surface=skin", "config.data.image_size=32"]
 
     def depth(*more):
         config = load(str(ROOT / "configs/v2v.py:quick"), [*base, *more])
         source = SOURCES[config.data.name](config)
-        return jax.jit(source.expand)({k: jnp.asarray(x) for k, x in source.train_rows(np.arange(8)).items()})["depth"]
+        return jax.jit(source.expand)(
+            {k: jnp.asarray(x) for k, x in source.train_rows(np.arange(8)).items()}
+        )["depth"]
 
     ours, theirs = depth(), depth(f"config.data.mesh={tmp_path / 'thin.npz'}")
     assert 0.5 * (ours > 0).sum() < (theirs > 0).sum() < 0.95 * (ours > 0).sum()
@@ -160,8 +223,14 @@ def test_a_mesh_of_ones_own_is_what_the_sensor_sees(tmp_path):
 def test_every_learning_rate_policy_can_be_asked_for(path, policy):
     numbers = {"boundaries": "(10,20)", "rates": "(0.1,0.2,0.3)", "step_size": 5, "power": 0.9}
     config = load(f"{ROOT / 'configs' / path}.py:quick", [f"config.optimizer.schedule={policy}"])
-    asked = [f"config.optimizer.{name}={value}" for name, value in numbers.items() if name in config.optimizer]
-    config = load(f"{ROOT / 'configs' / path}.py:quick", [f"config.optimizer.schedule={policy}", *asked])
+    asked = [
+        f"config.optimizer.{name}={value}"
+        for name, value in numbers.items()
+        if name in config.optimizer
+    ]
+    config = load(
+        f"{ROOT / 'configs' / path}.py:quick", [f"config.optimizer.schedule={policy}", *asked]
+    )
     update, _ = make_optimizer(config.optimizer, 30).update(
         {"w": jnp.ones(2)}, make_optimizer(config.optimizer, 30).init({"w": jnp.ones(2)})
     )

@@ -45,7 +45,9 @@ def toy_task(config, skeleton) -> Task:
         predict=lambda outputs, inputs: {"joints_xyz": outputs},
         truth=lambda batch: {"joints_xyz": batch["joints_xyz"]},
         finish=lambda rows: rows,
-        score=lambda rows: {"mpjpe_mm": float(np.abs(rows["joints_xyz"] - rows["true_joints_xyz"]).mean())},
+        score=lambda rows: {
+            "mpjpe_mm": float(np.abs(rows["joints_xyz"] - rows["true_joints_xyz"]).mean())
+        },
         views=lambda inputs: None,
         example=lambda n: {"x": jnp.zeros((n, side))},
     )
@@ -56,11 +58,15 @@ def toy_source(config) -> Source:
         return {"mask": np.ones(len(indices), bool), "index": indices.astype(np.int32)}
 
     def expand(batch):
-        joints = jnp.broadcast_to(batch["index"][:, None, None] * 0.01, (len(batch["index"]), 21, 3))
+        joints = jnp.broadcast_to(
+            batch["index"][:, None, None] * 0.01, (len(batch["index"]), 21, 3)
+        )
         return {**batch, "joints_xyz": joints}
 
     names = partial(map, str)
-    return Source(SKELETONS["hand21"], None, config.data.eval_size, rows, rows, expand, names, "toy")
+    return Source(
+        SKELETONS["hand21"], None, config.data.eval_size, rows, rows, expand, names, "toy"
+    )
 
 
 @pytest.fixture
@@ -73,7 +79,12 @@ def cost(repo, monkeypatch):
         monkeypatch.setitem(tasks.TASKS, name, toy_task)
     for name in ("hand_world", "hand_rgb_world"):
         monkeypatch.setitem(sources.SOURCES, name, toy_source)
-    for owner, name in ((train, "create_state"), (train.feed, "train_batches"), (train, "_record"), (train.cli, "keep_memory")):
+    for owner, name in (
+        (train, "create_state"),
+        (train.feed, "train_batches"),
+        (train, "_record"),
+        (train.cli, "keep_memory"),
+    ):
         monkeypatch.setattr(owner, name, getattr(owner, name))  # put back what first_step replaces
     monkeypatch.setattr(train.cli, "keep_memory", lambda: None)
     monkeypatch.setattr(train.cli, "use_compile_cache", lambda: None)
@@ -82,7 +93,9 @@ def cost(repo, monkeypatch):
     def child(*arguments, env, flags=()):
         if arguments[1] not in found:
             found[arguments[1]] = cost.first_step(*arguments)
-        return found[arguments[1]], "import time: 2000000 | 2500000 |   numpy.linalg\nimport time: 500000 | 500000 | numpy\n"
+        return found[
+            arguments[1]
+        ], "import time: 2000000 | 2500000 |   numpy.linalg\nimport time: 500000 | 500000 | numpy\n"
 
     monkeypatch.setattr(cost, "child", child)
     cost.built_step.cache_clear()
@@ -95,32 +108,61 @@ def test_tables_and_json(cost, tmp_path, capsys):
     file = tmp_path / "cost.json"
     cost.main(["--tiny", "--gigabytes", "1e-3", "--json", str(file)])
     said, written = capsys.readouterr(), json.loads(file.read_text())
-    assert set(written) == {"machine", "startup", "memory", "growth"} and written["machine"]["cores"] > 0
+    assert (
+        set(written) == {"machine", "startup", "memory", "growth"}
+        and written["machine"]["cores"] > 0
+    )
 
     empty, filled = written["startup"]["runs"]
     assert (empty["cache"], filled["cache"]) == ("empty", "filled")
-    assert all(empty[stage] >= 0 for stage in cost.STAGES) and empty["compiling"] > 0 and empty["peak_gigabytes"] > 0.05
+    assert (
+        all(empty[stage] >= 0 for stage in cost.STAGES)
+        and empty["compiling"] > 0
+        and empty["peak_gigabytes"] > 0.05
+    )
     assert math.isclose(sum(empty[stage] for stage in cost.STAGES), empty["seconds"])
     assert written["startup"]["imports_seconds"] == {"numpy": 2.5}
 
     (row,) = written["memory"]
-    assert row["config"] == "configs/v2v.py:quick" and row["remat"] is None and row["accumulate"] == 1
+    assert (
+        row["config"] == "configs/v2v.py:quick" and row["remat"] is None and row["accumulate"] == 1
+    )
     assert 0 < row["gigabytes_then"] == row["gigabytes"] < 1e-3
 
-    assert [row["against"] for row in written["growth"]] == ["batch", "grid", "joints", "image side", "devices"]
+    assert [row["against"] for row in written["growth"]] == [
+        "batch",
+        "grid",
+        "joints",
+        "image side",
+        "devices",
+    ]
     for row in written["growth"]:
         assert len(row["sizes"]) == len(row["seconds"]) == len(row["gigabytes"]) == 2
         assert min(row["seconds"]) > 0 and math.isclose(
-            row["memory_exponent"], math.log(row["gigabytes"][1] / row["gigabytes"][0], row["sizes"][1] / row["sizes"][0])
+            row["memory_exponent"],
+            math.log(row["gigabytes"][1] / row["gigabytes"][0], row["sizes"][1] / row["sizes"][0]),
         )
-    grid, joints, devices = (next(r for r in written["growth"] if r["against"] == a) for a in ("grid", "joints", "devices"))
-    assert grid["memory_exponent"] > 0 and joints["memory_exponent"] > 0 and devices["gigabytes"][0] == grid["gigabytes"][0]
+    grid, joints, devices = (
+        next(r for r in written["growth"] if r["against"] == a)
+        for a in ("grid", "joints", "devices")
+    )
+    assert (
+        grid["memory_exponent"] > 0
+        and joints["memory_exponent"] > 0
+        and devices["gigabytes"][0] == grid["gigabytes"][0]
+    )
     assert cost.built_step.cache_info().hits > 0  # what two series share is built once
-    assert "| v2v | grid | 16, 24 |" in said.out and "growth: configs/v2v.py:quick, grid 24" in said.err
+    assert (
+        "| v2v | grid | 16, 24 |" in said.out
+        and "growth: configs/v2v.py:quick, grid 24" in said.err
+    )
 
     with pytest.raises(SystemExit):
         cost.main(["growth", "--tiny", "--json", str(file)])
-    assert "exists; give another" in capsys.readouterr().err and json.loads(file.read_text()) == written
+    assert (
+        "exists; give another" in capsys.readouterr().err
+        and json.loads(file.read_text()) == written
+    )
 
 
 @pytest.mark.parametrize("power", [-1.0, 0.0, 2.0, 3.0])
@@ -147,7 +189,9 @@ def test_a_part_of_the_joints_or_more(cost, repo):
     row = source.train_rows(np.arange(2))
     for count in (14, 42):
         changed = cost.with_joints(source, count)
-        assert len(set(changed.skeleton.joints)) == count == changed.expand(row)["joints_xyz"].shape[1]
+        assert (
+            len(set(changed.skeleton.joints)) == count == changed.expand(row)["joints_xyz"].shape[1]
+        )
 
 
 def cost_config(repo):
@@ -157,7 +201,10 @@ def cost_config(repo):
 def test_the_first_step_is_the_door_s_own(cost, tmp_path):
     found = cost.first_step(time.time(), "configs/v2v.py:quick", str(tmp_path / "run"))
     assert found["step"] > 0 and (tmp_path / "run" / "config.json").exists()
-    steps = [json.loads(line)["step"] for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    steps = [
+        json.loads(line)["step"]
+        for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    ]
     assert steps[0] == 0  # evaluated before, and nothing after the first step
     assert max(steps) <= 1
 
@@ -171,5 +218,14 @@ def test_the_first_step_is_the_door_s_own(cost, tmp_path):
     ],
 )
 def test_mistakes_are_said(repo, arguments, what):
-    done = subprocess.run([sys.executable, repo / "scripts" / "cost.py", *arguments], capture_output=True, text=True, timeout=60)
-    assert done.returncode == 2 and what in done.stderr.splitlines()[-1] and "Traceback" not in done.stderr
+    done = subprocess.run(
+        [sys.executable, repo / "scripts" / "cost.py", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (
+        done.returncode == 2
+        and what in done.stderr.splitlines()[-1]
+        and "Traceback" not in done.stderr
+    )

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from handjax import evaluate
-from handjax.data.predictions import FORMATS, write_predictions, write_uvd
-from handjax.data.predictions2d import write_hands_json
-from handjax.pose.draw import Frame, Picture, draw_frames, front_and_side
+from handjax.data.formats.predictions import FORMATS, write_predictions, write_uvd
+from handjax.data.formats.predictions2d import write_hands_json
 from handjax.pose.skeleton import COLOURS, ORDERS, SKELETONS
-from handjax.results import _pick
-from handjax.results2d import Joints2d
+from handjax.reports.base import _pick
+from handjax.reports.drawing import Frame, Picture, draw_frames, front_and_side
+from handjax.reports.keypoints2d import Joints2d
 
 PUBLISHED = [
     ("nyu", "CVPR18_NYU_V2V_PoseNet.txt", 8.419),
@@ -47,13 +47,20 @@ def changed(flags: list[str], name: str, value: str) -> list[str]:
 
 
 def door(*flags: str, cwd) -> subprocess.CompletedProcess:
-    return subprocess.run([sys.executable, "-m", "handjax.evaluate", *flags], cwd=cwd, capture_output=True, text=True)
+    return subprocess.run(
+        [sys.executable, "-m", "handjax.evaluate", *flags], cwd=cwd, capture_output=True, text=True
+    )
 
 
 @pytest.mark.parametrize(("dataset", "file", "mean"), PUBLISHED)
 def test_published_files(real_data, tmp_path, capsys, dataset, file, mean):
     folder = real_data / "metrics"
-    flags = ("--predictions", folder / file, "--groundtruth", folder / f"{dataset}_test_groundtruth_uvd.txt")
+    flags = (
+        "--predictions",
+        folder / file,
+        "--groundtruth",
+        folder / f"{dataset}_test_groundtruth_uvd.txt",
+    )
     evaluate.main([*map(str, flags), "--dataset", dataset, "--workdir", str(tmp_path)])
     out = capsys.readouterr().out
     assert f"{mean:.3f} mm" in out and str(tmp_path / "report.html") in out
@@ -62,7 +69,10 @@ def test_published_files(real_data, tmp_path, capsys, dataset, file, mean):
     for percent in metrics["success_max_percent"].values():
         assert f"{percent:.2f} %" in out
     for joint, error in metrics["per_joint_mm"].items():
-        assert any(line.startswith(joint.replace("_", " ")) and f"{error:.2f} mm" in line for line in out.splitlines())
+        assert any(
+            line.startswith(joint.replace("_", " ")) and f"{error:.2f} mm" in line
+            for line in out.splitlines()
+        )
     page = (tmp_path / "report.html").read_text()
     assert f">{mean:.3f}<" in page and "Pose-REN" in page
     assert ("not comparable" in page) == (dataset == "nyu")
@@ -80,7 +90,10 @@ def test_earlier_results_are_kept(files, tmp_path, capsys):
     first = {name: (tmp_path / "w" / name).read_bytes() for name in ("metrics.json", "report.html")}
     truth = files[3]
     evaluate.main(changed(files, "--predictions", truth))
-    assert "kept the earlier metrics.json as metrics.1.json and report.html as report.1.html\n" in capsys.readouterr().out
+    assert (
+        "kept the earlier metrics.json as metrics.1.json and report.html as report.1.html\n"
+        in capsys.readouterr().out
+    )
     assert json.loads((tmp_path / "w" / "metrics.json").read_text())["mpjpe_mm"] == 0
     for name, content in first.items():
         assert (tmp_path / "w" / name.replace(".", ".1.")).read_bytes() == content
@@ -145,10 +158,17 @@ def test_every_skeleton_is_drawn(name):
     ends = sum(skeleton.bones[-1][1] in bone for bone in skeleton.bones)
     picture = Picture(np.where(np.eye(8), 1.0, np.nan), (-80.0, 80.0, -80.0, 80.0))
     plot = draw_frames(
-        [Frame("a", front_and_side(pose, pose + 1)), Frame("b", front_and_side(pose, None, picture, picture), visible)], skeleton
+        [
+            Frame("a", front_and_side(pose, pose + 1)),
+            Frame("b", front_and_side(pose, None, picture, picture), visible),
+        ],
+        skeleton,
     )
     full, masked = plot.axes[0], plot.axes[1]
-    assert (len(full.lines), len(masked.lines)) == (2 * bones + 1, bones - ends + 1)  # and the scale bar
+    assert (len(full.lines), len(masked.lines)) == (
+        2 * bones + 1,
+        bones - ends + 1,
+    )  # and the scale bar
     assert (len(full.images), len(masked.images)) == (0, 1)
     for axes, across in ((plot.axes[0], 0), (plot.axes[2], 2)):
         dots = axes.collections[-1].get_offsets()
@@ -196,7 +216,11 @@ def test_hands_in_json_files(hands, tmp_path, order, named):
     truth = write_labels(tmp_path / "truth", points, order, named)
     found = np.concatenate([pred, np.full((9, 21, 1), 0.5)], axis=-1)
     ours = tmp_path / "predictions.json"
-    write_hands_json(ours, NAMES_21, [{"img_name": f"{n:05d}.png", "hand_pts": hand.tolist()} for n, hand in enumerate(found)])
+    write_hands_json(
+        ours,
+        NAMES_21,
+        [{"img_name": f"{n:05d}.png", "hand_pts": hand.tolist()} for n, hand in enumerate(found)],
+    )
     metrics = evaluate._hands(str(ours), str(truth), order).metrics()
     errors = np.linalg.norm(pred - points[..., :2], axis=-1)
     labelled = (points[..., :2] != 0).any(-1)
@@ -204,8 +228,15 @@ def test_hands_in_json_files(hands, tmp_path, order, named):
     assert metrics["visible"]["epe_px"] == pytest.approx(errors[points[..., 2] > 0].mean())
     assert metrics["visible"]["counted"] == metrics["counted"] - 1 == 9 * 21 - 2
     # The box is that of the labelled joints.
-    side = [np.ptp(hand[seen, :2], axis=0).max() for hand, seen in zip(points, labelled, strict=True)]
-    expected = np.mean([(errors[labelled[:, j], j] / np.array(side)[labelled[:, j]] < 0.04).mean() for j in range(21)])
+    side = [
+        np.ptp(hand[seen, :2], axis=0).max() for hand, seen in zip(points, labelled, strict=True)
+    ]
+    expected = np.mean(
+        [
+            (errors[labelled[:, j], j] / np.array(side)[labelled[:, j]] < 0.04).mean()
+            for j in range(21)
+        ]
+    )
     assert metrics["pck_box"]["0.04"] == pytest.approx(expected)
 
 
@@ -216,10 +247,19 @@ def test_hands_of_a_run_are_measured_again(hands, tmp_path, capsys):
     rng = np.random.default_rng(4)
     sides = {"box_px": rng.uniform(80, 120, 9), "image_px": rng.uniform(200, 300, 9)}
     sides = {name: side.astype(np.float32) for name, side in sides.items()}
-    f32 = {"joints_uv": pred.astype(np.float32), "true_joints_uv": points[..., :2].astype(np.float32)}
-    rows = f32 | {"true_visible": visible, "true_labelled": labelled, "confidence": rng.random((9, 21)).astype(np.float32)}
+    f32 = {
+        "joints_uv": pred.astype(np.float32),
+        "true_joints_uv": points[..., :2].astype(np.float32),
+    }
+    rows = f32 | {
+        "true_visible": visible,
+        "true_labelled": labelled,
+        "confidence": rng.random((9, 21)).astype(np.float32),
+    }
     rows |= {f"true_{name}": side for name, side in sides.items()}
-    evaluated = evaluate.kind_of(rows).of_rows("ours", [f"h{n}" for n in range(9)], rows, SKELETONS["hand21"])
+    evaluated = evaluate.kind_of(rows).of_rows(
+        "ours", [f"h{n}" for n in range(9)], rows, SKELETONS["hand21"]
+    )
     first = evaluated.metrics()
     assert "0.05" in first["pck_image"] and "0.2" in first["pck_box"]
     path = write_predictions(tmp_path / "predictions.npz", evaluated.predictions())
@@ -231,7 +271,11 @@ def test_hands_of_a_run_are_measured_again(hands, tmp_path, capsys):
     # Against truth in other files, and only what these know.
     ids = {f"h{n}": hand for n, hand in enumerate(points)}
     truth = tmp_path / "truth.json"
-    write_hands_json(truth, NAMES_21, [{"img_name": name, "hand_pts": hand.tolist()} for name, hand in ids.items()])
+    write_hands_json(
+        truth,
+        NAMES_21,
+        [{"img_name": name, "hand_pts": hand.tolist()} for name, hand in ids.items()],
+    )
     other = evaluate._hands(str(path), str(truth), "").metrics()
     assert other["epe_px"] == pytest.approx(first["epe_px"], rel=1e-5) and "pck_image" not in other
 
@@ -240,7 +284,10 @@ def test_a_keypoint_list_as_truth(hands, tmp_path):
     points, pred = hands
     lines = [f"{n}.jpg " + " ".join(map(str, hand.ravel())) for n, hand in enumerate(points)]
     (tmp_path / "list.txt").write_text("\n".join(lines) + "\n")
-    found = [{"img_name": f"{n}.jpg", "hand_pts": np.pad(hand, ((0, 0), (0, 1))).tolist()} for n, hand in enumerate(pred)]
+    found = [
+        {"img_name": f"{n}.jpg", "hand_pts": np.pad(hand, ((0, 0), (0, 1))).tolist()}
+        for n, hand in enumerate(pred)
+    ]
     write_hands_json(tmp_path / "p.json", NAMES_21, found)
     evaluated = evaluate._hands(str(tmp_path / "p.json"), str(tmp_path / "list.txt"), "handdb")
     assert evaluated.metrics()["counted"] == 9 * 21 - 1
@@ -251,7 +298,11 @@ def test_a_keypoint_list_as_truth(hands, tmp_path):
     [
         (None, ["--groundtruth", "none.json"], "none.json: no such file; expected labels as json"),
         (None, [], "--groundtruth missing: .*p.json holds no truth"),
-        (None, ["--groundtruth", "t.json", "--dataset", "nyu"], "--dataset nyu is for text files of u v d"),
+        (
+            None,
+            ["--groundtruth", "t.json", "--dataset", "nyu"],
+            "--dataset nyu is for text files of u v d",
+        ),
         (None, ["--groundtruth", "t.json", "--checkpoint", "best"], "belong to a trained run"),
         ("[1, 2", ["--groundtruth", "t.json"], "t.json: not json"),
         (
@@ -259,10 +310,22 @@ def test_a_keypoint_list_as_truth(hands, tmp_path):
             ["--groundtruth", "t.json", "--dataset", "rhd"],
             "t.json: no hand_pts of numbers in it; expected 21",
         ),
-        ('{"hand_pts": [[1, 2, 3]]}', ["--groundtruth", "t.json"], "does not say in which order its joints are"),
-        ('{"hand_pts": [[1, 2, 3]]}', ["--groundtruth", "t.json", "--dataset", "rhd"], r"hand_pts is \[1, 3\]; expected 21"),
+        (
+            '{"hand_pts": [[1, 2, 3]]}',
+            ["--groundtruth", "t.json"],
+            "does not say in which order its joints are",
+        ),
+        (
+            '{"hand_pts": [[1, 2, 3]]}',
+            ["--groundtruth", "t.json", "--dataset", "rhd"],
+            r"hand_pts is \[1, 3\]; expected 21",
+        ),
         ("[3]", ["--groundtruth", "t.json", "--dataset", "rhd"], "t.json, hand 0: no hand_pts"),
-        ('{"joints": ["a"], "hands": [{}]}', ["--groundtruth", "t.json"], "its joints, a, ..., are none of hand21"),
+        (
+            '{"joints": ["a"], "hands": [{}]}',
+            ["--groundtruth", "t.json"],
+            "its joints, a, ..., are none of hand21",
+        ),
         ("LOST", ["--groundtruth", "t.json"], "p.json has 00008, .*t.json has not"),
         ("TWICE", ["--groundtruth", "t.json"], "another hand in 00000.png"),
         ("NAN", ["--groundtruth", "t.json"], "hand 0: hand_pts is .*finite px"),
@@ -271,11 +334,19 @@ def test_a_keypoint_list_as_truth(hands, tmp_path):
 def test_mistakes_in_json_files(hands, tmp_path, monkeypatch, change, flags, message):
     monkeypatch.chdir(tmp_path)
     points, pred = hands
-    named = [{"img_name": f"{n:05d}.png", "hand_pts": hand.tolist()} for n, hand in enumerate(points)]
+    named = [
+        {"img_name": f"{n:05d}.png", "hand_pts": hand.tolist()} for n, hand in enumerate(points)
+    ]
     write_hands_json(tmp_path / "p.json", NAMES_21, named)
-    write_hands_json(tmp_path / "t.json", NAMES_21, {"LOST": named[:-1], "TWICE": [named[0], *named]}.get(change, named))
+    write_hands_json(
+        tmp_path / "t.json",
+        NAMES_21,
+        {"LOST": named[:-1], "TWICE": [named[0], *named]}.get(change, named),
+    )
     if change == "NAN":
-        (tmp_path / "t.json").write_text((tmp_path / "t.json").read_text().replace(f"[[{points[0, 0, 0]}", "[[1e9"))
+        (tmp_path / "t.json").write_text(
+            (tmp_path / "t.json").read_text().replace(f"[[{points[0, 0, 0]}", "[[1e9")
+        )
     elif change and not change.isupper():
         (tmp_path / "t.json").write_text(change)
     with pytest.raises((ValueError, OSError), match=message) as caught:

@@ -28,7 +28,9 @@ def start(tmp_path):
 
     def run(body: str, *argv: str, path: str = "") -> subprocess.Popen:
         (tmp_path / "tiny.py").write_text(READ_FLAGS + body)
-        env = {k: v for k, v in os.environ.items() if k not in ("XLA_FLAGS", "JAX_PLATFORMS")}  # a user has neither
+        env = {
+            k: v for k, v in os.environ.items() if k not in ("XLA_FLAGS", "JAX_PLATFORMS")
+        }  # a user has neither
         env |= {"PYTHONPATH": str(tmp_path), "PATH": path + os.pathsep + os.environ["PATH"]}
         command = [sys.executable, str(LAUNCH), *argv]
         pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -48,7 +50,10 @@ def ended(pid: int, seconds: float = 10) -> bool:
             os.kill(pid, 0)
         except ProcessLookupError:
             return True
-        if Path(f"/proc/{pid}/stat").exists() and Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
+        if (
+            Path(f"/proc/{pid}/stat").exists()
+            and Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+        ):
             return True  # dead, only not waited for by whoever inherited it
         time.sleep(0.05)
     return False
@@ -127,18 +132,34 @@ print(process_allgather(jax.numpy.float32(rank + 1)).tolist(), jax.process_count
 @pytest.mark.parametrize(
     ("how", "starter", "expected"),
     [
-        (["slurm"], "srun", "--label --kill-on-bad-exit=1 PYTHON -u -m tiny --folder x --distributed"),
-        (["slurm", "-n", "4"], "srun", "--label --kill-on-bad-exit=1 -n 4 PYTHON -u -m tiny --folder x --distributed"),
-        (["mpi", "-n", "4"], "mpirun", "--tag-output -n 4 PYTHON -u -m tiny --folder x --distributed"),
+        (
+            ["slurm"],
+            "srun",
+            "--label --kill-on-bad-exit=1 PYTHON -u -m tiny --folder x --distributed",
+        ),
+        (
+            ["slurm", "-n", "4"],
+            "srun",
+            "--label --kill-on-bad-exit=1 -n 4 PYTHON -u -m tiny --folder x --distributed",
+        ),
+        (
+            ["mpi", "-n", "4"],
+            "mpirun",
+            "--tag-output -n 4 PYTHON -u -m tiny --folder x --distributed",
+        ),
     ],
 )
-def test_batch_systems_are_called_with_their_exit_code_kept(start, tmp_path, how, starter, expected):
+def test_batch_systems_are_called_with_their_exit_code_kept(
+    start, tmp_path, how, starter, expected
+):
     fake = tmp_path / starter
     fake.write_text('#!/bin/sh\necho "$@"\nexit 5\n')
     fake.chmod(0o755)
     launcher = start("", *how, "--module", "tiny", "--", "--folder", "x", path=str(tmp_path))
     out, err = launcher.communicate(timeout=20)
-    assert (out.strip(), launcher.returncode) == (expected.replace("PYTHON", sys.executable), 5), err
+    assert (out.strip(), launcher.returncode) == (expected.replace("PYTHON", sys.executable), 5), (
+        err
+    )
 
 
 @pytest.mark.parametrize(
@@ -151,7 +172,11 @@ def test_batch_systems_are_called_with_their_exit_code_kept(start, tmp_path, how
 )
 def test_mistakes_are_one_line(tmp_path, argv, said):
     run = subprocess.run(
-        [sys.executable, str(LAUNCH), *argv], env={"PATH": str(tmp_path)}, capture_output=True, text=True, timeout=20
+        [sys.executable, str(LAUNCH), *argv],
+        env={"PATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=20,
     )
     assert run.returncode == 2
     assert said in run.stderr.splitlines()[-1]

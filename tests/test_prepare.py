@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from handjax.data.batch import unpack_voxels
-from handjax.data.voxel_h5 import VoxelH5
+from handjax.data.formats.voxel_h5 import VoxelH5
 from handjax.prepare import main
 
 FX, FY, CX, CY = 290.0, 300.0, 158.0, 121.0
@@ -44,7 +44,9 @@ def frames(tmp_path):
         joints = (center + ball + RADIUS * toward) * [1, -1, 1]
         labels.append("\t".join([f"{i}.png", *(f"{v:.6f}" for v in joints.reshape(-1))]))
         centers.append("{:.6f} {:.6f} {:.6f}".format(*(center * [1, -1, 1])))
-    (tmp_path / "labels.txt").write_text("\n".join([*labels, labels[0].replace("0.png", "3.png")]) + "\n")
+    (tmp_path / "labels.txt").write_text(
+        "\n".join([*labels, labels[0].replace("0.png", "3.png")]) + "\n"
+    )
     (tmp_path / "centers.txt").write_text("\n".join([*centers, "invalid"]) + "\n")
     return tmp_path
 
@@ -57,7 +59,10 @@ def command(folder, **change):
         "camera": f"{FX},{FY},{CX},{CY}",
         "out": folder / "out.h5",
     } | change
-    return ["voxel_h5", *(f"--{k}={v}" if v is not True else f"--{k}" for k, v in options.items() if v is not None)]
+    return [
+        "voxel_h5",
+        *(f"--{k}={v}" if v is not True else f"--{k}" for k, v in options.items() if v is not None),
+    ]
 
 
 def surface_distance(source):
@@ -66,7 +71,9 @@ def surface_distance(source):
     away = []
     for i, packed in enumerate(batch["voxels"]):
         row, column, depth = np.argwhere(unpack_voxels(packed)).T
-        unit = np.stack([column / source.size, row / source.size, depth / (source.size - 2)], -1) - 0.5
+        unit = (
+            np.stack([column / source.size, row / source.size, depth / (source.size - 2)], -1) - 0.5
+        )
         cells = batch["center_xyz"][i] + unit * batch["cube_mm"][i]
         away.append(np.linalg.norm(batch["joints_xyz"][i][:, None] - cells[None], axis=-1).min(1))
     return np.mean(away)
@@ -75,7 +82,10 @@ def surface_distance(source):
 def test_depth_frames_become_voxels_that_lie_where_the_labels_say(frames, capsys):
     main(command(frames))
     out = capsys.readouterr().out
-    assert out == f"{frames / 'out.h5'}: 3 of 4 frames written, 1 without a valid center, 0 without depth in the cube\n"
+    assert (
+        out
+        == f"{frames / 'out.h5'}: 3 of 4 frames written, 1 without a valid center, 0 without depth in the cube\n"
+    )
 
     source = VoxelH5(frames / "out.h5")
     assert (len(source), source.joints, source.size) == (3, 5, 88)
@@ -96,20 +106,29 @@ def test_depth_frames_become_voxels_that_lie_where_the_labels_say(frames, capsys
         np.testing.assert_allclose([column, row], ball[:2], atol=8)
 
     with h5py.File(frames / "out.h5") as file:
-        np.testing.assert_allclose(file["labels"][:] * 150 * [1, -1, 1], file["gt3Dcrop"][:], atol=1e-4)
+        np.testing.assert_allclose(
+            file["labels"][:] * 150 * [1, -1, 1], file["gt3Dcrop"][:], atol=1e-4
+        )
         np.testing.assert_allclose(file["com3D"][:], CENTERS * [1, -1, 1], atol=1e-3)
 
 
 def test_the_same_from_16_bit_frames_with_y_down_and_another_size(frames):
     main(command(frames, out=frames / "nyu.h5", size=48, limit=2))
     for name in ("labels", "centers"):
-        rows = [line.replace(".png", "_16.png").split() for line in (frames / f"{name}.txt").read_text().splitlines()]
+        rows = [
+            line.replace(".png", "_16.png").split()
+            for line in (frames / f"{name}.txt").read_text().splitlines()
+        ]
         first = 1 if name == "labels" else 0
         for row in rows:
             for j in range(first + 1, len(row), 3):
                 row[j] = str(-float(row[j]))
         (frames / f"{name}_down.txt").write_text("\n".join("\t".join(row) for row in rows))
-    change = {"labels": frames / "labels_down.txt", "centers": frames / "centers_down.txt", "no-y_up": True}
+    change = {
+        "labels": frames / "labels_down.txt",
+        "centers": frames / "centers_down.txt",
+        "no-y_up": True,
+    }
     main(command(frames, depth_format="png16", depth_scale=0.25, size=48, limit=2, **change))
     a, b = VoxelH5(frames / "nyu.h5"), VoxelH5(frames / "out.h5")
     assert (a.center_from, b.center_from, a.size, len(b)) == ("com3D, y negated", "com3D", 48, 2)
@@ -123,7 +142,10 @@ def test_frames_that_are_empty_or_stick_out_are_counted(frames, capsys):
     (frames / "centers.txt").write_text("\n".join(lines))
     main(command(frames, cube=120))
     out = capsys.readouterr().out
-    assert "2 of 4 frames written, 1 without a valid center, 1 without depth in the cube (1.png)" in out
+    assert (
+        "2 of 4 frames written, 1 without a valid center, 1 without depth in the cube (1.png)"
+        in out
+    )
     limit = float(out.split("max_label=")[1].split()[0])
     assert limit > 1
     with pytest.raises(ValueError, match=f"max_label={limit:g}"):
@@ -141,15 +163,33 @@ def refused(capsys, argv, *words):
 
 
 def test_a_mistake_is_one_line_and_exit_code_2(tmp_path):
-    done = subprocess.run([sys.executable, "-m", "handjax.prepare", *command(tmp_path)], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "handjax.prepare", *command(tmp_path)],
+        capture_output=True,
+        text=True,
+    )
     lines = done.stderr.splitlines()
-    assert done.returncode == 2 and done.stdout == "" and len(lines) == 1 and lines[0].startswith("error: "), done
+    assert (
+        done.returncode == 2
+        and done.stdout == ""
+        and len(lines) == 1
+        and lines[0].startswith("error: ")
+    ), done
 
 
 def test_everything_missing_is_listed_at_once(tmp_path, capsys):
     (tmp_path / "out.h5").write_text("mine")
     argv = command(tmp_path, limit=0)
-    refused(capsys, argv, "--labels", "--centers", "--depth_dir", "out.h5: exists", "--overwrite", "--limit 0")
+    refused(
+        capsys,
+        argv,
+        "--labels",
+        "--centers",
+        "--depth_dir",
+        "out.h5: exists",
+        "--overwrite",
+        "--limit 0",
+    )
     assert (tmp_path / "out.h5").read_text() == "mine"
     refused(capsys, command(tmp_path, out=tmp_path / "no" / "out.h5"), "no such folder", "make it")
 
@@ -170,7 +210,11 @@ def test_bad_inputs_are_one_line_each(frames, capsys):
     refused(capsys, command(frames, size=90), "--size")
     refused(capsys, command(frames, labels=None), "required", "--labels")
     refused(capsys, command(frames, depth_format="png16"), "0.png", "depth format 'png16'")
-    refused(capsys, command(frames, depth_scale=0.1), "no frame has depth inside its cube; check --camera, --depth_scale")
+    refused(
+        capsys,
+        command(frames, depth_scale=0.1),
+        "no frame has depth inside its cube; check --camera, --depth_scale",
+    )
     (frames / "centers.txt").write_text("1 2 700\n1 2\n")
     refused(capsys, command(frames), "centers.txt, line 2")
     (frames / "centers.txt").write_text("1 2 700\n")

@@ -15,7 +15,9 @@ def config(repo):
 
 
 def changed(config, **values):
-    return configs.override(type(config)(config.to_dict()), [f"config.{key}={value}" for key, value in values.items()])
+    return configs.override(
+        type(config)(config.to_dict()), [f"config.{key}={value}" for key, value in values.items()]
+    )
 
 
 def files(folder):
@@ -31,7 +33,9 @@ def test_a_workdir_is_claimed_and_found_again(config, tmp_path):
     train.check_workdir(workdir, config)
     longer = changed(config, steps=20_000, log_every=7)
     train.check_workdir(workdir, longer)
-    assert json.loads((workdir / "config.json").read_text())["steps"] == config.steps  # looking changes nothing
+    assert (
+        json.loads((workdir / "config.json").read_text())["steps"] == config.steps
+    )  # looking changes nothing
     train.claim_workdir(workdir, longer)
     assert json.loads((workdir / "config.json").read_text())["steps"] == 20_000
 
@@ -51,7 +55,9 @@ def test_without_a_checkpoint_the_config_may_be_mended(config, tmp_path):
     train.check_workdir(tmp_path, other)
     train.claim_workdir(tmp_path, other)
     assert json.loads((tmp_path / "config.json").read_text())["seed"] == 1
-    assert json.loads((tmp_path / "config.1.json").read_text())["seed"] == 0  # and the other one is kept
+    assert (
+        json.loads((tmp_path / "config.1.json").read_text())["seed"] == 0
+    )  # and the other one is kept
     (tmp_path / "checkpoints" / "5").mkdir(parents=True)
     with pytest.raises(ValueError, match="seed: 1 → 0"):
         train.check_workdir(tmp_path, config)
@@ -63,8 +69,15 @@ def test_without_a_checkpoint_the_config_may_be_mended(config, tmp_path):
 def test_many_differences_are_counted(config, tmp_path):
     train.claim_workdir(tmp_path, config)
     (tmp_path / "checkpoints" / "5").mkdir(parents=True)
-    other = changed(config, seed=1, batch_size=16, **{"optimizer.lr": 1.0, "task.sigma": 2.0, "task.grid": 48, "data.cube_mm": 250})
-    with pytest.raises(ValueError, match=r"batch_size: 8 → 16; .*; and 2 more\): use another --workdir") as caught:
+    other = changed(
+        config,
+        seed=1,
+        batch_size=16,
+        **{"optimizer.lr": 1.0, "task.sigma": 2.0, "task.grid": 48, "data.cube_mm": 250},
+    )
+    with pytest.raises(
+        ValueError, match=r"batch_size: 8 → 16; .*; and 2 more\): use another --workdir"
+    ) as caught:
         train.check_workdir(tmp_path, other)
     assert "\n" not in str(caught.value)
 
@@ -76,12 +89,24 @@ class Checkpoints:
         self.folder, self.steps, self.wait = folder, lambda: steps, lambda: None
 
 
-@pytest.mark.parametrize(("steps", "where"), [([5, 10], "the newest checkpoint is c/10"), ([], "there is no checkpoint yet")])
+@pytest.mark.parametrize(
+    ("steps", "where"),
+    [([5, 10], "the newest checkpoint is c/10"), ([], "there is no checkpoint yet")],
+)
 def test_what_is_not_finite_is_named(config, tmp_path, steps, where):
-    parts = {"loss": float("nan"), "heatmap": float("inf"), "joints": 1.0, "grad_norm": 2.0, "finite": False}
+    parts = {
+        "loss": float("nan"),
+        "heatmap": float("inf"),
+        "joints": 1.0,
+        "grad_norm": 2.0,
+        "finite": False,
+    }
     with pytest.raises(ValueError) as caught:
         train._record(None, (12, parts), config, Checkpoints(Path("c"), steps))
-    assert str(caught.value) == f"step 12 is not finite (heatmap inf, loss nan); its update was withheld; {where}"
+    assert (
+        str(caught.value)
+        == f"step 12 is not finite (heatmap inf, loss nan); its update was withheld; {where}"
+    )
 
 
 @pytest.mark.parametrize(("step", "record"), [(7, False), (10, True), (10_000, True)])

@@ -15,11 +15,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from handjax import shown, tracker, view, viewer
-from handjax.data.depth_files import read_depth
-from handjax.data.mesh_files import read_skin
-from handjax.figures import hand, mesh, poses
+from handjax import view
+from handjax.data.formats.depth import read_depth
+from handjax.data.formats.mesh import read_skin
+from handjax.fitting import tracker
 from handjax.pose import geometry
+from handjax.rigs import hand, poses
+from handjax.rigs import skinning as mesh
+from handjax.viewer import hand as shown
+from handjax.viewer import page as viewer
 
 viser = pytest.importorskip("viser", reason="viser is not installed: pip install 'handjax[view]'")
 
@@ -41,8 +45,12 @@ def test_what_is_looked_at_is_the_posed_hand(skin):
     centers, _ = hand.spheres(jnp.asarray(START))
     away = CENTER
     np.testing.assert_allclose(seen["skin"].centers - away, centers, atol=1e-3)
-    np.testing.assert_allclose(seen["skin"].joints - away, hand.joints21(jnp.asarray(START)), atol=1e-3)
-    np.testing.assert_allclose(seen["skin"].vertices - away, mesh.hand_vertices(skin, jnp.asarray(START)), atol=1e-3)
+    np.testing.assert_allclose(
+        seen["skin"].joints - away, hand.joints21(jnp.asarray(START)), atol=1e-3
+    )
+    np.testing.assert_allclose(
+        seen["skin"].vertices - away, mesh.hand_vertices(skin, jnp.asarray(START)), atol=1e-3
+    )
     skin_depth, ball_depth = (seen[source].depth for source in shown.SOURCES)
     both = (skin_depth > 0) & (ball_depth > 0)
     assert both.mean() > 0.1 and both.sum() > 0.8 * (skin_depth > 0).sum()
@@ -78,14 +86,18 @@ def test_a_left_hand_is_the_mirror_image(skin):
     bent = START + np.float32(0.1)
     right, left = (look(bent, skin, side=side) for side in shown.SIDES)
     mirror = np.asarray([-1, 1, 1], np.float32)
-    np.testing.assert_allclose(left.vertices - CENTER, (right.vertices - CENTER) * mirror, atol=1e-3)
+    np.testing.assert_allclose(
+        left.vertices - CENTER, (right.vertices - CENTER) * mirror, atol=1e-3
+    )
     np.testing.assert_allclose(left.joints - CENTER, (right.joints - CENTER) * mirror, atol=1e-3)
     away = np.abs(left.depth - right.depth[:, ::-1])
     assert np.mean(away > 0.1) < 1e-3  # which of two faces has a pixel of their edge
 
 
 def test_sizes_are_those_of_the_hand_and_of_its_fingers(skin):
-    whole, half, thumb = (look(START, skin, **size) for size in ({}, {"size": 0.5}, {"fingers": (1, 1, 1, 1, 1.2)}))
+    whole, half, thumb = (
+        look(START, skin, **size) for size in ({}, {"size": 0.5}, {"fingers": (1, 1, 1, 1, 1.2)})
+    )
     np.testing.assert_allclose(half.joints - CENTER, (whole.joints - CENTER) / 2, atol=1e-3)
     np.testing.assert_allclose(half.vertices - CENTER, (whole.vertices - CENTER) / 2, atol=1e-3)
     np.testing.assert_allclose(half.radii, whole.radii / 2)
@@ -95,12 +107,17 @@ def test_sizes_are_those_of_the_hand_and_of_its_fingers(skin):
 
 
 def test_what_is_usual_is_what_the_sampler_draws():
-    drawn = np.asarray(jax.jit(jax.vmap(poses.sample_pose))(jax.random.split(jax.random.key(0), 20_000)))[:, 6:]
+    drawn = np.asarray(
+        jax.jit(jax.vmap(poses.sample_pose))(jax.random.split(jax.random.key(0), 20_000))
+    )[:, 6:]
     low, high = np.asarray(shown.LIMITS[6:]).T
     assert np.all(drawn.min(0) >= low) and np.all(drawn.max(0) <= high)
     assert np.all(np.ptp(drawn, axis=0) > 0.8 * (high - low))
     assert shown.beyond(np.pad(drawn[0], (6, 0))) == ""
-    assert shown.beyond(np.eye(26, dtype=np.float32)[25] * 2) == "beyond what is usual: thumb flexion 3"
+    assert (
+        shown.beyond(np.eye(26, dtype=np.float32)[25] * 2)
+        == "beyond what is usual: thumb flexion 3"
+    )
 
 
 def test_a_moved_slider_compiles_nothing(skin):
@@ -113,7 +130,9 @@ def test_a_moved_slider_compiles_nothing(skin):
 
 def test_depth_is_coloured_from_near_to_far():
     table = np.repeat(np.arange(256, dtype=np.uint8)[:, None], 3, axis=1)
-    picture = shown.coloured(np.asarray([[0.0, 500.0], [550.0, 650.0]], np.float32), table, 500.0, 600.0)
+    picture = shown.coloured(
+        np.asarray([[0.0, 500.0], [550.0, 650.0]], np.float32), table, 500.0, 600.0
+    )
     assert picture.dtype == np.uint8
     np.testing.assert_array_equal(picture[..., 0], [[24, 0], [127, 255]])
     assert np.all(shown.coloured(np.zeros((2, 2), np.float32), table, 0.0, 0.0) == 24)
@@ -195,7 +214,9 @@ def test_the_page_follows_its_sliders(page):
     assert np.any(page.image.image != before) and page.text.value != text
     assert np.abs(page.scene.skin.vertices - vertices).max() > 20
     np.testing.assert_allclose(
-        page.scene.spheres.batched_positions, hand.spheres(jnp.asarray(page.hand().pose))[0] + np.asarray([CENTER]), atol=1e-3
+        page.scene.spheres.batched_positions,
+        hand.spheres(jnp.asarray(page.hand().pose))[0] + np.asarray([CENTER]),
+        atol=1e-3,
     )
     assert page.scene.bones.points.shape == (20, 2, 3)
     page.source.value = "spheres"
@@ -216,7 +237,9 @@ def test_the_page_goes_as_far_as_a_pose(page):
     far[5], far[9] = -34.567, 2.7
     page.set_pose(far)
     np.testing.assert_array_equal(page.hand().pose, far)
-    assert page.sliders[5].min == pytest.approx(-34.57) and page.sliders[9].max == pytest.approx(2.7)
+    assert page.sliders[5].min == pytest.approx(-34.57) and page.sliders[9].max == pytest.approx(
+        2.7
+    )
     page.set_pose(START)
 
 
@@ -259,7 +282,10 @@ def test_usual_angles_are_kept_when_asked(page):
     page.limit()
     page.draw()
     assert (page.sliders[number].min, page.sliders[number].max) == shown.LIMITS[number]
-    assert page.hand().pose[number] == np.float32(shown.LIMITS[number][0]) and page.beyond.content == ""
+    assert (
+        page.hand().pose[number] == np.float32(shown.LIMITS[number][0])
+        and page.beyond.content == ""
+    )
     np.testing.assert_array_equal(np.delete(page.hand().pose, number), np.delete(START, number))
     page.usual.value = False
     page.limit()
@@ -274,7 +300,9 @@ def test_the_page_shows_either_hand_of_any_size(page):
     page.side.value, page.size.value = "left", 0.8
     page.draw()
     mirror = np.asarray([-0.8, 0.8, 0.8])
-    np.testing.assert_allclose(page.scene.joints.batched_positions - CENTER, (before - CENTER) * mirror, atol=1e-3)
+    np.testing.assert_allclose(
+        page.scene.joints.batched_positions - CENTER, (before - CENTER) * mirror, atol=1e-3
+    )
     np.testing.assert_array_equal(page.scene.skin.faces, page.skin.faces)
     page.reset()
     assert (page.side.value, page.size.value) == ("right", 1.0)
@@ -286,7 +314,9 @@ def test_files_hold_the_hand_that_is_shown(page, tmp_path, side):
     now = jax.device_get(shown.look(page.hand(), page.center, page.skin, page.source.value))
     sent = []
     for what in viewer.FILES:
-        page.send(SimpleNamespace(send_file_download=lambda *args, **kwargs: sent.append(args)), what)
+        page.send(
+            SimpleNamespace(send_file_download=lambda *args, **kwargs: sent.append(args)), what
+        )
     for name, content in sent:
         (tmp_path / name).write_bytes(content)
 
@@ -334,7 +364,9 @@ def test_what_is_shown_is_what_is_fitted(page, side):
     fit = viewer.fit_of(there, np.zeros(2, np.float32))
     centers, radii = page.tracker.spheres(fit)
     seen = jax.device_get(shown.look(there, CENTER, page.skin, "spheres"))
-    np.testing.assert_allclose(np.asarray(centers) * [shown.SIDES[side], 1, 1] + CENTER, seen.centers, atol=2e-3)
+    np.testing.assert_allclose(
+        np.asarray(centers) * [shown.SIDES[side], 1, 1] + CENTER, seen.centers, atol=2e-3
+    )
     np.testing.assert_allclose(radii, seen.radii, rtol=1e-5)
     for part, other in zip(viewer.hand_of_fit(fit, side), there, strict=True):
         np.testing.assert_allclose(part, other, rtol=1e-6)
@@ -347,7 +379,9 @@ def image(skin, tmp_path_factory):
     depth = look(START, skin, side="left").depth
     path.write_bytes(shown.depth_png(np.pad(depth, ((0, 40), (60, 0)))))
     k = np.asarray(shown.window(CENTER))
-    return path, viewer.Camera((float(k[0, 0]), float(k[1, 1]), float(k[0, 2]) + 60, float(k[1, 2])))
+    return path, viewer.Camera(
+        (float(k[0, 0]), float(k[1, 1]), float(k[0, 2]) + 60, float(k[1, 2]))
+    )
 
 
 def test_a_depth_image_is_loaded_and_looked_at(skin, image):
@@ -361,7 +395,9 @@ def test_a_depth_image_is_loaded_and_looked_at(skin, image):
         vertices = look(START, skin, side="left").vertices
         assert np.linalg.norm(page.center - CENTER) < 40
         np.testing.assert_allclose(server.initial_camera.look_at, page.center)
-        assert np.all(page.observed.min(0) > vertices.min(0) - 2) and np.all(page.observed.max(0) < vertices.max(0) + 2)
+        assert np.all(page.observed.min(0) > vertices.min(0) - 2) and np.all(
+            page.observed.max(0) < vertices.max(0) + 2
+        )
         assert len(page.observed) == pytest.approx(seen.sum(), rel=0.01)
         shows = np.ptp(page.given.image.astype(int), axis=-1) > 30
         assert page.given.visible and shows.sum() == pytest.approx(seen.sum(), rel=0.1)
@@ -372,13 +408,17 @@ def test_a_depth_image_is_loaded_and_looked_at(skin, image):
         page.draw()
         assert float(re.search(r"distance ([\d.]+) mm", page.status.content)[1]) < 2.5
         # A network that sees its spheres as they are, in the cube, leads back to it.
-        centers = np.asarray(page.tracker.spheres(viewer.fit_of(page.hand(), np.zeros(2, np.float32)))[0])
+        centers = np.asarray(
+            page.tracker.spheres(viewer.fit_of(page.hand(), np.zeros(2, np.float32)))[0]
+        )
         seen_there = jax.device_get(shown.look(page.hand(), page.center, skin, "skin"))
         page.network = lambda cube: {page.view.cube_depth.tobytes(): centers}[cube.tobytes()]
         page.reset()
         page.ask_network()
         page.draw()
-        np.testing.assert_allclose(page.scene.found.batched_positions, seen_there.centers, atol=1e-3)
+        np.testing.assert_allclose(
+            page.scene.found.batched_positions, seen_there.centers, atol=1e-3
+        )
         assert page.scene.found.visible and page.begin.value == viewer.BEGIN[1]
         again = jax.device_get(shown.look(page.hand(), page.center, skin, "skin"))
         assert np.linalg.norm(again.joints - seen_there.joints, axis=-1).mean() < 6
@@ -401,13 +441,21 @@ def test_a_depth_image_that_says_nothing_is_refused(page, image, change, what):
         page.load(path, camera._replace(**change))
     assert page.loaded is None
     notes = []
-    ask(page, lambda _: page.step(), SimpleNamespace(add_notification=lambda *args, **kwargs: notes.append(args)))
+    ask(
+        page,
+        lambda _: page.step(),
+        SimpleNamespace(add_notification=lambda *args, **kwargs: notes.append(args)),
+    )
     assert "load a depth image first" in notes[0][1]
 
 
 def test_without_a_network_it_says_where_one_comes_from(page, image, monkeypatch):
     monkeypatch.setattr(tracker, "SHIPPED", image[0].with_name("none.npz"))
-    monkeypatch.setattr(page, "view", tracker.view(np.full((40, 40), 500.0, np.float32), np.asarray(image[1].matrix())))
+    monkeypatch.setattr(
+        page,
+        "view",
+        tracker.view(np.full((40, 40), 500.0, np.float32), np.asarray(image[1].matrix())),
+    )
     with pytest.raises(FileNotFoundError, match="--workdir RUN or --weights NPZ"):
         page.ask_network()
 
@@ -425,7 +473,13 @@ def test_what_is_inside_can_be_seen(page):
 
 def test_a_mesh_of_ones_own_takes_the_skins_place(tmp_path, skin):
     """Our own skin, read from a file, is the same hand."""
-    np.savez(tmp_path / "all.npz", vertices=skin.vertices, faces=skin.faces, weights=skin.weights, unbind=skin.unbind)
+    np.savez(
+        tmp_path / "all.npz",
+        vertices=skin.vertices,
+        faces=skin.faces,
+        weights=skin.weights,
+        unbind=skin.unbind,
+    )
     own = mesh.skin_from(*read_skin(tmp_path / "all.npz", bones=17))
     ours, theirs = (look(START, s, "skin") for s in (skin, own))
     np.testing.assert_allclose(theirs.vertices, ours.vertices, atol=1e-3)
@@ -440,7 +494,12 @@ def test_the_originals_mesh_is_the_same_hand(real_data, skin):
 
 
 def run(*args, code="from handjax import view; from handjax.engine import cli; cli.run(view.main)"):
-    return subprocess.run([sys.executable, "-W", "error", "-c", code, *args], capture_output=True, text=True, timeout=60)
+    return subprocess.run(
+        [sys.executable, "-W", "error", "-c", code, *args],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -458,11 +517,20 @@ def taken():
         ),
         (["--port", "70000"], "--port 70000"),
         (["--port", "0", "--host", "203.0.113.1"], "cannot listen on --host 203.0.113.1"),
-        (["--port", "0", "--host", "no.such.host.invalid"], "cannot listen on --host no.such.host.invalid"),
-        (["--port", "0", "--pose", "1 2 3"], "--pose 1 2 3: expected 26 finite numbers, got 3 of float64; give"),
+        (
+            ["--port", "0", "--host", "no.such.host.invalid"],
+            "cannot listen on --host no.such.host.invalid",
+        ),
+        (
+            ["--port", "0", "--pose", "1 2 3"],
+            "--pose 1 2 3: expected 26 finite numbers, got 3 of float64; give",
+        ),
         (["--port", "0", "--pose", "none.npy"], "none.npy"),
         (["--port", "0", "--mesh", "none.npz"], "none.npz"),
-        (["--port", "0", "--depth", "none.png", "--camera", "500,500,320,240"], "none.png: no such file"),
+        (
+            ["--port", "0", "--depth", "none.png", "--camera", "500,500,320,240"],
+            "none.png: no such file",
+        ),
         (["--prot", "0"], "--prot"),
     ],
 )
@@ -503,15 +571,31 @@ def listening(port: int) -> set[str]:
         if os.path.exists(table):
             with open(table) as file:
                 rows += [line.split() for line in file.readlines()[1:]]
-    return {local.split(":")[0] for _, local, _, state, *_ in rows if state == "0A" and int(local.split(":")[1], 16) == port}
+    return {
+        local.split(":")[0]
+        for _, local, _, state, *_ in rows
+        if state == "0A" and int(local.split(":")[1], 16) == port
+    }
 
 
-@pytest.mark.skipif(not os.path.exists("/proc/net/tcp"), reason="needs Linux's list of listening sockets")
+@pytest.mark.skipif(
+    not os.path.exists("/proc/net/tcp"), reason="needs Linux's list of listening sockets"
+)
 @pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM])
 def test_it_listens_to_this_machine_alone_and_leaves_quietly(end, tmp_path):
     np.save(tmp_path / "pose.npy", np.asarray(NUMBERS))
     server = subprocess.Popen(
-        [sys.executable, "-W", "error", "-m", "handjax.view", "--port", "0", "--pose", str(tmp_path / "pose.npy")],
+        [
+            sys.executable,
+            "-W",
+            "error",
+            "-m",
+            "handjax.view",
+            "--port",
+            "0",
+            "--pose",
+            str(tmp_path / "pose.npy"),
+        ],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -71,26 +71,44 @@ HOST_ONLY = ("id",)
 def check_batch(batch: dict) -> None:
     """ValueError, one line, at the first key that breaks the contract; sizes of one name must agree over all keys."""
     if "mask" not in batch:
-        raise ValueError(f"batch has no 'mask' among its keys {sorted(batch)}; every source gives one (all True: no padding)")
+        raise ValueError(
+            f"batch has no 'mask' among its keys {sorted(batch)}; every source gives one (all True: no padding)"
+        )
     seen: dict[str, tuple[int, str]] = {}
     for key, value in batch.items():
         if key not in BATCH:
-            raise ValueError(f"batch key {key!r} is not in the contract; use one of {', '.join(BATCH)}")
+            raise ValueError(
+                f"batch key {key!r} is not in the contract; use one of {', '.join(BATCH)}"
+            )
         dtype, dims = BATCH[key]
-        found = "str" if key in HOST_ONLY and np.asarray(value).dtype.kind == "U" else str(getattr(value, "dtype", "list"))
+        found = (
+            "str"
+            if key in HOST_ONLY and np.asarray(value).dtype.kind == "U"
+            else str(getattr(value, "dtype", "list"))
+        )
         shape = np.shape(value)
         if found != dtype or len(shape) != len(dims.split()):
-            raise ValueError(f"batch key {key!r} is {found} {list(shape)}; the contract says {dtype} [{dims}]")
+            raise ValueError(
+                f"batch key {key!r} is {found} {list(shape)}; the contract says {dtype} [{dims}]"
+            )
         for name, size in zip(dims.split(), shape, strict=True):
-            wanted, where = (int(name), "the contract") if name.isdigit() else seen.setdefault(name, (size, repr(key)))
+            wanted, where = (
+                (int(name), "the contract")
+                if name.isdigit()
+                else seen.setdefault(name, (size, repr(key)))
+            )
             if size != wanted:
-                raise ValueError(f"batch key {key!r} is {list(shape)}; {name} of [{dims}] is {wanted} by {where}")
+                raise ValueError(
+                    f"batch key {key!r} is {list(shape)}; {name} of [{dims}] is {wanted} by {where}"
+                )
 
 
 def pack_voxels(voxels: Bool[np.ndarray, "*b d e f"]) -> UInt8[np.ndarray, "*b d e f/8"]:
     """Eight voxels a byte along the last axis, the lowest bit first; f must be a multiple of 8."""
     if voxels.shape[-1] % 8:
-        raise ValueError(f"last axis of the grid is {voxels.shape[-1]} voxels; packing needs a multiple of 8")
+        raise ValueError(
+            f"last axis of the grid is {voxels.shape[-1]} voxels; packing needs a multiple of 8"
+        )
     return np.packbits(voxels, axis=-1, bitorder="little")
 
 

@@ -15,13 +15,23 @@ class Checkpoints:
     passed over for the one before it, and that is said."""
 
     def __init__(self, folder: Path, keep: int = 3, say=print, read_only: bool = False):
-        self.folder, self.keep, self.say, self.read_only = Path(folder).absolute(), keep, say, read_only
+        self.folder, self.keep, self.say, self.read_only = (
+            Path(folder).absolute(),
+            keep,
+            say,
+            read_only,
+        )
         self._manager = None
 
     @property
     def manager(self) -> ocp.CheckpointManager:
         if self._manager is None:
-            best = BestN(get_metric_fn=lambda m: m["error"], reverse=True, n=1, keep_checkpoints_without_metrics=False)
+            best = BestN(
+                get_metric_fn=lambda m: m["error"],
+                reverse=True,
+                n=1,
+                keep_checkpoints_without_metrics=False,
+            )
             policy = AnyPreservationPolicy([LatestN(n=self.keep), best])
             options = ocp.CheckpointManagerOptions(
                 preservation_policy=policy,
@@ -33,9 +43,15 @@ class Checkpoints:
                 read_only=self.read_only,
             )
             try:
-                handler = ocp.StandardCheckpointHandler()  # without it orbax cannot tell the shapes of what was saved
-                self._manager = ocp.CheckpointManager(self.folder, options=options, item_handlers=handler)
-            except json.JSONDecodeError as error:  # of metrics/metrics; orbax reads that of every checkpoint
+                handler = (
+                    ocp.StandardCheckpointHandler()
+                )  # without it orbax cannot tell the shapes of what was saved
+                self._manager = ocp.CheckpointManager(
+                    self.folder, options=options, item_handlers=handler
+                )
+            except (
+                json.JSONDecodeError
+            ) as error:  # of metrics/metrics; orbax reads that of every checkpoint
                 raise ValueError(
                     f"{self.folder}: the error of a checkpoint cannot be read ({error}); go on training to mend it"
                 ) from error
@@ -48,13 +64,19 @@ class Checkpoints:
     def best(self) -> int | None:
         """The step with the least held-out error, among those that are kept; None where none was evaluated."""
         step = self.manager.best_step()
-        return step if step is not None and math.isfinite(self.manager.metrics(step)["error"]) else None
+        return (
+            step
+            if step is not None and math.isfinite(self.manager.metrics(step)["error"])
+            else None
+        )
 
     def save(self, state, error: float | None = None) -> None:
         """Starts writing; returns once the state may change. `error` ranks checkpoints, smaller is better."""
         step = int(state.step)
         if step not in self.manager.all_steps():
-            metrics = {"error": math.inf if error is None else float(error)}  # orbax warns of every checkpoint without one
+            metrics = {
+                "error": math.inf if error is None else float(error)
+            }  # orbax warns of every checkpoint without one
             self.manager.save(step, args=ocp.args.StandardSave(state), metrics=metrics)
 
     def restore(self, step: int, target):
@@ -67,7 +89,9 @@ class Checkpoints:
         def target():
             host = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
             tree = self.manager.item_metadata(step)
-            return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=host), tree)
+            return jax.tree.map(
+                lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=host), tree
+            )
 
         state = jax.device_get(self._restore(step, target))
         return {"params": state["params"], **state["model_state"]}
@@ -77,7 +101,9 @@ class Checkpoints:
             return self.manager.restore(step, args=ocp.args.StandardRestore(target()))
         except Exception as error:  # orbax and tensorstore raise many kinds for one meaning
             reason = " ".join(str(error).split())[:160]
-            raise ValueError(f"checkpoint {self.folder / str(step)} cannot be read: {reason}") from error
+            raise ValueError(
+                f"checkpoint {self.folder / str(step)} cannot be read: {reason}"
+            ) from error
 
     def restore_latest(self, target):
         """The newest state that can be read, or None where there is no checkpoint. Unreadable ones newer than it are set aside;
@@ -95,7 +121,11 @@ class Checkpoints:
             return state
         if unreadable:
             newest = next(iter(unreadable.values()))
-            others = f", nor any of the {len(unreadable) - 1} before it" if len(unreadable) > 1 else ", and there is no other"
+            others = (
+                f", nor any of the {len(unreadable) - 1} before it"
+                if len(unreadable) > 1
+                else ", and there is no other"
+            )
             raise ValueError(f"{newest}{others}: mend one, or use another --workdir to start anew")
         return None
 
@@ -116,7 +146,9 @@ class Checkpoints:
             try:
                 json.loads(file.read_bytes())
             except ValueError:
-                self.say(f"warning: {file} cannot be read: that checkpoint no longer counts in the choice of the best")
+                self.say(
+                    f"warning: {file} cannot be read: that checkpoint no longer counts in the choice of the best"
+                )
                 file.rename(file.with_name("unreadable"))
         _meet("errors were read")
 

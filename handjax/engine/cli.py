@@ -37,7 +37,12 @@ class Parser(argparse.ArgumentParser):
     """argparse that takes no abbreviations (a mistyped option is an error, not another option) and answers in one line."""
 
     def __init__(self, *args, **kwargs):
-        super().__init__(*args, allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter, **kwargs)
+        super().__init__(
+            *args,
+            allow_abbrev=False,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            **kwargs,
+        )
 
     def parse_args(self, args=None, namespace=None):
         flags, unknown = self.parse_known_args(args, namespace)
@@ -45,7 +50,9 @@ class Parser(argparse.ArgumentParser):
             name = unknown[0].lstrip("-").partition("=")[0]
             spec = unknown[0].startswith("--") and getattr(flags, "config", None)
             told = configs.meant(spec, name) if spec else ""
-            self.error(f"unrecognized arguments: {' '.join(unknown)}" + (f"; {told}" if told else ""))
+            self.error(
+                f"unrecognized arguments: {' '.join(unknown)}" + (f"; {told}" if told else "")
+            )
         return flags
 
     def error(self, message):
@@ -90,7 +97,11 @@ def _one_of_several() -> bool:
 
 def add_distributed(parser: argparse.ArgumentParser) -> None:
     """The flags of `start_distributed`."""
-    parser.add_argument("--distributed", action="store_true", help="several processes, found by Slurm, Open MPI or a TPU pod")
+    parser.add_argument(
+        "--distributed",
+        action="store_true",
+        help="several processes, found by Slurm, Open MPI or a TPU pod",
+    )
     parser.add_argument("--coordinator", metavar="HOST:PORT", help="where process 0 listens")
     parser.add_argument("--num_processes", type=int, metavar="N")
     parser.add_argument("--process_id", type=int, metavar="I")
@@ -100,7 +111,9 @@ def start_distributed(flags: argparse.Namespace) -> None:
     """Joins the other processes, before anything asks for devices."""
     given = [flags.coordinator, flags.num_processes, flags.process_id]
     if any(value is not None for value in given) and any(value is None for value in given):
-        raise ValueError("--coordinator, --num_processes and --process_id belong together: give all three, or --distributed")
+        raise ValueError(
+            "--coordinator, --num_processes and --process_id belong together: give all three, or --distributed"
+        )
     if flags.coordinator is None and not flags.distributed:
         return
     import jax
@@ -119,7 +132,12 @@ def keep_memory() -> None:
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is not None and not os.path.exists("/dev/nvidiactl"):
-        for option, value in ((_M_MMAP_MAX, 0), (_M_TRIM_THRESHOLD, -1), (_M_TOP_PAD, 1 << 26), (_M_ARENA_MAX, 1)):
+        for option, value in (
+            (_M_MMAP_MAX, 0),
+            (_M_TRIM_THRESHOLD, -1),
+            (_M_TOP_PAD, 1 << 26),
+            (_M_ARENA_MAX, 1),
+        ):
             mallopt(option, value)
 
 

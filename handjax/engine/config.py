@@ -12,7 +12,16 @@ from ml_collections import ConfigDict
 
 # What a run may change when it is resumed; everything else makes it another run.
 # (Where the same data lies and on how many devices it is worked off may differ from machine to machine.)
-RESUMABLE = ("steps", "log_every", "eval_every", "save_every", "keep", "compile_cache", "eval_batch_size", "devices")
+RESUMABLE = (
+    "steps",
+    "log_every",
+    "eval_every",
+    "save_every",
+    "keep",
+    "compile_cache",
+    "eval_batch_size",
+    "devices",
+)
 RESUMABLE += ("data.path", "data.val_path", "data.in_memory")
 
 
@@ -38,7 +47,9 @@ def _module(spec):
     name, _, flavour = spec.partition(":")
     path = Path(name)
     if not path.is_file():
-        raise FileNotFoundError(f"config {name}: no such file (expected FILE.py or FILE.py:FLAVOUR)")
+        raise FileNotFoundError(
+            f"config {name}: no such file (expected FILE.py or FILE.py:FLAVOUR)"
+        )
     module_spec = importlib.util.spec_from_file_location(f"handjax_config_{path.stem}", path)
     if module_spec is None:
         raise ValueError(f"config {name}: not a Python file")
@@ -54,7 +65,9 @@ def _module(spec):
     return module, flavour
 
 
-def override(config: ConfigDict, overrides: Sequence[str], options: dict[str, str] | None = None) -> ConfigDict:
+def override(
+    config: ConfigDict, overrides: Sequence[str], options: dict[str, str] | None = None
+) -> ConfigDict:
     """Applies `config.key=value` texts and locks."""
     for text in overrides:
         _apply(config, text, options or {})
@@ -65,7 +78,9 @@ def flavours(flavour: str, known: Sequence[str]) -> set[str]:
     """`"quick,h5"` → {"quick", "h5"}; for use in `get_config`."""
     wanted = {part for part in flavour.split(",") if part}
     if unknown := wanted - set(known):
-        raise ValueError(f"unknown flavour {', '.join(sorted(unknown))}: use {', '.join(known)}, joined by commas")
+        raise ValueError(
+            f"unknown flavour {', '.join(sorted(unknown))}: use {', '.join(known)}, joined by commas"
+        )
     return wanted
 
 
@@ -91,7 +106,9 @@ def _apply(config: ConfigDict, setting: str, options: dict[str, str]) -> None:
     for part in parents:
         node = node[part] if isinstance(node, ConfigDict) and part in node else None
     if not isinstance(node, ConfigDict) or leaf not in node or isinstance(node[leaf], ConfigDict):
-        said = _meant(key.removeprefix("config."), config, options) or _did_you_mean(sorted(_leaves(config))[:8])
+        said = _meant(key.removeprefix("config."), config, options) or _did_you_mean(
+            sorted(_leaves(config))[:8]
+        )
         raise ValueError(f"--{key}: no such config key; {said}")
     node[leaf] = _parse(key, text, node[leaf])
 
@@ -120,7 +137,9 @@ def _parse(key, text, current):
     if isinstance(current, tuple | list) and isinstance(value, tuple | list):
         return type(current)(value)
     if type(value) is not type(current):
-        raise ValueError(f"--{key}={text}: expected {type(current).__name__}, as in --{key}={current}")
+        raise ValueError(
+            f"--{key}={text}: expected {type(current).__name__}, as in --{key}={current}"
+        )
     return value
 
 

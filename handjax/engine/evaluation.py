@@ -7,7 +7,9 @@ from tqdm import tqdm
 from handjax.engine import sharding
 
 
-def predict_split(eval_step, state, source, batch_size: int, mesh, show: bool = False) -> tuple[dict[str, np.ndarray], float]:
+def predict_split(
+    eval_step, state, source, batch_size: int, mesh, show: bool = False
+) -> tuple[dict[str, np.ndarray], float]:
     """Runs `eval_step(state, batch) → (rows, loss)` over `source`'s held-out samples in order.
 
     Returns rows of all samples in order (the same on every process) and the mean loss. The last batch is filled up with the

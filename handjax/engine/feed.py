@@ -22,7 +22,12 @@ def train_indices(step: int, batch_size: int, size: int | None, seed: int) -> np
     if size is None:
         return position
     epochs, places = np.divmod(position, size)
-    return np.array([_epoch_order(int(epoch), size, seed)[place] for epoch, place in zip(epochs, places, strict=True)])
+    return np.array(
+        [
+            _epoch_order(int(epoch), size, seed)[place]
+            for epoch, place in zip(epochs, places, strict=True)
+        ]
+    )
 
 
 @functools.lru_cache(maxsize=4)
@@ -30,7 +35,9 @@ def _epoch_order(epoch: int, size: int, seed: int) -> np.ndarray:
     return np.random.default_rng((seed, epoch)).permutation(size)
 
 
-def train_batches(source, mesh, batch_size: int, seed: int, start: int, steps: int) -> Iterator[dict]:
+def train_batches(
+    source, mesh, batch_size: int, seed: int, start: int, steps: int
+) -> Iterator[dict]:
     """Global batches of steps `start` to `steps`; threads read the next ones while the device works on this one."""
 
     def read(step):
@@ -38,7 +45,9 @@ def train_batches(source, mesh, batch_size: int, seed: int, start: int, steps: i
         return source.train_rows(sharding.process_rows(indices))
 
     with ThreadPoolExecutor(AHEAD) as pool:
-        ahead = collections.deque(pool.submit(read, step) for step in range(start, min(start + AHEAD, steps)))
+        ahead = collections.deque(
+            pool.submit(read, step) for step in range(start, min(start + AHEAD, steps))
+        )
         for step in range(start, steps):
             rows = ahead.popleft().result()
             if step + AHEAD < steps:

@@ -26,7 +26,9 @@ def refuse_to_replace(folder: Path, names: Sequence[str], overwrite: bool) -> No
         raise NotADirectoryError(f"--output {folder}: a file, not a folder")
     there = [name for name in names if (folder / name).exists()]
     if there and not overwrite:
-        raise FileExistsError(f"{folder} holds {' and '.join(there)} of an earlier prediction: use --overwrite or another --output")
+        raise FileExistsError(
+            f"{folder} holds {' and '.join(there)} of an earlier prediction: use --overwrite or another --output"
+        )
 
 
 def read_jsonl(path: Path) -> list[dict]:
@@ -38,5 +40,7 @@ def read_jsonl(path: Path) -> list[dict]:
             values.append(json.loads(line))
         except json.JSONDecodeError as error:
             if number < len(lines):
-                raise ValueError(f"{path}: line {number} is not JSON ({error}); mend or delete it") from None
+                raise ValueError(
+                    f"{path}: line {number} is not JSON ({error}); mend or delete it"
+                ) from None
     return values

@@ -25,7 +25,9 @@ def make_optimizer(config, steps: int) -> optax.GradientTransformation:
     elif config.name == "sgd":
         update = optax.sgd(lr, momentum=getattr(config, "momentum", MOMENTUM))
     else:
-        raise ValueError(f"config.optimizer.name {config.name!r} is unknown: use rmsprop, adam or sgd")
+        raise ValueError(
+            f"config.optimizer.name {config.name!r} is unknown: use rmsprop, adam or sgd"
+        )
     parts = [update]
     if config.weight_decay:
         parts.insert(0, optax.add_decayed_weights(config.weight_decay))
@@ -42,7 +44,9 @@ def scale_by_path(multipliers) -> optax.GradientTransformation:
     try:
         patterns = {re.compile(pattern): factor for pattern, factor in multipliers}
     except re.error as error:
-        raise ValueError(f"config.optimizer.multipliers: {error.pattern!r} is no regular expression: {error.msg}") from None
+        raise ValueError(
+            f"config.optimizer.multipliers: {error.pattern!r} is no regular expression: {error.msg}"
+        ) from None
 
     def scale(updates, params):
         unused = set(patterns)
@@ -51,13 +55,17 @@ def scale_by_path(multipliers) -> optax.GradientTransformation:
             name = jax.tree_util.keystr(path, simple=True, separator="/")
             pattern = next((p for p in patterns if p.fullmatch(name)), None)
             if pattern is None:
-                raise ValueError(f"config.optimizer.multipliers: no pattern matches the parameter {name}")
+                raise ValueError(
+                    f"config.optimizer.multipliers: no pattern matches the parameter {name}"
+                )
             unused.discard(pattern)
             return patterns[pattern] * update
 
         updates = jax.tree_util.tree_map_with_path(one, updates)
         if unused:
-            raise ValueError(f"config.optimizer.multipliers: {unused.pop().pattern!r} is first to match for no parameter")
+            raise ValueError(
+                f"config.optimizer.multipliers: {unused.pop().pattern!r} is first to match for no parameter"
+            )
         return updates
 
     return optax.stateless(scale)

@@ -21,21 +21,33 @@ The originals' names for `factor` and `boundaries` are gamma and stepvalue; `max
 import jax.numpy as jnp
 import optax
 
-OF_THE_WHOLE_RUN = ("cosine", "poly", "multistep-poly")  # change at every step with the run's length
+OF_THE_WHOLE_RUN = (
+    "cosine",
+    "poly",
+    "multistep-poly",
+)  # change at every step with the run's length
 
 
 def make_schedule(config, steps: int) -> optax.Schedule:
     """The schedule `config.schedule` of the table above."""
     if config.schedule not in SCHEDULES:
-        raise ValueError(f"config.optimizer.schedule {config.schedule!r} is unknown: use one of {', '.join(SCHEDULES)}")
+        raise ValueError(
+            f"config.optimizer.schedule {config.schedule!r} is unknown: use one of {', '.join(SCHEDULES)}"
+        )
     make, needs = SCHEDULES[config.schedule]
     for name in needs:
         if not hasattr(config, name):
-            raise ValueError(f"config.optimizer.schedule={config.schedule} needs config.optimizer.{name}")
+            raise ValueError(
+                f"config.optimizer.schedule={config.schedule} needs config.optimizer.{name}"
+            )
         if name == "step_size" and config.step_size <= 0:
-            raise ValueError(f"config.optimizer.step_size={config.step_size}: expected steps, more than 0")
+            raise ValueError(
+                f"config.optimizer.step_size={config.step_size}: expected steps, more than 0"
+            )
         if name == "boundaries" and list(config.boundaries) != sorted(set(config.boundaries)):
-            raise ValueError(f"config.optimizer.boundaries={tuple(config.boundaries)}: expected steps in rising order")
+            raise ValueError(
+                f"config.optimizer.boundaries={tuple(config.boundaries)}: expected steps in rising order"
+            )
     return make(config, steps)
 
 
@@ -44,7 +56,9 @@ def _constant(config, steps):
 
 
 def _cosine(config, steps):
-    return optax.warmup_cosine_decay_schedule(0.0, config.lr, min(config.warmup, max(steps - 1, 1)), max(steps, 2))
+    return optax.warmup_cosine_decay_schedule(
+        0.0, config.lr, min(config.warmup, max(steps - 1, 1)), max(steps, 2)
+    )
 
 
 def _step(config, steps):
@@ -92,7 +106,10 @@ def _piecewise(config, steps):
 
 def _reached(config, i):
     """How many boundaries step i has reached."""
-    return sum((jnp.asarray(i >= boundary, jnp.int32) for boundary in config.boundaries), jnp.zeros((), jnp.int32))
+    return sum(
+        (jnp.asarray(i >= boundary, jnp.int32) for boundary in config.boundaries),
+        jnp.zeros((), jnp.int32),
+    )
 
 
 SCHEDULES = {

@@ -11,7 +11,9 @@ def make_mesh(devices: int = 0) -> Mesh:
     if not 0 <= devices <= len(found):
         raise ValueError(f"config.devices={devices}, but there are {len(found)}; use 0 for all")
     if devices and jax.process_count() > 1:
-        raise ValueError(f"config.devices={devices} with {jax.process_count()} processes: use 0, every process takes part")
+        raise ValueError(
+            f"config.devices={devices} with {jax.process_count()} processes: use 0, every process takes part"
+        )
     found = found[: devices or None]
     return jax.make_mesh((len(found),), ("data",), axis_types=(AxisType.Auto,), devices=found)
 
@@ -26,13 +28,17 @@ def whole(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec())
 
 
-def check_batch_size(batch_size: int, mesh: Mesh, accumulate: int = 1, name: str = "batch_size") -> None:
+def check_batch_size(
+    batch_size: int, mesh: Mesh, accumulate: int = 1, name: str = "batch_size"
+) -> None:
     """A batch must split evenly over the devices and the steps of accumulation."""
     unit = mesh.size * accumulate
     if batch_size % unit or batch_size < unit:
         lower = max(batch_size, 0) // unit * unit
         choices = f"{lower} or {lower + unit}" if lower else f"{unit}"
-        what = f"{mesh.size} devices" + (f" × {accumulate} accumulation steps" if accumulate > 1 else "")
+        what = f"{mesh.size} devices" + (
+            f" × {accumulate} accumulation steps" if accumulate > 1 else ""
+        )
         raise ValueError(f"config.{name}={batch_size} is not divisible by {what}; use {choices}")
 
 
@@ -44,4 +50,6 @@ def process_rows(indices: np.ndarray) -> np.ndarray:
 def put_batch(batch: dict[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:
     """Each process's rows → global arrays split over the mesh."""
     sharding = split(mesh)
-    return {key: jax.make_array_from_process_local_data(sharding, value) for key, value in batch.items()}
+    return {
+        key: jax.make_array_from_process_local_data(sharding, value) for key, value in batch.items()
+    }

@@ -35,7 +35,9 @@ def state_target(task, optimizer: optax.GradientTransformation, mesh) -> TrainSt
     return jax.tree.map(lambda s: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=place), shapes)
 
 
-def create_state(key: Key[Array, ""], task, optimizer: optax.GradientTransformation, target: TrainState) -> TrainState:
+def create_state(
+    key: Key[Array, ""], task, optimizer: optax.GradientTransformation, target: TrainState
+) -> TrainState:
     """A fresh state made where `target` says it will live: no array ever exists elsewhere."""
 
     def init(key):
@@ -43,7 +45,9 @@ def create_state(key: Key[Array, ""], task, optimizer: optax.GradientTransformat
 
     # It runs once, for a moment: what counts is how long it compiles, and on a CPU that is most of a run's start.
     quickly = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else {}
-    return jax.jit(init, out_shardings=jax.tree.map(lambda t: t.sharding, target), compiler_options=quickly)(key)
+    return jax.jit(
+        init, out_shardings=jax.tree.map(lambda t: t.sharding, target), compiler_options=quickly
+    )(key)
 
 
 def train_step(state: TrainState, batch, *, key, task, optimizer, expand, accumulate: int = 1):
@@ -58,7 +62,9 @@ def train_step(state: TrainState, batch, *, key, task, optimizer, expand, accumu
     def loss_of(params, model_state, keys, batch):
         inputs = task.prepare(keys, expand(batch), True)
         variables = {"params": params, **model_state}
-        outputs, updated = task.model.apply(variables, inputs["x"], train=True, mutable=list(model_state))
+        outputs, updated = task.model.apply(
+            variables, inputs["x"], train=True, mutable=list(model_state)
+        )
         loss, parts = task.loss(outputs, inputs)
         return loss, (updated, {"loss": loss, **parts})
 
@@ -67,7 +73,9 @@ def train_step(state: TrainState, batch, *, key, task, optimizer, expand, accumu
         gradient, (model_state, parts) = gradient_of(state.params, state.model_state, keys, batch)
     else:
         # Row r goes to slice r % accumulate: each device keeps its own rows.
-        slices = jax.tree.map(lambda x: jnp.moveaxis(x.reshape(-1, accumulate, *x.shape[1:]), 1, 0), (keys, batch))
+        slices = jax.tree.map(
+            lambda x: jnp.moveaxis(x.reshape(-1, accumulate, *x.shape[1:]), 1, 0), (keys, batch)
+        )
 
         def add(carry, one):
             model_state, total = carry
@@ -82,7 +90,9 @@ def train_step(state: TrainState, batch, *, key, task, optimizer, expand, accumu
     updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
     parts["grad_norm"] = optax.tree.norm(gradient)
     parts["finite"] = jnp.isfinite(parts["loss"]) & jnp.isfinite(parts["grad_norm"])
-    new = TrainState(state.step + 1, optax.apply_updates(state.params, updates), model_state, opt_state)
+    new = TrainState(
+        state.step + 1, optax.apply_updates(state.params, updates), model_state, opt_state
+    )
     return jax.tree.map(lambda new, old: jnp.where(parts["finite"], new, old), new, state), parts
 
 
@@ -94,7 +104,12 @@ def eval_step(state: TrainState, batch, *, task, expand):
     keys = jax.random.split(jax.random.key(0), batch["mask"].shape[0])
     batch = expand(batch)
     inputs = task.prepare(keys, batch, False)
-    outputs = task.model.apply({"params": state.params, **state.model_state}, inputs["x"], train=False)
+    outputs = task.model.apply(
+        {"params": state.params, **state.model_state}, inputs["x"], train=False
+    )
     loss, _ = task.loss(outputs, inputs)
-    rows = {**task.predict(outputs, inputs), **{f"true_{name}": value for name, value in task.truth(batch).items()}}
+    rows = {
+        **task.predict(outputs, inputs),
+        **{f"true_{name}": value for name, value in task.truth(batch).items()},
+    }
     return {**rows, "mask": batch["mask"], "index": batch["index"]}, loss

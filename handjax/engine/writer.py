@@ -51,7 +51,10 @@ class Writer:
     def evaluation(self, step: int, metrics: dict[str, float]) -> None:
         if self.active:
             self._write(step, {f"eval_{name}": value for name, value in metrics.items()})
-            self.say(f"step {step}: " + ", ".join(f"{name} {value:.4g}" for name, value in metrics.items()))
+            self.say(
+                f"step {step}: "
+                + ", ".join(f"{name} {value:.4g}" for name, value in metrics.items())
+            )
 
     def say(self, text: str) -> None:
         if self.active:
@@ -78,6 +81,9 @@ def _tensorboard(folder: Path, start: int):
     try:
         from tensorboardX import SummaryWriter
     except ImportError:
-        print("tensorboardX is not installed: no TensorBoard files, metrics.jsonl has the same numbers", flush=True)
+        print(
+            "tensorboardX is not installed: no TensorBoard files, metrics.jsonl has the same numbers",
+            flush=True,
+        )
         return None
     return SummaryWriter(str(folder), purge_step=start + 1 if start else None)

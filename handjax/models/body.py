@@ -12,7 +12,7 @@ from handjax.models.resnet import ResNet
 from handjax.ops.conv import conv_transpose
 
 HEADS = ("direct", "integral", "kinematic")
-MOTION = 29  # numbers of a pose of figures/body.py, to which the kinematic head adds a scale
+MOTION = 29  # numbers of a pose of rigs/body.py, to which the kinematic head adds a scale
 _KERNEL_INIT = nn.initializers.normal(0.001)
 
 
@@ -23,7 +23,7 @@ class BodyNet(nn.Module):
                pixels, then one fully connected layer.
     integral   the same, as the expectation of a heat volume [h/4, w/4, depth] a joint: `deconvolutions` of 4x4 with stride 2,
                then 1x1. `depth` is 64 for 256 px and 72 for the 384 x 288 of the ECCV 2018 challenge.
-    kinematic  [b, 30]: 29 motions and a scale for figures/body.py. The original's layer has 523 outputs, 29 · 18 + 1, of which
+    kinematic  [b, 30]: 29 motions and a scale for rigs/body.py. The original's layer has 523 outputs, 29 · 18 + 1, of which
                it uses the first 29 and the last; the 493 others have no gradient and are left out here.
     """
 
@@ -45,7 +45,9 @@ class BodyNet(nn.Module):
             for i, features in enumerate(self.deconvolutions):
                 x = Deconvolution(features, self.dtype, name=f"deconv{i}")(x)
                 x = nn.relu(BatchNorm(self.dtype, name=f"deconv{i}_bn")(x, train))
-            volume = conv2d(self.joints * self.depth, 1, self.dtype, _KERNEL_INIT, nn.initializers.zeros, "out")(x)
+            volume = conv2d(
+                self.joints * self.depth, 1, self.dtype, _KERNEL_INIT, nn.initializers.zeros, "out"
+            )(x)
             return soft_argmax_volume(volume.reshape(*volume.shape[:-1], self.joints, self.depth))
         x = x.astype(jnp.float32).mean((1, 2))
         outputs = 3 * self.joints if self.head == "direct" else MOTION + 1
@@ -78,12 +80,20 @@ def soft_argmax_volume(heat: Float[Array, "*b h w j d"]) -> Float[Array, "*b j 3
     heat = heat.astype(jnp.float32)
     top = jax.lax.stop_gradient(heat.max((-4, -3, -1), keepdims=True))
     weight = jnp.exp(heat - top)
-    x, y, z = weight.sum((-4, -1)), weight.sum((-3, -1)), weight.sum((-4, -3))  # [*b, w j], [*b, h j], [*b, j d]
+    x, y, z = (
+        weight.sum((-4, -1)),
+        weight.sum((-3, -1)),
+        weight.sum((-4, -3)),
+    )  # [*b, w j], [*b, h j], [*b, j d]
     total = z.sum(-1)
 
     def mean(marginal):  # [*b, j, n]
         n = marginal.shape[-1]
-        cells = (jnp.arange(n, dtype=jnp.float32) / n - 0.5).reshape((1,) * (marginal.ndim - 1) + (n,))
+        cells = (jnp.arange(n, dtype=jnp.float32) / n - 0.5).reshape(
+            (1,) * (marginal.ndim - 1) + (n,)
+        )
         return (marginal * cells).sum(-1) / total
 
-    return jnp.stack([mean(jnp.swapaxes(x, -1, -2)), mean(jnp.swapaxes(y, -1, -2)), mean(z)], axis=-1)
+    return jnp.stack(
+        [mean(jnp.swapaxes(x, -1, -2)), mean(jnp.swapaxes(y, -1, -2)), mean(z)], axis=-1
+    )

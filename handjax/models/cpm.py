@@ -37,11 +37,15 @@ class CPM(nn.Module):
         return 2**self.pools
 
     @nn.compact
-    def __call__(self, x: Float[Array, "b n n 4"], train: bool = False) -> Float[Array, "b {self.stages} m m c"]:
+    def __call__(
+        self, x: Float[Array, "b n n 4"], train: bool = False
+    ) -> Float[Array, "b {self.stages} m m c"]:
         if not 1 <= self.pools <= 3:
             raise ValueError(f"CPM's trunk has one to three poolings, not {self.pools}")
         if x.shape[1] % self.stride:
-            raise ValueError(f"an image of {x.shape[1]} px is not divisible by the network's stride of {self.stride} px")
+            raise ValueError(
+                f"an image of {x.shape[1]} px is not divisible by the network's stride of {self.stride} px"
+            )
         width, features, head = self.widths
         large, middle, wide = self.kernels
         channels = self.joints + self.background
@@ -55,7 +59,9 @@ class CPM(nn.Module):
             return x
 
         border = ((self.pool_padding,) * 2,) * 2
-        center = nn.avg_pool(center, (self.stride + 1,) * 2, (self.stride,) * 2, border).astype(self.dtype)
+        center = nn.avg_pool(center, (self.stride + 1,) * 2, (self.stride,) * 2, border).astype(
+            self.dtype
+        )
 
         x = trunk(image, "stage1")
         x = nn.relu(_conv(x, features, middle, "stage1_conv4"))

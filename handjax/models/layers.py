@@ -23,7 +23,9 @@ class Conv3D(nn.Module):
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, x: Float[Array, "b d h w c"], apart: bool = False) -> Array | tuple[Array, Array]:
+    def __call__(
+        self, x: Float[Array, "b d h w c"], apart: bool = False
+    ) -> Array | tuple[Array, Array]:
         """[b, d, h, w, o]; `apart`: without the bias, and the bias."""
         kernel = self.param("kernel", KERNEL_INIT, (self.size,) * 3 + (x.shape[-1], self.features))
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
@@ -40,7 +42,9 @@ class Upsample3D(nn.Module):
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, x: Float[Array, "b d h w c"]) -> tuple[Float[Array, "b 2*d 2*h 2*w o"], Float[Array, " o"]]:
+    def __call__(
+        self, x: Float[Array, "b d h w c"]
+    ) -> tuple[Float[Array, "b 2*d 2*h 2*w o"], Float[Array, " o"]]:
         kernel = self.param("kernel", KERNEL_INIT, (2, 2, 2, x.shape[-1], self.features))
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
         x, kernel = nn.dtypes.promote_dtype(x, kernel, dtype=self.dtype)
@@ -82,7 +86,9 @@ class BatchNorm(nn.Module):
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, x: Float[Array, "b *space c"], train: bool, offset: Float[Array, " c"] | float = 0.0) -> Array:
+    def __call__(
+        self, x: Float[Array, "b *space c"], train: bool, offset: Float[Array, " c"] | float = 0.0
+    ) -> Array:
         channels = x.shape[-1]
         scale = self.param("scale", nn.initializers.ones, (channels,))
         bias = self.param("bias", nn.initializers.zeros, (channels,))
@@ -157,7 +163,9 @@ def max_pool2d(x: Float[Array, "b h w c"], size: int, padding: int = 0) -> Float
         border = [(padding, padding) if a == axis else (0, 0) for a in range(4)]
         x = jnp.pad(x, border, constant_values=-jnp.inf)
         last = (x.shape[axis] - size) // 2 * 2 + 1
-        highest, *others = (lax.slice_in_dim(x, start, start + last, 2, axis) for start in range(size))
+        highest, *others = (
+            lax.slice_in_dim(x, start, start + last, 2, axis) for start in range(size)
+        )
         for other in others:
             highest = jnp.where(other > highest, other, highest)
         x = highest

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from handjax.models import weights
+from handjax.engine import weights
 from handjax.models.layers import torch_uniform
 
 PALM = 11  # of the spheres the first eleven
@@ -29,8 +29,14 @@ class PoseVAE(nn.Module):
         self.out = _dense(3 * self.spheres, self.width)
 
     def __call__(
-        self, centers: Float[Array, "*b {self.spheres} 3"], noise: Float[Array, "*b {self.latent}"] | None = None
-    ) -> tuple[Float[Array, "*b {self.spheres} 3"], Float[Array, "*b {self.latent}"], Float[Array, "*b {self.latent}"]]:
+        self,
+        centers: Float[Array, "*b {self.spheres} 3"],
+        noise: Float[Array, "*b {self.latent}"] | None = None,
+    ) -> tuple[
+        Float[Array, "*b {self.spheres} 3"],
+        Float[Array, "*b {self.latent}"],
+        Float[Array, "*b {self.latent}"],
+    ]:
         """The centres as the code has them, the code's mean, and the logarithm of its variance. `noise` is standard normal; the
         code moves by a tenth of its deviation times it, as in the original's prior, and not at all without it, as in its
         training."""
@@ -82,7 +88,13 @@ class Perceptron(nn.Module):
         for i in (1, 2):
             x = _dense(self.width, x.shape[-1], name=f"linear{i}")(x)
             # Over a row's own channels, whatever batch it is in.
-            norm = nn.GroupNorm(_GROUPS, epsilon=1e-5, use_fast_variance=False, reduction_axes=(-1,), name=f"norm{i}")
+            norm = nn.GroupNorm(
+                _GROUPS,
+                epsilon=1e-5,
+                use_fast_variance=False,
+                reduction_axes=(-1,),
+                name=f"norm{i}",
+            )
             x = nn.relu(norm(x))
         return x
 
@@ -90,7 +102,9 @@ class Perceptron(nn.Module):
 def _dense(features, inside, name=None):
     """Starts as PyTorch's does; full float32, for what comes out are millimetres."""
     init = torch_uniform(inside)
-    return nn.Dense(features, kernel_init=init, bias_init=init, precision=jax.lax.Precision.HIGHEST, name=name)
+    return nn.Dense(
+        features, kernel_init=init, bias_init=init, precision=jax.lax.Precision.HIGHEST, name=name
+    )
 
 
 def load_priors(path: str | Path | None = None) -> dict:
@@ -102,5 +116,7 @@ def load_priors(path: str | Path | None = None) -> dict:
     path = Path(path) if path else Path(__file__).with_name("pose_prior.npz")
     found = weights.load(path)
     if not {"vae", "denoiser"} <= found.keys():
-        raise ValueError(f"{path}: holds {', '.join(found)}; expected vae and denoiser, as scripts/train_priors.py writes them")
+        raise ValueError(
+            f"{path}: holds {', '.join(found)}; expected vae and denoiser, as scripts/train_priors.py writes them"
+        )
     return found

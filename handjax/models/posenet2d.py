@@ -33,9 +33,13 @@ class PoseNet2D(nn.Module):
         return 2**self.pools
 
     @nn.compact
-    def __call__(self, x: Float[Array, "b n n 3"], train: bool = False) -> Float[Array, "b s m m {self.joints}"]:
+    def __call__(
+        self, x: Float[Array, "b n n 3"], train: bool = False
+    ) -> Float[Array, "b s m m {self.joints}"]:
         if x.shape[1] % self.stride:
-            raise ValueError(f"an image of {x.shape[1]} px is not divisible by the network's stride of {self.stride} px")
+            raise ValueError(
+                f"an image of {x.shape[1]} px is not divisible by the network's stride of {self.stride} px"
+            )
         one, two, three, four, encoded = self.widths
         blocks = (one,) * 2, (two,) * 2, (three,) * 4, (four,) * 2 + (three,) * 4 + (encoded,)
 

@@ -34,7 +34,9 @@ class Conv(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b m n o"]:
-        kernel = self.param("kernel", _KERNEL_INIT, (self.size, self.size, x.shape[-1], self.features))
+        kernel = self.param(
+            "kernel", _KERNEL_INIT, (self.size, self.size, x.shape[-1], self.features)
+        )
         x, kernel = nn.dtypes.promote_dtype(x, kernel, dtype=self.dtype)
         pads, strides = [(self.size // 2,) * 2] * 2, (self.stride,) * 2
         return conv(x, kernel, strides=strides, padding=pads)
@@ -59,7 +61,9 @@ class Block(nn.Module):
         for i, size in enumerate(sizes, 1):
             last = i == len(sizes)
             stride = self.stride if i == sizes.index(3) + 1 else 1
-            y = Conv(outside if last else self.features, size, stride, self.dtype, name=f"conv{i}")(y)
+            y = Conv(outside if last else self.features, size, stride, self.dtype, name=f"conv{i}")(
+                y
+            )
             y = BatchNorm(self.dtype, name=f"bn{i}")(y, train)
             y = y if last else nn.relu(y)
         if x.shape != y.shape:
@@ -81,11 +85,17 @@ class ResNet(nn.Module):
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, x: Float[Array, "b h w 3"], train: bool = False) -> Float[Array, "b h//32 w//32 c"]:
+    def __call__(
+        self, x: Float[Array, "b h w 3"], train: bool = False
+    ) -> Float[Array, "b h//32 w//32 c"]:
         if x.shape[1] % 32 or x.shape[2] % 32:
-            raise ValueError(f"an image of {x.shape[2]} x {x.shape[1]} px is not divisible by the network's stride of 32 px")
+            raise ValueError(
+                f"an image of {x.shape[2]} x {x.shape[1]} px is not divisible by the network's stride of 32 px"
+            )
         if self.layers not in STAGES:
-            raise ValueError(f"a ResNet of {self.layers} layers is unknown: use {', '.join(map(str, STAGES))}")
+            raise ValueError(
+                f"a ResNet of {self.layers} layers is unknown: use {', '.join(map(str, STAGES))}"
+            )
         blocks, bottleneck = STAGES[self.layers]
         block = nn.remat(Block, static_argnums=(2,)) if self.remat else Block
         x = Conv(self.width, 7, 2, self.dtype, name="conv1")(x.astype(self.dtype))
@@ -95,7 +105,9 @@ class ResNet(nn.Module):
             for i in range(count):
                 stride = 2 if stage and not i else 1
                 name = f"layer{stage + 1}_{i}"
-                x = block(self.width * 2**stage, stride, bottleneck, self.dtype, name=name)(x, train)
+                x = block(self.width * 2**stage, stride, bottleneck, self.dtype, name=name)(
+                    x, train
+                )
         return x
 
 
@@ -106,17 +118,27 @@ def from_torchvision(tensors: Mapping[str, np.ndarray], net: ResNet) -> dict[str
     """
     shapes = jax.eval_shape(lambda: net.init(jax.random.key(0), jnp.zeros((1, 32, 32, 3))))
     wanted = {_torch_name(path): (path, leaf.shape) for path, leaf in flatten_dict(shapes).items()}
-    given = {n: t for n, t in tensors.items() if not n.startswith("fc.") and not n.endswith("num_batches_tracked")}
+    given = {
+        n: t
+        for n, t in tensors.items()
+        if not n.startswith("fc.") and not n.endswith("num_batches_tracked")
+    }
     if lacking := sorted(wanted.keys() - given.keys()):
-        raise ValueError(f"weights have no {lacking[0]} and {len(lacking) - 1} more: expected those of a ResNet-{net.layers}")
+        raise ValueError(
+            f"weights have no {lacking[0]} and {len(lacking) - 1} more: expected those of a ResNet-{net.layers}"
+        )
     if others := sorted(given.keys() - wanted.keys()):
-        raise ValueError(f"weights have {others[0]} and {len(others) - 1} more that a ResNet-{net.layers} has not: use another one")
+        raise ValueError(
+            f"weights have {others[0]} and {len(others) - 1} more that a ResNet-{net.layers} has not: use another one"
+        )
     found = {}
     for name, (path, shape) in wanted.items():
         value = np.asarray(given[name], np.float32)
         value = value.transpose(2, 3, 1, 0) if value.ndim == 4 else value  # O I H W → H W I O
         if value.shape != shape:
-            raise ValueError(f"{name} is {value.shape} (height, width, in, out), a ResNet-{net.layers} has {shape} there")
+            raise ValueError(
+                f"{name} is {value.shape} (height, width, in, out), a ResNet-{net.layers} has {shape} there"
+            )
         found[path] = value
     return unflatten_dict(found)
 
@@ -124,6 +146,16 @@ def from_torchvision(tensors: Mapping[str, np.ndarray], net: ResNet) -> dict[str
 def _torch_name(path: tuple[str, ...]) -> str:
     """("params", "layer1_0", "downsample_bn", "scale") → layer1.0.downsample.1.weight"""
     _, *modules, leaf = path
-    name = ".".join(modules).replace("downsample_conv", "downsample.0").replace("downsample_bn", "downsample.1")
-    kind = {"kernel": "weight", "scale": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var"}[leaf]
+    name = (
+        ".".join(modules)
+        .replace("downsample_conv", "downsample.0")
+        .replace("downsample_bn", "downsample.1")
+    )
+    kind = {
+        "kernel": "weight",
+        "scale": "weight",
+        "bias": "bias",
+        "mean": "running_mean",
+        "var": "running_var",
+    }[leaf]
     return f"{name.replace('_', '.')}.{kind}"

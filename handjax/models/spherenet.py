@@ -31,7 +31,10 @@ class SphereNet(nn.Module):
     @nn.compact
     def __call__(
         self, x: Float[Array, "b n n 1"], train: bool = False
-    ) -> tuple[Float[Array, "b {self.stacks} n/4 n/4 2*{self.spheres}"], Float[Array, "b {self.stacks} n/16 n/16 2*{self.width}"]]:
+    ) -> tuple[
+        Float[Array, "b {self.stacks} n/4 n/4 2*{self.spheres}"],
+        Float[Array, "b {self.stacks} n/16 n/16 2*{self.width}"],
+    ]:
         if x.shape[1] % 16:
             raise ValueError(f"an image of {x.shape[1]} px is not divisible by the network's 16 px")
 
@@ -61,8 +64,14 @@ class SphereNet(nn.Module):
             maps.append(_conv(y, 2 * self.spheres, 1, f"out{stack}_maps"))
             latents.append(latent)
             if stack < self.stacks:
-                x = x + _conv(y, x.shape[-1], 1, f"back{stack}_features") + _conv(maps[-1], x.shape[-1], 1, f"back{stack}_maps")
-        return jnp.stack(maps, axis=1).astype(jnp.float32), jnp.stack(latents, axis=1).astype(jnp.float32)
+                x = (
+                    x
+                    + _conv(y, x.shape[-1], 1, f"back{stack}_features")
+                    + _conv(maps[-1], x.shape[-1], 1, f"back{stack}_maps")
+                )
+        return jnp.stack(maps, axis=1).astype(jnp.float32), jnp.stack(latents, axis=1).astype(
+            jnp.float32
+        )
 
 
 class Bottleneck(nn.Module):
@@ -87,5 +96,7 @@ def _conv(x, features, size, name, stride=1):
     """Same-size convolution, before it is thinned, in the input's own precision. Flax's SAME would pad a stride unevenly."""
     init = torch_uniform(size**2 * x.shape[-1])
     border = ((size // 2,) * 2,) * 2
-    options = dict(dtype=x.dtype, kernel_init=init, bias_init=init, conv_general_dilated=conv_general_dilated)
+    options = dict(
+        dtype=x.dtype, kernel_init=init, bias_init=init, conv_general_dilated=conv_general_dilated
+    )
     return nn.Conv(features, (size, size), (stride, stride), border, **options, name=name)(x)

@@ -23,7 +23,9 @@ class V2V(nn.Module):
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, x: Float[Array, "b n n n 1"], train: bool = False) -> Float[Array, "b m m m {self.joints}"]:
+    def __call__(
+        self, x: Float[Array, "b n n n 1"], train: bool = False
+    ) -> Float[Array, "b m m m {self.joints}"]:
         stem, top, middle, bottom = self.widths
 
         def residual(x, features, name):
@@ -33,7 +35,9 @@ class V2V(nn.Module):
             x, bias = Upsample3D(features, self.dtype, name=name)(x)
             return nn.relu(BatchNorm(self.dtype, name=f"{name}_norm")(x, train, bias))
 
-        x = nn.relu(ConvNorm3D(stem, self.stem_size, self.dtype, name="stem")(x.astype(self.dtype), train))
+        x = nn.relu(
+            ConvNorm3D(stem, self.stem_size, self.dtype, name="stem")(x.astype(self.dtype), train)
+        )
         x = max_pool3d(x)
         for i in (1, 2, 3):
             x = residual(x, top, f"front{i}")

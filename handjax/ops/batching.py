@@ -58,7 +58,11 @@ def _with_rules(function: Callable, ranks: tuple[int, ...], shared: tuple[bool, 
 
     @batched.def_vmap
     def over_new_axis(size, has_axis, *operands):
-        of_batch = [x.shape[1 if has else 0] for x, has, one in zip(operands, has_axis, shared, strict=True) if not one]
+        of_batch = [
+            x.shape[1 if has else 0]
+            for x, has, one in zip(operands, has_axis, shared, strict=True)
+            if not one
+        ]
         samples = of_batch[0]
 
         def fold(x, has, one):
@@ -81,10 +85,14 @@ def _with_rules(function: Callable, ranks: tuple[int, ...], shared: tuple[bool, 
 
 def _mapped(function: Callable, shared: tuple[bool, ...], operands: tuple[Array, ...]):
     """Where shardings are part of the types, the batch's axis of the mesh is known while tracing."""
-    specs = [jax.typeof(x).sharding.spec for x, one in zip(operands, shared, strict=True) if not one]
+    specs = [
+        jax.typeof(x).sharding.spec for x, one in zip(operands, shared, strict=True) if not one
+    ]
     split = PartitionSpec(next((spec[0] for spec in specs if len(spec) and spec[0]), None))
     placed = tuple(PartitionSpec() if one else split for one in shared)
-    operands = tuple(jax.sharding.reshard(x, spec) for x, spec in zip(operands, placed, strict=True))
+    operands = tuple(
+        jax.sharding.reshard(x, spec) for x, spec in zip(operands, placed, strict=True)
+    )
     return jax.shard_map(function, in_specs=placed, out_specs=split)(*operands)
 
 
@@ -92,13 +100,23 @@ def _partitioned(function: Callable, shared: tuple[bool, ...]) -> Callable:
     partitioned = custom_partitioning(lambda *operands: function(*operands))
 
     def partition(mesh, operands, results):
-        of_batch = [x for x, one in zip(operands, shared, strict=True) if not one] + jax.tree.leaves(results)
-        axis = next((x.sharding.spec[0] for x in of_batch if len(x.sharding.spec) and x.sharding.spec[0]), None)
+        of_batch = [
+            x for x, one in zip(operands, shared, strict=True) if not one
+        ] + jax.tree.leaves(results)
+        axis = next(
+            (x.sharding.spec[0] for x in of_batch if len(x.sharding.spec) and x.sharding.spec[0]),
+            None,
+        )
 
         def sharding(x, one=False):
             return NamedSharding(mesh, PartitionSpec(*([] if one else [axis])))
 
-        return mesh, function, jax.tree.map(sharding, results), tuple(map(sharding, operands, shared))
+        return (
+            mesh,
+            function,
+            jax.tree.map(sharding, results),
+            tuple(map(sharding, operands, shared)),
+        )
 
     def rule(mesh, operands, results):
         """Shardy's notation: `b` is the batch, and every other axis is one of its own."""
@@ -120,19 +138,32 @@ def _with_summing_rules(function: Callable, sets: bool) -> Callable:
 
     def partition(mesh, operands, result):
         specs = [(*x.sharding.spec, None, None) for x in operands]
-        lead = [next((spec[axis] for spec in specs if spec[axis]), None) for axis in range(batch + 1)]
+        lead = [
+            next((spec[axis] for spec in specs if spec[axis]), None) for axis in range(batch + 1)
+        ]
 
         def local(*operands):
             total = function(*operands)
             return jax.lax.psum(total, lead[batch]) if lead[batch] else total
 
         placed = tuple(NamedSharding(mesh, PartitionSpec(*lead)) for _ in operands)
-        return mesh, local, jax.tree.map(lambda _: NamedSharding(mesh, PartitionSpec(*lead[:batch])), result), placed
+        return (
+            mesh,
+            local,
+            jax.tree.map(lambda _: NamedSharding(mesh, PartitionSpec(*lead[:batch])), result),
+            placed,
+        )
 
     def rule(mesh, operands, results):
         names, lead = (f"i{n}" for n in range(1000)), ["n"] * sets
-        each = [" ".join([*lead, "b", *(next(names) for _ in x.shape[batch + 1 :])]) for x in operands]
-        return ", ".join(each) + " -> " + " ".join([*lead, *(next(names) for _ in results[0].shape[batch:])])
+        each = [
+            " ".join([*lead, "b", *(next(names) for _ in x.shape[batch + 1 :])]) for x in operands
+        ]
+        return (
+            ", ".join(each)
+            + " -> "
+            + " ".join([*lead, *(next(names) for _ in results[0].shape[batch:])])
+        )
 
     partitioned.def_partition(partition=partition, sharding_rule=rule)
 
@@ -142,10 +173,15 @@ def _with_summing_rules(function: Callable, sets: bool) -> Callable:
 
     @summed.def_vmap
     def over_new_axis(size, has_axis, *operands):
-        wide = [x if has else jnp.broadcast_to(x[None], (size, *x.shape)) for x, has in zip(operands, has_axis, strict=True)]
+        wide = [
+            x if has else jnp.broadcast_to(x[None], (size, *x.shape))
+            for x, has in zip(operands, has_axis, strict=True)
+        ]
         if not sets:
             return over_batch(function, *wide, sets=True), True
-        total = over_batch(function, *(x.reshape(size * x.shape[1], *x.shape[2:]) for x in wide), sets=True)
+        total = over_batch(
+            function, *(x.reshape(size * x.shape[1], *x.shape[2:]) for x in wide), sets=True
+        )
         return total.reshape(size, -1, *total.shape[1:]), True
 
     return summed

@@ -32,13 +32,19 @@ Padding = str | Sequence[tuple[int, int]]
 
 
 def conv(
-    x: Float[Array, "b *space c"], kernel: Float[Array, "*taps c o"], *, strides: int | Sequence[int] = 1, padding: Padding = "SAME"
+    x: Float[Array, "b *space c"],
+    kernel: Float[Array, "*taps c o"],
+    *,
+    strides: int | Sequence[int] = 1,
+    padding: Padding = "SAME",
 ) -> Float[Array, "b *moved o"]:
     """Cross-correlation over one to three axes. Padding, with zeros: "SAME" and "VALID" as XLA has them, or pairs of numbers."""
     axes = kernel.ndim - 2
     strides = (strides,) * axes if isinstance(strides, int) else tuple(strides)
     if not 1 <= axes <= 3 or x.ndim != axes + 2 or x.shape[-1] != kernel.shape[-2]:
-        raise ValueError(f"convolving {x.shape} with {kernel.shape}: expected [b, 1 to 3 axes, c] and [as many axes, c, o]")
+        raise ValueError(
+            f"convolving {x.shape} with {kernel.shape}: expected [b, 1 to 3 axes, c] and [as many axes, c, o]"
+        )
     if x.dtype != kernel.dtype:
         raise ValueError(f"convolving {x.dtype} with {kernel.dtype}: expected the same dtype")
     if len(strides) != axes or min(strides) < 1:
@@ -46,25 +52,42 @@ def conv(
     if isinstance(padding, str):
         padding = lax.padtype_to_pads(x.shape[1:-1], kernel.shape[:-2], strides, padding)
     elif [len(pair) for pair in padding] != [2] * axes:
-        raise ValueError(f"padding {padding}: expected SAME, VALID or a pair for each of {axes} axes")
-    window = Window(x.shape[1:-1], kernel.shape[:-2], strides, tuple((int(low), int(high)) for low, high in padding))
+        raise ValueError(
+            f"padding {padding}: expected SAME, VALID or a pair for each of {axes} axes"
+        )
+    window = Window(
+        x.shape[1:-1],
+        kernel.shape[:-2],
+        strides,
+        tuple((int(low), int(high)) for low, high in padding),
+    )
     return _value(window, x, _for_each_device(kernel, x))
 
 
 def conv_transpose(
-    x: Float[Array, "b *space c"], kernel: Float[Array, "*taps c o"], *, strides: int, padding: int = 0
+    x: Float[Array, "b *space c"],
+    kernel: Float[Array, "*taps c o"],
+    *,
+    strides: int,
+    padding: int = 0,
 ) -> Float[Array, "b *moved o"]:
     """Transposed convolution: tap k of an axis carries input i to output strides · i + k - padding, (n - 1) · strides + taps -
     2 · padding of them, as in PyTorch."""
     taps = kernel.shape[:-2]
-    space = tuple((n - 1) * strides + k - 2 * padding for n, k in zip(x.shape[1:-1], taps, strict=True))
+    space = tuple(
+        (n - 1) * strides + k - 2 * padding for n, k in zip(x.shape[1:-1], taps, strict=True)
+    )
     window = Window(space, taps, (strides,) * len(taps), ((padding, padding),) * len(taps))
     if window.moved != x.shape[1:-1]:
-        raise ValueError(f"transposed convolution of {x.shape} with {kernel.shape}: {strides=} is more than the kernel's taps")
+        raise ValueError(
+            f"transposed convolution of {x.shape} with {kernel.shape}: {strides=} is more than the kernel's taps"
+        )
     return _to_input(window, x, jnp.swapaxes(_for_each_device(kernel, x), -1, -2))
 
 
-def conv3d(x: Float[Array, "b d h w c"], kernel: Float[Array, "k k k c o"]) -> Float[Array, "b d h w o"]:
+def conv3d(
+    x: Float[Array, "b d h w c"], kernel: Float[Array, "k k k c o"]
+) -> Float[Array, "b d h w o"]:
     """`conv` of volumes with stride 1 and the same size; the kernel's side is odd.
 
     One channel in 16 bits, as a voxel network's first layer has it, goes by `conv3d_of_blocks` where no CPU is.
@@ -74,7 +97,9 @@ def conv3d(x: Float[Array, "b d h w c"], kernel: Float[Array, "k k k c o"]) -> F
     return conv(x, kernel)
 
 
-def conv3d_of_blocks(x: Float[Array, "b d h w c"], kernel: Float[Array, "k k k c o"]) -> Float[Array, "b d h w o"]:
+def conv3d_of_blocks(
+    x: Float[Array, "b d h w c"], kernel: Float[Array, "k k k c o"]
+) -> Float[Array, "b d h w o"]:
     """What `conv3d` is, over blocks of 2³ voxels: "space to depth". Sides are even.
 
     Units that multiply small matrices want 8 channels and more in and out, and a grid has one: of blocks 8 go in and 8 o come
@@ -87,21 +112,33 @@ def conv3d_of_blocks(x: Float[Array, "b d h w c"], kernel: Float[Array, "k k k c
     # Tap `block` of place `out` meets place `place` of a block: tap 2 block + place - out of the kernel, from its middle.
     block, place, out = np.ogrid[-reach : reach + 1, :2, :2]
     tap = 2 * block + place - out + side // 2
-    chosen = jnp.asarray(tap[..., None] == np.arange(side), kernel.dtype)  # [block, place, out, tap]
-    taps = jnp.einsum("dilx,ejmy,fknz,xyzco->defijkclmno", *[chosen] * 3, kernel, precision="highest")
+    chosen = jnp.asarray(
+        tap[..., None] == np.arange(side), kernel.dtype
+    )  # [block, place, out, tap]
+    taps = jnp.einsum(
+        "dilx,ejmy,fknz,xyzco->defijkclmno", *[chosen] * 3, kernel, precision="highest"
+    )
     taps = taps.reshape(*(2 * reach + 1,) * 3, 8 * c, 8 * features)
     blocks = x.reshape(b, d // 2, 2, h // 2, 2, w // 2, 2, c).transpose(0, 1, 3, 5, 2, 4, 6, 7)
     blocks = blocks.reshape(*blocks.shape[:4], 8 * c)
-    y = lax.conv_general_dilated(blocks, taps, (1, 1, 1), "SAME", dimension_numbers=_channels_last(3))
+    y = lax.conv_general_dilated(
+        blocks, taps, (1, 1, 1), "SAME", dimension_numbers=_channels_last(3)
+    )
     y = y.reshape(*y.shape[:4], 2, 2, 2, features).transpose(0, 1, 4, 2, 5, 3, 6, 7)
     return y.reshape(b, d, h, w, features)
 
 
-def conv_general_dilated(lhs: Array, rhs: Array, window_strides, padding, lhs_dilation=None, rhs_dilation=None, **options) -> Array:
+def conv_general_dilated(
+    lhs: Array, rhs: Array, window_strides, padding, lhs_dilation=None, rhs_dilation=None, **options
+) -> Array:
     """In place of `lax.conv_general_dilated` in flax's `nn.Conv`: goes to `conv` where it can."""
     axes = rhs.ndim - 2
     numbers = options.get("dimension_numbers")
-    last = lax.conv_dimension_numbers(lhs.shape, rhs.shape, _channels_last(axes)) if 1 <= axes <= 3 else None
+    last = (
+        lax.conv_dimension_numbers(lhs.shape, rhs.shape, _channels_last(axes))
+        if 1 <= axes <= 3
+        else None
+    )
     simple = (
         set(lhs_dilation or (1,)) | set(rhs_dilation or (1,)) == {1}
         and options.get("feature_group_count", 1) == options.get("batch_group_count", 1) == 1
@@ -111,7 +148,9 @@ def conv_general_dilated(lhs: Array, rhs: Array, window_strides, padding, lhs_di
     )
     if simple:
         return conv(lhs, rhs, strides=tuple(window_strides), padding=padding)
-    return lax.conv_general_dilated(lhs, rhs, window_strides, padding, lhs_dilation, rhs_dilation, **options)
+    return lax.conv_general_dilated(
+        lhs, rhs, window_strides, padding, lhs_dilation, rhs_dilation, **options
+    )
 
 
 def _for_each_device(kernel, x):
@@ -135,7 +174,9 @@ class Window(NamedTuple):
     def moved(self) -> tuple[int, ...]:
         """Space of the output."""
         each = zip(self.space, self.taps, self.strides, self.padding, strict=True)
-        return tuple(max(0, (n + low + high - taps) // stride + 1) for n, taps, stride, (low, high) in each)
+        return tuple(
+            max(0, (n + low + high - taps) // stride + 1) for n, taps, stride, (low, high) in each
+        )
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
@@ -177,19 +218,37 @@ def _derivative(function: Callable, left: Callable, right: Callable) -> None:
     function.defvjp(forward, backward)
 
 
-_derivative(_value, lambda w, g, x, kernel: _to_input(w, g, kernel), lambda w, g, x, kernel: _to_kernel(w, x, g))
-_derivative(_to_input, lambda w, g, y, kernel: _value(w, g, kernel), lambda w, g, y, kernel: _to_kernel(w, g, y))
+_derivative(
+    _value,
+    lambda w, g, x, kernel: _to_input(w, g, kernel),
+    lambda w, g, x, kernel: _to_kernel(w, x, g),
+)
+_derivative(
+    _to_input,
+    lambda w, g, y, kernel: _value(w, g, kernel),
+    lambda w, g, y, kernel: _to_kernel(w, g, y),
+)
 _derivative(_to_kernel, lambda w, g, x, y: _to_input(w, y, g), lambda w, g, x, y: _value(w, x, g))
 
 
-def plain(window: Window, x: Float[Array, "b *space c"], kernel: Float[Array, "*taps c o"]) -> Float[Array, "b *moved o"]:
+def plain(
+    window: Window, x: Float[Array, "b *space c"], kernel: Float[Array, "*taps c o"]
+) -> Float[Array, "b *moved o"]:
     """The twin of the kernel."""
-    return lax.conv_general_dilated(x, kernel, window.strides, window.padding, dimension_numbers=_channels_last(len(window.space)))
+    return lax.conv_general_dilated(
+        x,
+        kernel,
+        window.strides,
+        window.padding,
+        dimension_numbers=_channels_last(len(window.space)),
+    )
 
 
 def _zeros(shape, like):
     """Of `like`'s dtype, and inside shard_map different on every device as far as types know."""
-    return varying(jnp.zeros(shape, like.dtype), like=like[(slice(1),) * like.ndim].reshape((1,) * len(shape)))
+    return varying(
+        jnp.zeros(shape, like.dtype), like=like[(slice(1),) * like.ndim].reshape((1,) * len(shape))
+    )
 
 
 def _channels_last(axes: int) -> tuple[str, str, str]:
@@ -219,7 +278,10 @@ def _kernel(name: str, window: Window) -> Callable:
     It takes the arrays as they are, of one to three axes. A reshape before it, be it free, would be fused with what made the array,
     and that would be computed a second time.
     """
-    options = dict(stride=np.array(window.strides, np.int64), low=np.array([low for low, _ in window.padding], np.int64))
+    options = dict(
+        stride=np.array(window.strides, np.int64),
+        low=np.array([low for low, _ in window.padding], np.int64),
+    )
     rank = len(window.space) + 2
 
     def call(a, b, out):
@@ -228,7 +290,15 @@ def _kernel(name: str, window: Window) -> Callable:
 
     def of_samples(a, b):
         to_output = name == "handjax_conv"
-        return call(a, b, (a.shape[0], *(window.moved if to_output else window.space), b.shape[-1 if to_output else -2]))
+        return call(
+            a,
+            b,
+            (
+                a.shape[0],
+                *(window.moved if to_output else window.space),
+                b.shape[-1 if to_output else -2],
+            ),
+        )
 
     def of_sets(x, y):
         return call(x, y, (*x.shape[: x.ndim - rank], *window.taps, x.shape[-1], y.shape[-1]))

@@ -10,7 +10,13 @@ from pathlib import Path
 import jax
 
 _OPS = {
-    "cpu": ("handjax_rasterize", "handjax_conv", "handjax_conv_input", "handjax_conv_kernel", "handjax_sums"),
+    "cpu": (
+        "handjax_rasterize",
+        "handjax_conv",
+        "handjax_conv_input",
+        "handjax_conv_kernel",
+        "handjax_sums",
+    ),
     "cuda": ("handjax_rasterize",),
 }
 _FOLDER = Path(__file__).parent
@@ -49,17 +55,23 @@ def _register(platform: str) -> None:
     file = _FOLDER / f"libhandjax_{platform}.so"
     if not file.is_file():
         compiler = {"cpu": "a C++ compiler", "cuda": "nvcc"}[platform]
-        raise RuntimeError(f"{file.name} was not built; install handjax again where there is {compiler}")
+        raise RuntimeError(
+            f"{file.name} was not built; install handjax again where there is {compiler}"
+        )
     library = ctypes.CDLL(str(file))
     library.handjax_jaxlib.restype = ctypes.c_char_p
     built, running = library.handjax_jaxlib().decode(), metadata.version("jaxlib")
     if _version(built) > _version(running):
         # XLA refuses a library with newer headers than its own, and its whole backend goes down with it.
-        raise RuntimeError(f"{file} was built for jaxlib {built} or newer, and {running} is installed; install handjax again")
+        raise RuntimeError(
+            f"{file} was built for jaxlib {built} or newer, and {running} is installed; install handjax again"
+        )
     for op in _OPS[platform]:
         if not hasattr(library, op):
             raise RuntimeError(f"{file} is older than the sources; install handjax again")
-        jax.ffi.register_ffi_target(op, jax.ffi.pycapsule(getattr(library, op)), platform=_BUILT_FOR[platform])
+        jax.ffi.register_ffi_target(
+            op, jax.ffi.pycapsule(getattr(library, op)), platform=_BUILT_FOR[platform]
+        )
 
 
 def _version(text: str) -> tuple[int, ...]:

@@ -52,7 +52,11 @@ def _backward(groups, epsilon, saved, gradients):
     slope = _pool(to_scale * scale[None], groups) / count
     centered = (x - _along(mean, x)) * _along(inverse * slope, x)
     to_x = (g * _along(scale[None], x) - _along(level, x) - centered) * _along(inverse, x)
-    return to_x.astype(x.dtype), to_scale.sum(0).astype(scale.dtype), to_bias.sum(0).astype(scale.dtype)
+    return (
+        to_x.astype(x.dtype),
+        to_scale.sum(0).astype(scale.dtype),
+        to_bias.sum(0).astype(scale.dtype),
+    )
 
 
 normalize.defvjp(_forward, _backward)

@@ -37,7 +37,9 @@ from handjax.ops.batching import per_sample, varying
 
 Cull = Literal["none", "back", "front"]
 Faces = Int[Array | np.ndarray, "*_ f 3"]
-LARGEST_IMAGE = 16384  # pixels a side: bounds in the kernels are sure to a hundredth of a pixel up to here
+LARGEST_IMAGE = (
+    16384  # pixels a side: bounds in the kernels are sure to a hundredth of a pixel up to here
+)
 
 _CULLED = {"none": 0, "back": 1, "front": -1}  # sign of the edge functions' sum that is not drawn
 
@@ -63,7 +65,10 @@ def to_screen(
     x, y, z = (vertices[..., i] for i in range(3))
     one = jnp.ones_like(z)
     scale = z if projection == "pinhole" else one
-    u, v = (k[..., i, 0, None] * x + k[..., i, 1, None] * y + k[..., i, 2, None] * scale for i in range(2))
+    u, v = (
+        k[..., i, 0, None] * x + k[..., i, 1, None] * y + k[..., i, 2, None] * scale
+        for i in range(2)
+    )
     if projection == "pinhole" and interpolation == "linear":
         ahead = z > 0
         scale = jnp.where(ahead, z, 1.0)
@@ -95,16 +100,24 @@ def rasterize(
     if cull not in _CULLED:
         raise ValueError(f"cull={cull!r}: expected 'none', 'back' or 'front'")
     if not (0 <= height <= LARGEST_IMAGE and 0 <= width <= LARGEST_IMAGE):
-        raise ValueError(f"an image of {height} x {width} pixels: expected 0 to {LARGEST_IMAGE} a side")
+        raise ValueError(
+            f"an image of {height} x {width} pixels: expected 0 to {LARGEST_IMAGE} a side"
+        )
     if screen.ndim < 2 or screen.shape[-1] != 4:
-        raise ValueError(f"screen {screen.shape}: expected [..., vertices, 4], what to_screen gives")
+        raise ValueError(
+            f"screen {screen.shape}: expected [..., vertices, 4], what to_screen gives"
+        )
     batch = screen.shape[:-2]
     view = (height, width, _CULLED[cull], float(near), float(background))
-    depth, face = _rasterize(_flat(screen, batch).astype(jnp.float32), _flat_faces(faces, batch), view)
+    depth, face = _rasterize(
+        _flat(screen, batch).astype(jnp.float32), _flat_faces(faces, batch), view
+    )
     return depth.reshape(*batch, height, width), face.reshape(*batch, height, width)
 
 
-def barycentrics(screen: Float[Array, "*b v 4"], faces: Faces, face: Int[Array, "*b h w"]) -> Float[Array, "*b h w 3"]:
+def barycentrics(
+    screen: Float[Array, "*b v 4"], faces: Faces, face: Int[Array, "*b h w"]
+) -> Float[Array, "*b h w 3"]:
     """Weights of the three corners of the face seen at each pixel, summing to 1; all 0 where there is none."""
     batch = face.shape[:-2]
     flat_face = _flat(face, batch)
@@ -114,7 +127,10 @@ def barycentrics(screen: Float[Array, "*b v 4"], faces: Faces, face: Int[Array, 
 
 
 def interpolate(
-    values: Float[Array, "*b v c"], faces: Faces, face: Int[Array, "*b h w"], weights: Float[Array, "*b h w 3"]
+    values: Float[Array, "*b v c"],
+    faces: Faces,
+    face: Int[Array, "*b h w"],
+    weights: Float[Array, "*b h w 3"],
 ) -> Float[Array, "*b h w c"]:
     """Values given at vertices, at the pixels: weighted by `barycentrics`; 0 where no face is seen."""
     batch = face.shape[:-2]
@@ -133,9 +149,13 @@ def _flat(x: Array, batch: tuple[int, ...]) -> Array:
 def _flat_faces(faces: Faces, batch: tuple[int, ...]) -> Array:
     faces = jnp.asarray(faces)
     if faces.ndim < 2 or faces.shape[-1] != 3 or not jnp.issubdtype(faces.dtype, jnp.integer):
-        raise ValueError(f"faces {faces.shape} of {faces.dtype}: expected whole numbers [..., faces, 3]")
+        raise ValueError(
+            f"faces {faces.shape} of {faces.dtype}: expected whole numbers [..., faces, 3]"
+        )
     if faces.ndim > 2 and faces.shape[:-2] != batch:
-        raise ValueError(f"faces {faces.shape} for a batch of {batch}: expected one list for all samples or one for each")
+        raise ValueError(
+            f"faces {faces.shape} for a batch of {batch}: expected one list for all samples or one for each"
+        )
     return (faces if faces.ndim == 2 else _flat(faces, batch)).astype(jnp.int32)
 
 
@@ -187,8 +207,12 @@ def _corners(values: Array, faces: Array, face: Array) -> Float[Array, "b h w 3 
     """Values [b, v, c] at the three corners of the face at each pixel; 0 where there is none."""
     if faces.shape[-2] == 0 or values.shape[-2] == 0:
         return jnp.zeros((*face.shape, 3, values.shape[-1]), values.dtype)
-    corners = jax.vmap(_corners_of_sample, in_axes=(0, None if faces.ndim == 2 else 0, 0))(values, faces, face)
-    return jnp.where(face[..., None, None] >= 0, corners, 0.0)  # also keeps the gradient clear of vertices that are not finite
+    corners = jax.vmap(_corners_of_sample, in_axes=(0, None if faces.ndim == 2 else 0, 0))(
+        values, faces, face
+    )
+    return jnp.where(
+        face[..., None, None] >= 0, corners, 0.0
+    )  # also keeps the gradient clear of vertices that are not finite
 
 
 def _corners_of_sample(values, faces, face):
@@ -204,7 +228,9 @@ def _take(values: Float[Array, "v c"], index: Int[Array, " n"]) -> Float[Array, 
 
 def _take_backward(saved, gradient):
     index, count = saved
-    sums = lax.platform_dependent(index, gradient, cpu=_add_one_by_one(count), default=_add_sorted(count))
+    sums = lax.platform_dependent(
+        index, gradient, cpu=_add_one_by_one(count), default=_add_sorted(count)
+    )
     return sums, None
 
 
@@ -248,7 +274,9 @@ def _visible(view: View) -> Callable:
     def kernel(screen, faces):
         shape = (screen.shape[0], height, width)
         out = (jax.ShapeDtypeStruct(shape, jnp.float32), jax.ShapeDtypeStruct(shape, jnp.int32))
-        attributes = dict(culled=np.int32(culled), near=np.float32(near), background=np.float32(background))
+        attributes = dict(
+            culled=np.int32(culled), near=np.float32(near), background=np.float32(background)
+        )
         images = jax.ffi.ffi_call("handjax_rasterize", out)(screen, faces, **attributes)
         return tuple(varying(x, like=screen[:, :1, :1]) for x in images)
 
@@ -256,12 +284,16 @@ def _visible(view: View) -> Callable:
         if 0 in (screen.shape[1], faces.shape[-2], height, width):
             return twin(screen, faces, view)  # nothing to draw, or nowhere
         kernels = dict.fromkeys(library.platforms(), kernel)
-        return lax.platform_dependent(screen, faces, **kernels, default=functools.partial(twin, view=view))
+        return lax.platform_dependent(
+            screen, faces, **kernels, default=functools.partial(twin, view=view)
+        )
 
     return visible
 
 
-def twin(screen: Float[Array, "b v 4"], faces: Array, view: View) -> tuple[Float[Array, "b h w"], Int[Array, "b h w"]]:
+def twin(
+    screen: Float[Array, "b v 4"], faces: Array, view: View
+) -> tuple[Float[Array, "b h w"], Int[Array, "b h w"]]:
     """The kernels' function in plain JAX: every face is tried at every pixel, one face after the other."""
     height, width, culled, near, background = view
     batch, vertices = screen.shape[:2]
@@ -272,7 +304,9 @@ def twin(screen: Float[Array, "b v 4"], faces: Array, view: View) -> tuple[Float
     index = jnp.broadcast_to(faces, (batch, *faces.shape[-2:]))
     named = jnp.all((index >= 0) & (index < vertices), axis=-1)
     corners = jnp.take_along_axis(
-        screen[:, None, :, :], jnp.clip(index, 0, vertices - 1).transpose(0, 2, 1)[..., None], axis=2
+        screen[:, None, :, :],
+        jnp.clip(index, 0, vertices - 1).transpose(0, 2, 1)[..., None],
+        axis=2,
     )  # [b, 3, f, 4]
     drawn = named & jnp.all(jnp.isfinite(corners), axis=(1, 3))
     y = jnp.arange(height, dtype=screen.dtype).reshape(1, height, 1)
@@ -292,7 +326,9 @@ def twin(screen: Float[Array, "b v 4"], faces: Array, view: View) -> tuple[Float
     return jnp.where(face >= 0, depth, background), face
 
 
-def _fragments(corners: Float[Array, "b 3 4 1 1"], x: Array, y: Array, culled: int) -> tuple[Array, Array]:
+def _fragments(
+    corners: Float[Array, "b 3 4 1 1"], x: Array, y: Array, culled: int
+) -> tuple[Array, Array]:
     """Depth of one face at all pixels, and whether it covers them: `Fragment` of custom_ops/rasterize.h in JAX."""
     u, v, w, d = ([corners[:, i, part] for i in range(3)] for part in range(4))
     du = [u[i] - _round(x * w[i]) for i in range(3)]
@@ -304,13 +340,19 @@ def _fragments(corners: Float[Array, "b 3 4 1 1"], x: Array, y: Array, culled: i
     side = [jnp.where(right[i] != 0, right[i], down[i]) for i in range(3)]
 
     total = (edges[0] + edges[1]) + edges[2]
-    scale, depth = ((_round(edges[0] * q[0]) + _round(edges[1] * q[1])) + _round(edges[2] * q[2]) for q in (w, d))
+    scale, depth = (
+        (_round(edges[0] * q[0]) + _round(edges[1] * q[1])) + _round(edges[2] * q[2])
+        for q in (w, d)
+    )
     positive = _all((edges[i] > 0) | ((edges[i] == 0) & (side[i] > 0)) for i in range(3))
     negative = _all((edges[i] < 0) | ((edges[i] == 0) & (side[i] < 0)) for i in range(3))
     positive &= (total > 0) & (scale > 0) & (culled != 1)
     negative &= (total < 0) & (scale < 0) & (culled != -1)
     # Always true of a point inside, but for rounding along triangles that are a line.
-    near_by = _all((functools.reduce(jnp.minimum, at) <= 0) & (functools.reduce(jnp.maximum, at) >= 0) for at in (du, dv))
+    near_by = _all(
+        (functools.reduce(jnp.minimum, at) <= 0) & (functools.reduce(jnp.maximum, at) >= 0)
+        for at in (du, dv)
+    )
     return depth / jnp.where(total == 0, 1.0, total), (positive | negative) & near_by
 
 

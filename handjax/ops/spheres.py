@@ -70,10 +70,16 @@ def sphere_depth_along(
 
 
 def sphere_depth_pinhole(
-    centers: Float[Array, "*b s 3"], radii: Float[Array, "*b s"], k: Float[Array, "*b 3 3"], height: int, width: int
+    centers: Float[Array, "*b s 3"],
+    radii: Float[Array, "*b s"],
+    k: Float[Array, "*b 3 3"],
+    height: int,
+    width: int,
 ) -> tuple[Float[Array, "*b {height} {width}"], Int[Array, "*b {height} {width}"]]:
     """Depth in mm along z through the integer pixel centres of camera `k`, and the sphere seen; 0 and -1 where none."""
-    v, u = jnp.meshgrid(jnp.arange(height, dtype=k.dtype), jnp.arange(width, dtype=k.dtype), indexing="ij")
+    v, u = jnp.meshgrid(
+        jnp.arange(height, dtype=k.dtype), jnp.arange(width, dtype=k.dtype), indexing="ij"
+    )
     u, v = (jnp.broadcast_to(g.ravel(), (*k.shape[:-2], height * width)) for g in (u, v))
     a = (u - k[..., 0, 2, None]) / k[..., 0, 0, None]
     b = (v - k[..., 1, 2, None]) / k[..., 1, 1, None]
@@ -103,12 +109,18 @@ def sphere_distance(
         from_center = jnp.where(apart, jnp.sqrt(jnp.where(apart, square, 1.0)), 0.0)
         return jnp.abs(from_center - r), jnp.ones_like(apart)
 
-    nearest, winner = _nearest(distance, tuple(points[..., i] for i in range(3)), centers, radii, jnp.inf)
+    nearest, winner = _nearest(
+        distance, tuple(points[..., i] for i in range(3)), centers, radii, jnp.inf
+    )
     return jnp.where(winner >= 0, nearest, jnp.nan), winner
 
 
 def _nearest(
-    measure: Callable[[tuple, tuple], tuple[Array, Array]], places: tuple, centers: Array, radii: Array, limit: float
+    measure: Callable[[tuple, tuple], tuple[Array, Array]],
+    places: tuple,
+    centers: Array,
+    radii: Array,
+    limit: float,
 ) -> tuple[Array, Array]:
     """Least measure below `limit` over the spheres that are hit, [*b, p], and its sphere, the first of equals; else `limit`
     and -1.
@@ -118,7 +130,9 @@ def _nearest(
     """
     spheres = (*(centers[..., i] for i in range(3)), radii)
     # argmin over one array [*b, p, s] says the same; XLA's on a CPU is scalar: a quarter to an eighth of the speed.
-    still, one_by_one = lax.stop_gradient((places, tuple(jnp.moveaxis(part, -1, 0)[..., None] for part in spheres)))
+    still, one_by_one = lax.stop_gradient(
+        (places, tuple(jnp.moveaxis(part, -1, 0)[..., None] for part in spheres))
+    )
 
     def compare(best: tuple, entry: tuple) -> tuple[tuple, None]:
         (least, winner), (i, sphere) = best, entry
@@ -127,9 +141,14 @@ def _nearest(
         return (jnp.where(nearer, value, least), jnp.where(nearer, i, winner)), None
 
     both = still[0] + one_by_one[0][0]
-    start = (varying(jnp.full(both.shape, limit, both.dtype), both), varying(jnp.full(both.shape, -1, jnp.int32), both))
+    start = (
+        varying(jnp.full(both.shape, limit, both.dtype), both),
+        varying(jnp.full(both.shape, -1, jnp.int32), both),
+    )
     numbers = jnp.arange(radii.shape[-1], dtype=jnp.int32)
     (_, winner), _ = lax.scan(compare, start, (numbers, one_by_one), unroll=_ROUND)
     chosen = jnp.maximum(winner, 0)
-    value, _ = measure(places, tuple(jnp.take_along_axis(part, chosen, axis=-1) for part in spheres))
+    value, _ = measure(
+        places, tuple(jnp.take_along_axis(part, chosen, axis=-1) for part in spheres)
+    )
     return jnp.where(winner >= 0, value, limit), winner

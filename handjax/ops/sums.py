@@ -16,7 +16,9 @@ Image = Float[Array, "b *space c"]
 Origin = Float[Array, " c"] | Float[Array, "b c"]
 
 
-def sums(x: Image, y: Image, x0: Origin, y0: Origin) -> tuple[Float[Array, "b c"], Float[Array, "b c"]]:
+def sums(
+    x: Image, y: Image, x0: Origin, y0: Origin
+) -> tuple[Float[Array, "b c"], Float[Array, "b c"]]:
     """Of each sample and channel the sums over pixels of x - x0 and of (x - x0) (y - y0), float32 at least."""
     exact = jnp.promote_types(x.dtype, jnp.float32)
     both = _sums(*(a.astype(exact) for a in (x, y, x0, y0)))
@@ -41,7 +43,9 @@ def _backward(saved, gradient):
     pixels = x.size // (x.shape[0] * x.shape[-1])
     each_x0 = -pixels * gradient[:, 0] - gradient[:, 1] * y.sum(range(1, y.ndim - 1))
     each_y0 = -gradient[:, 1] * x.sum(range(1, x.ndim - 1))
-    to_x0, to_y0 = (each.sum(0) if a.ndim == 1 else each for a, each in ((x0, each_x0), (y0, each_y0)))
+    to_x0, to_y0 = (
+        each.sum(0) if a.ndim == 1 else each for a, each in ((x0, each_x0), (y0, each_y0))
+    )
     return g + h * y, h * x, to_x0, to_y0
 
 
@@ -66,4 +70,7 @@ def _either(x, y, x0, y0):
 def _kernel(x, y, x0, y0):
     out = jax.ShapeDtypeStruct((x.shape[0], 2, x.shape[-1]), jnp.float32)
     x0, y0 = (a.reshape(-1, a.shape[-1]) for a in (x0, y0))
-    return varying(jax.ffi.ffi_call("handjax_sums", out)(x, y, x0, y0), like=x[(slice(1),) * x.ndim].reshape(1, 1, 1))
+    return varying(
+        jax.ffi.ffi_call("handjax_sums", out)(x, y, x0, y0),
+        like=x[(slice(1),) * x.ndim].reshape(1, 1, 1),
+    )

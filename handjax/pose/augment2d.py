@@ -35,13 +35,23 @@ class Augment:
 
 
 def random_square(
-    key: Key[Array, ""], center: Float[Array, " 2"], side: Float[Array, ""], size: int, augment: Augment
+    key: Key[Array, ""],
+    center: Float[Array, " 2"],
+    side: Float[Array, ""],
+    size: int,
+    augment: Augment,
 ) -> tuple[Float[Array, " 2"], Float[Array, ""], Float[Array, ""], Bool[Array, ""]]:
     """Middle and side of a square in the picture, then the angle (radians) it is turned by and whether it is mirrored."""
     scale_key, angle_key, shift_key, flip_key = jax.random.split(key, 4)
     side = side / jax.random.uniform(scale_key, minval=augment.scale[0], maxval=augment.scale[1])
-    angle = jnp.deg2rad(jax.random.uniform(angle_key, minval=-augment.rotation_deg, maxval=augment.rotation_deg))
-    shift = jax.random.uniform(shift_key, (2,), minval=-augment.shift_px, maxval=augment.shift_px) * side / size
+    angle = jnp.deg2rad(
+        jax.random.uniform(angle_key, minval=-augment.rotation_deg, maxval=augment.rotation_deg)
+    )
+    shift = (
+        jax.random.uniform(shift_key, (2,), minval=-augment.shift_px, maxval=augment.shift_px)
+        * side
+        / size
+    )
     return center + shift, side, angle, jax.random.bernoulli(flip_key, augment.flip)
 
 
@@ -50,7 +60,9 @@ def noise(key: Key[Array, ""], shape: tuple[int, ...], sigma: float) -> Float[Ar
     return sigma * jax.random.truncated_normal(key, -2.0, 2.0, shape)
 
 
-def jitter_colours(key: Key[Array, ""], image: Float[Array, "h w 3"], augment: Augment) -> Float[Array, "h w 3"]:
+def jitter_colours(
+    key: Key[Array, ""], image: Float[Array, "h w 3"], augment: Augment
+) -> Float[Array, "h w 3"]:
     """RGB in 0..255 → the same under another light: saturation, then contrast, then brightness, cut to 0..255."""
     if not (augment.brightness or augment.contrast or augment.saturation):
         return image

@@ -15,7 +15,10 @@ _SURFACE_MM2 = 300.0  # of a finger's last two joints; less is noise
 
 
 def hand_center(
-    depth: Float[Array, "*b h w"], k: Float[Array, "*b 3 3"], cube_mm: Float[Array, "*b 3"], range_mm: tuple[float, float]
+    depth: Float[Array, "*b h w"],
+    k: Float[Array, "*b 3 3"],
+    cube_mm: Float[Array, "*b 3"],
+    range_mm: tuple[float, float],
 ) -> Float[Array, "*b 3"]:
     """Middle of a crop of `cube_mm`, camera mm, for what lies within `range_mm` of the camera along z; zeros where nothing does.
 
@@ -30,7 +33,9 @@ def hand_center(
     forearm draws the center towards the wrist, at the most until the cube's face is at the fingertips; so does a body that is
     closer behind the hand than half the cube.
     """
-    return jnp.vectorize(partial(_one, range_mm=range_mm), signature="(h,w),(i,i),(i)->(i)")(depth, k, cube_mm)
+    return jnp.vectorize(partial(_one, range_mm=range_mm), signature="(h,w),(i,i),(i)->(i)")(
+        depth, k, cube_mm
+    )
 
 
 def _one(depth, k, cube_mm, range_mm):
@@ -45,7 +50,12 @@ def _one(depth, k, cube_mm, range_mm):
     cell = (layer * _CELLS + cell[:, 1]) * _CELLS + cell[:, 0]
     # Whole hundredths of mm²: a sum of integers is the same in any order, and so on any device.
     surface = jnp.rint(100 * z**2 / (k[0, 0] * k[1, 1])).astype(jnp.int32)
-    surface = jnp.zeros(layers * _CELLS**2, jnp.int32).at[cell].add(jnp.where(measured, surface, 0)).reshape(layers, -1)
+    surface = (
+        jnp.zeros(layers * _CELLS**2, jnp.int32)
+        .at[cell]
+        .add(jnp.where(measured, surface, 0))
+        .reshape(layers, -1)
+    )
     shown = (surface >= 100 * _SURFACE_MM2).any(1)
     best = jnp.where(shown.any(), jnp.argmax(shown), jnp.argmax(surface.max(1)))
     start = best * _CELLS**2 + jnp.argmax(surface[best])
@@ -58,4 +68,6 @@ def _one(depth, k, cube_mm, range_mm):
         inside = (jnp.abs(points - center[None]) <= cube_mm[None] / 2).all(-1)
         return mean(measured & inside, center)
 
-    return lax.fori_loop(0, STEPS, step, mean(measured & (cell == start), jnp.zeros(3, points.dtype)))
+    return lax.fori_loop(
+        0, STEPS, step, mean(measured & (cell == start), jnp.zeros(3, points.dtype))
+    )

@@ -68,10 +68,14 @@ def square(
     return jnp.where(there, center, whole), jnp.where(there, side, float(max(picture)))
 
 
-def bounds(joints_uv: Float[Array, "*b j 2"], known: Bool[Array, "*b j"]) -> tuple[Float[Array, "*b 2"], Float[Array, "*b 2"]]:
+def bounds(
+    joints_uv: Float[Array, "*b j 2"], known: Bool[Array, "*b j"]
+) -> tuple[Float[Array, "*b 2"], Float[Array, "*b 2"]]:
     """Least and greatest u and v of the known joints; infinite where none is known."""
     known = known[..., None]
-    return jnp.where(known, joints_uv, jnp.inf).min(-2), jnp.where(known, joints_uv, -jnp.inf).max(-2)
+    return jnp.where(known, joints_uv, jnp.inf).min(-2), jnp.where(known, joints_uv, -jnp.inf).max(
+        -2
+    )
 
 
 def picture_from_crop(
@@ -98,14 +102,19 @@ def apply(affine: Float[Any, "*b 2 3"], points: Float[Any, "*b j 2"]) -> Float[A
 def compose(outer: Float[Any, "*b 2 3"], inner: Float[Any, "*b 2 3"]) -> Float[Any, "*b 2 3"]:
     """First `inner`, then `outer`."""
     product = (outer[..., :, :2, None] * inner[..., None, :, :]).sum(-2)
-    return outer.__array_namespace__().concatenate([product[..., :2], product[..., 2:] + outer[..., 2:]], -1)
+    return outer.__array_namespace__().concatenate(
+        [product[..., :2], product[..., 2:] + outer[..., 2:]], -1
+    )
 
 
 def inverse(affine: Float[Any, "*b 2 3"]) -> Float[Any, "*b 2 3"]:
     """The way back; the map must not flatten."""
     a, b, c, d = (affine[..., i, j] for i in (0, 1) for j in (0, 1))
     xp = affine.__array_namespace__()
-    turn = xp.stack([xp.stack([d, -b], -1), xp.stack([-c, a], -1)], -2) / (a * d - b * c)[..., None, None]
+    turn = (
+        xp.stack([xp.stack([d, -b], -1), xp.stack([-c, a], -1)], -2)
+        / (a * d - b * c)[..., None, None]
+    )
     shift = -(turn * affine[..., None, :, 2]).sum(-1)
     return xp.concatenate([turn, shift[..., None]], -1)
 

@@ -39,7 +39,9 @@ def matmul(a: Float[Array, "*b n m"], b: Float[Array, "*b m p"]) -> Float[Array,
     return jnp.matmul(a, b, precision=lax.Precision.HIGHEST)
 
 
-def map_points(matrix: Float[Array, "*b 3 3"], points: Float[Array, "*b n 3"]) -> Float[Array, "*b n 3"]:
+def map_points(
+    matrix: Float[Array, "*b 3 3"], points: Float[Array, "*b n 3"]
+) -> Float[Array, "*b n 3"]:
     """M p for every point of a cloud, in full float32. One coordinate at a time: for so narrow a matrix XLA's product takes nine
     times as long on a CPU, since it can't be fused with what made the points."""
     x, y, z = (points[..., i] for i in range(3))
@@ -47,16 +49,22 @@ def map_points(matrix: Float[Array, "*b 3 3"], points: Float[Array, "*b n 3"]) -
     return jnp.stack([a * x + b * y + c * z for a, b, c in rows], axis=-1)
 
 
-def homogeneous(rotation: Float[Array, "*b 3 3"], translation: Float[Array, "*b 3"]) -> Float[Array, "*b 4 4"]:
+def homogeneous(
+    rotation: Float[Array, "*b 3 3"], translation: Float[Array, "*b 3"]
+) -> Float[Array, "*b 4 4"]:
     """[R | t] over a last row of 0 0 0 1."""
     top = jnp.concatenate([rotation, translation[..., None]], axis=-1)
     last = jnp.zeros_like(top[..., :1, :]).at[..., 3].set(1.0)
     return jnp.concatenate([top, last], axis=-2)
 
 
-def transform_points(transform: Float[Array, "*b 4 4"], points: Float[Array, "*b n 3"]) -> Float[Array, "*b n 3"]:
+def transform_points(
+    transform: Float[Array, "*b 4 4"], points: Float[Array, "*b n 3"]
+) -> Float[Array, "*b n 3"]:
     """R p + t for every point."""
-    return matmul(points, jnp.swapaxes(transform[..., :3, :3], -1, -2)) + transform[..., None, :3, 3]
+    return (
+        matmul(points, jnp.swapaxes(transform[..., :3, :3], -1, -2)) + transform[..., None, :3, 3]
+    )
 
 
 def xyz_to_uvd(xyz: Float[Array, "*b n 3"], k: Float[Array, "*b 3 3"]) -> Float[Array, "*b n 3"]:
@@ -73,9 +81,13 @@ def uvd_to_xyz(uvd: Float[Array, "*b n 3"], k: Float[Array, "*b 3 3"]) -> Float[
     return jnp.concatenate([(uvd[..., :2] - centre) / focal * d, d], axis=-1)
 
 
-def pixel_rays(k: Float[Array, "*b 3 3"], height: int, width: int) -> Float[Array, "*b {height}*{width} 3"]:
+def pixel_rays(
+    k: Float[Array, "*b 3 3"], height: int, width: int
+) -> Float[Array, "*b {height}*{width} 3"]:
     """Directions (x, y, 1) through the centres of all pixels, row by row: the point at depth d is d times its ray."""
-    v, u = jnp.meshgrid(jnp.arange(height, dtype=k.dtype), jnp.arange(width, dtype=k.dtype), indexing="ij")
+    v, u = jnp.meshgrid(
+        jnp.arange(height, dtype=k.dtype), jnp.arange(width, dtype=k.dtype), indexing="ij"
+    )
     uvd = jnp.stack([u.ravel(), v.ravel(), jnp.ones(height * width, k.dtype)], axis=-1)
     return uvd_to_xyz(jnp.broadcast_to(uvd, (*k.shape[:-2], *uvd.shape)), k)
 
@@ -89,5 +101,7 @@ def depth_to_points(
     return pixel_rays(k, height, width) * d[..., None], d > 0
 
 
-def _focal_centre(k: Float[Array, "*b 3 3"]) -> tuple[Float[Array, "*b 1 2"], Float[Array, "*b 1 2"]]:
+def _focal_centre(
+    k: Float[Array, "*b 3 3"],
+) -> tuple[Float[Array, "*b 1 2"], Float[Array, "*b 1 2"]]:
     return jnp.stack([k[..., 0, 0], k[..., 1, 1]], axis=-1)[..., None, :], k[..., None, :2, 2]

@@ -12,7 +12,9 @@ def squared_error(prediction: Float[Array, "*s"], target: Float[Array, "*s"]) ->
     return (prediction - target) ** 2
 
 
-def absolute_error(prediction: Float[Array, "*s"], target: Float[Array, "*s"]) -> Float[Array, "*s"]:
+def absolute_error(
+    prediction: Float[Array, "*s"], target: Float[Array, "*s"]
+) -> Float[Array, "*s"]:
     """|prediction - target|, no broadcasting."""
     _same_shape(prediction, target)
     return jnp.abs(prediction - target)
@@ -36,7 +38,9 @@ def masked_total(values: Float[Array, "b ..."], mask: Bool[Array, " b"]) -> Floa
     return jnp.where(mask, per_sample, 0.0).sum() / jnp.maximum(mask.sum(), 1)
 
 
-def visible_mean(values: Float[Array, "b j"], mask: Bool[Array, " b"], visible: Bool[Array, "b j"] | None) -> Float[Array, ""]:
+def visible_mean(
+    values: Float[Array, "b j"], mask: Bool[Array, " b"], visible: Bool[Array, "b j"] | None
+) -> Float[Array, ""]:
     """Mean over every joint of the samples whose mask is true; with `visible` over the visible ones: their sum over their number
     plus 1e-4 (jiangxubin/hand_pose, `train_vis=False`)."""
     if visible is None:
@@ -57,17 +61,23 @@ def stage_totals(
     namedBen/Convolutional-Pose-Machines-Pytorch multiplies a mean by 46 · 46 · 15, which is this sum for its 14 joints and
     background on 46² cells; here it is the sum for any number of them.
     """
-    error = squared_error(maps, jnp.broadcast_to(target[:, None], maps.shape)).sum((2, 3))  # [b, s, c]
+    error = squared_error(maps, jnp.broadcast_to(target[:, None], maps.shape)).sum(
+        (2, 3)
+    )  # [b, s, c]
     per_stage = (error if weight is None else error * weight[:, None]).sum(-1)
     return jnp.where(mask[:, None], per_stage, 0.0).sum(0) / jnp.maximum(mask.sum(), 1)
 
 
-def map_rms(maps: Float[Array, "*b h w j"], target: Float[Array, "*b h w j"]) -> Float[Array, "*b j"]:
+def map_rms(
+    maps: Float[Array, "*b h w j"], target: Float[Array, "*b h w j"]
+) -> Float[Array, "*b j"]:
     """Root of the mean squared error over a map's cells (jiangxubin/hand_pose); where it is zero so is its gradient."""
     return safe_sqrt(squared_error(maps, target).mean((-3, -2)))
 
 
-def jensen_shannon(p: Float[Array, "*b h w j"], q: Float[Array, "*b h w j"]) -> Float[Array, "*b j"]:
+def jensen_shannon(
+    p: Float[Array, "*b h w j"], q: Float[Array, "*b h w j"]
+) -> Float[Array, "*b j"]:
     """Jensen–Shannon divergence of maps that each sum to 1, in nats (Nibali et al. 2018, arXiv 1801.07372)."""
     tiny = 1e-24  # of the original: logarithms stay finite where a map is zero
     log_m = jnp.log(0.5 * (p + q) + tiny)

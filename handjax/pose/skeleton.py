@@ -79,27 +79,48 @@ class Order:
         """Which joints of the common order the set has."""
         return tuple(own >= 0 for own in self.to_common)
 
-    def convert(self, values: Shaped[np.ndarray, "..."], axis: int = -2) -> Shaped[np.ndarray, "..."]:
+    def convert(
+        self, values: Shaped[np.ndarray, "..."], axis: int = -2
+    ) -> Shaped[np.ndarray, "..."]:
         """Own order → common order along `axis`; 0 (False) where the set has no such joint."""
         if values.shape[axis] != len(self.joints):
-            raise ValueError(f"{values.shape[axis]} joints along axis {axis}; the order {self.name!r} has {len(self.joints)}")
+            raise ValueError(
+                f"{values.shape[axis]} joints along axis {axis}; the order {self.name!r} has {len(self.joints)}"
+            )
         last = np.moveaxis(values, axis, -1)
-        return np.moveaxis(np.where(np.array(self.has), last[..., list(self.to_common)], np.zeros((), values.dtype)), -1, axis)
+        return np.moveaxis(
+            np.where(
+                np.array(self.has), last[..., list(self.to_common)], np.zeros((), values.dtype)
+            ),
+            -1,
+            axis,
+        )
 
 
 def _skeleton(name: str, rows: tuple[tuple[str, int], ...]) -> Skeleton:
     """Rows of (joint, parent); a joint named `finger_part` belongs to that finger, any other to the palm."""
     joints, parents = zip(*rows, strict=True)
     heads = (joint.split("_")[0] for joint in joints)
-    return Skeleton(name, joints, parents, tuple(head if head in FINGERS else "palm" for head in heads))
+    return Skeleton(
+        name, joints, parents, tuple(head if head in FINGERS else "palm" for head in heads)
+    )
 
 
 def _body(name: str, rows: tuple[tuple[str, int], ...]) -> Skeleton:
     """Rows of (joint, parent); `side_part` belongs to that arm or leg, any other joint to the trunk."""
     joints, parents = zip(*rows, strict=True)
-    part = {"shoulder": "arm", "elbow": "arm", "wrist": "arm", "hip": "leg", "knee": "leg", "ankle": "leg"}
+    part = {
+        "shoulder": "arm",
+        "elbow": "arm",
+        "wrist": "arm",
+        "hip": "leg",
+        "knee": "leg",
+        "ankle": "leg",
+    }
     limbs = [joint.split("_") for joint in joints]
-    return Skeleton(name, joints, parents, tuple(f"{n[0]}_{part[n[1]]}" if n[1:] else "trunk" for n in limbs))
+    return Skeleton(
+        name, joints, parents, tuple(f"{n[0]}_{part[n[1]]}" if n[1:] else "trunk" for n in limbs)
+    )
 
 
 def _star(root: str, parts: tuple[str, ...]) -> tuple[tuple[str, int], ...]:
@@ -107,7 +128,11 @@ def _star(root: str, parts: tuple[str, ...]) -> tuple[tuple[str, int], ...]:
     n = len(parts)
     return (
         (root, -1),
-        *((f"{finger}_{part}", 1 + n * f + p - 1 if p else 0) for f, finger in enumerate(FINGERS) for p, part in enumerate(parts)),
+        *(
+            (f"{finger}_{part}", 1 + n * f + p - 1 if p else 0)
+            for f, finger in enumerate(FINGERS)
+            for p, part in enumerate(parts)
+        ),
     )
 
 
@@ -138,7 +163,9 @@ _NYU36 = (
     *(
         (f"{finger}_knu{knuckle}_{half}", 6 * f + i + 1 if i < 5 else 32)
         for f, finger in enumerate(("little", "ring", "middle", "index", "thumb"))
-        for i, (knuckle, half) in enumerate(((3, "a"), (3, "b"), (2, "a"), (2, "b"), (1, "a"), (1, "b")))
+        for i, (knuckle, half) in enumerate(
+            ((3, "a"), (3, "b"), (2, "a"), (2, "b"), (1, "a"), (1, "b"))
+        )
     ),
     *((f"palm_{i}", -1 if i == 3 else 32) for i in range(1, 7)),
 )
@@ -177,15 +204,29 @@ SKELETONS: dict[str, Skeleton] = {
 }
 
 
-def _hand(name: str, fingers: tuple[str, ...], parts: tuple[str, ...], root: str = "wrist") -> Order:
+def _hand(
+    name: str, fingers: tuple[str, ...], parts: tuple[str, ...], root: str = "wrist"
+) -> Order:
     """Twenty-one joints: the root, then the fingers, each in the order of `parts`."""
     joints = (root, *(f"{finger}_{part}" for finger in fingers for part in parts))
-    return Order(name, joints, (0, *(joints.index(joint) for joint in SKELETONS["hand21"].joints[1:])), "hand21", root)
+    return Order(
+        name,
+        joints,
+        (0, *(joints.index(joint) for joint in SKELETONS["hand21"].joints[1:])),
+        "hand21",
+        root,
+    )
 
 
 def _human(name: str, joints: tuple[str, ...], root: str = "pelvis") -> Order:
     common = SKELETONS["body18"].joints
-    return Order(name, joints, tuple(joints.index(joint) if joint in joints else -1 for joint in common), "body18", root)
+    return Order(
+        name,
+        joints,
+        tuple(joints.index(joint) if joint in joints else -1 for joint in common),
+        "body18",
+        root,
+    )
 
 
 _OUTWARD = ("base", "mid", "end", "tip")
@@ -216,7 +257,13 @@ ORDERS: dict[str, Order] = {
         # MSRA (Sun et al. 2015): the thumb comes last.
         _hand("msra", (*FINGERS[1:], "thumb"), _OUTWARD),
         # NYU's 36 and ICVL's 16 joints are not those of the common hand and stay their own: the 14 that are evaluated, and all.
-        Order("nyu36", SKELETONS["nyu36"].joints, (0, 3, 6, 9, 12, 15, 18, 21, 24, 25, 27, 30, 31, 32), "nyu14", "palm"),
+        Order(
+            "nyu36",
+            SKELETONS["nyu36"].joints,
+            (0, 3, 6, 9, 12, 15, 18, 21, 24, 25, 27, 30, 31, 32),
+            "nyu14",
+            "palm",
+        ),
         Order("icvl16", SKELETONS["icvl16"].joints, tuple(range(16)), "icvl16", "palm"),
         _human("human36m32", tuple(_HUMAN36M[i] for i in range(32))),
         # The 17 of Human3.6M that everybody evaluates.
@@ -225,16 +272,49 @@ ORDERS: dict[str, Order] = {
         _human(
             "mpii16",
             (
-                *("right_ankle", "right_knee", "right_hip", "left_hip", "left_knee", "left_ankle", "pelvis", "thorax", "neck"),
-                *("head", "right_wrist", "right_elbow", "right_shoulder", "left_shoulder", "left_elbow", "left_wrist"),
+                *(
+                    "right_ankle",
+                    "right_knee",
+                    "right_hip",
+                    "left_hip",
+                    "left_knee",
+                    "left_ankle",
+                    "pelvis",
+                    "thorax",
+                    "neck",
+                ),
+                *(
+                    "head",
+                    "right_wrist",
+                    "right_elbow",
+                    "right_shoulder",
+                    "left_shoulder",
+                    "left_elbow",
+                    "left_wrist",
+                ),
             ),
         ),
         # COCO (Lin et al. 2014) has no pelvis.
         _human(
             "coco17",
             (
-                *("nose", "left_eye", "right_eye", "left_ear", "right_ear", "left_shoulder", "right_shoulder"),
-                *("left_elbow", "right_elbow", "left_wrist", "right_wrist", "left_hip", "right_hip"),
+                *(
+                    "nose",
+                    "left_eye",
+                    "right_eye",
+                    "left_ear",
+                    "right_ear",
+                    "left_shoulder",
+                    "right_shoulder",
+                ),
+                *(
+                    "left_elbow",
+                    "right_elbow",
+                    "left_wrist",
+                    "right_wrist",
+                    "left_hip",
+                    "right_hip",
+                ),
                 *("left_knee", "right_knee", "left_ankle", "right_ankle"),
             ),
             root="none",
@@ -243,7 +323,9 @@ ORDERS: dict[str, Order] = {
 }
 
 
-def palm_from_wrist(joints: Float[Any, "*b 21 c"], visible: Bool[Any, "*b 21"]) -> tuple[Float[Any, "*b 21 c"], Bool[Any, "*b 21"]]:
+def palm_from_wrist(
+    joints: Float[Any, "*b 21 c"], visible: Bool[Any, "*b 21"]
+) -> tuple[Float[Any, "*b 21 c"], Bool[Any, "*b 21"]]:
     """A "hand21" whose joint 0 is the wrist → one whose joint 0 is the palm, in px or mm; so RHD's hands meet STB's.
 
     hand3d's rule (lmb-freiburg/hand3d, use_wrist_coord=False): the palm is the middle between the wrist and the base of
@@ -273,6 +355,8 @@ def _replaced(joints, visible, place: int, ends: tuple[int, int], either: bool):
     seen = seen[0] | seen[1] if either else seen[0] & seen[1]
     here = np.arange(joints.shape[-2]) == place
     return (
-        xp.where(here[(None,) * (joints.ndim - 2) + (slice(None), None)], middle[..., None, :], joints),
+        xp.where(
+            here[(None,) * (joints.ndim - 2) + (slice(None), None)], middle[..., None, :], joints
+        ),
         xp.where(here[(None,) * (visible.ndim - 1)], seen[..., None], visible),
     )

@@ -15,14 +15,21 @@ from jaxtyping import Array, Bool, Float
 
 from handjax.pose import crop2d, geometry
 
-BOX_MM = (2000.0, 2000.0)  # width and height; (1485, 1980) for the 288 x 384 patches of the ECCV 2018 challenge
+BOX_MM = (
+    2000.0,
+    2000.0,
+)  # width and height; (1485, 1980) for the 288 x 384 patches of the ECCV 2018 challenge
 # Sum of all bones, mm, in the challenge's training and validation sets together: its test set has no camera and no depth.
 CHALLENGE_SKELETON_MM = 4502.881
 
 
-def box_px(root_z: Float[Array, "*b"], k: Float[Array, "*b 3 3"], box_mm: tuple[float, float] = BOX_MM) -> Float[Array, "*b 2"]:
+def box_px(
+    root_z: Float[Array, "*b"], k: Float[Array, "*b 3 3"], box_mm: tuple[float, float] = BOX_MM
+) -> Float[Array, "*b 2"]:
     """Width and height in px of a box that stands across the optical axis at depth `root_z`, mm."""
-    return jnp.stack([k[..., 0, 0] * box_mm[0], k[..., 1, 1] * box_mm[1]], axis=-1) / root_z[..., None]
+    return (
+        jnp.stack([k[..., 0, 0] * box_mm[0], k[..., 1, 1] * box_mm[1]], axis=-1) / root_z[..., None]
+    )
 
 
 def depth_from_box(
@@ -30,7 +37,9 @@ def depth_from_box(
 ) -> Float[Array, "*b"]:
     """The depth at which a box of `box_mm` has an area of `side_px`, mm: what RootNet (Moon et al. 2019, arXiv 1907.11346, eq. 2)
     starts from before its network corrects it by what the picture shows."""
-    areas = k[..., 0, 0] * box_mm[0] * k[..., 1, 1] * box_mm[1] / (side_px[..., 0] * side_px[..., 1])
+    areas = (
+        k[..., 0, 0] * box_mm[0] * k[..., 1, 1] * box_mm[1] / (side_px[..., 0] * side_px[..., 1])
+    )
     return jnp.sqrt(areas)
 
 
@@ -47,8 +56,12 @@ def patch_from_picture(
     The box of `side_px` (width, height) times `scale` about `center_uv` is mirrored in u where `flip`, then turned by `angle`, rad:
     right in the patch is then (cos, sin) in the mirrored picture.
     """
-    sides = side_px * jnp.broadcast_to(jnp.asarray(scale, side_px.dtype), side_px.shape[:-1])[..., None]
-    per_px = jnp.asarray(size[::-1], side_px.dtype).reshape((1,) * (side_px.ndim - 1) + (2,)) / sides
+    sides = (
+        side_px * jnp.broadcast_to(jnp.asarray(scale, side_px.dtype), side_px.shape[:-1])[..., None]
+    )
+    per_px = (
+        jnp.asarray(size[::-1], side_px.dtype).reshape((1,) * (side_px.ndim - 1) + (2,)) / sides
+    )
     linear = per_px[..., None] * turned_axes(angle, flip, side_px.shape[:-1])[..., :2, :2]
     middle = jnp.asarray(size[::-1], side_px.dtype).reshape((1,) * (side_px.ndim - 1) + (2,)) / 2
     shift = middle - (linear * center_uv[..., None, :]).sum(-1)
@@ -66,7 +79,9 @@ def turned_axes(
 
 
 def patch_camera(
-    k: Float[Array, "*b 3 3"], patch: Float[Array, "*b 2 3"], axes: Float[Array, "*b 3 3"] | None = None
+    k: Float[Array, "*b 3 3"],
+    patch: Float[Array, "*b 2 3"],
+    axes: Float[Array, "*b 3 3"] | None = None,
 ) -> Float[Array, "*b 3 3"]:
     """The matrix from mm to homogeneous px of a patch. The mm are the camera's, or with `axes` those of `turned_axes`: a
     figure that is to look as it does in a turned patch is posed in them."""
@@ -94,14 +109,18 @@ def encode_uv(patch_uv: Float[Array, "*b j 2"], size: tuple[int, int]) -> Float[
     return jnp.concatenate([xy, jnp.zeros_like(xy[..., :1])], axis=-1)
 
 
-def encode_weakly(xyz: Float[Array, "*b j 3"], box_mm: tuple[float, float] = BOX_MM) -> Float[Array, "*b j 3"]:
+def encode_weakly(
+    xyz: Float[Array, "*b j 3"], box_mm: tuple[float, float] = BOX_MM
+) -> Float[Array, "*b j 3"]:
     """mm about the middle of the box → labels as if all joints were as far away as the box: for pictures without a camera. At
     5 m a hand half a metre before the pelvis is so a tenth too near to the middle."""
     sides = jnp.asarray((*box_mm, box_mm[0]), xyz.dtype)
     return xyz / sides.reshape((1,) * (xyz.ndim - 1) + (3,))
 
 
-def decode_uv(labels: Float[Array, "*b j 3"], patch: Float[Array, "*b 2 3"], size: tuple[int, int]) -> Float[Array, "*b j 2"]:
+def decode_uv(
+    labels: Float[Array, "*b j 3"], patch: Float[Array, "*b 2 3"], size: tuple[int, int]
+) -> Float[Array, "*b j 2"]:
     """Labels → px of the picture."""
     xy = labels[..., :2]
     return crop2d.apply(crop2d.inverse(patch), (xy + 0.5) * _sides(xy, size))
@@ -121,21 +140,30 @@ def decode(
 
 
 def decode_by_length(
-    labels: Float[Array, "*b j 3"], parents: tuple[int, ...], size: tuple[int, int], total_mm: float = CHALLENGE_SKELETON_MM
+    labels: Float[Array, "*b j 3"],
+    parents: tuple[int, ...],
+    size: tuple[int, int],
+    total_mm: float = CHALLENGE_SKELETON_MM,
 ) -> Float[Array, "*b j 3"]:
     """Labels → mm about the root, without any camera: px of the patch, made larger until all bones together have `total_mm`, the
     rule for the ECCV 2018 challenge. `parents[root] == -1`."""
-    unit = jnp.asarray((size[1], size[0], size[1]), labels.dtype).reshape((1,) * (labels.ndim - 1) + (3,))
+    unit = jnp.asarray((size[1], size[0], size[1]), labels.dtype).reshape(
+        (1,) * (labels.ndim - 1) + (3,)
+    )
     points = labels * unit
     root = parents.index(-1)
     points = points - points[..., root : root + 1, :]
     children = np.array([i for i in range(len(parents)) if i != root])
     bones = points[..., children, :] - points[..., np.array(parents)[children], :]
-    total = jnp.maximum(geometry.safe_norm(bones).sum(-1), 1e-3)  # px: a body that is one point stays one
+    total = jnp.maximum(
+        geometry.safe_norm(bones).sum(-1), 1e-3
+    )  # px: a body that is one point stays one
     return points * (total_mm / total)[..., None, None]
 
 
-def mirrored(labels: Float[Array, "*b j 3"], flip: tuple[int, ...], width: int) -> Float[Array, "*b j 3"]:
+def mirrored(
+    labels: Float[Array, "*b j 3"], flip: tuple[int, ...], width: int
+) -> Float[Array, "*b j 3"]:
     """Labels of the patch → those of the same patch with its columns in reverse, and back. Pixel x becomes W - 1 - x, so this
     is not quite -x. `flip` is the skeleton's. The flip test is the mean of a patch's labels and its mirror image's, mirrored."""
     x = -labels[..., :1] - 1 / width

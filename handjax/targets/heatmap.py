@@ -11,10 +11,14 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 
-def gaussian_heatmaps(coords: Float[Array, "*b j n"], size: int, sigma: float, cell_center: float) -> Float[Array, "*b_grid j"]:
+def gaussian_heatmaps(
+    coords: Float[Array, "*b j n"], size: int, sigma: float, cell_center: float
+) -> Float[Array, "*b_grid j"]:
     """exp(-d² / (2 sigma²)) of each cell's centre, d and sigma in cells; peak 1, not normalized. [*b, size, …, size, j]"""
     n, lead, joints = coords.shape[-1], coords.shape[:-2], coords.shape[-2]
-    cells = (jnp.arange(size, dtype=coords.dtype) + cell_center).reshape((1,) * len(lead) + (size, 1))
+    cells = (jnp.arange(size, dtype=coords.dtype) + cell_center).reshape(
+        (1,) * len(lead) + (size, 1)
+    )
     # A Gaussian is a product over its axes: n small tables and one outer product, joints last from the start, so that whoever
     # compares with it, as a loss, multiplies as it reads and writes nothing.
     heat = 1.0
@@ -24,24 +28,34 @@ def gaussian_heatmaps(coords: Float[Array, "*b j n"], size: int, sigma: float, c
     return heat
 
 
-def argmax(heatmaps: Float[Array, "*b_grid j"], n: int, cell_center: float) -> Float[Array, "*b j n"]:
+def argmax(
+    heatmaps: Float[Array, "*b_grid j"], n: int, cell_center: float
+) -> Float[Array, "*b j n"]:
     """Centre of the highest cell, the first of equals."""
     return _peak(heatmaps, n).astype(heatmaps.dtype) + cell_center
 
 
-def refined_argmax(heatmaps: Float[Array, "*b_grid j"], n: int, cell_center: float) -> Float[Array, "*b j n"]:
+def refined_argmax(
+    heatmaps: Float[Array, "*b_grid j"], n: int, cell_center: float
+) -> Float[Array, "*b j n"]:
     """Centroid, weighted by heat, of the 3ⁿ cells around the highest (the "smooth maximum" of mhruz/hpoes_pytorch). Cells
     outside the grid and negative heat weigh nothing. So short a window draws toward its middle: of a Gaussian's offset from the
     peak's cell it finds 55 % at sigma 1 and 22 % at the papers' 1.7."""
     return _centroid(heatmaps, _peak(heatmaps, n), n, cell_center)
 
 
-def peaks(heatmap: Float[Array, "*b_grid 1"], n: int, cell_center: float, count: int) -> Float[Array, "*b count n"]:
+def peaks(
+    heatmap: Float[Array, "*b_grid 1"], n: int, cell_center: float, count: int
+) -> Float[Array, "*b count n"]:
     """The `count` highest local maxima (no higher cell among the 3ⁿ around) of one map [*b, *grid, 1], each refined to its
     centroid, highest first: joints without names. Of equal neighbours the first counts, as a joint between two cells has them.
     A map with fewer maxima gives the first cells for the rest."""
     grid = heatmap.shape[-n - 1 : -1]
-    padded = jnp.pad(heatmap, [(0, 0)] * (heatmap.ndim - n - 1) + [(1, 1)] * n + [(0, 0)], constant_values=-jnp.inf)
+    padded = jnp.pad(
+        heatmap,
+        [(0, 0)] * (heatmap.ndim - n - 1) + [(1, 1)] * n + [(0, 0)],
+        constant_values=-jnp.inf,
+    )
     highest = jnp.ones(heatmap.shape, bool)
     for offset in itertools.product((0, 1, 2), repeat=n):
         around = padded[..., *(slice(o, o + size) for o, size in zip(offset, grid, strict=True)), :]
@@ -56,7 +70,9 @@ def _centroid(heatmaps, peak, n, cell_center):
     """Heat-weighted mean cell around `peak` [*b, j, n]."""
     size = heatmaps.shape[-2]
     offsets = jnp.array(list(itertools.product((-1, 0, 1), repeat=n)))  # [3ⁿ, n]
-    around = peak[..., None, :] + offsets.reshape((1,) * (peak.ndim - 1) + offsets.shape)  # [*b, j, 3ⁿ, n]
+    around = peak[..., None, :] + offsets.reshape(
+        (1,) * (peak.ndim - 1) + offsets.shape
+    )  # [*b, j, 3ⁿ, n]
     inside = ((around >= 0) & (around < size)).all(-1)
     flat = jnp.zeros(around.shape[:-1], jnp.int32)
     for axis in range(n):
@@ -70,17 +86,23 @@ def _centroid(heatmaps, peak, n, cell_center):
     return jnp.where(total > 0, centroid, peak.astype(heatmaps.dtype)) + cell_center
 
 
-def soft_argmax(heatmaps: Float[Array, "*b_grid j"], n: int, cell_center: float, sharpness: float = 1.0) -> Float[Array, "*b j n"]:
+def soft_argmax(
+    heatmaps: Float[Array, "*b_grid j"], n: int, cell_center: float, sharpness: float = 1.0
+) -> Float[Array, "*b j n"]:
     """Expectation of the cell centre under softmax(sharpness · heat) (Sun et al. 2018, arXiv 1711.08229, eq. 3)."""
     return expectation(jax.nn.softmax(sharpness * heatmaps, axis=_grid(n)), n, cell_center)
 
 
-def expectation(probability: Float[Array, "*b_grid j"], n: int, cell_center: float) -> Float[Array, "*b j n"]:
+def expectation(
+    probability: Float[Array, "*b_grid j"], n: int, cell_center: float
+) -> Float[Array, "*b j n"]:
     """Mean cell centre of maps that each sum to 1."""
     size, axes = probability.shape[-2], _grid(n)
     cells = jnp.arange(size, dtype=probability.dtype) + cell_center
     marginals = [probability.sum([a for a in axes if a != axis]) for axis in axes]  # [*b, size, j]
-    return jnp.stack([jnp.einsum("...sj,s->...j", m, cells, precision="highest") for m in marginals], axis=-1)
+    return jnp.stack(
+        [jnp.einsum("...sj,s->...j", m, cells, precision="highest") for m in marginals], axis=-1
+    )
 
 
 def confidence(heatmaps: Float[Array, "*b_grid j"], n: int) -> Float[Array, "*b j"]:

@@ -21,10 +21,14 @@ def normalize(
     256; PoseNet2D: RGB / 255 - 1/2; the Kwai version of CPM takes BGR and the mean and deviation of its own training images."""
     image = image[..., ::-1] if bgr else image
     shape = (1,) * (image.ndim - 1) + (3,)
-    return (image.astype(jnp.float32) - np.float32(mean).reshape(shape)) / np.float32(std).reshape(shape)
+    return (image.astype(jnp.float32) - np.float32(mean).reshape(shape)) / np.float32(std).reshape(
+        shape
+    )
 
 
-def center_map(center_uv: Float[Array, "*b 2"], size: int, sigma: float = 3.0, cut: float = 0.0099) -> Float[Array, "*b v u 1"]:
+def center_map(
+    center_uv: Float[Array, "*b 2"], size: int, sigma: float = 3.0, cut: float = 0.0099
+) -> Float[Array, "*b v u 1"]:
     """Which hand is meant: exp(-d² / (2 sigma²)) around a pixel of the image, values below `cut` left out. The defaults are
     namedBen/Convolutional-Pose-Machines-Pytorch's; HowieMa/CPM_Pytorch has sigma 21 and cuts nothing."""
     return _gaussians(center_uv[..., None, :], size, sigma, cut)
@@ -48,7 +52,9 @@ def cpm_heatmaps(
     """
     uv = jnp.trunc(uv) if whole_pixels else uv
     heat = _gaussians(uv / stride, size, sigma, cut)
-    return jnp.concatenate([1.0 - heat.max(-1, keepdims=True), heat], axis=-1) if background else heat
+    return (
+        jnp.concatenate([1.0 - heat.max(-1, keepdims=True), heat], axis=-1) if background else heat
+    )
 
 
 def posenet_heatmaps(
@@ -66,8 +72,12 @@ def resize(maps: Float[Array, "*b m m j"], size: int) -> Float[Array, "*b size s
     cells = maps.shape[-2]
     place = np.arange(size) * (cells / size)
     # The far border repeats the last cell.
-    table = np.maximum(0.0, 1.0 - np.abs(np.minimum(place, cells - 1)[:, None] - np.arange(cells)[None])).astype(maps.dtype)
-    return jnp.einsum("vi,...ijc,uj->...vuc", table, maps, table, precision=jax.lax.Precision.HIGHEST)
+    table = np.maximum(
+        0.0, 1.0 - np.abs(np.minimum(place, cells - 1)[:, None] - np.arange(cells)[None])
+    ).astype(maps.dtype)
+    return jnp.einsum(
+        "vi,...ijc,uj->...vuc", table, maps, table, precision=jax.lax.Precision.HIGHEST
+    )
 
 
 def dsnt(maps: Float[Array, "*b m m j"]) -> tuple[Float[Array, "*b m m j"], Float[Array, "*b j 2"]]:
@@ -77,14 +87,18 @@ def dsnt(maps: Float[Array, "*b m m j"]) -> tuple[Float[Array, "*b m m j"], Floa
     return probability, heatmap.expectation(probability, 2, 0.5)[..., ::-1] / maps.shape[-2]
 
 
-def dsnt_gaussians(coords: Float[Array, "*b j 2"], size: int, fwhm: float = 1.0) -> Float[Array, "*b v u j"]:
+def dsnt_gaussians(
+    coords: Float[Array, "*b j 2"], size: int, fwhm: float = 1.0
+) -> Float[Array, "*b v u j"]:
     """Gaussians of full width `fwhm` cells at half maximum around (u, v) in [0, 1], clipped to that; each sums to 1."""
     sigma = fwhm / (8.0 * np.log(2.0)) ** 0.5
     heat = heatmap.gaussian_heatmaps(jnp.clip(coords, 0.0, 1.0)[..., ::-1] * size, size, sigma, 0.5)
     return heat / heat.sum((-3, -2), keepdims=True)
 
 
-def decode(maps: Float[Array, "*b m m j"], stride: int | float, method: str, cell_center: float = 0.0) -> Float[Array, "*b j 2"]:
+def decode(
+    maps: Float[Array, "*b m m j"], stride: int | float, method: str, cell_center: float = 0.0
+) -> Float[Array, "*b j 2"]:
     """Maps without a background → (u, v) in pixels, `stride` apart: by "argmax" (CPM; of PoseNet2D's maps resized to
     the image it is the same), "centroid" or "soft_argmax" of targets/heatmap.py, or "dsnt".
 

@@ -41,18 +41,24 @@ def encode(
     """Centres, mm → heat exp(-d²/2), d in cells, not normalized, and depth z, in 100 mm, where the heat is above 0.05, else 0.
 
     The original's loss asks for the heat and for the decoded z; the depth map is what would decode to it."""
-    heat = heatmap.gaussian_heatmaps(xyz_to_uv(centers, size)[..., ::-1], size, sigma=1.0, cell_center=0.0)
+    heat = heatmap.gaussian_heatmaps(
+        xyz_to_uv(centers, size)[..., ::-1], size, sigma=1.0, cell_center=0.0
+    )
     depth = centers[..., 2][..., None, None, :] / UNIT_MM
     return heat, jnp.where(heat > _LEAST_HEAT, depth, 0.0)
 
 
-def split(maps: Float[Array, "*b h w t"]) -> tuple[Float[Array, "*b h w t/2"], Float[Array, "*b h w t/2"]]:
+def split(
+    maps: Float[Array, "*b h w t"],
+) -> tuple[Float[Array, "*b h w t/2"], Float[Array, "*b h w t/2"]]:
     """The network's channels → heat and depth maps."""
     heat, depth = jnp.split(maps, 2, axis=-1)
     return heat, depth
 
 
-def decode(heat: Float[Array, "*b h h s"], depth: Float[Array, "*b h h s"]) -> Float[Array, "*b s 3"]:
+def decode(
+    heat: Float[Array, "*b h h s"], depth: Float[Array, "*b h h s"]
+) -> Float[Array, "*b s 3"]:
     """Heat and depth maps → centres, mm: x and y the expectation under softmax(20 · heat), z that of the depth map weighted by
     heat where it is positive.
 
@@ -76,7 +82,9 @@ def variance(heat: Float[Array, "*b h h s"]) -> Float[Array, "*b s"]:
     return (_positive_share(heat) * (away_v + away_u)).sum((-3, -2))
 
 
-def fuse_views(centers: Float[Array, "*b v s 3"], spread: Float[Array, "*b v s"]) -> Float[Array, "*b s 3"]:
+def fuse_views(
+    centers: Float[Array, "*b v s 3"], spread: Float[Array, "*b v s"]
+) -> Float[Array, "*b s 3"]:
     """Centres of several views in one frame → each sphere's from the view whose heat map is least spread out (`variance`). The
     original has this and does not call it."""
     best = jnp.argmin(spread, axis=-2)[..., None, :, None]
@@ -84,7 +92,10 @@ def fuse_views(centers: Float[Array, "*b v s 3"], spread: Float[Array, "*b v s"]
 
 
 def shrink(
-    image: Float[Array, "h w"], scale_u: Float[Array, ""], scale_v: Float[Array, ""], background: float = BACKGROUND_MM
+    image: Float[Array, "h w"],
+    scale_u: Float[Array, ""],
+    scale_v: Float[Array, ""],
+    background: float = BACKGROUND_MM,
 ) -> Float[Array, "h w"]:
     """An image scaled about the cube's axis, by the nearest pixel, over `background`: the original's augmentation of real depth,
     with factors of 0.7 to 1. What a network finds in it has to be divided by the factors.
@@ -98,7 +109,9 @@ def shrink(
 
     v, u = source(height, scale_v)[:, None], source(width, scale_u)[None, :]
     inside = (v >= 0) & (v < height) & (u >= 0) & (u < width)
-    return jnp.where(inside, image[jnp.clip(v, 0, height - 1), jnp.clip(u, 0, width - 1)], background)
+    return jnp.where(
+        inside, image[jnp.clip(v, 0, height - 1), jnp.clip(u, 0, width - 1)], background
+    )
 
 
 def _positive_share(heat):

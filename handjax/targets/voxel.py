@@ -51,20 +51,28 @@ class VoxelGrid:
 
 
 def xyz_to_grid(
-    xyz: Float[Array, "*b n 3"], center_xyz: Float[Array, "*b 3"], cube_mm: Float[Array, "*b 3"], size: int
+    xyz: Float[Array, "*b n 3"],
+    center_xyz: Float[Array, "*b 3"],
+    cube_mm: Float[Array, "*b 3"],
+    size: int,
 ) -> Float[Array, "*b n 3"]:
     """Camera mm → cells in (x, y, z) order."""
     return ((xyz - center_xyz[..., None, :]) / cube_mm[..., None, :] + 0.5) * size
 
 
 def grid_to_xyz(
-    grid: Float[Array, "*b n 3"], center_xyz: Float[Array, "*b 3"], cube_mm: Float[Array, "*b 3"], size: int
+    grid: Float[Array, "*b n 3"],
+    center_xyz: Float[Array, "*b 3"],
+    cube_mm: Float[Array, "*b 3"],
+    size: int,
 ) -> Float[Array, "*b n 3"]:
     """Cells in (x, y, z) order → camera mm."""
     return (grid / size - 0.5) * cube_mm[..., None, :] + center_xyz[..., None, :]
 
 
-def occupancy_paper(points: Float[Array, "n 3"], valid: Bool[Array, " n"], size: int) -> Bool[Array, "z y x"]:
+def occupancy_paper(
+    points: Float[Array, "n 3"], valid: Bool[Array, " n"], size: int
+) -> Bool[Array, "z y x"]:
     """Cells that hold a point, for points in cells. As in dragonbook's code the index is cut toward zero, so a point up to one
     cell outside a low face falls into the face's own cell."""
     index = jnp.trunc(points).astype(jnp.int32)
@@ -74,7 +82,9 @@ def occupancy_paper(points: Float[Array, "n 3"], valid: Bool[Array, " n"], size:
     return jnp.zeros(size**3, bool).at[flat].set(True, mode="drop").reshape(size, size, size)
 
 
-def occupancy_hpoes(points: Float[Array, "n 3"], valid: Bool[Array, " n"], size: int) -> Bool[Array, "y x z"]:
+def occupancy_hpoes(
+    points: Float[Array, "n 3"], valid: Bool[Array, " n"], size: int
+) -> Bool[Array, "y x z"]:
     """The nearest surface of points in cells, as an orthographic depth map: at most one cell a column, depth cell
     rint((d + 1) · (size/2 - 1)) for d in [-1, .99) from the near face to the far one (for size 88 that is 43 cells to the unit,
     not 44, as in the original). Holes are filled by the median of their 5×5 neighbours.
@@ -95,14 +105,18 @@ def occupancy_hpoes(points: Float[Array, "n 3"], valid: Bool[Array, " n"], size:
     return bin_[..., None] == jnp.arange(size, dtype=bin_.dtype)[None, None]
 
 
-def voxelize(points: Float[Array, "n 3"], valid: Bool[Array, " n"], grid: VoxelGrid) -> Bool[Array, "n0 n1 n2"]:
+def voxelize(
+    points: Float[Array, "n 3"], valid: Bool[Array, " n"], grid: VoxelGrid
+) -> Bool[Array, "n0 n1 n2"]:
     """Points in cells, (x, y, z) → occupancy with the rule's axes."""
     return (occupancy_paper if grid.rule == "paper" else occupancy_hpoes)(points, valid, grid.size)
 
 
 def unpack_voxels(packed: UInt8[Array, "*b d h w8"]) -> Bool[Array, "*b d h w"]:
     """Eight cells a byte, lowest bit first (`data.batch.pack_voxels` on the host) → occupancy."""
-    bits = (packed[..., None] >> jnp.arange(8, dtype=jnp.uint8).reshape((1,) * packed.ndim + (8,))) & 1
+    bits = (
+        packed[..., None] >> jnp.arange(8, dtype=jnp.uint8).reshape((1,) * packed.ndim + (8,))
+    ) & 1
     return bits.reshape(*packed.shape[:-1], -1).astype(bool)
 
 
@@ -119,7 +133,10 @@ def resize_voxels(voxels: Bool[Array, "d h w"], size: int) -> Bool[Array, "n n n
 
 
 def warp_voxels(
-    voxels: Bool[Array, "d h w"], matrix: Float[Array, "3 3"], shift: Float[Array, " 3"], grid: VoxelGrid
+    voxels: Bool[Array, "d h w"],
+    matrix: Float[Array, "3 3"],
+    shift: Float[Array, " 3"],
+    grid: VoxelGrid,
 ) -> Bool[Array, "d h w"]:
     """Occupancy under the map g → matrix · (g - c) + c + shift of (x, y, z) cells about the centre c = size/2: each cell takes
     the value of the cell its centre comes from (order 0), nothing from outside."""
@@ -135,13 +152,17 @@ def warp_voxels(
     return taken.reshape(voxels.shape)
 
 
-def encode(joints: Float[Array, "*b j 3"], grid: VoxelGrid, sigma: float) -> Float[Array, "*b m m m j"]:
+def encode(
+    joints: Float[Array, "*b j 3"], grid: VoxelGrid, sigma: float
+) -> Float[Array, "*b m m m j"]:
     """Joints in cells of the grid, (x, y, z) → heat maps with the rule's axes; sigma in cells of the heat map."""
     coords = joints[..., np.array(grid.axes)] * (grid.heatmap_size / grid.size)
     return heatmap.gaussian_heatmaps(coords, grid.heatmap_size, sigma, grid.cell_center)
 
 
-def decode(heatmaps: Float[Array, "*b m m m j"], grid: VoxelGrid, method: str, sharpness: float = 1.0) -> Float[Array, "*b j 3"]:
+def decode(
+    heatmaps: Float[Array, "*b m m m j"], grid: VoxelGrid, method: str, sharpness: float = 1.0
+) -> Float[Array, "*b j 3"]:
     """Heat maps → joints in cells of the grid, (x, y, z), by "argmax" (the paper), "centroid" (hpoes) or "soft_argmax"."""
     if method == "argmax":
         coords = heatmap.argmax(heatmaps, 3, grid.cell_center)

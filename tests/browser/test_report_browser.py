@@ -6,14 +6,20 @@ import shutil
 import numpy as np
 import pytest
 
-from handjax import evaluate, predict, results
-from handjax.data.predictions import write_uvd
+from handjax import evaluate
+from handjax.data.formats.predictions import write_uvd
 from handjax.pose.skeleton import SKELETONS
-from handjax.results2d import Joints2d
+from handjax.prediction import images as predict
+from handjax.reports import base as results
+from handjax.reports.keypoints2d import Joints2d
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on PATH (Debian: apt-get install chromium)")
+CHROMIUM = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+)
+pytestmark = pytest.mark.skipif(
+    CHROMIUM is None, reason="no chromium on PATH (Debian: apt-get install chromium)"
+)
 
 QUIET = [
     "--no-sandbox",
@@ -45,7 +51,9 @@ def chromium():
         browser.close()
 
 
-@pytest.fixture(params=[("light", 1100), ("dark", 1100), ("light", 420)], ids=["light", "dark", "phone"])
+@pytest.fixture(
+    params=[("light", 1100), ("dark", 1100), ("light", 420)], ids=["light", "dark", "phone"]
+)
 def page(request, chromium, workdir):
     """The opened report; whatever it complains about or asks for is on `page.troubles`."""
     scheme, width = request.param
@@ -56,7 +64,11 @@ def page(request, chromium, workdir):
     page.on("requestfailed", lambda asked: page.troubles.append(f"failed: {asked.url[:80]}"))
     page.on(
         "request",
-        lambda asked: None if asked.url.startswith(("file://", "data:")) else page.troubles.append(f"request: {asked.url}"),
+        lambda asked: (
+            None
+            if asked.url.startswith(("file://", "data:"))
+            else page.troubles.append(f"request: {asked.url}")
+        ),
     )
     page.goto((workdir / "report.html").as_uri())
     yield page
@@ -65,7 +77,9 @@ def page(request, chromium, workdir):
 
 def test_opens_quietly_and_shows_its_pictures(page):
     assert page.title() == "ours on NYU"
-    sizes = page.eval_on_selector_all("img", "all => all.map(i => [i.complete, i.naturalWidth, i.naturalHeight])")
+    sizes = page.eval_on_selector_all(
+        "img", "all => all.map(i => [i.complete, i.naturalWidth, i.naturalHeight])"
+    )
     assert len(sizes) == 4  # success curve, joints, best and worst frames
     assert all(complete and min(width, height) > 100 for complete, width, height in sizes), sizes
     assert all(page.eval_on_selector_all("img", "all => all.map(i => i.alt.length > 20)"))
@@ -75,9 +89,17 @@ def test_opens_quietly_and_shows_its_pictures(page):
 def test_numbers_are_those_of_metrics_json(page, workdir):
     metrics = json.loads((workdir / "metrics.json").read_text())
     shown = page.eval_on_selector_all(
-        "data[data-name]", "all => Object.fromEntries(all.map(d => [d.dataset.name, [d.value, d.innerText]]))"
+        "data[data-name]",
+        "all => Object.fromEntries(all.map(d => [d.dataset.name, [d.value, d.innerText]]))",
     )
-    assert set(shown) == {"mpjpe_mm", "median_mm", "pa_mpjpe_mm", "success_max_percent.20", "auc", "frames"}
+    assert set(shown) == {
+        "mpjpe_mm",
+        "median_mm",
+        "pa_mpjpe_mm",
+        "success_max_percent.20",
+        "auc",
+        "frames",
+    }
     for name, (exact, text) in shown.items():
         value = metrics
         for key in name.split("."):
@@ -87,7 +109,8 @@ def test_numbers_are_those_of_metrics_json(page, workdir):
         assert float(text.replace(",", "")) == pytest.approx(value, abs=0.501 * 10**-decimals)
 
     tables = page.eval_on_selector_all(
-        "table", "all => all.map(t => [...t.tBodies[0].rows].map(r => [...r.cells].map(c => c.innerText)))"
+        "table",
+        "all => all.map(t => [...t.tBodies[0].rows].map(r => [...r.cells].map(c => c.innerText)))",
     )
     (success, published, joints) = tables
     assert [f"{p:.2f}" for p in metrics["success_max_percent"].values()] == success[0][1:]
@@ -101,11 +124,15 @@ def test_numbers_are_those_of_metrics_json(page, workdir):
 
 def test_is_readable(page):
     """Ink and paper differ enough for WCAG AA, and nothing is wider than the window."""
-    style = "e => [getComputedStyle(e).color, getComputedStyle(e.closest('section')).backgroundColor]"
+    style = (
+        "e => [getComputedStyle(e).color, getComputedStyle(e.closest('section')).backgroundColor]"
+    )
     for selector in ("h2", "td", "th", "figcaption", ".key dt", "tr.own td"):
         ink, paper = page.eval_on_selector(selector, style)
         assert contrast(ink, paper) >= 4.5, (selector, ink, paper)
-    assert (luminance(page.eval_on_selector("body", "e => getComputedStyle(e).backgroundColor")) < 0.2) == (page.scheme == "dark")
+    assert (
+        luminance(page.eval_on_selector("body", "e => getComputedStyle(e).backgroundColor")) < 0.2
+    ) == (page.scheme == "dark")
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
 
 
@@ -156,16 +183,36 @@ def hands(tmp_path_factory):
     true = rng.uniform(10, 54, (20, 21, 2))
     sides = {"box_px": np.full(20, 44.0), "image_px": np.full(20, 64.0)}
     evaluated = Joints2d(
-        "ours", [f"hand <{n}>" for n in range(20)], true + rng.normal(0, 3, true.shape), true, SKELETONS["hand21"], **sides
+        "ours",
+        [f"hand <{n}>" for n in range(20)],
+        true + rng.normal(0, 3, true.shape),
+        true,
+        SKELETONS["hand21"],
+        **sides,
     )
     crops = rng.integers(0, 255, (20, 64, 64, 3), np.uint8)
     metrics = evaluated.metrics()
-    pages = evaluated.sections(metrics, compare="rhd", comparable=False, pictures=lambda n: ((crops[n], np.eye(2, 3)), {}))
+    pages = evaluated.sections(
+        metrics, compare="rhd", comparable=False, pictures=lambda n: ((crops[n], np.eye(2, 3)), {})
+    )
     results.write_results(folder, metrics, pages, "ours", "20 hands", evaluated.predictions())
-    found = [predict.Hand(f"a&b #{n}%.png", predict.Box(31.5, 31.5, 64), true[n], np.ones(21)) for n in range(9)]
+    found = [
+        predict.Hand(f"a&b #{n}%.png", predict.Box(31.5, 31.5, 64), true[n], np.ones(21))
+        for n in range(9)
+    ]
     for hand, crop in zip(found, crops, strict=False):
-        predict.write_png(folder / "sheet" / "overlays" / f"{hand.name}.png", predict.overlay(crop, [hand], evaluated.skeleton))
-    predict.write(folder / "sheet", found, {"x.png": "x.png: no PNG or JPEG"}, evaluated.skeleton, "found", "10 pictures")
+        predict.write_png(
+            folder / "sheet" / "overlays" / f"{hand.name}.png",
+            predict.overlay(crop, [hand], evaluated.skeleton),
+        )
+    predict.write(
+        folder / "sheet",
+        found,
+        {"x.png": "x.png: no PNG or JPEG"},
+        evaluated.skeleton,
+        "found",
+        "10 pictures",
+    )
     return folder
 
 
@@ -180,13 +227,17 @@ def test_hands_in_pictures(chromium, hands, scheme, width):
         for image in page.query_selector_all("img"):
             image.scroll_into_view_if_needed()  # those far below wait until they are near
         page.wait_for_function("[...document.images].every(i => i.complete)")
-        sizes = page.eval_on_selector_all("img", "all => all.map(i => [i.naturalWidth, i.naturalHeight, i.alt.length])")
+        sizes = page.eval_on_selector_all(
+            "img", "all => all.map(i => [i.naturalWidth, i.naturalHeight, i.alt.length])"
+        )
         assert len(sizes) == pictures and all(min(size) > 10 for size in sizes), sizes
         assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
     assert troubles == []
     page.goto((hands / "report.html").as_uri())
     metrics = json.loads((hands / "metrics.json").read_text())
-    shown = page.eval_on_selector_all("data[data-name]", "all => Object.fromEntries(all.map(d => [d.dataset.name, +d.value]))")
+    shown = page.eval_on_selector_all(
+        "data[data-name]", "all => Object.fromEntries(all.map(d => [d.dataset.name, +d.value]))"
+    )
     assert shown == {
         "epe_px": metrics["epe_px"],
         "median_px": metrics["median_px"],
@@ -195,7 +246,9 @@ def test_hands_in_pictures(chromium, hands, scheme, width):
         "pck_box@0.2": metrics["pck_box"]["0.2"],
         "frames": 20,
     }
-    rows = page.eval_on_selector_all("tr.own", "all => all.map(r => [...r.cells].map(c => c.innerText))")
+    rows = page.eval_on_selector_all(
+        "tr.own", "all => all.map(r => [...r.cells].map(c => c.innerText))"
+    )
     assert rows == [
         ["ours", *(f"{x:.3f}" for x in (metrics["auc"], metrics["auc"]))]
         + [f"{metrics[k]:.3f}" for k in ("joint_mean_px", "joint_median_px")]

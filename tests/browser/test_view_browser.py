@@ -11,13 +11,17 @@ import cv2
 import numpy as np
 import pytest
 
-from handjax import shown
-from handjax.data.mesh_files import read_skin
+from handjax.data.formats.mesh import read_skin
+from handjax.viewer import hand as shown
 
 pytest.importorskip("viser", reason="viser is not installed: pip install 'handjax[view]'")
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on PATH (Debian: apt-get install chromium)")
+CHROMIUM = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+)
+pytestmark = pytest.mark.skipif(
+    CHROMIUM is None, reason="no chromium on PATH (Debian: apt-get install chromium)"
+)
 
 QUIET = [
     "--no-sandbox",
@@ -68,11 +72,26 @@ def page(url):
                 route.abort()
 
         page.context.route("**/*", answer)
-        page.on("request", lambda asked: None if asked.url.startswith(ours) else page.troubles.append(f"request: {asked.url}"))
-        page.on("websocket", lambda s: None if s.url.startswith(url.replace("http", "ws")) else page.troubles.append(s.url))
+        page.on(
+            "request",
+            lambda asked: (
+                None
+                if asked.url.startswith(ours)
+                else page.troubles.append(f"request: {asked.url}")
+            ),
+        )
+        page.on(
+            "websocket",
+            lambda s: (
+                None if s.url.startswith(url.replace("http", "ws")) else page.troubles.append(s.url)
+            ),
+        )
         page.on("requestfailed", lambda asked: page.troubles.append(f"failed: {asked.url[:80]}"))
         page.on("pageerror", lambda error: page.troubles.append(f"error: {error}"))
-        page.on("console", lambda m: page.troubles.append(f"console: {m.text}") if m.type == "error" else None)
+        page.on(
+            "console",
+            lambda m: page.troubles.append(f"console: {m.text}") if m.type == "error" else None,
+        )
         page.goto(url)
         page.get_by_role("button", name="random pose").wait_for()
         wait(page, lambda: lit(page) > 0.1)
@@ -108,7 +127,9 @@ def colourful(page) -> float:
 
 def nearest(page) -> int:
     """mm, where the legend begins."""
-    return int(re.match(r"(\d+) mm", page.get_by_text("depth", exact=True).locator("..").inner_text())[1])
+    return int(
+        re.match(r"(\d+) mm", page.get_by_text("depth", exact=True).locator("..").inner_text())[1]
+    )
 
 
 def depth_image(page) -> str:
@@ -126,7 +147,9 @@ def depth_image(page) -> str:
 
 def decoded(png: bytes) -> np.ndarray:
     """[h, w, 3] RGB."""
-    return cv2.cvtColor(cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+    return cv2.cvtColor(
+        cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB
+    )
 
 
 def reset(page):
@@ -142,7 +165,10 @@ def test_opens_quietly_with_the_hand_in_view(page):
     assert rows.min() > 50 and rows.max() < 840  # all of it
     assert columns.min() > 20 and columns.max() < 550
     assert page.get_by_role("slider").count() >= 6
-    assert page.locator("img[src^='blob:']").evaluate("i => [i.naturalWidth, i.naturalHeight]") == [shown.PIXELS] * 2
+    assert (
+        page.locator("img[src^='blob:']").evaluate("i => [i.naturalWidth, i.naturalHeight]")
+        == [shown.PIXELS] * 2
+    )
     assert page.troubles == []
 
 
@@ -152,7 +178,14 @@ def test_the_scene_is_what_the_depth_camera_sees(page):
     seen = np.ptp(decoded(base64.b64decode(depth_image(page))).astype(int), axis=-1) > 30
     whole = decoded(page.screenshot())[:, (1280 - 860) // 2 : (1280 + 860) // 2].max(axis=-1)
     whole[:, :150] = whole[:, -140:] = 0  # the panels
-    drawn = cv2.resize((whole > 60).astype(np.float32), (shown.PIXELS, shown.PIXELS), interpolation=cv2.INTER_AREA) > 0.5
+    drawn = (
+        cv2.resize(
+            (whole > 60).astype(np.float32),
+            (shown.PIXELS, shown.PIXELS),
+            interpolation=cv2.INTER_AREA,
+        )
+        > 0.5
+    )
     assert np.sum(drawn & seen) / np.sum(drawn | seen) > 0.9
 
 
@@ -270,7 +303,9 @@ def test_files_hold_what_the_sliders_say(page, taken, tmp_path):
     np.testing.assert_allclose(moved, np.broadcast_to([0, 0, 20], (21, 3)), atol=1e-3)
     depth = cv2.imread(str(tmp_path / "hand_depth.png"), cv2.IMREAD_UNCHANGED)
     assert depth.dtype == np.uint16 and abs(int(depth[depth > 0].min()) - near - 20) <= 1
-    assert read_skin(tmp_path / "hand.obj", bones=17).vertices[:, 2].min() == pytest.approx(near + 20, abs=1.5)
+    assert read_skin(tmp_path / "hand.obj", bones=17).vertices[:, 2].min() == pytest.approx(
+        near + 20, abs=1.5
+    )
     reset(page)
 
 
@@ -296,7 +331,11 @@ def test_a_depth_image_is_loaded_and_fitted_step_by_step(page, taken):
     assert page.locator("img[src^='blob:']").count() == 2
 
     def away():
-        return float(re.search(r"distance ([\d.]+) mm", page.get_by_text("mean surface distance").inner_text())[1])
+        return float(
+            re.search(
+                r"distance ([\d.]+) mm", page.get_by_text("mean surface distance").inner_text()
+            )[1]
+        )
 
     first = away()
     assert first > 2.5

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import pytest
 
-from handjax.data.voxel_h5 import write_voxel_h5
+from handjax.data.formats.voxel_h5 import write_voxel_h5
 from handjax.engine import cli
 
 # Large steps: ten of them change every figure.
@@ -57,8 +57,21 @@ def tiny(repo, voxels):
 
     def arguments(workdir, *more, source="h5") -> list[str]:
         config = f"{repo / 'configs' / 'v2v.py'}:" + ("h5,quick" if source == "h5" else "quick")
-        data = [f"--config.data.path={voxels}"] if source == "h5" else ["--config.data.eval_size=11", "--config.data.image_size=32"]
-        return ["--config", config, *TINY, *data, "--config.devices=1", *more, "--workdir", str(workdir)]
+        data = (
+            [f"--config.data.path={voxels}"]
+            if source == "h5"
+            else ["--config.data.eval_size=11", "--config.data.image_size=32"]
+        )
+        return [
+            "--config",
+            config,
+            *TINY,
+            *data,
+            "--config.devices=1",
+            *more,
+            "--workdir",
+            str(workdir),
+        ]
 
     return arguments
 
@@ -68,7 +81,9 @@ def door(repo):
     """door("-m", "handjax.train", *arguments) → the ended process."""
 
     def run(*arguments) -> subprocess.CompletedProcess:
-        return subprocess.run([sys.executable, *map(str, arguments)], cwd=repo, capture_output=True, text=True)
+        return subprocess.run(
+            [sys.executable, *map(str, arguments)], cwd=repo, capture_output=True, text=True
+        )
 
     return run
 

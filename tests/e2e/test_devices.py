@@ -27,10 +27,20 @@ def machine(tiny):
     def make(source, devices, accumulate):
         # Plain descent: where a gradient is zero, as that of a bias before batch normalization, RMSprop and Adam divide the
         # rounding by itself.
-        more = (f"--config.accumulate={accumulate}", "--config.batch_size=16", "--config.optimizer.name=sgd")
+        more = (
+            f"--config.accumulate={accumulate}",
+            "--config.batch_size=16",
+            "--config.optimizer.name=sgd",
+        )
         if source == "skin":
-            more += ("--config.data.surface=skin", "--config.data.pose.left=0.5", "--config.data.pose.fingers=(0.9,1.1)")
-        argv, overrides = cli.split_overrides(tiny("unused", *more, source="h5" if source == "h5" else "world"))
+            more += (
+                "--config.data.surface=skin",
+                "--config.data.pose.left=0.5",
+                "--config.data.pose.fingers=(0.9,1.1)",
+            )
+        argv, overrides = cli.split_overrides(
+            tiny("unused", *more, source="h5" if source == "h5" else "world")
+        )
         config = configs.load(argv[1], overrides)
         mesh = sharding.make_mesh(devices)
         data = SOURCES[config.data.name](config)
@@ -38,7 +48,14 @@ def machine(tiny):
         optimizer = make_optimizer(config.optimizer, config.steps)
         key = jax.random.key(config.seed)
         target = state_target(task, optimizer, mesh)
-        step = partial(train_step, key=key, task=task, optimizer=optimizer, expand=data.expand, accumulate=accumulate)
+        step = partial(
+            train_step,
+            key=key,
+            task=task,
+            optimizer=optimizer,
+            expand=data.expand,
+            accumulate=accumulate,
+        )
         places = jax.tree.map(lambda t: t.sharding, target), sharding.whole(mesh)
         batches = list(feed.train_batches(data, mesh, config.batch_size, config.seed, 0, STEPS))
         lowered = jax.jit(step, donate_argnums=0, out_shardings=places).lower(target, batches[0])
@@ -64,7 +81,9 @@ def test_one_device_is_eight_that_exchange_sums_alone(machine, source, accumulat
         ends.append(jax.device_get((state.params, state.model_state)))
         curves.append(losses)
     # `step` is that of eight.
-    assert set(re.findall(rf"= \S.*? ({COLLECTIVES})(?:-start)?\(", step.as_text())) == {"all-reduce"}
+    assert set(re.findall(rf"= \S.*? ({COLLECTIVES})(?:-start)?\(", step.as_text())) == {
+        "all-reduce"
+    }
     np.testing.assert_allclose(*curves, rtol=0, atol=1e-5)
     assert abs(curves[0][-1] - curves[0][0]) > 1e-3
     jax.tree.map(partial(np.testing.assert_allclose, rtol=0, atol=1e-5), *ends)

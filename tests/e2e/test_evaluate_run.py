@@ -32,7 +32,11 @@ def last(run) -> Path:
 
 
 def test_the_last_checkpoint_measures_as_at_the_end_of_training(run, last, finished):
-    assert {path.name for path in last.iterdir()} == {"metrics.json", "predictions.npz", "report.html"}
+    assert {path.name for path in last.iterdir()} == {
+        "metrics.json",
+        "predictions.npz",
+        "report.html",
+    }
     assert figures(last) == figures(finished)
     for name, value in predictions(finished).items():
         np.testing.assert_array_equal(predictions(last)[name], value)
@@ -49,8 +53,19 @@ def test_predictions_are_what_the_metrics_say(last):
 
 
 def test_neither_the_batch_size_nor_the_devices_change_the_figures(run, last, tmp_path):
-    evaluate.main(["--workdir", str(run), "--output", str(tmp_path), "--config.eval_batch_size=6", "--config.devices=8"])
-    np.testing.assert_allclose(predictions(tmp_path)["joints_xyz"], predictions(last)["joints_xyz"], atol=1e-2)
+    evaluate.main(
+        [
+            "--workdir",
+            str(run),
+            "--output",
+            str(tmp_path),
+            "--config.eval_batch_size=6",
+            "--config.devices=8",
+        ]
+    )
+    np.testing.assert_allclose(
+        predictions(tmp_path)["joints_xyz"], predictions(last)["joints_xyz"], atol=1e-2
+    )
     assert figures(tmp_path)["mpjpe_mm"] == pytest.approx(figures(last)["mpjpe_mm"], abs=1e-3)
 
 
@@ -71,14 +86,23 @@ def test_several_checkpoints_are_averaged_and_earlier_results_kept(run, last, tm
 
 def test_ensembles():
     rng = np.random.default_rng(0)
-    runs = [{"joints_xyz": rng.normal(size=(4, 3, 3)), "confidence": rng.random((4, 3)), "index": np.arange(4)} for _ in range(3)]
+    runs = [
+        {
+            "joints_xyz": rng.normal(size=(4, 3, 3)),
+            "confidence": rng.random((4, 3)),
+            "index": np.arange(4),
+        }
+        for _ in range(3)
+    ]
     assert evaluate.combine(runs[:1], "mean") is runs[0]
     mean, best = evaluate.combine(runs, "mean"), evaluate.combine(runs, "max")
     np.testing.assert_allclose(mean["joints_xyz"], sum(rows["joints_xyz"] for rows in runs) / 3)
     for frame in range(4):
         for joint in range(3):
             surest = max(runs, key=lambda rows: rows["confidence"][frame, joint])
-            np.testing.assert_array_equal(best["joints_xyz"][frame, joint], surest["joints_xyz"][frame, joint])
+            np.testing.assert_array_equal(
+                best["joints_xyz"][frame, joint], surest["joints_xyz"][frame, joint]
+            )
             assert best["confidence"][frame, joint] == surest["confidence"][frame, joint]
     np.testing.assert_array_equal(best["index"], np.arange(4))
 
@@ -94,7 +118,10 @@ def test_checkpoints_are_chosen():
     assert evaluate.chosen_steps(saved, "best") == [10]
     assert evaluate.chosen_steps(saved, "all") == [5, 10, 15]
     assert evaluate.chosen_steps(saved, "5,15") == [5, 15]
-    for which, words in (("7", "there is none of step 7; there are 5, 10, 15"), ("newest", "expected last, best, all")):
+    for which, words in (
+        ("7", "there is none of step 7; there are 5, 10, 15"),
+        ("newest", "expected last, best, all"),
+    ):
         with pytest.raises(ValueError, match=words):
             evaluate.chosen_steps(saved, which)
     with pytest.raises(ValueError, match="use --checkpoint last"):
@@ -125,7 +152,10 @@ def test_mistakes(flags, run, tmp_path, snapshot):
 
 
 def test_a_folder_without_a_run(tmp_path, run):
-    with pytest.raises(FileNotFoundError, match="config.json: no such file; --workdir names the folder of a trained run"):
+    with pytest.raises(
+        FileNotFoundError,
+        match="config.json: no such file; --workdir names the folder of a trained run",
+    ):
         evaluate.main(["--workdir", str(tmp_path)])
     (tmp_path / "config.json").write_text("{")
     with pytest.raises(ValueError, match="config.json: not a config"):

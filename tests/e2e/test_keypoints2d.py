@@ -18,11 +18,20 @@ SMALL = """
 # Flavour → the config and its smallest network, and the sets whose raw files are prepared: RHD and STB for hand_pose's mixture.
 RUNS = {
     "rs": (
-        ["posenet2d.py:rs,dsnt,quick", "--config.model.widths=(8,8,8,8,8)", "--config.model.kernel=3"],
+        [
+            "posenet2d.py:rs,dsnt,quick",
+            "--config.model.widths=(8,8,8,8,8)",
+            "--config.model.kernel=3",
+        ],
         {"rhd": None, "stb": "bb"},
     ),
     "handdb": (
-        ["cpm.py:handdb,quick", "--config.model.widths=(8,8,8)", "--config.model.kernels=(3,3,3)", "--config.model.stages=2"],
+        [
+            "cpm.py:handdb,quick",
+            "--config.model.widths=(8,8,8)",
+            "--config.model.kernels=(3,3,3)",
+            "--config.model.stages=2",
+        ],
         {"panoptic_hand": "manual"},
     ),
 }
@@ -31,15 +40,21 @@ RUNS = {
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory):
     """prepared({"stb": "bb"}) → the folder over the sets that their builders make of the fakes' raw files."""
-    tfds = pytest.importorskip("tensorflow_datasets", reason="tensorflow_datasets is not installed; handjax[data] has it")
+    tfds = pytest.importorskip(
+        "tensorflow_datasets", reason="tensorflow_datasets is not installed; handjax[data] has it"
+    )
 
     def prepare(sets: dict) -> str:
         root = tmp_path_factory.mktemp("prepared")
         for name, config in sets.items():
-            importlib.import_module(f"handjax.data.{name}.fake").write(root / "raw" / name, 2, seed=1)
-            module = importlib.import_module(f"handjax.data.{name}.{name}_dataset_builder")
+            importlib.import_module(f"handjax.data.sets.{name}.fake").write(
+                root / "raw" / name, 2, seed=1
+            )
+            module = importlib.import_module(f"handjax.data.sets.{name}.{name}_dataset_builder")
             there = tfds.download.DownloadConfig(manual_dir=str(root / "raw" / name))
-            module.Builder(data_dir=str(root), config=config).download_and_prepare(download_config=there)
+            module.Builder(data_dir=str(root), config=config).download_and_prepare(
+                download_config=there
+            )
         return str(root)
 
     return prepare
@@ -49,9 +64,15 @@ def prepared(tmp_path_factory):
 def test_trained_evaluated_and_reported(flavour, prepared, repo, tmp_path):
     (config, *network), sets = RUNS[flavour]
     run, path = tmp_path / "run", f"--config.data.path={prepared(sets)}"
-    train.main(["--config", f"{repo / 'configs' / config}", "--workdir", str(run), path, *SMALL, *network])
+    train.main(
+        ["--config", f"{repo / 'configs' / config}", "--workdir", str(run), path, *SMALL, *network]
+    )
     trained = json.loads((run / "metrics.json").read_text())
-    assert trained["joints"] == 21 and trained["frames"] >= 2 and all(name in trained["evaluated"] for name in sets)
+    assert (
+        trained["joints"] == 21
+        and trained["frames"] >= 2
+        and all(name in trained["evaluated"] for name in sets)
+    )
     assert 0 < trained["auc"] <= 1 and 0 < trained["visible"]["counted"] <= trained["counted"]
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     errors = [line["eval_epe_px"] for line in lines if "eval_epe_px" in line]

@@ -9,9 +9,23 @@ from handjax import train
 
 @pytest.mark.slow
 def test_the_error_on_held_out_hands_falls(repo, tmp_path):
-    steps = ["--config.steps=110", "--config.eval_every=110", "--config.save_every=110", "--config.data.eval_size=32"]
+    steps = [
+        "--config.steps=110",
+        "--config.eval_every=110",
+        "--config.save_every=110",
+        "--config.data.eval_size=32",
+    ]
     steps += ["--config.data.image_size=48", "--config.optimizer.warmup=10"]
-    train.main(["--config", f"{repo / 'configs' / 'v2v.py'}:quick", "--workdir", str(tmp_path), "--config.devices=1", *steps])
+    train.main(
+        [
+            "--config",
+            f"{repo / 'configs' / 'v2v.py'}:quick",
+            "--workdir",
+            str(tmp_path),
+            "--config.devices=1",
+            *steps,
+        ]
+    )
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     before, after = (line["eval_mpjpe_mm"] for line in lines if "eval_mpjpe_mm" in line)
     assert after < 0.75 * before

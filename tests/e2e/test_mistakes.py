@@ -66,8 +66,13 @@ def blob(content: bytes):
 def bomb() -> bytes:
     """A grid's header and 200 MB of zeros, in 200 kB."""
     npy, out = io.BytesIO(), io.BytesIO()
-    np.lib.format.write_array_header_1_0(npy, dict(descr="|b1", fortran_order=False, shape=(584,) * 3))
-    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as file, file.open("arr_0.npy", "w") as member:
+    np.lib.format.write_array_header_1_0(
+        npy, dict(descr="|b1", fortran_order=False, shape=(584,) * 3)
+    )
+    with (
+        zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as file,
+        file.open("arr_0.npy", "w") as member,
+    ):
         member.write(npy.getvalue())
         for _ in range(584):
             member.write(bytes(584 * 584))
@@ -76,9 +81,16 @@ def bomb() -> bytes:
 
 FILES = {
     "missing key": (replace("labels", None), "no key 'labels'", "labels_key"),
-    "wrong shape": (replace("cube", np.ones((11, 2), np.float32)), "cube has shape [11, 2]; expected [11, 3]"),
+    "wrong shape": (
+        replace("cube", np.ones((11, 2), np.float32)),
+        "cube has shape [11, 2]; expected [11, 3]",
+    ),
     "NaN labels": (edit("labels", (3, 2, 1), np.nan), "labels of row 3 has NaN or Inf"),
-    "labels outside": (edit("labels", (4, 0, 0), 1.5), "labels of row 4 reach 1.5, outside the cube", "max_label"),
+    "labels outside": (
+        edit("labels", (4, 0, 0), 1.5),
+        "labels of row 4 reach 1.5, outside the cube",
+        "max_label",
+    ),
     "no archive": (replace("real_voxels/0", blob(b"hello")), "real_voxels/0 is no zip archive"),
     "zip bomb": (replace("real_voxels/0", blob(bomb())), "real_voxels/0", "bomb"),
 }
@@ -95,10 +107,18 @@ def test_a_file_that_is_not_as_it_should_be(case, broken, tiny, tmp_path):
 
 def test_a_file_that_is_not_there_or_not_hdf5(tiny, tmp_path):
     path = tmp_path / "some.h5"
-    refused(tiny(tmp_path / "run", f"--config.data.path={path}"), f"{path}: no such file", kind=FileNotFoundError)
+    refused(
+        tiny(tmp_path / "run", f"--config.data.path={path}"),
+        f"{path}: no such file",
+        kind=FileNotFoundError,
+    )
     path.write_text("not HDF5")
     refused(tiny(tmp_path / "run", f"--config.data.path={path}"), f"{path}: not an HDF5 file")
-    refused(tiny(tmp_path / "run", "--config.data.path="), "config.data.path is empty", "--config.data.path=FILE")
+    refused(
+        tiny(tmp_path / "run", "--config.data.path="),
+        "config.data.path is empty",
+        "--config.data.path=FILE",
+    )
     assert not (tmp_path / "run").exists()
 
 
@@ -112,19 +132,37 @@ SETTINGS = {
     "--config.save_every=0": ("config.save_every=0: expected 1 or more",),
     "--config.accumulate=0": ("config.accumulate=0: expected 1 or more",),
     "--config.seed=-1": ("config.seed=-1: expected 0 or more",),
-    "--config.devices=8 --config.batch_size=12": ("config.batch_size=12 is not divisible by 8 devices; use 8 or 16",),
-    "--config.devices=8 --config.eval_batch_size=6": ("config.eval_batch_size=6 is not divisible by 8 devices; use 8",),
-    "--config.devices=8 --config.accumulate=2": ("batch_size=8 is not divisible by 8 devices × 2 accumulation steps; use 16",),
+    "--config.devices=8 --config.batch_size=12": (
+        "config.batch_size=12 is not divisible by 8 devices; use 8 or 16",
+    ),
+    "--config.devices=8 --config.eval_batch_size=6": (
+        "config.eval_batch_size=6 is not divisible by 8 devices; use 8",
+    ),
+    "--config.devices=8 --config.accumulate=2": (
+        "batch_size=8 is not divisible by 8 devices × 2 accumulation steps; use 16",
+    ),
     "--config.devices=9": ("config.devices=9, but there are 8; use 0 for all",),
     "--config.devices=-1": ("config.devices=-1",),
-    "--config.data.name=h5": ("config.data.name=h5 is unknown: use hand_world or ", " or voxel_h5 or "),
-    "--config.task.name=pose": ("config.task.name=pose is unknown: use voxel",),
-    "--config.task.rule=paper": ("voxels from a file are in hpoes' order", "use config.task.rule=hpoes"),
-    "--config.task.decode=max": ("config.task.decode=max: expected argmax or centroid or soft_argmax",),
-    "--config.task.grid=24 --config.task.heatmap_grid=12": ("config.task.grid=24 is finer than the 16³ voxels",),
+    "--config.data.name=h5": (
+        "config.data.name=h5 is unknown: use hand_world or ",
+        " or voxel_h5 or ",
+    ),
+    "--config.task.name=pose": ("config.task.name=pose is unknown: use v2v",),
+    "--config.task.rule=paper": (
+        "voxels from a file are in hpoes' order",
+        "use config.task.rule=hpoes",
+    ),
+    "--config.task.decode=max": (
+        "config.task.decode=max: expected argmax or centroid or soft_argmax",
+    ),
+    "--config.task.grid=24 --config.task.heatmap_grid=12": (
+        "config.task.grid=24 is finer than the 16³ voxels",
+    ),
     "--config.optimizer.name=lion": ("config.optimizer.name 'lion' is unknown",),
     "--config.optimizer.schedule=linear": ("config.optimizer.schedule 'linear' is unknown",),
-    "--config.data.joints=hand21": ("config.data.joints=hand21 does not fit labels of 14 joints; use nyu14",),
+    "--config.data.joints=hand21": (
+        "config.data.joints=hand21 does not fit labels of 14 joints; use nyu14",
+    ),
     "--conf x.py": ("unrecognized arguments: --conf x.py", "--help"),
     "--process_id=1": ("--coordinator, --num_processes and --process_id belong together",),
 }
@@ -161,15 +199,24 @@ def test_a_config_that_is_not_there(tiny, repo, tmp_path):
 
 
 def test_the_door_answers_in_one_line(door, tiny, tmp_path):
-    done = door("-m", "handjax.train", *tiny(tmp_path / "run", "--config.devices=8", "--config.batch_size=12"))
+    done = door(
+        "-m",
+        "handjax.train",
+        *tiny(tmp_path / "run", "--config.devices=8", "--config.batch_size=12"),
+    )
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == "error: config.batch_size=12 is not divisible by 8 devices; use 8 or 16\n"
     assert not (tmp_path / "run").exists()
 
 
 CLAIMED = {
-    "--config.optimizer.lr=0.5": ("holds a run of another config (optimizer.lr: 0.02 → 0.5)", "another --workdir"),
-    "--config.model.widths=(2,4,4,8) --config.seed=3": ("model.widths: (2, 4, 4, 4) → (2, 4, 4, 8); seed: 0 → 3",),
+    "--config.optimizer.lr=0.5": (
+        "holds a run of another config (optimizer.lr: 0.02 → 0.5)",
+        "another --workdir",
+    ),
+    "--config.model.widths=(2,4,4,8) --config.seed=3": (
+        "model.widths: (2, 4, 4, 4) → (2, 4, 4, 8); seed: 0 → 3",
+    ),
     "--config.steps=5": ("is at step 10, beyond config.steps=5",),
 }
 
@@ -204,12 +251,20 @@ def test_the_end_of_a_cosine_cannot_be_moved(finished, tiny, tmp_path, snapshot)
     assert snapshot(tmp_path) == before
 
 
-def test_checkpoints_of_which_none_can_be_read_are_left_as_they_are(finished, tiny, tmp_path, snapshot):
+def test_checkpoints_of_which_none_can_be_read_are_left_as_they_are(
+    finished, tiny, tmp_path, snapshot
+):
     workdir = shutil.copytree(finished, tmp_path / "run")
     for file in (workdir / "checkpoints").rglob("d/*"):
         file.write_bytes(file.read_bytes()[:9])
     before = snapshot(workdir)
-    refused(tiny(workdir), workdir / "checkpoints" / "10", "cannot be read", "nor any of the 1 before it", "another --workdir")
+    refused(
+        tiny(workdir),
+        workdir / "checkpoints" / "10",
+        "cannot be read",
+        "nor any of the 1 before it",
+        "another --workdir",
+    )
     assert snapshot(workdir) == before
 
 
@@ -217,21 +272,36 @@ def test_a_row_that_is_bad_is_named_when_it_is_read(broken, voxels, tiny, tmp_pa
     """By the thread that reads ahead while the network trains on other rows, and by the evaluation."""
     path = broken(replace("real_voxels/6", blob(b"hello")))
     words = f"{path}: real_voxels/6 is no zip archive"
-    refused(tiny(tmp_path / "a", f"--config.data.path={path}", f"--config.data.val_path={voxels}"), words)
+    refused(
+        tiny(tmp_path / "a", f"--config.data.path={path}", f"--config.data.val_path={voxels}"),
+        words,
+    )
     assert (tmp_path / "a" / "metrics.jsonl").read_text().startswith('{"step": 0, "eval_loss"')
-    refused(tiny(tmp_path / "b", f"--config.data.path={voxels}", f"--config.data.val_path={path}"), words)
+    refused(
+        tiny(tmp_path / "b", f"--config.data.path={voxels}", f"--config.data.val_path={path}"),
+        words,
+    )
     for name in "ab":
-        assert not (tmp_path / name / "checkpoints").exists() and not (tmp_path / name / "done.json").exists()
+        assert (
+            not (tmp_path / name / "checkpoints").exists()
+            and not (tmp_path / name / "done.json").exists()
+        )
 
 
 def test_a_step_that_is_not_finite_stops_the_run(tiny, tmp_path):
     workdir = tmp_path / "run"
-    message = refused(tiny(workdir, "--config.optimizer.lr=1e30", "--config.save_every=1"), "is not finite (")
+    message = refused(
+        tiny(workdir, "--config.optimizer.lr=1e30", "--config.save_every=1"), "is not finite ("
+    )
     step = int(message.split()[1])
     assert (
-        2 <= step < 10 and "loss " in message and f"the newest checkpoint is {workdir / 'checkpoints' / str(step - 1)}" in message
+        2 <= step < 10
+        and "loss " in message
+        and f"the newest checkpoint is {workdir / 'checkpoints' / str(step - 1)}" in message
     )
     assert (workdir / "checkpoints" / str(step - 1)).is_dir()
     lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
-    assert lines[-1]["step"] == step - 1 and all(np.isfinite(list(line.values())).all() for line in lines)
+    assert lines[-1]["step"] == step - 1 and all(
+        np.isfinite(list(line.values())).all() for line in lines
+    )
     assert not (workdir / "done.json").exists()

@@ -16,13 +16,19 @@ FULL_NAMES = {"nyu": "nyu_hand", "icvl": "icvl", "msra": "msra_hand"}
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory):
     """prepared("nyu", n) → the folder that the builder makes of `n` frames a split, or of a person."""
-    tfds = pytest.importorskip("tensorflow_datasets", reason="tensorflow_datasets is not installed; handjax[data] has it")
+    tfds = pytest.importorskip(
+        "tensorflow_datasets", reason="tensorflow_datasets is not installed; handjax[data] has it"
+    )
 
     def prepare(flavour: str, n: int) -> str:
         name, root = FULL_NAMES[flavour], tmp_path_factory.mktemp(flavour)
-        importlib.import_module(f"handjax.data.{name}.fake").write(root / "raw", n, seed=1)
-        builder = importlib.import_module(f"handjax.data.{name}.{name}_dataset_builder").Builder(data_dir=str(root))
-        builder.download_and_prepare(download_config=tfds.download.DownloadConfig(manual_dir=str(root / "raw")))
+        importlib.import_module(f"handjax.data.sets.{name}.fake").write(root / "raw", n, seed=1)
+        builder = importlib.import_module(
+            f"handjax.data.sets.{name}.{name}_dataset_builder"
+        ).Builder(data_dir=str(root))
+        builder.download_and_prepare(
+            download_config=tfds.download.DownloadConfig(manual_dir=str(root / "raw"))
+        )
         return str(builder.data_path)
 
     return prepare
@@ -33,19 +39,32 @@ def figures(folder) -> dict:
 
 
 # Flavour → frames to evaluate of two a split, of each test sequence or of each person; joints; first of the frames' names.
-SETS = {"nyu": (2, 14, "test/depth_1_0000001"), "icvl": (4, 16, "test/test_seq_1/image_0000"), "msra": (2, 21, "P4/1/000000")}
+SETS = {
+    "nyu": (2, 14, "test/depth_1_0000001"),
+    "icvl": (4, 16, "test/test_seq_1/image_0000"),
+    "msra": (2, 21, "P4/1/000000"),
+}
 
 
 @pytest.mark.parametrize("flavour", SETS)
 def test_trained_and_evaluated(flavour, prepared, repo, tiny, tmp_path):
     _, _, *small = tiny(tmp_path / "run")
     small = [flag for flag in small if not flag.startswith("--config.data.")]
-    more = [f"--config.data.path={prepared(flavour, 2)}", "--config.steps=2", "--config.eval_every=2", "--config.save_every=2"]
-    more += ["--config.batch_size=2", "--config.eval_batch_size=3"] + ["--config.data.subject=4"] * (flavour == "msra")
+    more = [
+        f"--config.data.path={prepared(flavour, 2)}",
+        "--config.steps=2",
+        "--config.eval_every=2",
+        "--config.save_every=2",
+    ]
+    more += ["--config.batch_size=2", "--config.eval_batch_size=3"] + [
+        "--config.data.subject=4"
+    ] * (flavour == "msra")
     train.main(["--config", f"{repo / 'configs' / 'v2v.py'}:{flavour},quick", *small, *more])
     frames, joints, first = SETS[flavour]
     trained = figures(tmp_path / "run")
-    assert (trained["frames"], trained["joints"]) == (frames, joints) and 0 < trained["mpjpe_mm"] < 300
+    assert (trained["frames"], trained["joints"]) == (frames, joints) and 0 < trained[
+        "mpjpe_mm"
+    ] < 300
     assert "crop center from the depth: center of mass" in trained["evaluated"]
 
     evaluate.main(["--workdir", str(tmp_path / "run")])
@@ -54,8 +73,17 @@ def test_trained_and_evaluated(flavour, prepared, repo, tiny, tmp_path):
     with np.load(again / "predictions.npz") as saved:
         assert first in saved["ids"].tolist() and len(set(saved["ids"].tolist())) == frames
     # Another center is another figure, and the report says which.
-    for center, words in (("label", "from the label"), ("refined", "from the file of refined ones")):
-        other = ["--workdir", str(tmp_path / "run"), "--output", str(tmp_path / center), f"--config.data.center={center}"]
+    for center, words in (
+        ("label", "from the label"),
+        ("refined", "from the file of refined ones"),
+    ):
+        other = [
+            "--workdir",
+            str(tmp_path / "run"),
+            "--output",
+            str(tmp_path / center),
+            f"--config.data.center={center}",
+        ]
         if (flavour, center) == ("icvl", "refined"):  # every third frame of the fake has none
             with pytest.raises(ValueError, match="test_seq_2/image_0000 has no refined center"):
                 evaluate.main(other)

@@ -12,21 +12,35 @@ from handjax import evaluate, train
 def test_bfloat16_computes_and_float32_is_kept(real_data, tiny, tmp_path):
     path = real_data / "voxel" / "nyu_voxels_6frames.h5"
     batch = ("--config.batch_size=6", "--config.eval_batch_size=4", f"--config.data.path={path}")
-    more = ("--config.model.dtype=bfloat16", "--config.steps=3", "--config.save_every=3", "--config.eval_every=3")
+    more = (
+        "--config.model.dtype=bfloat16",
+        "--config.steps=3",
+        "--config.save_every=3",
+        "--config.eval_every=3",
+    )
     train.main(tiny(tmp_path, *batch, *more))
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == [0, 1, 2, 3, 3]
     assert all(np.isfinite(list(line.values())).all() for line in lines)
     with ocp.StandardCheckpointer() as checkpointer:
         state = checkpointer.restore(tmp_path / "checkpoints" / "3" / "default")
-    assert {str(leaf.dtype) for leaf in jax.tree.leaves((state["params"], state["model_state"]))} == {"float32"}
+    assert {
+        str(leaf.dtype) for leaf in jax.tree.leaves((state["params"], state["model_state"]))
+    } == {"float32"}
     assert {str(leaf.dtype) for leaf in jax.tree.leaves(state["opt_state"])} <= {"float32", "int32"}
 
     metrics = json.loads((tmp_path / "metrics.json").read_text())
-    assert metrics["frames"] == 6 and metrics["joints"] == 14 and "y negated" in metrics["evaluated"]
+    assert (
+        metrics["frames"] == 6 and metrics["joints"] == 14 and "y negated" in metrics["evaluated"]
+    )
     # float32 measures the same parameters: another arithmetic, nearly the same joints.
     evaluate.main(["--workdir", str(tmp_path), "--config.model.dtype=float32"])
-    with np.load(tmp_path / "predictions.npz") as low, np.load(tmp_path / "evaluation" / "predictions.npz") as high:
+    with (
+        np.load(tmp_path / "predictions.npz") as low,
+        np.load(tmp_path / "evaluation" / "predictions.npz") as high,
+    ):
         difference = np.abs(low["joints_xyz"] - high["joints_xyz"])
     # After three steps a map has several peaks of nearly one height: which is the highest may change here and there.
-    assert 0 < difference.max() and np.mean(difference < 10) > 0.9, np.sort(difference.ravel())[-20:]
+    assert 0 < difference.max() and np.mean(difference < 10) > 0.9, np.sort(difference.ravel())[
+        -20:
+    ]

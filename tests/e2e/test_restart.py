@@ -50,7 +50,9 @@ def same_run(one: Path, other: Path):
 
 
 def steps(workdir: Path) -> list[int]:
-    return [json.loads(line)["step"] for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    return [
+        json.loads(line)["step"] for line in (workdir / "metrics.jsonl").read_text().splitlines()
+    ]
 
 
 def test_a_run_leaves_what_the_readme_says(finished):
@@ -119,7 +121,10 @@ def test_a_kill_before_the_report_is_made_good(finished, tiny, tmp_path):
 
 def test_a_truncated_checkpoint_is_passed_over_and_that_is_said(tmp_path, tiny, door, finished):
     workdir = shutil.copytree(finished, tmp_path / "run")
-    data = max((workdir / "checkpoints" / "10").rglob("*"), key=lambda path: path.stat().st_size if path.is_file() else 0)
+    data = max(
+        (workdir / "checkpoints" / "10").rglob("*"),
+        key=lambda path: path.stat().st_size if path.is_file() else 0,
+    )
     data.write_bytes(data.read_bytes()[: data.stat().st_size // 2])
     done = door("-m", "handjax.train", *tiny(workdir))
     assert done.returncode == 0, done.stdout + done.stderr

@@ -14,7 +14,9 @@ def curve(workdir) -> np.ndarray:
     return np.array([line["loss"] for line in lines if "loss" in line])
 
 
-@pytest.mark.skipif(os.environ.get("HANDJAX_OPS") == "off", reason="HANDJAX_OPS=off leaves no kernels to compare")
+@pytest.mark.skipif(
+    os.environ.get("HANDJAX_OPS") == "off", reason="HANDJAX_OPS=off leaves no kernels to compare"
+)
 def test_the_curve_is_that_of_plain_jax(finished, tiny, door, tmp_path, monkeypatch):
     monkeypatch.setenv("HANDJAX_OPS", "off")
     done = door("-m", "handjax.train", *tiny(tmp_path / "plain"))

@@ -51,7 +51,10 @@ def tiny_task():
             model=Net(norm),
             prepare=_prepare,
             loss=_loss,
-            predict=lambda outputs, inputs: {"joints_xyz": outputs[:, None], "confidence": outputs[:, :1]},
+            predict=lambda outputs, inputs: {
+                "joints_xyz": outputs[:, None],
+                "confidence": outputs[:, :1],
+            },
             truth=lambda batch: {"joints_xyz": batch["joints_xyz"]},
             finish=lambda rows: rows,
             score=_never,
@@ -70,7 +73,9 @@ def tiny_source():
         def rows(indices):
             if seen is not None:
                 seen.append(indices.copy())
-            x = np.stack([np.random.default_rng(i).normal(size=FEATURES) for i in indices]).astype(np.float32)
+            x = np.stack([np.random.default_rng(i).normal(size=FEATURES) for i in indices]).astype(
+                np.float32
+            )
             return {
                 "x": x,
                 "joints_xyz": np.stack([x[:, :3] * x[:, 3:]], 1),

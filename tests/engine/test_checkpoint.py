@@ -108,7 +108,11 @@ def test_a_saved_step_is_not_saved_again(tmp_path, state):
 
 
 def snapshot(folder):
-    return {p.relative_to(folder): (p.read_bytes(), p.stat().st_mtime_ns) for p in folder.rglob("*") if p.is_file()}
+    return {
+        p.relative_to(folder): (p.read_bytes(), p.stat().st_mtime_ns)
+        for p in folder.rglob("*")
+        if p.is_file()
+    }
 
 
 def test_half_written_ones_go_when_the_run_goes_on_but_not_when_it_is_read(tmp_path, state):
@@ -147,13 +151,23 @@ def test_every_file_of_the_newest_may_be_cut_short(tmp_path, state):
         equal(restored, state(step)[0])
         assert step in (5, 10), file
         if file.parts[1] == "metrics" and file.name == "metrics":
-            assert step == 10 and len(said) == 1 and "no longer counts in the choice of the best" in said[0]
+            assert (
+                step == 10
+                and len(said) == 1
+                and "no longer counts in the choice of the best" in said[0]
+            )
             assert checkpoints.best() == 5
         elif step == 5:
             fell_back += 1
             assert len(said) == 1 and "\n" not in said[0]
-            assert str(broken / "10") in said[0] and "cannot be read" in said[0] and "step 5 is used" in said[0]
-            assert (broken.parent / "unreadable" / "10" / file.relative_to("10")).read_bytes() == content[: len(content) // 2]
+            assert (
+                str(broken / "10") in said[0]
+                and "cannot be read" in said[0]
+                and "step 5 is used" in said[0]
+            )
+            assert (
+                broken.parent / "unreadable" / "10" / file.relative_to("10")
+            ).read_bytes() == content[: len(content) // 2]
             assert checkpoints.steps() == [5]
         else:
             assert not said, file
@@ -169,7 +183,10 @@ def test_a_reader_says_so_where_an_error_is_cut_short(tmp_path, state):
     folder = saved(tmp_path / "c", state, {5: 1.0, 10: 0.5})
     (folder / "10" / "metrics" / "metrics").write_text('{"err')
     before = snapshot(tmp_path)
-    with pytest.raises(ValueError, match=f"{folder}: the error of a checkpoint cannot be read .*; go on training to mend it"):
+    with pytest.raises(
+        ValueError,
+        match=f"{folder}: the error of a checkpoint cannot be read .*; go on training to mend it",
+    ):
         Checkpoints(folder, read_only=True).steps()
     assert snapshot(tmp_path) == before
 
@@ -182,7 +199,8 @@ def test_where_none_can_be_read_all_stay(tmp_path, state):
     before = snapshot(tmp_path)
     checkpoints = Checkpoints(folder)
     with pytest.raises(
-        ValueError, match="checkpoint .*10 cannot be read.* nor any of the 1 before it: .*another --workdir"
+        ValueError,
+        match="checkpoint .*10 cannot be read.* nor any of the 1 before it: .*another --workdir",
     ) as caught:
         checkpoints.restore_latest(state(0)[1])
     assert "\n" not in str(caught.value)

@@ -12,7 +12,17 @@ from handjax.engine import cli
 
 
 def test_overrides_are_told_apart_from_flags():
-    argv = ["--config", "a.py:x", "--config.lr=1", "--workdir", "w", "--config.data.path", "a=b.h5", "--config.shift", "-1"]
+    argv = [
+        "--config",
+        "a.py:x",
+        "--config.lr=1",
+        "--workdir",
+        "w",
+        "--config.data.path",
+        "a=b.h5",
+        "--config.shift",
+        "-1",
+    ]
     rest, overrides = cli.split_overrides(argv)
     assert rest == ["--config", "a.py:x", "--workdir", "w"]
     assert overrides == ["config.lr=1", "config.data.path=a=b.h5", "config.shift=-1"]
@@ -48,7 +58,9 @@ def run(monkeypatch, capsys, error):
     return code, capsys.readouterr().err
 
 
-@pytest.mark.parametrize("error", [ValueError("a.h5: bad\n  twice"), FileNotFoundError("a.h5: bad twice")])
+@pytest.mark.parametrize(
+    "error", [ValueError("a.h5: bad\n  twice"), FileNotFoundError("a.h5: bad twice")]
+)
 def test_a_mistake_is_one_line_and_exit_code_2(monkeypatch, capsys, error):
     assert run(monkeypatch, capsys, error) == (2, "error: a.h5: bad twice\n")
 
@@ -63,8 +75,12 @@ def test_other_ends(monkeypatch, capsys):
         run(monkeypatch, capsys, ValueError("where?"))
 
 
-@pytest.mark.parametrize(("error", "code"), [(ValueError("bad"), 2), (KeyboardInterrupt(), 130), (TypeError("bug"), 1)])
-def test_one_of_several_processes_does_not_wait_long_for_the_others(monkeypatch, capsys, error, code):
+@pytest.mark.parametrize(
+    ("error", "code"), [(ValueError("bad"), 2), (KeyboardInterrupt(), 130), (TypeError("bug"), 1)]
+)
+def test_one_of_several_processes_does_not_wait_long_for_the_others(
+    monkeypatch, capsys, error, code
+):
     left = threading.Event()
     codes = []
     monkeypatch.setattr(jax.distributed, "is_initialized", lambda: True)
@@ -75,7 +91,10 @@ def test_one_of_several_processes_does_not_wait_long_for_the_others(monkeypatch,
     assert left.wait(5) and codes == [code]
 
 
-@pytest.mark.parametrize("given", [["--coordinator", "h:1"], ["--num_processes", "2"], ["--process_id", "0", "--distributed"]])
+@pytest.mark.parametrize(
+    "given",
+    [["--coordinator", "h:1"], ["--num_processes", "2"], ["--process_id", "0", "--distributed"]],
+)
 def test_distributed_flags_belong_together(given):
     parser = cli.Parser()
     cli.add_distributed(parser)
@@ -84,7 +103,9 @@ def test_distributed_flags_belong_together(given):
 
 
 def test_one_process_is_the_default():
-    cli.start_distributed(argparse.Namespace(coordinator=None, num_processes=None, process_id=None, distributed=False))
+    cli.start_distributed(
+        argparse.Namespace(coordinator=None, num_processes=None, process_id=None, distributed=False)
+    )
 
 
 FAULTS = """
@@ -103,11 +124,21 @@ print(sorted(faults() for _ in range(15))[2])
 """
 
 
-@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallopt"), reason="no glibc here, whose memory is kept")
-@pytest.mark.skipif(os.path.exists("/dev/nvidiactl"), reason="an NVIDIA GPU is here, and memory is not kept")
+@pytest.mark.skipif(
+    not hasattr(ctypes.CDLL(None), "mallopt"), reason="no glibc here, whose memory is kept"
+)
+@pytest.mark.skipif(
+    os.path.exists("/dev/nvidiactl"), reason="an NVIDIA GPU is here, and memory is not kept"
+)
 def test_kept_memory_is_not_touched_for_the_first_time_again(repo):
     def fewest(how):
-        done = subprocess.run([sys.executable, "-c", FAULTS, how], cwd=repo, capture_output=True, text=True, timeout=120)
+        done = subprocess.run(
+            [sys.executable, "-c", FAULTS, how],
+            cwd=repo,
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
         return int(done.stdout or done.stderr)
 
     assert fewest("keep") < fewest("plain") / 10  # of 16,384 pages of 4 KB, or 32 large ones

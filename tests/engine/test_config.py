@@ -39,7 +39,15 @@ def test_flavours_go_to_the_file(file):
 
 
 def test_overrides_keep_the_type(file):
-    texts = ["steps=5", "lr=2", "on=false", "name=5", "widths=(8, 16, 32)", "empty=[3]", "optimizer.lr=1e-2"]
+    texts = [
+        "steps=5",
+        "lr=2",
+        "on=false",
+        "name=5",
+        "widths=(8, 16, 32)",
+        "empty=[3]",
+        "optimizer.lr=1e-2",
+    ]
     config = configs.load(file, [f"config.{text}" for text in texts])
     assert config.to_dict() == {
         "steps": 5,
@@ -120,7 +128,9 @@ def test_text_that_is_no_config(text):
 def test_real_configs_survive_the_round_trip(repo):
     for spec in ("v2v.py", "v2v.py:quick", "v2v.py:h5,quick,global_joints"):
         config = configs.load(str(repo / "configs" / spec))
-        assert configs.from_json(configs.to_json(config)).to_dict() == json.loads(configs.to_json(config), object_hook=_tuples)
+        assert configs.from_json(configs.to_json(config)).to_dict() == json.loads(
+            configs.to_json(config), object_hook=_tuples
+        )
 
 
 def _tuples(values):
@@ -145,7 +155,9 @@ def test_what_a_resumed_run_may_change(repo):
     for key in RESUMABLE:
         node, _, leaf = key.rpartition(".")
         node = other[node] if node else other
-        node[leaf] = not node[leaf] if isinstance(node[leaf], bool) else node[leaf] + type(node[leaf])(1)
+        node[leaf] = (
+            not node[leaf] if isinstance(node[leaf], bool) else node[leaf] + type(node[leaf])(1)
+        )
     assert json.loads(configs.to_json(other)) != json.loads(configs.to_json(config))
     assert not configs.differences(config, other)
     for key in ("seed", "batch_size", "accumulate"):

@@ -20,8 +20,12 @@ def evaluated(tiny_task, tiny_source):
         mesh = sharding.make_mesh(devices)
         task, optimizer, seen = tiny_task(True), optax.sgd(0.1), []
         source = tiny_source(SIZE, seen)
-        state = create_state(jax.random.key(0), task, optimizer, state_target(task, optimizer, mesh))
-        step = jax.jit(partial(eval_step, task=task, expand=source.expand), out_shardings=sharding.whole(mesh))
+        state = create_state(
+            jax.random.key(0), task, optimizer, state_target(task, optimizer, mesh)
+        )
+        step = jax.jit(
+            partial(eval_step, task=task, expand=source.expand), out_shardings=sharding.whole(mesh)
+        )
         return *predict_split(step, state, source, batch_size, mesh), seen
 
     return run
@@ -33,7 +37,9 @@ def one_by_one(evaluated):
 
 
 @pytest.mark.parametrize(("batch_size", "devices"), [(4, 1), (11, 1), (8, 8), (16, 8), (32, 4)])
-def test_each_sample_is_measured_once_however_batches_fall(evaluated, one_by_one, batch_size, devices):
+def test_each_sample_is_measured_once_however_batches_fall(
+    evaluated, one_by_one, batch_size, devices
+):
     rows, loss, seen = evaluated(batch_size, devices)
     expected, expected_loss, _ = one_by_one
     np.testing.assert_array_equal(rows["index"], np.arange(SIZE))
@@ -47,7 +53,9 @@ def test_each_sample_is_measured_once_however_batches_fall(evaluated, one_by_one
 
 def test_the_loss_is_the_mean_over_samples(one_by_one):
     rows, loss, _ = one_by_one
-    assert loss == pytest.approx(float(np.mean((rows["joints_xyz"] - rows["true_joints_xyz"]) ** 2)), rel=1e-6)
+    assert loss == pytest.approx(
+        float(np.mean((rows["joints_xyz"] - rows["true_joints_xyz"]) ** 2)), rel=1e-6
+    )
 
 
 def test_a_bar_is_shown_when_asked_for(evaluated, capsys, tiny_task, tiny_source):

@@ -29,8 +29,12 @@ def test_an_endless_source_counts():
 
 def test_the_position_is_the_steps(tiny_source):
     mesh = sharding.make_mesh(2)
-    straight = [np.asarray(b["index"]) for b in feed.train_batches(tiny_source(7), mesh, 4, 0, 0, 10)]
-    resumed = [np.asarray(b["index"]) for b in feed.train_batches(tiny_source(7), mesh, 4, 0, 6, 10)]
+    straight = [
+        np.asarray(b["index"]) for b in feed.train_batches(tiny_source(7), mesh, 4, 0, 0, 10)
+    ]
+    resumed = [
+        np.asarray(b["index"]) for b in feed.train_batches(tiny_source(7), mesh, 4, 0, 6, 10)
+    ]
     assert len(straight) == 10 and len(resumed) == 4
     np.testing.assert_array_equal(straight[6:], resumed)
     np.testing.assert_array_equal(np.concatenate(straight), stream(10, 4, 7))
@@ -38,7 +42,9 @@ def test_the_position_is_the_steps(tiny_source):
 
 def test_nothing_is_read_beyond_the_end(tiny_source):
     seen = []
-    assert len(list(feed.train_batches(tiny_source(7, seen), sharding.make_mesh(1), 4, 0, 3, 5))) == 2
+    assert (
+        len(list(feed.train_batches(tiny_source(7, seen), sharding.make_mesh(1), 4, 0, 3, 5))) == 2
+    )
     assert len(seen) == 2
     assert list(feed.train_batches(tiny_source(7, seen), sharding.make_mesh(1), 4, 0, 5, 5)) == []
 
@@ -62,7 +68,11 @@ def test_an_error_of_the_reader_comes_out_at_its_step():
             return {"index": indices}
 
     batches = feed.train_batches(Broken, sharding.make_mesh(1), 2, 0, 0, 9)
-    assert [np.asarray(next(batches)["index"]).tolist() for _ in range(3)] == [[0, 1], [2, 3], [4, 5]]
+    assert [np.asarray(next(batches)["index"]).tolist() for _ in range(3)] == [
+        [0, 1],
+        [2, 3],
+        [4, 5],
+    ]
     with pytest.raises(ValueError, match="row 6 is bad"):
         next(batches)
 

@@ -6,7 +6,16 @@ import pytest
 
 from handjax.engine.optimizer import make_optimizer
 
-BASE = dict(name="sgd", lr=0.1, schedule="constant", warmup=10, boundaries=(), factor=0.5, weight_decay=0.0, clip_norm=0.0)
+BASE = dict(
+    name="sgd",
+    lr=0.1,
+    schedule="constant",
+    warmup=10,
+    boundaries=(),
+    factor=0.5,
+    weight_decay=0.0,
+    clip_norm=0.0,
+)
 
 
 def options(**changed):
@@ -20,13 +29,17 @@ def test_unknown_names():
 
 def update(config, gradient, params):
     optimizer = make_optimizer(config, 10)
-    moved, _ = optimizer.update(jnp.array(gradient), optimizer.init(jnp.array(params)), jnp.array(params))
+    moved, _ = optimizer.update(
+        jnp.array(gradient), optimizer.init(jnp.array(params)), jnp.array(params)
+    )
     return np.asarray(moved)
 
 
 def test_weight_decay_joins_the_gradient_after_the_clip():
     np.testing.assert_allclose(update(options(), [3.0, 4.0], [1.0, 1.0]), [-0.3, -0.4], rtol=1e-6)
-    np.testing.assert_allclose(update(options(clip_norm=1.0), [3.0, 4.0], [1.0, 1.0]), [-0.06, -0.08], rtol=1e-6)
+    np.testing.assert_allclose(
+        update(options(clip_norm=1.0), [3.0, 4.0], [1.0, 1.0]), [-0.06, -0.08], rtol=1e-6
+    )
     decayed = update(options(clip_norm=1.0, weight_decay=0.5), [3.0, 4.0], [2.0, 4.0])
     np.testing.assert_allclose(decayed, [-0.16, -0.28], rtol=1e-6)
 
@@ -49,7 +62,10 @@ def test_mistaken_multipliers_are_named():
     for multipliers, complaint in (
         (((".*kernel", 2.0),), "no pattern matches the parameter one/bias"),
         (((".*", 2.0), ("one/bias", 3.0)), "'one/bias' is first to match for no parameter"),
-        ((("one/(", 2.0),), r"'one/\(' is no regular expression: missing \), unterminated subpattern"),
+        (
+            (("one/(", 2.0),),
+            r"'one/\(' is no regular expression: missing \), unterminated subpattern",
+        ),
     ):
         with pytest.raises(ValueError, match=f"config.optimizer.multipliers: {complaint}"):
             first_step(multipliers)

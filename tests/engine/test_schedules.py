@@ -8,7 +8,14 @@ import pytest
 from handjax.engine.schedules import SCHEDULES, make_schedule
 
 LR, STEPS = 0.1, 40
-NUMBERS = dict(warmup=10, factor=0.5, step_size=6, power=1.5, boundaries=(5, 8, 20), rates=(0.3, 0.2, 0.05, 0.01))
+NUMBERS = dict(
+    warmup=10,
+    factor=0.5,
+    step_size=6,
+    power=1.5,
+    boundaries=(5, 8, 20),
+    rates=(0.3, 0.2, 0.05, 0.01),
+)
 
 
 def options(schedule, **changed):
@@ -16,7 +23,9 @@ def options(schedule, **changed):
 
 
 def rates(schedule, steps=STEPS, **changed):
-    return np.asarray(jax.jit(jax.vmap(make_schedule(options(schedule, **changed), steps)))(np.arange(steps + 1)))
+    return np.asarray(
+        jax.jit(jax.vmap(make_schedule(options(schedule, **changed), steps)))(np.arange(steps + 1))
+    )
 
 
 def _reached(i):
@@ -50,14 +59,20 @@ FORMULAS = {
 
 @pytest.mark.parametrize("name", sorted(SCHEDULES.keys() - {"cosine"}))
 def test_every_policy_is_its_formula(name):
-    np.testing.assert_allclose(rates(name), [FORMULAS[name](i) for i in range(STEPS + 1)], rtol=2e-6, atol=1e-12)
+    np.testing.assert_allclose(
+        rates(name), [FORMULAS[name](i) for i in range(STEPS + 1)], rtol=2e-6, atol=1e-12
+    )
 
 
 def test_posenet2ds_rates():
     """A rate holds from the step on that its boundary names."""
-    schedule = make_schedule(options("multistep", lr=1e-4, boundaries=(10_000, 20_000), factor=0.1), 30_000)
+    schedule = make_schedule(
+        options("multistep", lr=1e-4, boundaries=(10_000, 20_000), factor=0.1), 30_000
+    )
     steps = (0, 9_999, 10_000, 19_999, 20_000, 29_999)
-    np.testing.assert_allclose([schedule(s) for s in steps], [1e-4, 1e-4, 1e-5, 1e-5, 1e-6, 1e-6], rtol=1e-6)
+    np.testing.assert_allclose(
+        [schedule(s) for s in steps], [1e-4, 1e-4, 1e-5, 1e-5, 1e-6, 1e-6], rtol=1e-6
+    )
 
 
 def test_cosine_rises_then_falls_to_zero_at_the_end():
@@ -82,11 +97,20 @@ def test_beyond_the_last_step_a_rate_stays_what_it_was(name):
 def test_mistakes_are_named():
     missing = SimpleNamespace(schedule="inv", lr=LR, factor=0.5)
     for config, complaint in (
-        (options("linear"), "schedule 'linear' is unknown: use one of constant, fixed, cosine, step, exp, inv, multistep, poly"),
+        (
+            options("linear"),
+            "schedule 'linear' is unknown: use one of constant, fixed, cosine, step, exp, inv, multistep, poly",
+        ),
         (missing, "schedule=inv needs config.optimizer.power"),
         (options("step", step_size=0), "step_size=0: expected steps, more than 0"),
-        (options("multistep", boundaries=(8, 5)), r"boundaries=\(8, 5\): expected steps in rising order"),
-        (options("piecewise", rates=(0.1,)), r"rates=\(0.1,\): expected one more than the boundaries \(5, 8, 20\)"),
+        (
+            options("multistep", boundaries=(8, 5)),
+            r"boundaries=\(8, 5\): expected steps in rising order",
+        ),
+        (
+            options("piecewise", rates=(0.1,)),
+            r"rates=\(0.1,\): expected one more than the boundaries \(5, 8, 20\)",
+        ),
     ):
         with pytest.raises(ValueError, match=complaint):
             make_schedule(config, STEPS)

@@ -9,7 +9,9 @@ def test_the_mesh_takes_the_devices_that_are_asked_for():
     assert sharding.make_mesh().size == jax.device_count() == 8
     assert sharding.make_mesh(3).size == 3
     for wrong in (9, -1):
-        with pytest.raises(ValueError, match=f"config.devices={wrong}, but there are 8; use 0 for all"):
+        with pytest.raises(
+            ValueError, match=f"config.devices={wrong}, but there are 8; use 0 for all"
+        ):
             sharding.make_mesh(wrong)
 
 
@@ -29,7 +31,11 @@ def test_batches_that_split(good):
     ("batch", "accumulate", "message"),
     [
         (30, 1, "config.batch_size=30 is not divisible by 8 devices; use 24 or 32"),
-        (24, 2, "config.batch_size=24 is not divisible by 8 devices × 2 accumulation steps; use 16 or 32"),
+        (
+            24,
+            2,
+            "config.batch_size=24 is not divisible by 8 devices × 2 accumulation steps; use 16 or 32",
+        ),
         (4, 1, "config.batch_size=4 is not divisible by 8 devices; use 8"),
         (0, 1, "config.batch_size=0 is not divisible by 8 devices; use 8"),
         (-8, 1, "use 8"),
@@ -53,6 +59,8 @@ def test_rows_lie_in_order_over_the_devices():
     for array in batch.values():
         assert array.sharding == sharding.split(mesh)
         assert all(len(shard.data) == 2 for shard in array.addressable_shards)
-    placed = {shard.device.id: np.asarray(shard.data).tolist() for shard in batch["a"].addressable_shards}
+    placed = {
+        shard.device.id: np.asarray(shard.data).tolist() for shard in batch["a"].addressable_shards
+    }
     assert placed == {0: [0, 1], 1: [2, 3], 2: [4, 5], 3: [6, 7]}
     assert jax.device_put(np.ones(3), sharding.whole(mesh)).is_fully_replicated

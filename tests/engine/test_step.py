@@ -22,7 +22,14 @@ def machine(tiny_task, tiny_source):
         task, optimizer, source = tiny_task(norm), optax.sgd(0.3), tiny_source(40)
         target = state_target(task, optimizer, mesh)
         state = jax.device_get(create_state(KEY, task, optimizer, target))
-        step = partial(train_step, key=KEY, task=task, optimizer=optimizer, expand=source.expand, accumulate=accumulate)
+        step = partial(
+            train_step,
+            key=KEY,
+            task=task,
+            optimizer=optimizer,
+            expand=source.expand,
+            accumulate=accumulate,
+        )
         places = jax.tree.map(lambda t: t.sharding, target)
         step = jax.jit(step, donate_argnums=0, out_shardings=(places, sharding.whole(mesh)))
         batches = list(feed.train_batches(source, mesh, 16, 0, 0, 4))
@@ -60,7 +67,11 @@ def test_a_fresh_state_lies_whole_on_every_device_and_hangs_on_the_key_alone(tin
         target = state_target(task, optimizer, mesh)
         state = create_state(KEY, task, optimizer, target)
         for array, wanted in zip(*map(jax.tree.leaves, (state, target)), strict=True):
-            assert (array.shape, array.dtype, array.sharding) == (wanted.shape, wanted.dtype, wanted.sharding)
+            assert (array.shape, array.dtype, array.sharding) == (
+                wanted.shape,
+                wanted.dtype,
+                wanted.sharding,
+            )
             assert len(array.addressable_shards) == devices and array.is_fully_replicated
         states.append(jax.device_get(state))
     states.append(jax.device_get(init_state(KEY, task, optimizer)))
@@ -103,9 +114,13 @@ def test_accumulation_normalizes_slice_by_slice(machine, tiny_task, tiny_source)
     for s in (0, 1):
 
         def loss(params, s=s, model_state=model_state):
-            inputs = task.prepare(keys[s::2], expand({name: value[s::2] for name, value in batches[0].items()}), True)
+            inputs = task.prepare(
+                keys[s::2], expand({name: value[s::2] for name, value in batches[0].items()}), True
+            )
             variables = {"params": params, **model_state}
-            outputs, updated = task.model.apply(variables, inputs["x"], train=True, mutable=["batch_stats"])
+            outputs, updated = task.model.apply(
+                variables, inputs["x"], train=True, mutable=["batch_stats"]
+            )
             return task.loss(outputs, inputs)[0], updated
 
         gradient, model_state = jax.jit(jax.grad(loss, has_aux=True))(first.params)
@@ -114,7 +129,9 @@ def test_accumulation_normalizes_slice_by_slice(machine, tiny_task, tiny_source)
     close(new.params, jax.tree.map(lambda p, a, b: p - 0.3 * (a + b) / 2, first.params, *gradients))
     state, step, _ = machine(1)
     whole, _ = step(state, batches[0])
-    assert np.abs(whole.params["Dense_1"]["kernel"] - new.params["Dense_1"]["kernel"]).max() > 1e-4  # which is why it is said
+    assert (
+        np.abs(whole.params["Dense_1"]["kernel"] - new.params["Dense_1"]["kernel"]).max() > 1e-4
+    )  # which is why it is said
 
 
 def test_the_random_numbers_of_a_step_come_from_its_number(machine):
@@ -123,7 +140,11 @@ def test_the_random_numbers_of_a_step_come_from_its_number(machine):
     halfway = jax.device_get(state)
     straight, parts = step(state, batches[1])
     again, same = step(jax.device_put(halfway, sharding.whole(sharding.make_mesh(1))), batches[1])
-    jax.tree.map(np.testing.assert_array_equal, jax.device_get((straight, parts)), jax.device_get((again, same)))
+    jax.tree.map(
+        np.testing.assert_array_equal,
+        jax.device_get((straight, parts)),
+        jax.device_get((again, same)),
+    )
     earlier = halfway.replace(step=np.int32(0))
     _, other = step(jax.device_put(earlier, sharding.whole(sharding.make_mesh(1))), batches[1])
     assert float(other["loss"]) != float(parts["loss"])
@@ -168,5 +189,7 @@ def test_evaluation_has_no_randomness_and_leaves_the_state(machine, tiny_task, t
     (rows, loss), (again, _) = step(state, batches[0]), step(state, batches[0])
     jax.tree.map(np.testing.assert_array_equal, jax.device_get(rows), jax.device_get(again))
     assert set(rows) == {"joints_xyz", "confidence", "true_joints_xyz", "mask", "index"}
-    np.testing.assert_allclose(loss, np.mean((rows["joints_xyz"] - rows["true_joints_xyz"]) ** 2), rtol=1e-5)
+    np.testing.assert_allclose(
+        loss, np.mean((rows["joints_xyz"] - rows["true_joints_xyz"]) ** 2), rtol=1e-5
+    )
     jax.tree.map(np.testing.assert_array_equal, jax.device_get(state), before)

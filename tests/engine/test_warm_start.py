@@ -8,11 +8,10 @@ import optax
 import pytest
 from flax.traverse_util import flatten_dict
 
-from handjax.engine import sharding
+from handjax.engine import sharding, weights
 from handjax.engine.checkpoint import Checkpoints
 from handjax.engine.step import create_state, state_target
-from handjax.models import weights
-from handjax.warm_start import warm_start
+from handjax.engine.warm_start import warm_start
 
 
 @pytest.fixture(scope="module")
@@ -53,12 +52,23 @@ def path(request, other, tmp_path):
 def test_weights_are_the_others_and_the_rest_is_fresh(fresh, other, path):
     state, said = warm_start(fresh(0), path)
     mine, theirs = arrays(state), arrays(other)
-    assert mine.keys() == theirs.keys() and f"{len(mine)} of {len(mine)} arrays" in said and str(path) in said
+    assert (
+        mine.keys() == theirs.keys()
+        and f"{len(mine)} of {len(mine)} arrays" in said
+        and str(path) in said
+    )
     for name, array in mine.items():
         np.testing.assert_array_equal(array, theirs[name])
     assert int(state.step) == 0
-    assert all(len(leaf.sharding.device_set) == 2 for leaf in jax.tree.leaves((state.params, state.model_state)))
-    jax.tree.map(np.testing.assert_array_equal, jax.device_get(state.opt_state), jax.device_get(fresh(0).opt_state))
+    assert all(
+        len(leaf.sharding.device_set) == 2
+        for leaf in jax.tree.leaves((state.params, state.model_state))
+    )
+    jax.tree.map(
+        np.testing.assert_array_equal,
+        jax.device_get(state.opt_state),
+        jax.device_get(fresh(0).opt_state),
+    )
 
 
 def test_a_run_becomes_a_file(other, tmp_path, repo, capsys):
@@ -77,7 +87,10 @@ def test_a_run_becomes_a_file(other, tmp_path, repo, capsys):
     for flags, said in (
         ([run, str(out)], "is there already"),
         ([run, str(tmp_path / "w")], "ends in .npz"),
-        ([run, str(tmp_path / "v.npz"), "--checkpoint", "all"], "2 checkpoints, and a file holds the weights of one"),
+        (
+            [run, str(tmp_path / "v.npz"), "--checkpoint", "all"],
+            "2 checkpoints, and a file holds the weights of one",
+        ),
     ):
         with pytest.raises((ValueError, FileExistsError), match=said):
             main(flags)
@@ -98,12 +111,16 @@ def test_what_is_left_out_stays_random(fresh, other, tmp_path):
 def test_mistakes_are_said(fresh, other, tmp_path):
     state = fresh(0)
     file = tmp_path / "w.npz"
-    wrong = jax.tree.map(lambda x: np.zeros((*x.shape, 2), np.float32), jax.device_get(other.params))
+    wrong = jax.tree.map(
+        lambda x: np.zeros((*x.shape, 2), np.float32), jax.device_get(other.params)
+    )
     weights.save(file, {"params": wrong})
     with pytest.raises(ValueError, match=r"params/\S+ is \[.*2\] there .*config.init_skip$"):
         warm_start(state, file)
     weights.save(file, {"params": {"elsewhere": np.zeros(3)}})
-    with pytest.raises(ValueError, match="none of its parameters is this network's; it has params/elsewhere"):
+    with pytest.raises(
+        ValueError, match="none of its parameters is this network's; it has params/elsewhere"
+    ):
         warm_start(state, file)
     with pytest.raises(FileNotFoundError, match="no checkpoint there; name the folder of a run"):
         warm_start(state, tmp_path)

@@ -11,7 +11,9 @@ def write(folder, start, steps, until=None, every=1):
     if start == 0:
         writer.evaluation(0, {"loss": 1.0})
     for step in range(start + 1, (until or steps) + 1):
-        writer.step(step, {"loss": 1 / step, "grad_norm": 2.0, "finite": 1.0}, record=step % every == 0)
+        writer.step(
+            step, {"loss": 1 / step, "grad_norm": 2.0, "finite": 1.0}, record=step % every == 0
+        )
         if step % 5 == 0:
             writer.evaluation(step, {"loss": 0.5 / step})
     writer.close()

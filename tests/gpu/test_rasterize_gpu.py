@@ -24,7 +24,9 @@ from handjax.ops import library, rasterize
 
 pytestmark = pytest.mark.gpu
 KERNEL_TESTS = runpy.run_path(str(Path(__file__).parents[1] / "kernels" / "test_rasterize.py"))
-AWKWARD, MODES, random_screen = (KERNEL_TESTS[name] for name in ("AWKWARD", "MODES", "random_screen"))
+AWKWARD, MODES, random_screen = (
+    KERNEL_TESTS[name] for name in ("AWKWARD", "MODES", "random_screen")
+)
 
 
 @pytest.fixture(scope="module")
@@ -64,15 +66,26 @@ def test_random_triangles(gpu):
     for case in itertools.product(MODES, depths, ("none", "back", "front")):
         (projection, interpolation), (depth, grid), cull = case
         rng = np.random.default_rng(0)
-        screen = random_screen(rng, 40, 2, depth=depth, projection=projection, interpolation=interpolation, grid=grid)
+        screen = random_screen(
+            rng, 40, 2, depth=depth, projection=projection, interpolation=interpolation, grid=grid
+        )
         faces = rng.integers(0, 40, (2, 60, 3)).astype(np.int32)
         near = -20.0 if projection == "orthographic" else 30.0
-        _, face = assert_same_images(gpu, screen, faces, 48, 64, case, cull=cull, near=near, background=1000.0)
+        _, face = assert_same_images(
+            gpu, screen, faces, 48, 64, case, cull=cull, near=near, background=1000.0
+        )
         assert 0.02 < (face >= 0).mean(), case
 
 
 def test_any_size(gpu):
-    sizes = ((1, 480, 640, 5000), (48, 64, 64, 5000), (3, 1, 300, 40), (5, 70, 33, 1025), (2, 0, 8, 5), (2, 8, 8, 0))
+    sizes = (
+        (1, 480, 640, 5000),
+        (48, 64, 64, 5000),
+        (3, 1, 300, 40),
+        (5, 70, 33, 1025),
+        (2, 0, 8, 5),
+        (2, 8, 8, 0),
+    )
     for case in itertools.product(sizes, (True, False)):
         (batch, height, width, faces), shared = case
         rng = np.random.default_rng(1)
@@ -88,7 +101,9 @@ def test_gradient(gpu):
     weight = jnp.asarray(rng.normal(size=(4, 48, 64)), jnp.float32)
 
     def slope(screen, faces, weight):
-        return jax.grad(lambda s: jnp.sum(rasterize.rasterize(s, faces, 48, 64)[0] * weight))(screen)
+        return jax.grad(lambda s: jnp.sum(rasterize.rasterize(s, faces, 48, 64)[0] * weight))(
+            screen
+        )
 
     ours, cpu = on_both(gpu, slope, screen, faces, weight)
     assert np.abs(cpu).max() > 0

@@ -34,15 +34,30 @@ CASES = {
     "one channel, dense": ((2, 9, 8, 13, 1), (7, 7, 7, 1, 16), 1, "SAME"),
     "one channel, sparse": ((2, 9, 8, 13, 1), (7, 7, 7, 1, 16), 1, "SAME"),
     "one channel, sparse, odd columns": ((1, 9, 8, 13, 1), (3, 3, 3, 1, 21), 1, "SAME"),
-    "one channel, sparse, cropped": ((2, 9, 12, 13, 1), (3, 5, 7, 1, 64), (2, 1, 1), ((3, 1), (2, -2), (-3, -1))),
+    "one channel, sparse, cropped": (
+        (2, 9, 12, 13, 1),
+        (3, 5, 7, 1, 64),
+        (2, 1, 1),
+        ((3, 1), (2, -2), (-3, -1)),
+    ),
     "one channel, sparse, an image": ((2, 40, 30, 1), (5, 5, 1, 48), 1, "SAME"),
     # Made of Winograd's patches (custom_ops/winograd.cc), as "a network's" is.
     "patches of a picture": ((3, 17, 22, 16), (3, 3, 16, 48), 1, "SAME"),
     "patches, two samples a block": ((5, 10, 18, 32), (3, 3, 32, 32), 1, "VALID"),
-    "patches, padded and cropped": ((2, 9, 13, 18, 16), (3, 3, 3, 16, 32), 1, ((2, -1), (0, 3), (-2, 1))),
+    "patches, padded and cropped": (
+        (2, 9, 13, 18, 16),
+        (3, 3, 3, 16, 32),
+        1,
+        ((2, -1), (0, 3), (-2, 1)),
+    ),
     "patches, two planes deep": ((2, 15, 12, 11, 32), (2, 3, 3, 32, 16), 1, "VALID"),
     "patches, plane by plane": ((2, 4, 9, 10, 16), (1, 3, 3, 16, 16), 1, "SAME"),
-    "patches, planes of zeros beside": ((2, 4, 9, 10, 16), (1, 3, 3, 16, 16), 1, ((2, 1), (1, 1), (1, 1))),
+    "patches, planes of zeros beside": (
+        (2, 4, 9, 10, 16),
+        (1, 3, 3, 16, 16),
+        1,
+        ((2, 1), (1, 1), (1, 1)),
+    ),
     "patches between strides of planes": ((2, 5, 9, 10, 16), (2, 3, 3, 16, 16), (2, 1, 1), "VALID"),
     "patches between strides": ((2, 24, 27, 16), (6, 6, 16, 32), 2, ((2, 2), (2, 1))),
     "patches, widths of no register": ((2, 17, 22, 27), (3, 3, 27, 21), 1, "SAME"),
@@ -75,7 +90,12 @@ def arrays(name):
     x = rng.standard_normal(shape)
     if "sparse" in name or "empty" in name:
         x[rng.random(shape) < (1 if "empty" in name else 0.95)] = 0
-    return jnp.asarray(x, jnp.float32), jnp.asarray(rng.standard_normal(taps), jnp.float32), strides, padding
+    return (
+        jnp.asarray(x, jnp.float32),
+        jnp.asarray(rng.standard_normal(taps), jnp.float32),
+        strides,
+        padding,
+    )
 
 
 def all_of(convolve, x, kernel):
@@ -88,30 +108,44 @@ def all_of(convolve, x, kernel):
 def assert_close(ours, theirs, tolerance=3e-6):
     for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
         assert a.shape == b.shape and a.dtype == b.dtype
-        np.testing.assert_allclose(a, b, rtol=0, atol=tolerance * max(1e-3, np.abs(np.asarray(b)).max()))
+        np.testing.assert_allclose(
+            a, b, rtol=0, atol=tolerance * max(1e-3, np.abs(np.asarray(b)).max())
+        )
 
 
 def kernel_and_twin(name):
     x, kernel, strides, padding = arrays(name)
     ours = jax.jit(partial(all_of, partial(conv.conv, strides=strides, padding=padding)))(x, kernel)
-    theirs = jax.jit(partial(all_of, partial(conv.plain, window(x, kernel, strides, padding))))(x, kernel)
+    theirs = jax.jit(partial(all_of, partial(conv.plain, window(x, kernel, strides, padding))))(
+        x, kernel
+    )
     return ours, theirs
 
 
 @pytest.mark.parametrize(
-    ("shape", "taps", "strides", "padding"), [((2, 5, 6, 3), 4, 2, 1), ((2, 3, 4, 5, 6), 2, 2, 0), ((1, 7, 4), 3, 1, 1)]
+    ("shape", "taps", "strides", "padding"),
+    [((2, 5, 6, 3), 4, 2, 1), ((2, 3, 4, 5, 6), 2, 2, 0), ((1, 7, 4), 3, 1, 1)],
 )
 def test_transposed_it_is_xlas_transposed(shape, taps, strides, padding):
     axes = len(shape) - 2
     rng = np.random.default_rng(1)
-    x, kernel = (jnp.asarray(rng.standard_normal(s), jnp.float32) for s in (shape, (taps,) * axes + (shape[-1], 7)))
-    numbers = (("NWC", "WIO", "NWC"), ("NHWC", "HWIO", "NHWC"), ("NDHWC", "DHWIO", "NDHWC"))[axes - 1]
+    x, kernel = (
+        jnp.asarray(rng.standard_normal(s), jnp.float32)
+        for s in (shape, (taps,) * axes + (shape[-1], 7))
+    )
+    numbers = (("NWC", "WIO", "NWC"), ("NHWC", "HWIO", "NHWC"), ("NDHWC", "DHWIO", "NDHWC"))[
+        axes - 1
+    ]
 
     def plain(x, kernel):  # XLA's takes the taps of the convolution that it transposes
         pads = [(taps - 1 - padding,) * 2] * axes
-        return jax.lax.conv_transpose(x, jnp.flip(kernel, range(axes)), (strides,) * axes, pads, dimension_numbers=numbers)
+        return jax.lax.conv_transpose(
+            x, jnp.flip(kernel, range(axes)), (strides,) * axes, pads, dimension_numbers=numbers
+        )
 
-    ours = jax.jit(partial(all_of, partial(conv.conv_transpose, strides=strides, padding=padding)))(x, kernel)
+    ours = jax.jit(partial(all_of, partial(conv.conv_transpose, strides=strides, padding=padding)))(
+        x, kernel
+    )
     assert ours[0].shape[1:-1] == tuple((n - 1) * strides + taps - 2 * padding for n in shape[1:-1])
     assert_close(ours, jax.jit(partial(all_of, plain))(x, kernel))
 
@@ -132,9 +166,14 @@ def test_by_hand():
 @pytest.mark.parametrize("side", [1, 3, 5, 7])
 def test_of_blocks_it_is_the_same(side):
     rng = np.random.default_rng(side)
-    x, kernel = (jnp.asarray(rng.standard_normal(s), jnp.float32) for s in ((2, 6, 8, 10, 1), (side, side, side, 1, 3)))
+    x, kernel = (
+        jnp.asarray(rng.standard_normal(s), jnp.float32)
+        for s in ((2, 6, 8, 10, 1), (side, side, side, 1, 3))
+    )
     ours = jax.jit(partial(all_of, conv.conv3d_of_blocks))(x, kernel)
-    assert_close(ours, jax.jit(partial(all_of, partial(conv.plain, window(x, kernel, 1, "SAME"))))(x, kernel))
+    assert_close(
+        ours, jax.jit(partial(all_of, partial(conv.plain, window(x, kernel, 1, "SAME"))))(x, kernel)
+    )
 
 
 def test_a_grid_in_16_bits_is_convolved_by_blocks_where_no_cpu_is():
@@ -150,7 +189,9 @@ def test_a_grid_in_16_bits_is_convolved_by_blocks_where_no_cpu_is():
     assert shapes(x[:, :5], kernel)[0] == "2x5x8x10x1"  # an odd side
     assert shapes(x.astype(jnp.float32), kernel.astype(jnp.float32))[0] == "2x6x8x10x1"
     assert calls(conv.conv3d, x, kernel) == (1, 0)
-    gradient = jax.jit(jax.grad(lambda kernel: conv.conv3d(x + 1, kernel).sum().astype(jnp.float32)))(kernel)
+    gradient = jax.jit(
+        jax.grad(lambda kernel: conv.conv3d(x + 1, kernel).sum().astype(jnp.float32))
+    )(kernel)
     assert gradient[3, 3, 3, 0, 0] == 2 * 6 * 8 * 10
 
 
@@ -162,11 +203,22 @@ def test_kernel_is_twin(name):
 @pytest.mark.parametrize("tiles", ["avx2", "any"])
 def test_kernel_is_twin_with_other_registers(tiles, repo):
     """What machines without AVX-512 run."""
-    names = [name for name in CASES if name.startswith(("widths", "several", "strides of", "one channel, s", "patches", "wide"))]
+    names = [
+        name
+        for name in CASES
+        if name.startswith(("widths", "several", "strides of", "one channel, s", "patches", "wide"))
+    ]
     code = f"from test_conv import *\nfor name in {names}: assert_close(*kernel_and_twin(name))\nprint('same')"
     paths = os.pathsep.join([str(repo), str(repo / "tests" / "kernels")])
-    env = {**os.environ, "HANDJAX_TILES": tiles, "PYTHONPATH": paths, "XLA_FLAGS": "--xla_backend_optimization_level=0"}
-    done = subprocess.run([sys.executable, "-c", code], env=env, cwd=repo, capture_output=True, text=True, timeout=300)
+    env = {
+        **os.environ,
+        "HANDJAX_TILES": tiles,
+        "PYTHONPATH": paths,
+        "XLA_FLAGS": "--xla_backend_optimization_level=0",
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=env, cwd=repo, capture_output=True, text=True, timeout=300
+    )
     assert done.stdout.strip() == "same", done.stderr[-3000:]
 
 
@@ -176,7 +228,9 @@ def test_zeros_are_skipped_and_nothing_else():
     y = conv.conv3d(x, jnp.ones((3, 3, 3, 1, 16)))
     bad = np.zeros((9, 9, 9), bool)
     bad[3:6, 3:6, 3:6] = bad[:2, :2, :2] = True
-    np.testing.assert_array_equal(~np.isfinite(y[0]), np.broadcast_to(bad[..., None], (9, 9, 9, 16)))
+    np.testing.assert_array_equal(
+        ~np.isfinite(y[0]), np.broadcast_to(bad[..., None], (9, 9, 9, 16))
+    )
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
@@ -184,30 +238,46 @@ def test_zeros_are_skipped_and_nothing_else():
 @pytest.mark.parametrize("way", ["forward", "to input"])
 def test_among_patches_a_number_that_is_not_finite_reaches_its_windows_alone(way, taps, value):
     rng = np.random.default_rng(7)
-    x, kernel = (jnp.asarray(rng.standard_normal(s), jnp.float32) for s in ((3, 17, 22, 16), (*taps, 16, 16)))
-    run = jax.jit(conv.conv if way == "forward" else lambda y, k: jax.vjp(lambda x: conv.conv(x, k), y)[1](y)[0])
+    x, kernel = (
+        jnp.asarray(rng.standard_normal(s), jnp.float32) for s in ((3, 17, 22, 16), (*taps, 16, 16))
+    )
+    run = jax.jit(
+        conv.conv
+        if way == "forward"
+        else lambda y, k: jax.vjp(lambda x: conv.conv(x, k), y)[1](y)[0]
+    )
     good = run(x, kernel)
     for row, column in ((8, 8), (8, 9), (9, 8), (9, 9)):  # places in patches of 2 x 2
         bad = run(x.at[1, row, column, 3].set(value), kernel)
         windows = np.zeros(good.shape[:3], bool)
-        around = (slice(at - n // 2, at + n // 2 + 1) for at, n in zip((row, column), taps, strict=True))
+        around = (
+            slice(at - n // 2, at + n // 2 + 1) for at, n in zip((row, column), taps, strict=True)
+        )
         windows[1, *around] = True
-        np.testing.assert_array_equal(~np.isfinite(bad), np.broadcast_to(windows[..., None], good.shape))
+        np.testing.assert_array_equal(
+            ~np.isfinite(bad), np.broadcast_to(windows[..., None], good.shape)
+        )
         np.testing.assert_array_equal(bad[~windows], good[~windows])
 
 
-@pytest.mark.parametrize(("name", "times"), [("patches, two samples a block", 1.5), ("wide patches", 2.5)])
+@pytest.mark.parametrize(
+    ("name", "times"), [("patches, two samples a block", 1.5), ("wide patches", 2.5)]
+)
 def test_patches_round_like_the_plain_sums(name, times):
     """Against float64: so many times the rounding error of XLA's plain convolution at most. XLA adds up longer sums in parts."""
     x, kernel, strides, padding = arrays(name)
     plain = partial(conv.plain, window(x, kernel, strides, padding))
-    ours, xlas = (jax.jit(partial(all_of, f))(x, kernel) for f in (partial(conv.conv, padding=padding), plain))
+    ours, xlas = (
+        jax.jit(partial(all_of, f))(x, kernel) for f in (partial(conv.conv, padding=padding), plain)
+    )
     with jax.enable_x64(True):
         y, pull = jax.vjp(plain, *(jnp.asarray(np.float64(a)) for a in (x, kernel)))
         weight = np.sin(np.arange(y.size, dtype=np.float32)).reshape(y.shape)
         exact = (y, *pull(jnp.asarray(np.float64(weight))))
     for a, b, c in zip(ours, xlas, exact, strict=True):
-        error, plain_error = (np.sqrt(np.mean((np.float64(v) - np.asarray(c)) ** 2)) for v in (a, b))
+        error, plain_error = (
+            np.sqrt(np.mean((np.float64(v) - np.asarray(c)) ** 2)) for v in (a, b)
+        )
         assert error < times * plain_error
 
 
@@ -241,14 +311,22 @@ def small():
 
 def test_vmap_in_every_way():
     x, kernels = small()
-    run, plain = (jax.jit(partial(all_of, f)) for f in (conv.conv3d, lambda x, k: conv.plain(window(x, k, 1, "SAME"), x, k)))
+    run, plain = (
+        jax.jit(partial(all_of, f))
+        for f in (conv.conv3d, lambda x, k: conv.plain(window(x, k, 1, "SAME"), x, k))
+    )
     assert_close(jax.vmap(run)(x[:4, None], kernels), jax.vmap(plain)(x[:4, None], kernels))
     for axes in ((0, None), (None, 0)):
         a, k = (x.reshape(2, 3, 5, 4, 6, 3), kernels[0]) if axes[1] is None else (x, kernels)
         assert_close(jax.jit(jax.vmap(run, axes))(a, k), jax.vmap(plain, axes)(a, k))
-    nested = jax.vmap(jax.vmap(conv.conv3d, (0, None)), (0, 0))(x[:4].reshape(2, 2, 1, 5, 4, 6, 3), kernels[:2])
+    nested = jax.vmap(jax.vmap(conv.conv3d, (0, None)), (0, 0))(
+        x[:4].reshape(2, 2, 1, 5, 4, 6, 3), kernels[:2]
+    )
     assert_close(nested.reshape(4, 5, 4, 6, 5)[2:], plain(x[2:4], kernels[1])[0])
-    assert_close(jax.vmap(run, in_axes=(1, 0))(jnp.swapaxes(x[:4, None], 0, 1), kernels), jax.vmap(plain)(x[:4, None], kernels))
+    assert_close(
+        jax.vmap(run, in_axes=(1, 0))(jnp.swapaxes(x[:4, None], 0, 1), kernels),
+        jax.vmap(plain)(x[:4, None], kernels),
+    )
 
 
 def test_gradients_compose():
@@ -262,8 +340,13 @@ def test_gradients_compose():
         return conv.plain(window(x, kernel, 1, "SAME"), x, kernel)
 
     expected = jax.jit(jax.grad(partial(loss, plain), argnums=(0, 1)))(x, kernel)
-    assert_close(jax.jit(jax.grad(jax.checkpoint(partial(loss, conv.conv3d)), argnums=(0, 1)))(x, kernel), expected)
-    inside_scan = jax.lax.scan(lambda c, x: (c, jax.grad(partial(loss, conv.conv3d))(x[None], kernel)[0]), 0, x)[1]
+    assert_close(
+        jax.jit(jax.grad(jax.checkpoint(partial(loss, conv.conv3d)), argnums=(0, 1)))(x, kernel),
+        expected,
+    )
+    inside_scan = jax.lax.scan(
+        lambda c, x: (c, jax.grad(partial(loss, conv.conv3d))(x[None], kernel)[0]), 0, x
+    )[1]
     assert_close(inside_scan, expected[0])
     assert jax.eval_shape(conv.conv3d, x, kernel).shape == (6, 5, 4, 6, 5)
 
@@ -271,7 +354,10 @@ def test_gradients_compose():
         """A gradient of gradients, both ways."""
 
         def slope(x, kernel):
-            return sum(jnp.sum(g * jnp.cos(g)) for g in jax.grad(partial(loss, convolve), argnums=(0, 1))(x, kernel))
+            return sum(
+                jnp.sum(g * jnp.cos(g))
+                for g in jax.grad(partial(loss, convolve), argnums=(0, 1))(x, kernel)
+            )
 
         return jax.jit(jax.grad(slope, argnums=(0, 1)))(x, kernel)
 
@@ -280,7 +366,9 @@ def test_gradients_compose():
 
 def test_sharded_without_a_collective():
     rng = np.random.default_rng(4)
-    x, kernel = (jnp.asarray(rng.standard_normal(s), jnp.float32) for s in ((8, 4, 5, 6, 3), (3, 3, 3, 3, 5)))
+    x, kernel = (
+        jnp.asarray(rng.standard_normal(s), jnp.float32) for s in ((8, 4, 5, 6, 3), (3, 3, 3, 3, 5))
+    )
     weight = jnp.asarray(rng.standard_normal((8, 4, 5, 6, 5)), jnp.float32)
 
     def to_input(x, kernel, weight):
@@ -295,21 +383,35 @@ def test_sharded_without_a_collective():
     for run, allowed in ((to_input, set()), (to_kernel, {"all-reduce"})):
         expected = jax.jit(run)(x, kernel, weight)
         with jax.set_mesh(mesh):
-            placed = [jax.device_put(a, where) for a, where in ((x, rows), (kernel, whole), (weight, rows))]
+            placed = [
+                jax.device_put(a, where)
+                for a, where in ((x, rows), (kernel, whole), (weight, rows))
+            ]
             compiled = jax.jit(run).lower(*placed).compile()
             got = compiled(*placed)
-        found = re.findall(r"(all-gather|all-reduce|all-to-all|collective-permute|reduce-scatter)(?:-start)?\(", compiled.as_text())
-        assert "handjax_conv" in compiled.as_text() and set(found) == allowed and len(found) == len(allowed)
+        found = re.findall(
+            r"(all-gather|all-reduce|all-to-all|collective-permute|reduce-scatter)(?:-start)?\(",
+            compiled.as_text(),
+        )
+        assert (
+            "handjax_conv" in compiled.as_text()
+            and set(found) == allowed
+            and len(found) == len(allowed)
+        )
         assert_close(got, expected)
 
 
 def test_inside_shard_map():
     rng = np.random.default_rng(5)
-    x, kernel = (jnp.asarray(rng.standard_normal(s), jnp.float32) for s in ((8, 5, 6, 3), (3, 3, 3, 5)))
+    x, kernel = (
+        jnp.asarray(rng.standard_normal(s), jnp.float32) for s in ((8, 5, 6, 3), (3, 3, 3, 5))
+    )
     mesh = Mesh(np.array(jax.devices()), ("data",), axis_types=(AxisType.Auto,))
     rows, whole = PartitionSpec("data"), PartitionSpec()
     mapped = jax.shard_map(conv.conv, mesh=mesh, in_specs=(rows, whole), out_specs=rows)
-    assert_close(jax.jit(partial(all_of, mapped))(x, kernel), jax.jit(partial(all_of, conv.conv))(x, kernel))
+    assert_close(
+        jax.jit(partial(all_of, mapped))(x, kernel), jax.jit(partial(all_of, conv.conv))(x, kernel)
+    )
 
 
 # ---- what goes where -----------------------------------------------------------------------------------------------
@@ -331,10 +433,17 @@ def test_what_the_kernel_is_not_made_for_stays_with_xla():
     assert conv.conv3d(*half).dtype == jnp.bfloat16
     rounded = tuple(a.astype(jnp.float32) for a in half)
     for a, b in zip(all_of(conv.conv3d, *half), all_of(conv.conv3d, *rounded), strict=True):
-        np.testing.assert_allclose(a.astype(jnp.float32), b, rtol=0, atol=0.01 * np.abs(np.asarray(b)).max())
+        np.testing.assert_allclose(
+            a.astype(jnp.float32), b, rtol=0, atol=0.01 * np.abs(np.asarray(b)).max()
+        )
     with jax.enable_x64(True):
         exact = np.float64(x), np.float64(kernel)
-        check_grads(lambda *a: conv.conv(*map(jnp.asarray, a)), tuple(a[:1, :2] for a in exact), order=1, modes=["rev"])
+        check_grads(
+            lambda *a: conv.conv(*map(jnp.asarray, a)),
+            tuple(a[:1, :2] for a in exact),
+            order=1,
+            modes=["rev"],
+        )
         assert calls(conv.conv3d, *exact) == (0, 1)
         y = conv.conv3d(*map(jnp.asarray, exact))
         assert y.dtype == jnp.float64
@@ -355,7 +464,9 @@ def test_for_flax():
         theirs = nn.Conv(8, (3, 3), **options)
         ours = nn.Conv(8, (3, 3), **options, conv_general_dilated=conv.conv_general_dilated)
         shapes = jax.eval_shape(theirs.init, jax.random.key(0), x)
-        variables = jax.tree.map(lambda s: jnp.cos(jnp.arange(s.size, dtype=s.dtype)).reshape(s.shape), shapes)
+        variables = jax.tree.map(
+            lambda s: jnp.cos(jnp.arange(s.size, dtype=s.dtype)).reshape(s.shape), shapes
+        )
         assert calls(ours.apply, variables, x) == expected
         assert_close(jax.jit(ours.apply)(variables, x), jax.jit(theirs.apply)(variables, x))
 
@@ -368,7 +479,9 @@ text = jax.jit(conv.conv).lower(jnp.zeros((2, 8, 8, 3)), jnp.zeros((3, 3, 3, 4))
 print("handjax" in text, text.count("stablehlo.convolution"))
 """
     env = {**os.environ, "HANDJAX_OPS": "off", "PYTHONPATH": str(repo)}
-    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=120
+    )
     assert done.stdout.split() == ["False", "1"], done.stderr
 
 
@@ -402,7 +515,14 @@ def test_shapes_that_make_no_sense_are_refused_by_the_kernel():
     call("handjax_conv_kernel", (1, *x), (1, *y), (1, *kernel))
     for name, a, b, out, changed, what in [
         ("handjax_conv", x[1:], kernel, y, {}, "input is"),
-        ("handjax_conv", x, (3, *kernel), y, {}, "kernel is"),  # what vmap_method="expand_dims" would give
+        (
+            "handjax_conv",
+            x,
+            (3, *kernel),
+            y,
+            {},
+            "kernel is",
+        ),  # what vmap_method="expand_dims" would give
         ("handjax_conv", x, (1, 3, 3, 2, 4), y, {}, "kernel is"),
         ("handjax_conv", x, kernel, (3, *y[1:]), {}, "output is"),
         ("handjax_conv", x, kernel, y, dict(stride=np.zeros(3, np.int64)), "strides are"),

@@ -19,7 +19,15 @@ from test_rasterize import AWKWARD, MODES, flat, random_screen
 from handjax.ops import rasterize
 
 HERE = Path(__file__).parent
-FLAGS = ("-std=c++17", "-O0", "-ffp-contract=off", "-fno-sanitize-recover=all", "-Wall", "-Wno-unknown-pragmas", "-pthread")
+FLAGS = (
+    "-std=c++17",
+    "-O0",
+    "-ffp-contract=off",
+    "-fno-sanitize-recover=all",
+    "-Wall",
+    "-Wno-unknown-pragmas",
+    "-pthread",
+)
 
 
 def host_source(cuda: str) -> str:
@@ -39,9 +47,28 @@ def build(repo, tmp_path_factory):
 
     def build(sanitizers: str) -> Path:
         folder = tmp_path_factory.mktemp("host")
-        (folder / "rasterize_on_host.h").write_text(host_source((repo / "custom_ops" / "rasterize.cu").read_text()))
-        includes = ["-I", repo / "custom_ops", "-I", HERE, "-I", folder, "-isystem", jax.ffi.include_dir()]
-        command = ["g++", *FLAGS, f"-fsanitize={sanitizers}", *includes, HERE / "cuda_on_host.cc", "-o", folder / "program"]
+        (folder / "rasterize_on_host.h").write_text(
+            host_source((repo / "custom_ops" / "rasterize.cu").read_text())
+        )
+        includes = [
+            "-I",
+            repo / "custom_ops",
+            "-I",
+            HERE,
+            "-I",
+            folder,
+            "-isystem",
+            jax.ffi.include_dir(),
+        ]
+        command = [
+            "g++",
+            *FLAGS,
+            f"-fsanitize={sanitizers}",
+            *includes,
+            HERE / "cuda_on_host.cc",
+            "-o",
+            folder / "program",
+        ]
         done = subprocess.run(command, capture_output=True, text=True, timeout=120)
         assert done.returncode == 0 and not done.stderr, done.stderr[-4000:]
         return folder / "program"
@@ -66,8 +93,20 @@ class Scene(NamedTuple):
 def run(program: Path, scenes: list[Scene], *words: str) -> subprocess.CompletedProcess:
     parts = []
     for s in scenes:
-        sizes = [*s.screen.shape[:2], s.faces.shape[-2], s.faces.ndim == 2, s.height, s.width, s.culled]
-        parts += [np.int64(sizes), np.float32([s.near, s.background]), np.float32(s.screen), np.int32(s.faces)]
+        sizes = [
+            *s.screen.shape[:2],
+            s.faces.shape[-2],
+            s.faces.ndim == 2,
+            s.height,
+            s.width,
+            s.culled,
+        ]
+        parts += [
+            np.int64(sizes),
+            np.float32([s.near, s.background]),
+            np.float32(s.screen),
+            np.int32(s.faces),
+        ]
     written = b"".join(part.tobytes() for part in parts)
     return subprocess.run([program, *words], input=written, capture_output=True, timeout=120)
 
@@ -79,7 +118,10 @@ def images(program: Path, scenes: list[Scene]):
     at = 0
     for scene in scenes:
         count = int(np.prod(scene.image_shape()))
-        depth, face = (np.frombuffer(done.stdout, kind, count, at + 4 * count * i) for i, kind in enumerate((np.float32, np.int32)))
+        depth, face = (
+            np.frombuffer(done.stdout, kind, count, at + 4 * count * i)
+            for i, kind in enumerate((np.float32, np.int32))
+        )
         yield scene, depth.reshape(scene.image_shape()), face.reshape(scene.image_shape())
         at += 8 * count
     assert at == len(done.stdout)
@@ -91,7 +133,9 @@ draw_twin = jax.jit(rasterize.twin, static_argnames="view")
 def assert_twins(program: Path, scenes: list[Scene]):
     for scene, depth, face in images(program, scenes):
         view = (scene.height, scene.width, scene.culled, scene.near, scene.background)
-        twin_depth, twin_face = draw_twin(jnp.asarray(scene.screen), jnp.asarray(scene.faces), view=view)
+        twin_depth, twin_face = draw_twin(
+            jnp.asarray(scene.screen), jnp.asarray(scene.faces), view=view
+        )
         np.testing.assert_array_equal(face, twin_face, err_msg=scene.name)
         np.testing.assert_array_equal(depth, twin_depth, err_msg=scene.name)
         assert (face >= 0).any() or "nothing" in scene.name, scene.name
@@ -103,14 +147,36 @@ def awkward() -> list[Scene]:
     screens, lists = [], []
     for screen, faces in AWKWARD.values():
         faces = np.int32(faces).reshape(-1, 3)
-        screens.append(np.pad(screen, ((0, vertices - len(screen)), (0, 0)), constant_values=np.nan))
+        screens.append(
+            np.pad(screen, ((0, vertices - len(screen)), (0, 0)), constant_values=np.nan)
+        )
         lists.append(np.pad(faces, ((0, count - len(faces)), (0, 0)), constant_values=-1))
-    alone = [Scene(name, AWKWARD[name][0][None], np.int32(AWKWARD[name][1]), 33, 47) for name in ("indices of nothing",)]
-    nothing = Scene("no face, nothing", AWKWARD["no face"][0][None], np.zeros((0, 3), np.int32), 33, 47, background=7.0)
+    alone = [
+        Scene(name, AWKWARD[name][0][None], np.int32(AWKWARD[name][1]), 33, 47)
+        for name in ("indices of nothing",)
+    ]
+    nothing = Scene(
+        "no face, nothing",
+        AWKWARD["no face"][0][None],
+        np.zeros((0, 3), np.int32),
+        33,
+        47,
+        background=7.0,
+    )
     return [Scene("awkward", np.stack(screens), np.stack(lists), 33, 47), *alone, nothing]
 
 
-def soup(seed: int, batch: int, faces: int, height: int, width: int, *, shared: bool, size: float, **options) -> Scene:
+def soup(
+    seed: int,
+    batch: int,
+    faces: int,
+    height: int,
+    width: int,
+    *,
+    shared: bool,
+    size: float,
+    **options,
+) -> Scene:
     """Triangles with corners within `size` px of one another, so that few or all are drawn by a thread alone."""
     rng = np.random.default_rng(seed)
     middle = rng.uniform((-5, -5, 0), (width + 5, height + 5, 0), (batch, faces, 1, 3))
@@ -131,23 +197,59 @@ def soup(seed: int, batch: int, faces: int, height: int, width: int, *, shared: 
 def test_source_for_cuda_is_the_twin(build):
     scenes = awkward()
     rng = np.random.default_rng(20)
-    for i, (projection, interpolation) in enumerate(MODES):  # large triangles, some behind the camera, many of equal depth
-        screen = random_screen(rng, 30, 2, depth=(-60.0, 400.0), projection=projection, interpolation=interpolation, grid=20.0)
+    for i, (projection, interpolation) in enumerate(
+        MODES
+    ):  # large triangles, some behind the camera, many of equal depth
+        screen = random_screen(
+            rng,
+            30,
+            2,
+            depth=(-60.0, 400.0),
+            projection=projection,
+            interpolation=interpolation,
+            grid=20.0,
+        )
         faces = rng.integers(0, 30, (2, 40, 3)).astype(np.int32)
         scenes.append(
-            Scene(f"random {i}", np.asarray(screen), faces, 48, 64, (0, 1, -1, 0)[i], (30.0, 0.0, -40.0, -np.inf)[i], 1000.0)
+            Scene(
+                f"random {i}",
+                np.asarray(screen),
+                faces,
+                48,
+                64,
+                (0, 1, -1, 0)[i],
+                (30.0, 0.0, -40.0, -np.inf)[i],
+                1000.0,
+            )
         )
     scenes += [
-        soup(0, 2, 2500, 70, 65, shared=True, size=4),  # three rounds of the lists, an image of no whole tiles
+        soup(
+            0, 2, 2500, 70, 65, shared=True, size=4
+        ),  # three rounds of the lists, an image of no whole tiles
         soup(1, 1, 1025, 33, 31, shared=False, size=30),  # one face in its second round
         soup(2, 1, 1400, 32, 32, shared=True, size=1.5),  # the list of small faces nearly full
-        soup(8, 1, 1024, 32, 32, shared=True, size=30),  # one full round, the list of large faces full
+        soup(
+            8, 1, 1024, 32, 32, shared=True, size=30
+        ),  # one full round, the list of large faces full
         soup(3, 3, 60, 1, 97, shared=False, size=12, culled=1, background=-1.0),
         soup(4, 1, 30, 65, 1, shared=True, size=12, near=250.0),
         soup(5, 2, 3, 0, 8, shared=True, size=9)._replace(name="nothing: no row"),
         soup(6, 0, 3, 8, 8, shared=True, size=9)._replace(name="nothing: no sample"),
-        Scene("nothing: depth overflows", flat((0, 0, 3e38), (20, 0, 3e38), (0, 20, 3e38))[None], np.int32([[0, 1, 2]]), 8, 8),
-        Scene("nothing: no vertex", np.zeros((2, 0, 4)), np.zeros((2, 5, 3), np.int32), 8, 8, background=3.0),
+        Scene(
+            "nothing: depth overflows",
+            flat((0, 0, 3e38), (20, 0, 3e38), (0, 20, 3e38))[None],
+            np.int32([[0, 1, 2]]),
+            8,
+            8,
+        ),
+        Scene(
+            "nothing: no vertex",
+            np.zeros((2, 0, 4)),
+            np.zeros((2, 5, 3), np.int32),
+            8,
+            8,
+            background=3.0,
+        ),
     ]
     assert_twins(build("address,undefined"), scenes)
 
@@ -157,7 +259,9 @@ def test_threads_do_not_race(build):
     scenes = [soup(7, 1, 1100, 40, 33, shared=True, size=6)]
     done = run(program, scenes)
     if b"unexpected memory mapping" in done.stderr:
-        pytest.skip("this system lays out memory in a way that g++'s thread sanitizer does not know")
+        pytest.skip(
+            "this system lays out memory in a way that g++'s thread sanitizer does not know"
+        )
     assert_twins(program, scenes)
     # It would have told.
     assert b"data race" in run(program, scenes, "no-barriers").stderr

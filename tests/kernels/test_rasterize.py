@@ -39,21 +39,44 @@ def both(screen, faces, height=48, width=64, *, cull="none", near=-np.inf, backg
     screen, faces = jnp.asarray(screen), jnp.asarray(faces, jnp.int32)
     kernel = draw(screen, faces, height, width, cull=cull, near=near, background=background)
     batched = screen if screen.ndim == 3 else screen[None]
-    twin = draw_twin(batched, faces, view=(height, width, {"none": 0, "back": 1, "front": -1}[cull], near, background))
+    twin = draw_twin(
+        batched,
+        faces,
+        view=(height, width, {"none": 0, "back": 1, "front": -1}[cull], near, background),
+    )
     return kernel, tuple(x.reshape(kernel[0].shape) for x in twin)
 
 
 def assert_same(kernel, twin):
     np.testing.assert_array_equal(kernel[1], twin[1])
-    np.testing.assert_array_equal(kernel[0], twin[0])  # the issue of a tie must not hang on rounding
+    np.testing.assert_array_equal(
+        kernel[0], twin[0]
+    )  # the issue of a tie must not hang on rounding
 
 
-def random_screen(rng, vertices, batch, *, depth=(200.0, 400.0), projection="pinhole", interpolation="perspective", grid=None):
-    xyz = np.concatenate([rng.uniform(-120, 120, (batch, vertices, 2)), rng.uniform(*depth, (batch, vertices, 1))], axis=-1)
+def random_screen(
+    rng,
+    vertices,
+    batch,
+    *,
+    depth=(200.0, 400.0),
+    projection="pinhole",
+    interpolation="perspective",
+    grid=None,
+):
+    xyz = np.concatenate(
+        [rng.uniform(-120, 120, (batch, vertices, 2)), rng.uniform(*depth, (batch, vertices, 1))],
+        axis=-1,
+    )
     if grid:
         xyz = np.round(xyz / grid) * grid
     k = np.broadcast_to(CAMERA if projection == "pinhole" else PARALLEL, (batch, 3, 3))
-    return to_screen(jnp.asarray(xyz, jnp.float32), jnp.asarray(k), projection=projection, interpolation=interpolation)
+    return to_screen(
+        jnp.asarray(xyz, jnp.float32),
+        jnp.asarray(k),
+        projection=projection,
+        interpolation=interpolation,
+    )
 
 
 def test_the_kernels_are_there():
@@ -84,7 +107,9 @@ def test_a_picture_worked_out_by_hand():
 def test_perspective_depth_is_that_of_the_plane():
     # The plane z = 200 + x: along the ray (a, b, 1) it lies at z = 200 / (1 - a).
     xyz = np.float32([[-100, -100, 100], [100, -100, 300], [0, 300, 200]])
-    screen = to_screen(jnp.asarray(xyz), jnp.asarray(CAMERA), projection="pinhole", interpolation="perspective")
+    screen = to_screen(
+        jnp.asarray(xyz), jnp.asarray(CAMERA), projection="pinhole", interpolation="perspective"
+    )
     depth, face = draw(screen, np.array([[0, 1, 2]]), 48, 64)
     a = np.broadcast_to((np.arange(64) - 32) / 100, (48, 64))
     seen = np.asarray(face) == 0
@@ -104,7 +129,9 @@ def test_linear_depth_crosses_zero():
 def test_a_wall_through_the_camera_is_seen_up_to_the_near_plane():
     # The plane x = 50 from behind the camera to far before it. It is seen right of the middle, at z = 50 / a.
     xyz = np.float32([[50, -4000, -1000], [50, 4000, -1000], [50, 0, 5000]])
-    screen = to_screen(jnp.asarray(xyz), jnp.asarray(CAMERA), projection="pinhole", interpolation="perspective")
+    screen = to_screen(
+        jnp.asarray(xyz), jnp.asarray(CAMERA), projection="pinhole", interpolation="perspective"
+    )
     depth, face = draw(screen, np.array([[0, 1, 2]]), 48, 264, near=40.0)
     a = (np.arange(264) - 32) / 100
     row = np.asarray(depth[24])
@@ -152,12 +179,22 @@ def test_a_tie_goes_to_the_lowest_face():
 
 @pytest.mark.parametrize("cull", ["none", "back", "front"])
 @pytest.mark.parametrize(("projection", "interpolation"), MODES)
-@pytest.mark.parametrize(("depth", "grid"), [((200.0, 400.0), None), ((-100.0, 100.0), None), ((40.0, 400.0), 20.0)])
+@pytest.mark.parametrize(
+    ("depth", "grid"), [((200.0, 400.0), None), ((-100.0, 100.0), None), ((40.0, 400.0), 20.0)]
+)
 def test_kernel_is_twin(projection, interpolation, depth, grid, cull):
     rng = np.random.default_rng(0)
-    screen = random_screen(rng, 40, 2, depth=depth, projection=projection, interpolation=interpolation, grid=grid)
+    screen = random_screen(
+        rng, 40, 2, depth=depth, projection=projection, interpolation=interpolation, grid=grid
+    )
     faces = rng.integers(0, 40, (2, 60, 3)).astype(np.int32)
-    kernel, twin = both(screen, faces, cull=cull, near=-20.0 if projection == "orthographic" else 30.0, background=1000.0)
+    kernel, twin = both(
+        screen,
+        faces,
+        cull=cull,
+        near=-20.0 if projection == "orthographic" else 30.0,
+        background=1000.0,
+    )
     assert_same(kernel, twin)
     assert 0.02 < (kernel[1] >= 0).mean()
 
@@ -168,23 +205,50 @@ AWKWARD = {
     "one vertex thrice": (flat((3, 3, 1)), [[0, 0, 0]]),
     "a line along a row": (flat((2, 3, 1), (9, 3, 1), (5, 3, 1)), [[0, 1, 2], [0, 2, 1]]),
     "a slanted line": (flat((0, 0, 1), (10, 10, 1), (30, 30, 1)), [[0, 1, 2], [2, 1, 0]]),
-    "nearly a line": (flat((0.1, 0.1, 1), (10.3, 10.3, 1), (30.7, 30.700001, 1)), [[0, 1, 2], [2, 1, 0]]),
+    "nearly a line": (
+        flat((0.1, 0.1, 1), (10.3, 10.3, 1), (30.7, 30.700001, 1)),
+        [[0, 1, 2], [2, 1, 0]],
+    ),
     "a sliver": (flat((0, 5, 1), (60, 5.0001, 1), (60, 5, 1)), [[0, 1, 2]]),
     "a sliver over a centre": (flat((0, 4.9999, 1), (60, 4.9999, 1), (60, 5.0001, 1)), [[0, 1, 2]]),
     "between the centres": (flat((5.2, 5.2, 1), (5.8, 5.2, 1), (5.2, 5.8, 1)), [[0, 1, 2]]),
     "one pixel": (flat((4.9, 4.9, 1), (5.3, 4.9, 1), (4.9, 5.3, 1)), [[0, 1, 2]]),
     "off the screen": (flat((-50, -50, 1), (-10, -50, 1), (-50, -10, 1), (500, 9, 1)), [[0, 1, 2]]),
     "all of the screen": (flat((-1e4, -1e4, 1), (1e5, -1e4, 2), (-1e4, 1e5, 3)), [[0, 1, 2]]),
-    "far beyond float32's pixels": (flat((-1e20, -1e20, 1), (1e20, 0, 2), (0, 1e20, 3)), [[0, 1, 2]]),
+    "far beyond float32's pixels": (
+        flat((-1e20, -1e20, 1), (1e20, 0, 2), (0, 1e20, 3)),
+        [[0, 1, 2]],
+    ),
     "overflow": (flat((-1e38, -1e38, 1), (3e38, 0, 2), (0, 3e38, 3)), [[0, 1, 2]]),
-    "not a number": (flat((0, 0, 1), (np.nan, 0, 1), (0, 20, 1), (20, 0, 2)), [[0, 1, 2], [0, 3, 2]]),
-    "depth not a number": (flat((0, 0, 1), (20, 0, np.nan), (0, 20, 1), (20, 0, 2)), [[0, 1, 2], [0, 3, 2]]),
-    "infinite": (flat((0, 0, 1), (np.inf, 0, 1), (0, -np.inf, 1), (20, 0, np.inf)), [[0, 1, 2], [0, 3, 2]]),
-    "indices of nothing": (flat((0, 0, 1), (20, 0, 1), (0, 20, 1)), [[0, 1, 3], [-1, 1, 2], [0, 1, 2]]),
+    "not a number": (
+        flat((0, 0, 1), (np.nan, 0, 1), (0, 20, 1), (20, 0, 2)),
+        [[0, 1, 2], [0, 3, 2]],
+    ),
+    "depth not a number": (
+        flat((0, 0, 1), (20, 0, np.nan), (0, 20, 1), (20, 0, 2)),
+        [[0, 1, 2], [0, 3, 2]],
+    ),
+    "infinite": (
+        flat((0, 0, 1), (np.inf, 0, 1), (0, -np.inf, 1), (20, 0, np.inf)),
+        [[0, 1, 2], [0, 3, 2]],
+    ),
+    "indices of nothing": (
+        flat((0, 0, 1), (20, 0, 1), (0, 20, 1)),
+        [[0, 1, 3], [-1, 1, 2], [0, 1, 2]],
+    ),
     "behind": (flat((0, 0, 1), (20, 0, 1), (0, 20, 1), scale=-1.0), [[0, 1, 2]]),
-    "a corner in the camera's plane": (np.float32([(0, 0, 1, 1), (20, 0, 0, 1), (0, 20, 1, 1)]), [[0, 1, 2]]),
-    "all corners in the camera's plane": (np.float32([(0, 0, 0, 1), (20, 0, 0, 1), (0, 20, 0, 1)]), [[0, 1, 2]]),
-    "zero of both signs": (flat((0, 0, -0.0), (20, 0, 0.0), (0, 20, 0.0), (20, 20, -0.0)), [[0, 1, 2], [1, 3, 2], [0, 1, 3]]),
+    "a corner in the camera's plane": (
+        np.float32([(0, 0, 1, 1), (20, 0, 0, 1), (0, 20, 1, 1)]),
+        [[0, 1, 2]],
+    ),
+    "all corners in the camera's plane": (
+        np.float32([(0, 0, 0, 1), (20, 0, 0, 1), (0, 20, 0, 1)]),
+        [[0, 1, 2]],
+    ),
+    "zero of both signs": (
+        flat((0, 0, -0.0), (20, 0, 0.0), (0, 20, 0.0), (20, 20, -0.0)),
+        [[0, 1, 2], [1, 3, 2], [0, 1, 3]],
+    ),
     "all zero": (np.zeros((3, 4), np.float32), [[0, 1, 2]]),
     "denormal": (flat((0, 0, 1e-39), (20, 0, 1e-39), (0, 20, 1e-39)), [[0, 1, 2]]),
 }
@@ -196,8 +260,22 @@ def test_kernel_is_twin_on_awkward_triangles(name):
     kernel, twin = both(screen, faces, 33, 47)
     assert_same(kernel, twin)
     assert np.all(np.isfinite(kernel[0]))
-    nothing = {"no face", "a point", "one vertex thrice", "a line along a row", "between the centres", "off the screen", "behind"}
-    if name in nothing | {"overflow", "infinite", "all zero", "all corners in the camera's plane", "a slanted line"}:
+    nothing = {
+        "no face",
+        "a point",
+        "one vertex thrice",
+        "a line along a row",
+        "between the centres",
+        "off the screen",
+        "behind",
+    }
+    if name in nothing | {
+        "overflow",
+        "infinite",
+        "all zero",
+        "all corners in the camera's plane",
+        "a slanted line",
+    }:
         assert not (kernel[1] >= 0).any()
     if name in ("not a number", "depth not a number"):
         assert set(np.unique(kernel[1])) == {-1, 1}
@@ -207,17 +285,30 @@ def test_kernel_is_twin_on_awkward_triangles(name):
         assert (kernel[1] == 0).sum() == 1 and kernel[1][5, 5] == 0
 
 
-numbers = st.one_of(st.integers(-8, 40).map(float), st.floats(-60, 120, width=32), st.sampled_from([0.5, 1e-6, -1e9, np.inf]))
+numbers = st.one_of(
+    st.integers(-8, 40).map(float),
+    st.floats(-60, 120, width=32),
+    st.sampled_from([0.5, 1e-6, -1e9, np.inf]),
+)
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.lists(st.tuples(numbers, numbers, st.sampled_from([1.0, -1.0, 3.5, 0.0]), numbers), min_size=9, max_size=9))
+@given(
+    st.lists(
+        st.tuples(numbers, numbers, st.sampled_from([1.0, -1.0, 3.5, 0.0]), numbers),
+        min_size=9,
+        max_size=9,
+    )
+)
 def test_kernel_is_twin_on_anything(vertices):
     faces = np.int32([[0, 1, 2], [3, 4, 5], [6, 7, 8], [0, 4, 8], [2, 4, 6], [0, 0, 1]])
     assert_same(*both(np.float32(vertices), faces, 32, 32))
 
 
-@pytest.mark.parametrize(("batch", "height", "width"), [(1, 1, 1), (1, 300, 7), (5, 64, 64), (1, 0, 8), (0, 8, 8), (2, 70, 129)])
+@pytest.mark.parametrize(
+    ("batch", "height", "width"),
+    [(1, 1, 1), (1, 300, 7), (5, 64, 64), (1, 0, 8), (0, 8, 8), (2, 70, 129)],
+)
 def test_kernel_is_twin_for_any_size(batch, height, width):
     rng = np.random.default_rng(1)
     screen = random_screen(rng, 30, batch)
@@ -283,7 +374,9 @@ def test_two_runs_are_the_same_bits():
 # ---- barycentrics, attributes, gradients ---------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("projection", "interpolation"), [("pinhole", "perspective"), ("orthographic", "linear")])
+@pytest.mark.parametrize(
+    ("projection", "interpolation"), [("pinhole", "perspective"), ("orthographic", "linear")]
+)
 def test_weights_and_attributes_agree_with_depth(projection, interpolation):
     rng = np.random.default_rng(6)
     screen = random_screen(rng, 40, 3, projection=projection, interpolation=interpolation)
@@ -293,12 +386,18 @@ def test_weights_and_attributes_agree_with_depth(projection, interpolation):
     seen = np.asarray(face) >= 0
     assert np.all(np.asarray(weights) >= -1e-6)
     np.testing.assert_allclose(np.sum(weights, axis=-1), np.where(seen, 1.0, 0.0), atol=1e-5)
-    np.testing.assert_allclose(interpolate(screen[..., 3:], faces, face, weights)[..., 0], depth, rtol=1e-5)
+    np.testing.assert_allclose(
+        interpolate(screen[..., 3:], faces, face, weights)[..., 0], depth, rtol=1e-5
+    )
     # The position itself as an attribute lands on the pixel it was interpolated for.
     at = interpolate(screen, faces, face, weights)
     v, u = np.meshgrid(np.arange(48), np.arange(64), indexing="ij")
-    np.testing.assert_allclose((at[..., 0] / at[..., 2])[seen], np.broadcast_to(u, face.shape)[seen], atol=1e-3)
-    np.testing.assert_allclose((at[..., 1] / at[..., 2])[seen], np.broadcast_to(v, face.shape)[seen], atol=1e-3)
+    np.testing.assert_allclose(
+        (at[..., 0] / at[..., 2])[seen], np.broadcast_to(u, face.shape)[seen], atol=1e-3
+    )
+    np.testing.assert_allclose(
+        (at[..., 1] / at[..., 2])[seen], np.broadcast_to(v, face.shape)[seen], atol=1e-3
+    )
     per_sample = np.broadcast_to(faces, (3, *faces.shape))
     np.testing.assert_array_equal(barycentrics(screen, per_sample, face), weights)
 
@@ -306,7 +405,9 @@ def test_weights_and_attributes_agree_with_depth(projection, interpolation):
 @pytest.mark.parametrize(("projection", "interpolation"), MODES)
 def test_gradient_is_the_twins(projection, interpolation):
     rng = np.random.default_rng(7)
-    xyz = np.concatenate([rng.uniform(-120, 120, (2, 40, 2)), rng.uniform(200, 400, (2, 40, 1))], axis=-1).astype(np.float32)
+    xyz = np.concatenate(
+        [rng.uniform(-120, 120, (2, 40, 2)), rng.uniform(200, 400, (2, 40, 1))], axis=-1
+    ).astype(np.float32)
     k = jnp.broadcast_to(jnp.asarray(CAMERA if projection == "pinhole" else PARALLEL), (2, 3, 3))
     faces = jnp.asarray(rng.integers(0, 40, (50, 3)), jnp.int32)
     weight = jnp.asarray(rng.normal(size=(2, 48, 64)), jnp.float32)
@@ -316,8 +417,13 @@ def test_gradient_is_the_twins(projection, interpolation):
         return jnp.sum(draw(screen) * weight)
 
     kernel = jax.grad(partial(loss, lambda s: draw(s, faces, 48, 64)[0]), argnums=(0, 1))
-    twin = jax.grad(partial(loss, lambda s: rasterize.twin(s, faces, (48, 64, 0, -np.inf, 0.0))[0]), argnums=(0, 1))
-    for ours, theirs in zip(jax.jit(kernel)(jnp.asarray(xyz), k), jax.jit(twin)(jnp.asarray(xyz), k), strict=True):
+    twin = jax.grad(
+        partial(loss, lambda s: rasterize.twin(s, faces, (48, 64, 0, -np.inf, 0.0))[0]),
+        argnums=(0, 1),
+    )
+    for ours, theirs in zip(
+        jax.jit(kernel)(jnp.asarray(xyz), k), jax.jit(twin)(jnp.asarray(xyz), k), strict=True
+    ):
         assert np.all(np.isfinite(ours)) and np.abs(ours).max() > 0
         np.testing.assert_allclose(ours, theirs, atol=2e-4 * float(np.abs(theirs).max()))
 
@@ -328,7 +434,12 @@ def test_gradient_is_that_of_finite_differences_away_from_edges():
     faces = np.int32([[0, 1, 2], [0, 3, 2]])
 
     def depths(xyz):
-        screen = to_screen(jnp.asarray(xyz, jnp.float32), jnp.asarray(CAMERA), projection="pinhole", interpolation="perspective")
+        screen = to_screen(
+            jnp.asarray(xyz, jnp.float32),
+            jnp.asarray(CAMERA),
+            projection="pinhole",
+            interpolation="perspective",
+        )
         return draw(screen, faces, 48, 64)
 
     _, face = depths(xyz)
@@ -339,22 +450,32 @@ def test_gradient_is_that_of_finite_differences_away_from_edges():
             inner &= np.roll(np.asarray(face), step, axis) == np.asarray(face)
     weight = jnp.asarray(np.where(inner, rng.normal(size=inner.shape), 0), jnp.float32)
     depths = jax.jit(depths)
-    gradient = jax.jit(jax.grad(lambda xyz: jnp.sum(depths(xyz)[0] * weight)))(jnp.asarray(xyz, jnp.float32))
+    gradient = jax.jit(jax.grad(lambda xyz: jnp.sum(depths(xyz)[0] * weight)))(
+        jnp.asarray(xyz, jnp.float32)
+    )
     step = 0.05
     for i in range(4):
         for j in range(3):
             ahead, behind = xyz.copy(), xyz.copy()
             ahead[i, j] += step
             behind[i, j] -= step
-            slope = np.sum((np.float64(depths(ahead)[0]) - np.float64(depths(behind)[0])) * np.float64(weight)) / (2 * step)
-            assert abs(slope - gradient[i, j]) < 0.02 * max(1.0, float(jnp.abs(gradient).max())), (i, j)
+            slope = np.sum(
+                (np.float64(depths(ahead)[0]) - np.float64(depths(behind)[0])) * np.float64(weight)
+            ) / (2 * step)
+            assert abs(slope - gradient[i, j]) < 0.02 * max(1.0, float(jnp.abs(gradient).max())), (
+                i,
+                j,
+            )
 
 
 def test_gradient_is_finite_where_triangles_are_not():
     screen = jnp.asarray(np.concatenate([screen for screen, _ in AWKWARD.values()]))
     starts = np.cumsum([0] + [len(screen) for screen, _ in AWKWARD.values()])
     faces = np.concatenate(
-        [np.asarray(f, np.int32).reshape(-1, 3) + s for (_, f), s in zip(AWKWARD.values(), starts, strict=False)]
+        [
+            np.asarray(f, np.int32).reshape(-1, 3) + s
+            for (_, f), s in zip(AWKWARD.values(), starts, strict=False)
+        ]
     )
     gradient = jax.jit(jax.grad(lambda s: jnp.sum(draw(s, faces, 33, 47)[0])))(screen)
     finite = np.isfinite(np.asarray(screen)).all(axis=1)
@@ -408,7 +529,9 @@ def test_other_precisions_are_drawn_in_float32():
     screen, faces = scene(2)
     half = screen.astype(jnp.bfloat16)
     depth, face = draw(half, faces, 20, 24)
-    assert jax.jit(jax.grad(lambda s: jnp.sum(draw(s, faces, 20, 24)[0])))(half).dtype == jnp.bfloat16
+    assert (
+        jax.jit(jax.grad(lambda s: jnp.sum(draw(s, faces, 20, 24)[0])))(half).dtype == jnp.bfloat16
+    )
     expected = draw(half.astype(jnp.float32), faces, 20, 24)
     assert depth.dtype == jnp.float32
     np.testing.assert_array_equal(depth, expected[0])
@@ -424,14 +547,21 @@ def test_vmap_in_every_way():
 
     def same(images, expected):
         for at in range(2):
-            np.testing.assert_array_equal(images[at].reshape(-1, 20, 24), np.stack([e[at] for e in expected]))
+            np.testing.assert_array_equal(
+                images[at].reshape(-1, 20, 24), np.stack([e[at] for e in expected])
+            )
 
     same(jax.vmap(draw)(screen, faces), each)
     same(jax.jit(jax.vmap(draw))(screen, faces), each)
     same(jax.vmap(draw, in_axes=(0, None))(screen, faces[0]), shared)
     same(jax.vmap(draw, in_axes=(None, 0))(screen[0], faces), many_lists)
     same(jax.vmap(jax.vmap(draw))(screen.reshape(2, 3, 40, 4), faces.reshape(2, 3, 50, 3)), each)
-    same(jax.vmap(jax.vmap(draw, in_axes=(0, None)), in_axes=(0, None))(screen.reshape(2, 3, 40, 4), faces[0]), shared)
+    same(
+        jax.vmap(jax.vmap(draw, in_axes=(0, None)), in_axes=(0, None))(
+            screen.reshape(2, 3, 40, 4), faces[0]
+        ),
+        shared,
+    )
     # a batch inside, its list shared, a new axis over the lists only, or over both
     outer = jax.vmap(draw, in_axes=(None, 0))(screen[:3], faces[:2])
     for i in range(2):
@@ -453,12 +583,18 @@ def test_gradients_compose():
     each = np.stack([slope(screen[i], faces[i]) for i in range(4)])
     scale = float(np.abs(each).max())
     np.testing.assert_allclose(jax.vmap(slope)(screen, faces), each, atol=1e-6 * scale)
-    np.testing.assert_allclose(jax.jit(jax.vmap(jax.grad(jax.checkpoint(loss))))(screen, faces), each, atol=1e-6 * scale)
-    rows = jax.jit(jax.jacrev(lambda s: jnp.sum(draw(s, faces[0], 20, 24)[0] * weight, axis=1)))(screen[0])
+    np.testing.assert_allclose(
+        jax.jit(jax.vmap(jax.grad(jax.checkpoint(loss))))(screen, faces), each, atol=1e-6 * scale
+    )
+    rows = jax.jit(jax.jacrev(lambda s: jnp.sum(draw(s, faces[0], 20, 24)[0] * weight, axis=1)))(
+        screen[0]
+    )
     np.testing.assert_allclose(np.sum(rows, axis=0), each[0], atol=1e-5 * scale)
     inside_scan = jax.lax.scan(lambda c, x: (c, slope(*x)), 0, (screen, jnp.asarray(faces)))[1]
     np.testing.assert_allclose(inside_scan, each, atol=1e-6 * scale)
-    shape = jax.eval_shape(partial(rasterize.rasterize, height=20, width=24), screen, jnp.asarray(faces))
+    shape = jax.eval_shape(
+        partial(rasterize.rasterize, height=20, width=24), screen, jnp.asarray(faces)
+    )
     assert [s.shape for s in shape] == [(4, 20, 24)] * 2
 
 
@@ -479,20 +615,30 @@ def test_sharded_without_a_collective(shared, axis_type):
 
     expected = jax.jit(run)(screen, faces, weight)
     mesh = Mesh(np.array(jax.devices()), ("data",), axis_types=(axis_type,))
-    by_sample, whole = NamedSharding(mesh, PartitionSpec("data")), NamedSharding(mesh, PartitionSpec())
+    by_sample, whole = (
+        NamedSharding(mesh, PartitionSpec("data")),
+        NamedSharding(mesh, PartitionSpec()),
+    )
     with jax.set_mesh(mesh):
-        placed = [jax.device_put(x, whole if x is faces and shared else by_sample) for x in (screen, faces, weight)]
+        placed = [
+            jax.device_put(x, whole if x is faces and shared else by_sample)
+            for x in (screen, faces, weight)
+        ]
         compiled = jax.jit(run).lower(*placed).compile()
         got = compiled(*placed)
     text = compiled.as_text()
     assert "handjax_rasterize" in text
-    assert not re.findall(r"all-gather|all-reduce|all-to-all|collective-permute|reduce-scatter", text)
+    assert not re.findall(
+        r"all-gather|all-reduce|all-to-all|collective-permute|reduce-scatter", text
+    )
     for ours, single in zip(jax.tree.leaves(got), jax.tree.leaves(expected), strict=True):
         assert ours.sharding.is_equivalent_to(by_sample, ours.ndim)
         np.testing.assert_allclose(ours, single, atol=1e-6 * float(np.abs(single).max()))
 
 
-@pytest.mark.parametrize(("vertices", "count", "height"), [(40, 50, 20), (40, 0, 20), (0, 50, 20), (40, 50, 0)])
+@pytest.mark.parametrize(
+    ("vertices", "count", "height"), [(40, 50, 20), (40, 0, 20), (0, 50, 20), (40, 50, 0)]
+)
 def test_inside_shard_map(vertices, count, height):
     screen, faces = scene(8)
     screen, faces = screen[:, :vertices], faces[:, :count]
@@ -503,7 +649,11 @@ def test_inside_shard_map(vertices, count, height):
         in_specs=PartitionSpec("data"),
         out_specs=PartitionSpec("data"),
     )
-    for ours, plain in zip(jax.jit(draw)(screen, jnp.asarray(faces)), rasterize.rasterize(screen, faces, 20, 24), strict=True):
+    for ours, plain in zip(
+        jax.jit(draw)(screen, jnp.asarray(faces)),
+        rasterize.rasterize(screen, faces, 20, 24),
+        strict=True,
+    ):
         np.testing.assert_array_equal(ours, plain)
 
 
@@ -515,7 +665,12 @@ def test_lowers_for_cuda_without_a_gpu():
     def loss(screen):
         return jnp.sum(rasterize.rasterize(screen, faces, 20, 24)[0])
 
-    lowered = jax.jit(jax.value_and_grad(loss)).trace(screen).lower(lowering_platforms=("cuda",)).as_text()
+    lowered = (
+        jax.jit(jax.value_and_grad(loss))
+        .trace(screen)
+        .lower(lowering_platforms=("cuda",))
+        .as_text()
+    )
     assert "handjax_rasterize" in lowered and "platform_index" not in lowered
 
 
@@ -525,7 +680,9 @@ def test_ranks_that_make_no_sense_are_refused_by_the_kernel():
         attributes = dict(culled=np.int32(0), near=np.float32(0), background=np.float32(0))
         library.platforms()
         op = jax.ffi.ffi_call("handjax_rasterize", shapes)
-        return jax.block_until_ready(op(jnp.zeros(screen), jnp.zeros(faces, jnp.int32), **attributes))
+        return jax.block_until_ready(
+            op(jnp.zeros(screen), jnp.zeros(faces, jnp.int32), **attributes)
+        )
 
     call((2, 5, 4), (7, 3))
     for screen, faces, what in [
@@ -552,7 +709,9 @@ def test_mistakes_are_said(change, what):
     screen, _ = scene(2)
     arguments = dict(screen=screen, faces=np.zeros((5, 3), np.int32), height=8, width=8) | change
     with pytest.raises((ValueError, TypeError), match=what):
-        inspect.unwrap(rasterize.rasterize)(**arguments)  # as users call it: without the tests' checks of types
+        inspect.unwrap(rasterize.rasterize)(
+            **arguments
+        )  # as users call it: without the tests' checks of types
 
 
 # ---- the library ---------------------------------------------------------------------------------------------------
@@ -592,12 +751,19 @@ def test_a_wrong_switch_is_said():
 
 def test_missing_kernels_are_said_once():
     said = probe("library._FOLDER = library.Path('/nowhere')")
-    assert said.startswith("() 43 [") and said.count("no compiled kernels for cpu") == 1 and "C++ compiler" in said
+    assert (
+        said.startswith("() 43 [")
+        and said.count("no compiled kernels for cpu") == 1
+        and "C++ compiler" in said
+    )
 
 
 def test_kernels_for_a_newer_jaxlib_are_not_registered():
     said = probe("library.metadata.version = lambda name: '0.9.9'")
-    assert said.startswith("() 43 [") and "was built for jaxlib 0.10.2 or newer, and 0.9.9 is installed" in said
+    assert (
+        said.startswith("() 43 [")
+        and "was built for jaxlib 0.10.2 or newer, and 0.9.9 is installed" in said
+    )
 
 
 def test_versions_compare_as_numbers():

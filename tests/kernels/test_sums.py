@@ -66,14 +66,22 @@ def test_vmap_is_a_loop():
         operands = [a if axis == 0 else a[0] for a, axis in zip(wide, axes, strict=True)]
         mapped = jax.jit(jax.vmap(sums.sums, axes))(*operands)
         for n in range(2):
-            alone = sums.sums(*(a[n] if axis == 0 else a for a, axis in zip(operands, axes, strict=True)))
-            jax.tree.map(lambda a, b, n=n: np.testing.assert_allclose(a[n], b, rtol=1e-6), mapped, alone)
+            alone = sums.sums(
+                *(a[n] if axis == 0 else a for a, axis in zip(operands, axes, strict=True))
+            )
+            jax.tree.map(
+                lambda a, b, n=n: np.testing.assert_allclose(a[n], b, rtol=1e-6), mapped, alone
+            )
 
 
 def test_same_bits_in_any_batch_and_every_time():
     x, y, one, _ = arrays((3, 90, 101, 5))
     run = jax.jit(sums.sums)
-    jax.tree.map(lambda a, b: np.testing.assert_array_equal(a[1:], b), run(x, y, one, one), run(x[1:], y[1:], one, one))
+    jax.tree.map(
+        lambda a, b: np.testing.assert_array_equal(a[1:], b),
+        run(x, y, one, one),
+        run(x[1:], y[1:], one, one),
+    )
     jax.tree.map(np.testing.assert_array_equal, run(x, y, one, one), run(x, y, one, one))
 
 
@@ -82,14 +90,27 @@ def test_each_device_adds_up_its_own_samples():
     mesh = Mesh(np.array(jax.devices()), ("data",), axis_types=(AxisType.Auto,))
     rows, whole = NamedSharding(mesh, PartitionSpec("data")), NamedSharding(mesh, PartitionSpec())
     with jax.set_mesh(mesh):
-        placed = [jax.device_put(a, where) for a, where in ((x, rows), (y, rows), (one, whole), (each, rows))]
+        placed = [
+            jax.device_put(a, where)
+            for a, where in ((x, rows), (y, rows), (one, whole), (each, rows))
+        ]
         compiled = jax.jit(sums.sums).lower(*placed).compile()
-        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), compiled(*placed), sums.sums(x, y, one, each))
+        jax.tree.map(
+            lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6),
+            compiled(*placed),
+            sums.sums(x, y, one, each),
+        )
     assert "handjax_sums" in compiled.as_text()
-    assert not re.findall(r"(all-gather|all-reduce|all-to-all|collective-permute|reduce-scatter)", compiled.as_text())
+    assert not re.findall(
+        r"(all-gather|all-reduce|all-to-all|collective-permute|reduce-scatter)", compiled.as_text()
+    )
     split, alike = PartitionSpec("data"), PartitionSpec()
-    mapped = jax.jit(jax.shard_map(sums.sums, mesh=mesh, in_specs=(split, split, alike, split), out_specs=split))(x, y, one, each)
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), mapped, sums.sums(x, y, one, each))
+    mapped = jax.jit(
+        jax.shard_map(sums.sums, mesh=mesh, in_specs=(split, split, alike, split), out_specs=split)
+    )(x, y, one, each)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), mapped, sums.sums(x, y, one, each)
+    )
 
 
 def test_what_the_kernel_is_not_made_for_stays_with_xla():
@@ -97,12 +118,18 @@ def test_what_the_kernel_is_not_made_for_stays_with_xla():
 
     def kernels(*operands, platform="cpu"):
         return (
-            jax.jit(sums.sums).trace(*operands).lower(lowering_platforms=(platform,)).as_text().count("custom_call @handjax_sums")
+            jax.jit(sums.sums)
+            .trace(*operands)
+            .lower(lowering_platforms=(platform,))
+            .as_text()
+            .count("custom_call @handjax_sums")
         )
 
     assert kernels(x, y, one, one) == 1 and kernels(x, y, one, one, platform="cuda") == 0
     half = x.astype(jnp.bfloat16)
-    assert kernels(half, y, one, one) == 1 and sums.sums(half, half, one, one)[0].dtype == jnp.float32
+    assert (
+        kernels(half, y, one, one) == 1 and sums.sums(half, half, one, one)[0].dtype == jnp.float32
+    )
     with jax.enable_x64(True):
         wide = tuple(jnp.asarray(np.float64(a)) for a in (x, y, one, one))
         assert kernels(*wide) == 0 and sums.sums(*wide)[0].dtype == jnp.float64
@@ -114,7 +141,9 @@ def test_shapes_that_make_no_sense_are_refused_by_the_kernel():
 
     def call(x, y, x0, y0, out):
         operands = (jnp.zeros(shape) for shape in (x, y, x0, y0))
-        return jax.block_until_ready(jax.ffi.ffi_call("handjax_sums", jax.ShapeDtypeStruct(out, jnp.float32))(*operands))
+        return jax.block_until_ready(
+            jax.ffi.ffi_call("handjax_sums", jax.ShapeDtypeStruct(out, jnp.float32))(*operands)
+        )
 
     x, origin, out = (2, 4, 5, 3), (1, 3), (2, 2, 3)
     assert not call(x, x, origin, (2, 3), out).any()

@@ -26,10 +26,14 @@ def test_parameters_by_hand():
     assert count(BodyNet("kinematic")) == backbone + 2048 * 30 + 30
     head = 16 * 256 * (2048 + 256 + 256) + 3 * 2 * 256 + 256 * 18 * 64 + 18 * 64
     assert count(BodyNet("integral")) == backbone + head
-    assert count(BodyNet("integral", layers=152, depth=72)) == 58_143_808 + head + (256 + 1) * 18 * 8
+    assert (
+        count(BodyNet("integral", layers=152, depth=72)) == 58_143_808 + head + (256 + 1) * 18 * 8
+    )
 
 
-@pytest.mark.parametrize("head, out", [("direct", (18, 3)), ("integral", (18, 3)), ("kinematic", (30,))])
+@pytest.mark.parametrize(
+    "head, out", [("direct", (18, 3)), ("integral", (18, 3)), ("kinematic", (30,))]
+)
 def test_what_comes_out(head, out):
     net = BodyNet(head, layers=18, width=4, depth=10, deconvolutions=(8, 8, 8), dtype=jnp.bfloat16)
     variables = shapes(net, (96, 64))
@@ -39,16 +43,23 @@ def test_what_comes_out(head, out):
 
 
 def test_an_unknown_head_is_said():
-    with pytest.raises(ValueError, match="head 'volume' is unknown: use direct, integral, kinematic"):
+    with pytest.raises(
+        ValueError, match="head 'volume' is unknown: use direct, integral, kinematic"
+    ):
         shapes(BodyNet("volume"))
 
 
 def test_deconvolution_is_the_transposed_convolution():
     x = jax.random.normal(jax.random.key(0), (2, 3, 5, 4))
-    ours, theirs = Deconvolution(6), nn.ConvTranspose(6, (4, 4), (2, 2), padding="SAME", use_bias=False)
+    ours, theirs = (
+        Deconvolution(6),
+        nn.ConvTranspose(6, (4, 4), (2, 2), padding="SAME", use_bias=False),
+    )
     variables = quick_jit(ours.init)(jax.random.key(1), x)
     turned = jax.tree.map(lambda kernel: kernel[::-1, ::-1], variables)
-    np.testing.assert_allclose(quick_jit(ours.apply)(variables, x), quick_jit(theirs.apply)(turned, x), atol=1e-7)
+    np.testing.assert_allclose(
+        quick_jit(ours.apply)(variables, x), quick_jit(theirs.apply)(turned, x), atol=1e-7
+    )
 
 
 def volume(shape=(2, 5, 7, 3, 4), seed=0):
@@ -61,13 +72,17 @@ def test_expectation_of_a_volume_with_three_different_sides():
     p /= p.sum((1, 2, 4), keepdims=True)
     cells = np.meshgrid(np.arange(5) / 5, np.arange(7) / 7, np.arange(4) / 4, indexing="ij")
     y, x, z = (np.einsum("bhwjd,hwd->bj", p, cell) - 0.5 for cell in cells)
-    np.testing.assert_allclose(quick_jit(soft_argmax_volume)(heat), np.stack([x, y, z], -1), atol=1e-6)
+    np.testing.assert_allclose(
+        quick_jit(soft_argmax_volume)(heat), np.stack([x, y, z], -1), atol=1e-6
+    )
 
 
 def test_expectation_is_finite_where_the_heat_is_not_small():
     peak = jnp.zeros((5, 7, 1, 4), jnp.bfloat16).at[1, 2, 0, 3].set(30000.0)
     expectation = quick_jit(soft_argmax_volume)
     found, slope = quick_jit(jax.value_and_grad(lambda h: soft_argmax_volume(h).sum()))(peak)
-    np.testing.assert_allclose(expectation(peak)[0], (2 / 7 - 0.5, 1 / 5 - 0.5, 3 / 4 - 0.5), atol=1e-6)
+    np.testing.assert_allclose(
+        expectation(peak)[0], (2 / 7 - 0.5, 1 / 5 - 0.5, 3 / 4 - 0.5), atol=1e-6
+    )
     assert np.isfinite(found) and np.isfinite(slope.astype(jnp.float32)).all()
     np.testing.assert_allclose(expectation(volume() + 5000), expectation(volume()), atol=1e-3)

@@ -87,7 +87,9 @@ def test_what_does_not_fit_is_refused():
         (dict(pools=4), 32, "CPM's trunk has one to three poolings, not 4"),
     ):
         with pytest.raises(ValueError, match=complaint):
-            jax.eval_shape(CPM(**SMALL | changed).init, jax.random.key(0), jnp.zeros((1, side, side, 4)))
+            jax.eval_shape(
+                CPM(**SMALL | changed).init, jax.random.key(0), jnp.zeros((1, side, side, 4))
+            )
 
 
 @pytest.mark.parametrize("size, padding", [(3, 1), (3, 0), (2, 0)])

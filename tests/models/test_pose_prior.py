@@ -3,9 +3,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from handjax.figures import hand, poses
-from handjax.models import pose_prior, weights
+from handjax.engine import weights
+from handjax.models import pose_prior
 from handjax.models.pose_prior import PalmDenoiser, PoseVAE
+from handjax.rigs import hand, poses
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +52,9 @@ def test_the_converter_refuses_what_does_not_fit(real_data, tmp_path):
         convert(state, "sphere_net")
     with pytest.raises(ValueError, match=r"params/mu/bias is \(31,\), expected \(32,\)"):
         convert({**state, "mu.bias": state["mu.bias"][1:]}, "pose_vae")
-    (tmp_path / "bad.pth").write_bytes(b"cos\nsystem\n(S'true'\ntR.")  # a pickle that would run a command
+    (tmp_path / "bad.pth").write_bytes(
+        b"cos\nsystem\n(S'true'\ntR."
+    )  # a pickle that would run a command
     with pytest.raises(ValueError, match="no PyTorch checkpoint"):
         read_state(tmp_path / "bad.pth")
 
@@ -64,8 +67,14 @@ def test_converting_by_hand(real_data, tmp_path, capsys):
     main([*command, "--half"])
     assert "22 arrays, 221,883 numbers" in capsys.readouterr().out
     params = weights.load(tmp_path / "vae.npz")["params"]
-    assert params["encoder"]["linear1"]["kernel"].shape == (123, 256) and params["mu"]["bias"].dtype == np.float32
-    for wrong, why in ((command, "exists"), ([command[0], str(tmp_path / "no.pth"), str(tmp_path / "b.npz")], "No such file")):
+    assert (
+        params["encoder"]["linear1"]["kernel"].shape == (123, 256)
+        and params["mu"]["bias"].dtype == np.float32
+    )
+    for wrong, why in (
+        (command, "exists"),
+        ([command[0], str(tmp_path / "no.pth"), str(tmp_path / "b.npz")], "No such file"),
+    ):
         with pytest.raises(SystemExit) as stop:
             main(wrong)
         assert stop.value.code == 2 and why in capsys.readouterr().err
@@ -80,13 +89,22 @@ def test_the_denoisers_inputs_are_put_in_our_order():
     shuffled = np.random.default_rng(0).permutation(ours)
     rng = np.random.default_rng(1)
     shapes = {"0": (256, 112), "3": (256, 256), "6": (33, 256)}
-    state = {f"network.{n}.weight": rng.normal(size=s).astype(np.float32) for n, s in shapes.items()}
+    state = {
+        f"network.{n}.weight": rng.normal(size=s).astype(np.float32) for n, s in shapes.items()
+    }
     state |= {f"network.{n}.weight": np.ones(256, np.float32) for n in "14"}
     state |= {f"network.{n}.bias": np.zeros(33 if n == "6" else 256, np.float32) for n in "01346"}
-    variables = convert({**state, "input_indices": shuffled, "output_indices": np.arange(33)}, "pose_denoiser")
+    variables = convert(
+        {**state, "input_indices": shuffled, "output_indices": np.arange(33)}, "pose_denoiser"
+    )
     kernel = variables["params"]["network"]["linear1"]["kernel"]
     hand123 = rng.normal(size=123)
-    np.testing.assert_allclose(hand123[ours] @ kernel, hand123[shuffled] @ state["network.0.weight"].T, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(
+        hand123[ours] @ kernel,
+        hand123[shuffled] @ state["network.0.weight"].T,
+        rtol=1e-4,
+        atol=1e-4,
+    )
 
 
 def test_shipped_weights_know_hands(hands, shipped):
@@ -95,7 +113,9 @@ def test_shipped_weights_know_hands(hands, shipped):
     assert mu.shape == logvar.shape == (200, 32)
     error = np.linalg.norm(back - hands, axis=-1).mean()
     assert error < 5
-    broken = hands.at[:, 11:17].add(jnp.asarray([40.0, 0.0, 0.0])[None, None])  # the index finger torn off
+    broken = hands.at[:, 11:17].add(
+        jnp.asarray([40.0, 0.0, 0.0])[None, None]
+    )  # the index finger torn off
     torn = np.linalg.norm(VAE(shipped["vae"], broken)[0] - broken, axis=-1)[:, 11:17].mean()
     assert torn > 2.5 * error
 
@@ -123,12 +143,22 @@ def test_noise_moves_what_it_should(hands, shipped):
 
 
 def test_weights_go_to_a_file_and_back(tmp_path):
-    tree = {"params": {"a": {"kernel": np.array([[1.0, 1e-3]], np.float32)}, "n": np.array([3], np.int32)}}
+    tree = {
+        "params": {
+            "a": {"kernel": np.array([[1.0, 1e-3]], np.float32)},
+            "n": np.array([3], np.int32),
+        }
+    }
     for half, error in ((False, 0), (True, 1e-6)):
         weights.save(tmp_path / "w.npz", tree, half)
         back = weights.load(tmp_path / "w.npz")
-        np.testing.assert_allclose(back["params"]["a"]["kernel"], tree["params"]["a"]["kernel"], atol=error)
-        assert back["params"]["a"]["kernel"].dtype == np.float32 and back["params"]["n"].dtype == np.int32
+        np.testing.assert_allclose(
+            back["params"]["a"]["kernel"], tree["params"]["a"]["kernel"], atol=error
+        )
+        assert (
+            back["params"]["a"]["kernel"].dtype == np.float32
+            and back["params"]["n"].dtype == np.int32
+        )
     with pytest.raises(FileNotFoundError, match="no such file"):
         weights.load(tmp_path / "none.npz")
     (tmp_path / "bad.npz").write_bytes(b"no zip")

@@ -17,8 +17,12 @@ def test_parameters_and_shapes_of_the_original():
     model = PoseNet2D()
     x = jax.ShapeDtypeStruct((2, 256, 256, 3), jnp.float32)
     variables = jax.eval_shape(model.init, jax.random.key(0), x)
-    convolutions = [(3, 3, 64), (3, 64, 64), (3, 64, 128), (3, 128, 128), (3, 128, 256)] + [(3, 256, 256)] * 3
-    convolutions += [(3, 256, 512), (3, 512, 512), (3, 512, 256)] + [(3, 256, 256)] * 3 + [(3, 256, 128)]
+    convolutions = [(3, 3, 64), (3, 64, 64), (3, 64, 128), (3, 128, 128), (3, 128, 256)] + [
+        (3, 256, 256)
+    ] * 3
+    convolutions += (
+        [(3, 256, 512), (3, 512, 512), (3, 512, 256)] + [(3, 256, 256)] * 3 + [(3, 256, 128)]
+    )
     convolutions += [(1, 128, 512), (1, 512, 21)]
     convolutions += 2 * ([(7, 149, 128)] + [(7, 128, 128)] * 4 + [(1, 128, 128), (1, 128, 21)])
     count = sum(size**2 * inside * outside + outside for size, inside, outside in convolutions)
@@ -49,11 +53,16 @@ def test_weights_start_as_xavier_says_and_biases_from_a_ten_thousandth(variables
 
 def test_bfloat16_computes_but_does_not_answer_in_it(variables):
     x = jnp.asarray(np.random.default_rng(0).uniform(-0.5, 0.5, (1, 8, 8, 3)), jnp.float32)
-    exact, rounded = (quick_jit(PoseNet2D(**SMALL, dtype=d).apply)(variables, x) for d in (jnp.float32, jnp.bfloat16))
+    exact, rounded = (
+        quick_jit(PoseNet2D(**SMALL, dtype=d).apply)(variables, x)
+        for d in (jnp.float32, jnp.bfloat16)
+    )
     assert rounded.dtype == jnp.float32
     assert 0 < np.abs(exact - rounded).max() < 0.05 * np.abs(exact).max()
 
 
 def test_an_image_that_the_stride_does_not_divide_is_refused():
-    with pytest.raises(ValueError, match="an image of 20 px is not divisible by the network's stride of 8 px"):
+    with pytest.raises(
+        ValueError, match="an image of 20 px is not divisible by the network's stride of 8 px"
+    ):
         jax.eval_shape(PoseNet2D(**SMALL).init, jax.random.key(0), jnp.zeros((1, 20, 20, 3)))

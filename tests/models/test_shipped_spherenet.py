@@ -4,9 +4,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from handjax import tracker
-from handjax.figures import hand, poses, render
+from handjax.fitting import tracker
 from handjax.ops.spheres import sphere_depth_orthographic
+from handjax.rigs import hand, poses
+from handjax.synthetic import render
 
 
 def test_it_finds_hands_that_face_the_camera():

@@ -23,7 +23,9 @@ def test_starts_as_pytorch_does():
     @jax.jit
     def some(key):  # only what is returned is computed
         params = SphereNet().init(key, jnp.zeros((1, 64, 64, 1)))["params"]
-        return [params["stem"], params["front1"]["conv2"], params["out1_maps"]], params["front1"]["norm1"]
+        return [params["stem"], params["front1"]["conv2"], params["out1_maps"]], params["front1"][
+            "norm1"
+        ]
 
     convolutions, norm = some(jax.random.key(0))
     for layer, inputs in zip(convolutions, (25, 9 * 64, 256), strict=True):

@@ -48,7 +48,9 @@ def _random_weights(model, x):
     """That keep activations of order one."""
     rng = np.random.default_rng(0)
     shapes = jax.eval_shape(partial(model.init, train=False), jax.random.key(0), x)
-    params = jax.tree.map(lambda p: jnp.asarray(rng.normal(0, 0.3, p.shape), p.dtype), shapes["params"])
+    params = jax.tree.map(
+        lambda p: jnp.asarray(rng.normal(0, 0.3, p.shape), p.dtype), shapes["params"]
+    )
     return params, jax.tree.map(lambda p: jnp.ones(p.shape, p.dtype), shapes["batch_stats"])
 
 
@@ -68,16 +70,27 @@ def test_half_precision_is_of_the_computation_only():
     x = jnp.zeros((2, 16, 16, 16, 1))
     model = V2V(**SMALL, dtype=jnp.bfloat16)
     params, batch_stats = _random_weights(model, x)
-    (loss, (outputs, updated)), gradient = jax.eval_shape(partial(_trained, model), params, batch_stats, x)
+    (loss, (outputs, updated)), gradient = jax.eval_shape(
+        partial(_trained, model), params, batch_stats, x
+    )
     leaves = jax.tree.leaves((params, batch_stats, loss, outputs, updated, gradient))
     assert {leaf.dtype for leaf in leaves} == {jnp.dtype(jnp.float32)}
 
     x = _volume(2, 4, 4, 4, 3)
     params, batch_stats = _random_weights(layers.Residual3D(5), x)
-    (_, (expected, _)), _ = quick_jit(partial(_trained, layers.Residual3D(5)))(params, batch_stats, x)
-    (_, (outputs, _)), gradient = quick_jit(partial(_trained, layers.Residual3D(5, jnp.bfloat16)))(params, batch_stats, x)
-    assert outputs.dtype == jnp.bfloat16 and all(np.isfinite(g).all() for g in jax.tree.leaves(gradient))
-    expected, difference = np.asarray(expected), np.asarray(outputs, np.float32) - np.asarray(expected)
+    (_, (expected, _)), _ = quick_jit(partial(_trained, layers.Residual3D(5)))(
+        params, batch_stats, x
+    )
+    (_, (outputs, _)), gradient = quick_jit(partial(_trained, layers.Residual3D(5, jnp.bfloat16)))(
+        params, batch_stats, x
+    )
+    assert outputs.dtype == jnp.bfloat16 and all(
+        np.isfinite(g).all() for g in jax.tree.leaves(gradient)
+    )
+    expected, difference = (
+        np.asarray(expected),
+        np.asarray(outputs, np.float32) - np.asarray(expected),
+    )
     assert 1e-4 < np.abs(difference).mean() / np.abs(expected).mean() < 0.02
 
 
@@ -101,7 +114,9 @@ def test_max_pool_is_the_maximum_and_ties_go_to_the_first():
     np.testing.assert_array_equal(pooled, expected)
 
     tied = jnp.zeros((1, 2, 2, 4, 1)).at[0, 0, 1, 2:, 0].set(1.0).at[0, 1, 0, 3, 0].set(1.0)
-    gradient = np.asarray(quick_jit(jax.grad(lambda x: layers.max_pool3d(x).sum()))(tied))[0, ..., 0]
+    gradient = np.asarray(quick_jit(jax.grad(lambda x: layers.max_pool3d(x).sum()))(tied))[
+        0, ..., 0
+    ]
     # The left block is all zeros: its first voxel. The right one has three equal peaks: (0, 1, 2) comes first in memory.
     np.testing.assert_array_equal(np.argwhere(gradient), [[0, 0, 0], [0, 1, 2]])
     np.testing.assert_array_equal(gradient[gradient != 0], 1)
@@ -114,10 +129,14 @@ def test_upsample_is_a_transposed_convolution():
     kernel, bias = _volume(2, 2, 2, 6, 7, seed=1), _volume(7, seed=2)
     ours, apart = quick_jit(module.apply)({"params": {"kernel": kernel, "bias": bias}}, x)
     numbers = ("NDHWC", "DHWIO", "NDHWC")
-    theirs = jax.jit(lambda x, k: jax.lax.conv_transpose(x, k, (2, 2, 2), "VALID", dimension_numbers=numbers))
+    theirs = jax.jit(
+        lambda x, k: jax.lax.conv_transpose(x, k, (2, 2, 2), "VALID", dimension_numbers=numbers)
+    )
     dilated = np.zeros((2, 6, 8, 10, 7), np.float32)
     for i, j, k in np.ndindex(2, 2, 2):
-        dilated[:, i::2, j::2, k::2] = np.einsum("bdhwc,co->bdhwo", np.asarray(x), np.asarray(kernel)[i, j, k])
+        dilated[:, i::2, j::2, k::2] = np.einsum(
+            "bdhwc,co->bdhwo", np.asarray(x), np.asarray(kernel)[i, j, k]
+        )
     np.testing.assert_allclose(ours, dilated, atol=1e-5)
     np.testing.assert_array_equal(apart, bias)
     np.testing.assert_allclose(ours, theirs(x, np.asarray(kernel)[::-1, ::-1, ::-1]), atol=1e-5)
@@ -128,7 +147,9 @@ def test_one_voxel_convolution_is_the_general_one():
     variables = {"params": {"kernel": _volume(1, 1, 1, 3, 5, seed=1), "bias": _volume(5, seed=2)}}
     kernel, bias = (np.asarray(variables["params"][name]) for name in ("kernel", "bias"))
     expected = np.einsum("bdhwc,co->bdhwo", np.asarray(x), kernel[0, 0, 0]) + bias
-    np.testing.assert_allclose(quick_jit(layers.Conv3D(5, 1).apply)(variables, x), expected, atol=1e-5)
+    np.testing.assert_allclose(
+        quick_jit(layers.Conv3D(5, 1).apply)(variables, x), expected, atol=1e-5
+    )
 
 
 def test_batch_norm_in_training_and_evaluation():
@@ -143,7 +164,9 @@ def test_batch_norm_in_training_and_evaluation():
     np.testing.assert_allclose(updated["batch_stats"]["mean"], 0.1 * mean, rtol=1e-5)
     np.testing.assert_allclose(updated["batch_stats"]["var"], 0.9 + 0.1 * var, rtol=1e-5)
     evaluated = norm.apply({**variables, **updated}, jnp.asarray(x), train=False)
-    np.testing.assert_allclose(evaluated, (x - 0.1 * mean) / np.sqrt(0.9 + 0.1 * var + 1e-5), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(
+        evaluated, (x - 0.1 * mean) / np.sqrt(0.9 + 0.1 * var + 1e-5), rtol=1e-4, atol=1e-5
+    )
 
 
 def test_a_bias_before_batch_norm_is_as_if_it_were_added():
@@ -152,7 +175,9 @@ def test_a_bias_before_batch_norm_is_as_if_it_were_added():
     variables = norm.init(jax.random.key(0), x, train=True)
     for train in (True, False):
         apart, stats = norm.apply(variables, x, train, bias, mutable=["batch_stats"])
-        added, wanted = norm.apply(variables, x + bias[None, None, None, None], train, mutable=["batch_stats"])
+        added, wanted = norm.apply(
+            variables, x + bias[None, None, None, None], train, mutable=["batch_stats"]
+        )
         np.testing.assert_allclose(apart, added, atol=2e-5)
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), stats, wanted)
 
@@ -161,7 +186,9 @@ def test_batch_norm_keeps_its_variance_far_from_zero():
     """A variance as E[x²] - E[x]² in float32 would be lost beside a mean of a thousand deviations."""
     x = 1000 + _volume(2, 4, 4, 4, 1)
     norm = layers.BatchNorm()
-    y, _ = norm.apply(norm.init(jax.random.key(0), x, train=True), x, train=True, mutable=["batch_stats"])
+    y, _ = norm.apply(
+        norm.init(jax.random.key(0), x, train=True), x, train=True, mutable=["batch_stats"]
+    )
     np.testing.assert_allclose(y.std(), 1, atol=1e-3)
 
 
@@ -177,5 +204,9 @@ def test_residual_block_adds_its_input(features):
     expected = x
     if features != 3:
         params["skip"]["conv"]["kernel"] = _volume(1, 1, 1, 3, features, seed=1)
-        expected = jnp.einsum("bdhwc,co->bdhwo", x, params["skip"]["conv"]["kernel"][0, 0, 0]) / np.sqrt(1 + 1e-5)
-    np.testing.assert_allclose(quick_jit(partial(block.apply, train=False))(variables, x), jax.nn.relu(expected), atol=1e-5)
+        expected = jnp.einsum(
+            "bdhwc,co->bdhwo", x, params["skip"]["conv"]["kernel"][0, 0, 0]
+        ) / np.sqrt(1 + 1e-5)
+    np.testing.assert_allclose(
+        quick_jit(partial(block.apply, train=False))(variables, x), jax.nn.relu(expected), atol=1e-5
+    )

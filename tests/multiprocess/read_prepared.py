@@ -22,24 +22,46 @@ PAUSE_SECONDS = 0.05  # a step; so that whoever ends us can do it in the middle
 
 
 def source(path):
-    data = dict(name="rgb_hand", path=path, sets=("keypoint_list",), eval_sets=(), weights=(), train_split="", eval_split="")
-    return SOURCES["rgb_hand"](ConfigDict(dict(seed=SEED, data=data | dict(root="as_labelled", image_size=(8, 8), room=0.0))))
+    data = dict(
+        name="rgb_hand",
+        path=path,
+        sets=("keypoint_list",),
+        eval_sets=(),
+        weights=(),
+        train_split="",
+        eval_split="",
+    )
+    return SOURCES["rgb_hand"](
+        ConfigDict(
+            dict(seed=SEED, data=data | dict(root="as_labelled", image_size=(8, 8), room=0.0))
+        )
+    )
 
 
 def held(source, mesh) -> list[str]:
     """What an evaluation of the whole split collects: every name once, if all is well."""
     eval_step = jax.jit(
-        lambda state, batch: ({key: batch[key] for key in ("mask", "index", "image")}, batch["mask"].sum()),
+        lambda state, batch: (
+            {key: batch[key] for key in ("mask", "index", "image")},
+            batch["mask"].sum(),
+        ),
         out_shardings=sharding.whole(mesh),
     )
     rows, _ = evaluation.predict_split(eval_step, None, source, BATCH, mesh)
-    return [f"{name}={grey}" for name, grey in zip(source.names(rows["index"]), rows["image"][:, 0, 0, 0], strict=True)]
+    return [
+        f"{name}={grey}"
+        for name, grey in zip(source.names(rows["index"]), rows["image"][:, 0, 0, 0], strict=True)
+    ]
 
 
 def steps(source, mesh, start, stop):
     """Of each step the pictures that lie on this process's devices."""
     for batch in feed.train_batches(source, mesh, BATCH, SEED, start, stop):
-        yield [str(grey) for shard in batch["image"].addressable_shards for grey in np.asarray(shard.data)[:, 0, 0, 0]]
+        yield [
+            str(grey)
+            for shard in batch["image"].addressable_shards
+            for grey in np.asarray(shard.data)[:, 0, 0, 0]
+        ]
 
 
 def main():

@@ -9,11 +9,15 @@ import sys
 import numpy as np
 import pytest
 
-pytest.importorskip("tensorflow", reason="tensorflow is not installed: pip install 'handjax[data]'", exc_type=ImportError)
+pytest.importorskip(
+    "tensorflow",
+    reason="tensorflow is not installed: pip install 'handjax[data]'",
+    exc_type=ImportError,
+)
 
 import tensorflow_datasets as tfds  # noqa: E402
 
-from handjax.data.keypoint_list.keypoint_list_dataset_builder import Builder  # noqa: E402
+from handjax.data.sets.keypoint_list.keypoint_list_dataset_builder import Builder  # noqa: E402
 from handjax.engine import sharding  # noqa: E402
 from tests.multiprocess import read_prepared  # noqa: E402
 
@@ -30,7 +34,9 @@ def folder(tmp_path_factory):
 
     def samples(first, count):
         for n in range(first, first + count):
-            hand = dict(joints_uv=np.full((21, 2), n, np.float32), visible=np.ones(21, bool), root="wrist")
+            hand = dict(
+                joints_uv=np.full((21, 2), n, np.float32), visible=np.ones(21, bool), root="wrist"
+            )
             yield f"{n}", {"image": np.full((8, 8, 3), n, np.uint8), "id": f"{n}", **hand}
 
     tfds.dataset_builders.store_as_tfds_dataset(
@@ -52,10 +58,28 @@ def alone(folder):
 
 
 def launch(repo, folder, processes, start, stop):
-    environment = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=1", "JAX_PLATFORMS": "cpu"}
-    command = [sys.executable, "scripts/launch.py", "local", "-n", f"{processes}", "--module", "tests.multiprocess.read_prepared"]
+    environment = os.environ | {
+        "XLA_FLAGS": "--xla_force_host_platform_device_count=1",
+        "JAX_PLATFORMS": "cpu",
+    }
+    command = [
+        sys.executable,
+        "scripts/launch.py",
+        "local",
+        "-n",
+        f"{processes}",
+        "--module",
+        "tests.multiprocess.read_prepared",
+    ]
     command += ["--", str(folder), f"{start}", f"{stop}"]
-    return subprocess.Popen(command, cwd=repo, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    return subprocess.Popen(
+        command,
+        cwd=repo,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
 
 
 class Heard:
@@ -89,7 +113,9 @@ def check(heard, alone, start, processes):
     step = start
     while (union := heard.union(step)) is not None:
         assert union == steps[step], step
-        assert all(len(mine[step]) == read_prepared.BATCH // processes for mine in heard.steps.values())
+        assert all(
+            len(mine[step]) == read_prepared.BATCH // processes for mine in heard.steps.values()
+        )
         step += 1
     return step
 
@@ -99,7 +125,9 @@ def test_one_process_reads_each_once(alone):
     assert sorted(held) == [f"{n}={n}" for n in range(100, 100 + TEST)]
     pictures = sum(steps, [])
     for epoch in range(len(pictures) // TRAIN):
-        assert sorted(pictures[TRAIN * epoch : TRAIN * (epoch + 1)]) == sorted(str(n) for n in range(TRAIN))
+        assert sorted(pictures[TRAIN * epoch : TRAIN * (epoch + 1)]) == sorted(
+            str(n) for n in range(TRAIN)
+        )
 
 
 def test_killed_and_gone_on_with_fewer(repo, folder, alone):

@@ -15,7 +15,7 @@ import orbax.checkpoint as ocp
 import pytest
 
 from handjax import evaluate, train
-from handjax.data.voxel_h5 import write_voxel_h5
+from handjax.data.formats.voxel_h5 import write_voxel_h5
 from handjax.engine import cli
 
 pytestmark = pytest.mark.slow
@@ -35,7 +35,10 @@ def voxels(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("data") / "hands.h5"
     center, cube = np.float32([0, 0, 700]), np.full(3, 300, np.float32)
     joints = (center[None, None] + rng.uniform(-100, 100, (11, 14, 3))).astype(np.float32)
-    write_voxel_h5(path, ((rng.random((16,) * 3) < 0.05, joints[n], center, cube, f"frame_{n}") for n in range(11)))
+    write_voxel_h5(
+        path,
+        ((rng.random((16,) * 3) < 0.05, joints[n], center, cube, f"frame_{n}") for n in range(11)),
+    )
     return path
 
 
@@ -45,7 +48,15 @@ def flags(repo, voxels):
 
     def make(workdir, *more):
         config = f"{repo / 'configs' / 'v2v.py'}:h5,quick"
-        return ["--config", config, *FLAGS, f"--config.data.path={voxels}", *more, "--workdir", str(workdir)]
+        return [
+            "--config",
+            config,
+            *FLAGS,
+            f"--config.data.path={voxels}",
+            *more,
+            "--workdir",
+            str(workdir),
+        ]
 
     return make
 
@@ -68,7 +79,9 @@ def launch(repo, compile_cache):
     def run(*arguments):
         devices = {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
         command = [sys.executable, "scripts/launch.py", "local", "-n", "2", "--", *arguments]
-        return subprocess.run(command, cwd=repo, env=os.environ | devices, capture_output=True, text=True, timeout=300)
+        return subprocess.run(
+            command, cwd=repo, env=os.environ | devices, capture_output=True, text=True, timeout=300
+        )
 
     return run
 
@@ -92,20 +105,28 @@ def state(workdir: Path, step: int) -> dict:
     with ocp.StandardCheckpointer() as checkpointer:
         folder = workdir / "checkpoints" / str(step) / "default"
         shapes = checkpointer.metadata(folder).item_metadata.tree
-        target = jax.tree.map(lambda s: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=here), shapes)
+        target = jax.tree.map(
+            lambda s: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=here), shapes
+        )
         return jax.device_get(checkpointer.restore(folder, target))
 
 
 def test_two_processes_are_one(pair, flags, tmp_path):
     train.main(flags(tmp_path / "one", "--config.devices=4"))
     ours, alone = lines(pair), lines(tmp_path / "one")
-    assert [line["step"] for line in ours] == [0, 1, 2, 2, 3, 4, 4] == [line["step"] for line in alone]
+    assert (
+        [line["step"] for line in ours] == [0, 1, 2, 2, 3, 4, 4] == [line["step"] for line in alone]
+    )
     for a, b in zip(ours, alone, strict=True):
         assert set(a) == set(b)
         for name in a:
             assert a[name] == pytest.approx(b[name], abs=1e-5, rel=1e-5), (a["step"], name)
     assert ours[1]["loss"] != ours[-2]["loss"]
-    jax.tree.map(partial(np.testing.assert_allclose, rtol=0, atol=1e-5), state(pair, 4), state(tmp_path / "one", 4))
+    jax.tree.map(
+        partial(np.testing.assert_allclose, rtol=0, atol=1e-5),
+        state(pair, 4),
+        state(tmp_path / "one", 4),
+    )
     with np.load(pair / "predictions.npz") as a, np.load(tmp_path / "one" / "predictions.npz") as b:
         for name in a:
             if a[name].dtype.kind == "f":
@@ -116,7 +137,9 @@ def test_two_processes_are_one(pair, flags, tmp_path):
 
 def test_one_process_measures_what_two_have_trained(pair, tmp_path):
     evaluate.main(["--workdir", str(pair), "--output", str(tmp_path), "--config.devices=1"])
-    ours, theirs = (json.loads((folder / "metrics.json").read_text()) for folder in (tmp_path, pair))
+    ours, theirs = (
+        json.loads((folder / "metrics.json").read_text()) for folder in (tmp_path, pair)
+    )
     assert ours["mpjpe_mm"] == pytest.approx(theirs["mpjpe_mm"], abs=1e-3) and ours["frames"] == 11
 
 
@@ -131,7 +154,10 @@ def test_a_mistake_ends_both_and_is_shown_for_each(flags, launch, tmp_path):
     done = launch(*flags(tmp_path / "run", "--config.batch_size=6"))
     assert done.returncode == 2
     for rank in (0, 1):
-        assert f"[{rank}] error: config.batch_size=6 is not divisible by 4 devices; use 4 or 8" in done.stdout
+        assert (
+            f"[{rank}] error: config.batch_size=6 is not divisible by 4 devices; use 4 or 8"
+            in done.stdout
+        )
     assert "Traceback" not in done.stdout + done.stderr
     assert not (tmp_path / "run").exists()
 
@@ -143,9 +169,15 @@ def test_a_mistake_of_one_ends_both(flags, launch, voxels, tmp_path):
     with h5py.File(bad, "r+") as file:
         del file["real_voxels/5"]  # of rows 0 to 7, process 1 evaluates 4 to 7
         file["real_voxels/5"] = np.asarray([np.void(b"hello")])
-    done = launch(*flags(tmp_path / "run", f"--config.data.path={voxels}", f"--config.data.val_path={bad}"))
+    done = launch(
+        *flags(tmp_path / "run", f"--config.data.path={voxels}", f"--config.data.val_path={bad}")
+    )
     assert done.returncode == 2, done.stdout + done.stderr
     errors = [line for line in done.stdout.splitlines() if "error:" in line]
-    assert len(errors) == 1 and errors[0].startswith(f"[1] error: {bad}: real_voxels/5 is no zip archive")
+    assert len(errors) == 1 and errors[0].startswith(
+        f"[1] error: {bad}: real_voxels/5 is no zip archive"
+    )
     assert "process 1 ended with 2; the others were stopped" in done.stderr
-    assert "Traceback" not in done.stdout  # the first process is stopped, not left to wait until it fails, too
+    assert (
+        "Traceback" not in done.stdout
+    )  # the first process is stopped, not left to wait until it fails, too

@@ -13,16 +13,25 @@ EPSILON = 1e-5
 
 def flax_norm(x, scale, bias, groups):
     if groups is None:
-        return nn.BatchNorm(use_running_average=False, epsilon=EPSILON, use_fast_variance=False).apply(
-            {"params": {"scale": scale, "bias": bias}, "batch_stats": {"mean": bias, "var": scale}}, x, mutable=["batch_stats"]
+        return nn.BatchNorm(
+            use_running_average=False, epsilon=EPSILON, use_fast_variance=False
+        ).apply(
+            {"params": {"scale": scale, "bias": bias}, "batch_stats": {"mean": bias, "var": scale}},
+            x,
+            mutable=["batch_stats"],
         )[0]
-    return nn.GroupNorm(groups, epsilon=EPSILON, use_fast_variance=False).apply({"params": {"scale": scale, "bias": bias}}, x)
+    return nn.GroupNorm(groups, epsilon=EPSILON, use_fast_variance=False).apply(
+        {"params": {"scale": scale, "bias": bias}}, x
+    )
 
 
 def arrays(shape):
     rng = np.random.default_rng(0)
     x = rng.normal(2, 3, shape)
-    return tuple(jnp.asarray(a, jnp.float32) for a in (x, rng.normal(1, 0.5, shape[-1]), rng.normal(size=shape[-1])))
+    return tuple(
+        jnp.asarray(a, jnp.float32)
+        for a in (x, rng.normal(1, 0.5, shape[-1]), rng.normal(size=shape[-1]))
+    )
 
 
 @pytest.mark.parametrize("groups", [None, 4])
@@ -45,7 +54,10 @@ def test_is_flaxs_in_values_gradients_and_their_gradients(groups, shape):
 
     np.testing.assert_allclose(ours(*operands), theirs(*operands), atol=1e-5)
     for what, tolerance in ((slopes, 1e-5), (twice, 1e-4)):
-        pairs = zip(*(jax.tree.leaves(jax.jit(what(norm))(operands)) for norm in (ours, theirs)), strict=True)
+        pairs = zip(
+            *(jax.tree.leaves(jax.jit(what(norm))(operands)) for norm in (ours, theirs)),
+            strict=True,
+        )
         for a, b in pairs:
             np.testing.assert_allclose(a, b, atol=tolerance * max(1.0, np.abs(b).max()))
 
@@ -59,8 +71,12 @@ def test_mean_and_variance_are_numpys_far_from_zero(groups):
     exact = np.float64(x) if groups is None else np.float64(x).reshape(2, 6, 7, 2, 2)
     axes = (0, 1, 2) if groups is None else (1, 2, 4)
     spread = 1 if groups is None else 2
-    np.testing.assert_allclose(mean, np.repeat(exact.mean(axes).reshape(-1, 4 // spread), spread, axis=1), rtol=1e-6)
-    np.testing.assert_allclose(variance, np.repeat(exact.var(axes).reshape(-1, 4 // spread), spread, axis=1), rtol=1e-4)
+    np.testing.assert_allclose(
+        mean, np.repeat(exact.mean(axes).reshape(-1, 4 // spread), spread, axis=1), rtol=1e-6
+    )
+    np.testing.assert_allclose(
+        variance, np.repeat(exact.var(axes).reshape(-1, 4 // spread), spread, axis=1), rtol=1e-4
+    )
     np.testing.assert_allclose(y, flax_norm(x, scale, bias, groups), atol=5e-3)
 
 

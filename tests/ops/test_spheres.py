@@ -23,8 +23,12 @@ def _balls(n=41, seed=0, z=500.0):
 
 def test_meets_the_original_ball_renderer(real_data):
     with np.load(real_data / "hand" / "sphere_hand_16poses.npz", allow_pickle=False) as file:
-        centers, radii, expected = (jnp.asarray(file[name]) for name in ("joints_mm", "radii_mm", "ball_depth_64"))
-    depth, winner = jax.jit(lambda c, r: ORTHOGRAPHIC(c, r, 64))(centers, jnp.broadcast_to(radii, (16, 41)))
+        centers, radii, expected = (
+            jnp.asarray(file[name]) for name in ("joints_mm", "radii_mm", "ball_depth_64")
+        )
+    depth, winner = jax.jit(lambda c, r: ORTHOGRAPHIC(c, r, 64))(
+        centers, jnp.broadcast_to(radii, (16, 41))
+    )
     np.testing.assert_allclose(depth, expected, atol=1e-2, rtol=0)
     np.testing.assert_array_equal(winner < 0, expected == 100)
 
@@ -84,7 +88,10 @@ def test_gradient_is_the_finite_difference(camera):
         return ORTHOGRAPHIC(c, r, 32, 300.0, 1000.0)
 
     weights = jax.random.normal(jax.random.key(1), (32, 32))
-    moves = jax.random.normal(jax.random.key(2), centers.shape), jax.random.normal(jax.random.key(4), radii.shape)
+    moves = (
+        jax.random.normal(jax.random.key(2), centers.shape),
+        jax.random.normal(jax.random.key(4), radii.shape),
+    )
     step = 0.02
     image = jax.jit(image)
     ends = [image(centers + s * moves[0], radii + s * moves[1]) for s in (-step, step)]
@@ -95,7 +102,9 @@ def test_gradient_is_the_finite_difference(camera):
     assert steady.sum() > 50
     weights = jnp.where(steady, weights, 0.0)
     numeric = jnp.sum(weights * (ends[1][0] - ends[0][0])) / (2 * step)
-    gradients = jax.jit(jax.grad(lambda c, r: jnp.sum(weights * image(c, r)[0]), argnums=(0, 1)))(centers, radii)
+    gradients = jax.jit(jax.grad(lambda c, r: jnp.sum(weights * image(c, r)[0]), argnums=(0, 1)))(
+        centers, radii
+    )
     analytic = sum(jnp.sum(g * m) for g, m in zip(gradients, moves, strict=True))
     np.testing.assert_allclose(analytic, numeric, rtol=0.01, atol=0.05)
 
@@ -105,13 +114,17 @@ def test_gradient_is_finite_on_grazing_rays():
     offsets = jnp.concatenate([jnp.asarray([0.0, 10.0]), 10 + jnp.linspace(-1e-4, 1e-4, 41)])
     rays = jnp.stack([jnp.zeros(43), offsets / 500, jnp.ones(43)], axis=-1)
     center, radius = jnp.asarray([[0.0, 0.0, 500.0]]), jnp.asarray([10.0])
-    gradients = jax.jit(jax.grad(lambda *a: jnp.sum(spheres.sphere_depth_along(*a)[0]), argnums=(0, 1, 2)))(rays, center, radius)
+    gradients = jax.jit(
+        jax.grad(lambda *a: jnp.sum(spheres.sphere_depth_along(*a)[0]), argnums=(0, 1, 2))
+    )(rays, center, radius)
     assert all(np.all(np.isfinite(g)) for g in gradients)
     flat = jax.jit(jax.grad(lambda c, r: jnp.sum(ORTHOGRAPHIC(c, r, 30)[0]), argnums=(0, 1)))(
         jnp.zeros((1, 3)), jnp.asarray([10.0])
     )
     assert all(np.all(np.isfinite(g)) for g in flat)
-    np.testing.assert_allclose(flat[0], [[0, 0, 1]], atol=1e-6)  # one pixel sees it, the rest touch it
+    np.testing.assert_allclose(
+        flat[0], [[0, 0, 1]], atol=1e-6
+    )  # one pixel sees it, the rest touch it
 
 
 def test_only_the_sphere_that_is_seen_gets_a_gradient():
@@ -142,7 +155,9 @@ def test_memory_is_a_few_images_not_one_a_sphere():
         return jnp.sum(PINHOLE(c, r, k, 64, 64)[0] ** 2)
 
     compiled = jax.jit(jax.grad(loss)).lower(centers, radii, k).compile()
-    assert compiled.memory_analysis().temp_size_in_bytes < 20 * (8 * 64 * 64 * 4)  # one a sphere is 41
+    assert compiled.memory_analysis().temp_size_in_bytes < 20 * (
+        8 * 64 * 64 * 4
+    )  # one a sphere is 41
 
 
 def _plain_distance(points, centers, radii):
@@ -155,7 +170,11 @@ def _plain_distance(points, centers, radii):
 def _cloud(shape, p, s, seed=0):
     keys = jax.random.split(jax.random.key(seed), 3)
     points = 60 * jax.random.normal(keys[0], (*shape, p, 3))
-    return points, 40 * jax.random.normal(keys[1], (*shape, s, 3)), jax.random.uniform(keys[2], (*shape, s), minval=8, maxval=24)
+    return (
+        points,
+        40 * jax.random.normal(keys[1], (*shape, s, 3)),
+        jax.random.uniform(keys[2], (*shape, s), minval=8, maxval=24),
+    )
 
 
 @pytest.mark.parametrize("shape", [(), (1,), (3, 2)])
@@ -191,10 +210,15 @@ def test_distance_has_the_gradient_of_its_finite_difference():
     points, centers, radii = _cloud((2,), 300, 20, seed=3)
     moves = [
         jax.random.normal(key, x.shape)
-        for key, x in zip(jax.random.split(jax.random.key(5), 3), (points, centers, radii), strict=True)
+        for key, x in zip(
+            jax.random.split(jax.random.key(5), 3), (points, centers, radii), strict=True
+        )
     ]
     step = 0.02
-    ends = [DISTANCE(*(x + s * move for x, move in zip((points, centers, radii), moves, strict=True))) for s in (-step, step)]
+    ends = [
+        DISTANCE(*(x + s * move for x, move in zip((points, centers, radii), moves, strict=True)))
+        for s in (-step, step)
+    ]
     distance, winner = DISTANCE(points, centers, radii)
     # Not where the nearest changes, nor across a surface, where the absolute value has a kink.
     steady = (ends[0][1] == winner) & (ends[1][1] == winner) & (distance > 0.5)
@@ -211,11 +235,18 @@ def test_distance_has_a_finite_gradient_everywhere():
     near = jnp.asarray([0.0, 1e-30, 1e-20, 1e-10, 10.0 - 1e-6, 10.0, 10.0 + 1e-6])
     points = jnp.concatenate([near[:, None] * jnp.eye(3)[i, None] for i in range(3)])
     args = points, jnp.zeros((1, 3)), jnp.asarray([10.0])
-    by_point, by_center, by_radius = jax.jit(jax.jacrev(lambda *a: DISTANCE(*a)[0], argnums=(0, 1, 2)))(*args)
+    by_point, by_center, by_radius = jax.jit(
+        jax.jacrev(lambda *a: DISTANCE(*a)[0], argnums=(0, 1, 2))
+    )(*args)
     assert all(np.all(np.isfinite(g)) for g in (by_point, by_center, by_radius))
-    assert np.max(np.linalg.norm(by_center[:, 0], axis=-1)) < 1 + 1e-5 and np.max(np.abs(by_radius)) <= 1
+    assert (
+        np.max(np.linalg.norm(by_center[:, 0], axis=-1)) < 1 + 1e-5
+        and np.max(np.abs(by_radius)) <= 1
+    )
     np.testing.assert_array_equal(by_center[0], 0)
-    np.testing.assert_array_equal(by_radius[0], 1)  # the centre of a growing sphere gets further from its surface
+    np.testing.assert_array_equal(
+        by_radius[0], 1
+    )  # the centre of a growing sphere gets further from its surface
 
 
 def test_distance_says_where_there_is_none():
@@ -233,7 +264,9 @@ def test_distance_knows_no_place_no_turn_and_no_order(seed, scale):
     turn = np.linalg.qr(rng.normal(size=(3, 3)))[0].astype(np.float32)
     order, shift = rng.permutation(6), (scale * rng.normal(size=3)).astype(np.float32)
     distance, winner = DISTANCE(points, centers, radii)
-    other, moved = DISTANCE(*((np.asarray(x) @ turn + shift) for x in (points, centers[:, order])), radii[:, order])
+    other, moved = DISTANCE(
+        *((np.asarray(x) @ turn + shift) for x in (points, centers[:, order])), radii[:, order]
+    )
     assert np.all(distance >= 0)
     np.testing.assert_allclose(other, distance, atol=1e-4 * scale)
     every = np.sort(_plain_distance(points, centers, radii), axis=-1)
@@ -250,23 +283,39 @@ def test_on_a_spheres_own_surface_the_distance_is_nothing(seed):
     _, centers, radii = _cloud((), 1, 6, seed % 1000)
     rng = np.random.default_rng(seed)
     away = rng.normal(size=(6, 3))
-    points = np.asarray(centers) + np.asarray(radii)[:, None] * away / np.linalg.norm(away, axis=-1, keepdims=True)
-    np.testing.assert_allclose(DISTANCE(jnp.asarray(points, jnp.float32), centers, radii)[0], 0, atol=1e-4)
+    points = np.asarray(centers) + np.asarray(radii)[:, None] * away / np.linalg.norm(
+        away, axis=-1, keepdims=True
+    )
+    np.testing.assert_allclose(
+        DISTANCE(jnp.asarray(points, jnp.float32), centers, radii)[0], 0, atol=1e-4
+    )
 
 
 def test_distance_saves_points_not_pairs():
     points, centers, radii = _cloud((4,), 4096, 41)
-    gradient = jax.jit(jax.grad(lambda *a: jnp.sum(spheres.sphere_distance(*a)[0]), argnums=(0, 1, 2)))
-    temporary = gradient.lower(points, centers, radii).compile().memory_analysis().temp_size_in_bytes
+    gradient = jax.jit(
+        jax.grad(lambda *a: jnp.sum(spheres.sphere_distance(*a)[0]), argnums=(0, 1, 2))
+    )
+    temporary = (
+        gradient.lower(points, centers, radii).compile().memory_analysis().temp_size_in_bytes
+    )
     assert temporary < 20 * (4 * 4096 * 4)  # one of all pairs is 41
 
 
 def test_inside_shard_map():
     rng = np.random.default_rng(0)
-    centers, radii = jnp.asarray(rng.uniform(-50, 50, (8, 5, 3)), jnp.float32), jnp.full((8, 5), 20.0)
+    centers, radii = (
+        jnp.asarray(rng.uniform(-50, 50, (8, 5, 3)), jnp.float32),
+        jnp.full((8, 5), 20.0),
+    )
     mesh = jax.make_mesh((8,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
-    draw, spec = partial(spheres.sphere_depth_orthographic, size=16), jax.sharding.PartitionSpec("data")
-    apart = jax.jit(jax.shard_map(draw, mesh=mesh, in_specs=(spec, spec), out_specs=spec))(centers, radii)
+    draw, spec = (
+        partial(spheres.sphere_depth_orthographic, size=16),
+        jax.sharding.PartitionSpec("data"),
+    )
+    apart = jax.jit(jax.shard_map(draw, mesh=mesh, in_specs=(spec, spec), out_specs=spec))(
+        centers, radii
+    )
     depth, winner = draw(centers, radii)
     np.testing.assert_array_equal(apart[1], winner)
     np.testing.assert_allclose(apart[0], depth, atol=1e-4)  # compiled apart, rounded apart

@@ -21,7 +21,9 @@ class Twin(nn.Module):
         inside = self.backbone.features
         if head == "integral":
             for i, features in enumerate(deconvolutions):
-                setattr(self, f"deconv{i}", nn.ConvTranspose2d(inside, features, 4, 2, 1, bias=False))
+                setattr(
+                    self, f"deconv{i}", nn.ConvTranspose2d(inside, features, 4, 2, 1, bias=False)
+                )
                 setattr(self, f"deconv{i}_bn", nn.BatchNorm2d(features))
                 inside = features
             self.count = len(deconvolutions)
@@ -44,7 +46,9 @@ def expectation(maps, joints, depth):
     b, _, h, w = maps.shape
     p = torch.softmax(maps.reshape(b, joints, -1), -1).reshape(b, joints, depth, h, w)
     sums = p.sum((2, 3)), p.sum((2, 4)), p.sum((3, 4))
-    return torch.stack([(s * torch.arange(s.shape[-1])).sum(-1) / s.shape[-1] - 0.5 for s in sums], -1)
+    return torch.stack(
+        [(s * torch.arange(s.shape[-1])).sum(-1) / s.shape[-1] - 0.5 for s in sums], -1
+    )
 
 
 def joint_loss(prediction, target, weight, power):
@@ -71,7 +75,11 @@ def to_flax(tensors) -> dict:
     """`state_dict()`, or gradients by parameter name → handjax's `params` and `batch_stats`, as NumPy arrays."""
     tree = {}
     for name, tensor in tensors.items():
-        *path, kind = name.replace("downsample.0", "downsample_conv").replace("downsample.1", "downsample_bn").split(".")
+        *path, kind = (
+            name.replace("downsample.0", "downsample_conv")
+            .replace("downsample.1", "downsample_bn")
+            .split(".")
+        )
         if kind == "num_batches_tracked" or path[:2] == ["backbone", "fc"]:
             continue
         if path[0] == "backbone" and path[1].startswith("layer"):
@@ -80,6 +88,14 @@ def to_flax(tensors) -> dict:
         if value.ndim == 4:  # O I H W, and I O H W of a transposed convolution, → H W I O
             value = value.transpose((2, 3, 0, 1) if path[-1].startswith("deconv") else (2, 3, 1, 0))
         value = value.T if value.ndim == 2 else value
-        of = "kernel" if value.ndim > 1 else "scale" if kind == "weight" else kind.removeprefix("running_")
-        tree["batch_stats" if kind.startswith("running") else "params", *path, of] = np.ascontiguousarray(value)
+        of = (
+            "kernel"
+            if value.ndim > 1
+            else "scale"
+            if kind == "weight"
+            else kind.removeprefix("running_")
+        )
+        tree["batch_stats" if kind.startswith("running") else "params", *path, of] = (
+            np.ascontiguousarray(value)
+        )
     return unflatten_dict(tree)

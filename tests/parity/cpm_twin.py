@@ -12,7 +12,16 @@ torch.set_num_threads(1)  # more of them mostly wait for each other on images as
 class Twin(nn.Module):
     """[b, 3 + 1, n, n] → [b, stages, channels, m, m]."""
 
-    def __init__(self, joints, stages=6, background=True, widths=(128, 32, 512), kernels=(9, 5, 11), pools=3, pool_padding=1):
+    def __init__(
+        self,
+        joints,
+        stages=6,
+        background=True,
+        widths=(128, 32, 512),
+        kernels=(9, 5, 11),
+        pools=3,
+        pool_padding=1,
+    ):
         super().__init__()
         self.stages, self.pools, self.pool_padding = stages, pools, pool_padding
         width, features, head = widths
@@ -96,7 +105,9 @@ def to_flax(tensors) -> dict:
         module, kind = name.split(".")
         value = tensor.detach().numpy()
         value = value.transpose(2, 3, 1, 0) if kind == "weight" else value
-        params.setdefault(module, {})["kernel" if kind == "weight" else kind] = np.ascontiguousarray(value)
+        params.setdefault(module, {})["kernel" if kind == "weight" else kind] = (
+            np.ascontiguousarray(value)
+        )
     return params
 
 

@@ -11,11 +11,18 @@ from torch.nn import functional
 class Twin(nn.Module):
     """[b, 3, n, n] → [b, 1 + refinements, joints, m, m]."""
 
-    def __init__(self, joints=21, refinements=2, widths=(64, 128, 256, 512, 128), kernel=7, pools=3):
+    def __init__(
+        self, joints=21, refinements=2, widths=(64, 128, 256, 512, 128), kernel=7, pools=3
+    ):
         super().__init__()
         one, two, three, four, encoded = widths
         self.refinements, self.pools = refinements, pools
-        self.blocks = ((one,) * 2, (two,) * 2, (three,) * 4, (four, four, three, three, three, three, encoded))
+        self.blocks = (
+            (one,) * 2,
+            (two,) * 2,
+            (three,) * 4,
+            (four, four, three, three, three, three, encoded),
+        )
         inside = 3
         for block, outsides in enumerate(self.blocks, 1):
             for i, outside in enumerate(outsides, 1):
@@ -25,7 +32,9 @@ class Twin(nn.Module):
         self._conv("conv5_2", four, joints, 1)
         for block in range(6, 6 + refinements):
             for i in range(1, 6):
-                self._conv(f"conv{block}_{i}", joints + encoded if i == 1 else encoded, encoded, kernel)
+                self._conv(
+                    f"conv{block}_{i}", joints + encoded if i == 1 else encoded, encoded, kernel
+                )
             self._conv(f"conv{block}_6", encoded, encoded, 1)
             self._conv(f"conv{block}_7", encoded, joints, 1)
 
@@ -55,7 +64,9 @@ def resize(maps, size):
     """TensorFlow 1's bilinear resizing, in which pixel 0 lies on cell 0 and the far border repeats: with the last cell twice the
     corners are aligned."""
     maps = functional.pad(maps, (0, 1, 0, 1), mode="replicate")
-    return functional.interpolate(maps, size=size + 1, mode="bilinear", align_corners=True)[..., :-1, :-1]
+    return functional.interpolate(maps, size=size + 1, mode="bilinear", align_corners=True)[
+        ..., :-1, :-1
+    ]
 
 
 def heatmap_loss(maps, target, visible=None):
@@ -63,7 +74,9 @@ def heatmap_loss(maps, target, visible=None):
     total = 0
     for stage in maps.unbind(1):
         rms = (resize(stage, target.shape[-1]) - target).square().mean((-1, -2)).sqrt()
-        total = total + (rms.mean() if visible is None else (visible * rms).sum() / (visible.sum() + 1e-4))
+        total = total + (
+            rms.mean() if visible is None else (visible * rms).sum() / (visible.sum() + 1e-4)
+        )
     return total
 
 
@@ -86,4 +99,6 @@ def dsnt_loss(maps, uv):
         return (p * (torch.log(p + 1e-24) - torch.log(q + 1e-24))).sum((-1, -2))
 
     middle = (probability + gaussian) / 2
-    return coordinate + (divergence(probability, middle) / 2 + divergence(gaussian, middle) / 2).mean()
+    return (
+        coordinate + (divergence(probability, middle) / 2 + divergence(gaussian, middle) / 2).mean()
+    )

@@ -4,7 +4,13 @@ not needed."""
 import torch
 from torch import nn
 
-STAGES = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
+STAGES = {
+    18: (2, 2, 2, 2),
+    34: (3, 4, 6, 3),
+    50: (3, 4, 6, 3),
+    101: (3, 4, 23, 3),
+    152: (3, 8, 36, 3),
+}
 
 
 class Block(nn.Module):
@@ -22,7 +28,9 @@ class Block(nn.Module):
         self.bn1, self.bn2 = nn.BatchNorm2d(features), nn.BatchNorm2d(features)
         self.downsample = None
         if stride != 1 or inside != outside:
-            self.downsample = nn.Sequential(nn.Conv2d(inside, outside, 1, stride, bias=False), nn.BatchNorm2d(outside))
+            self.downsample = nn.Sequential(
+                nn.Conv2d(inside, outside, 1, stride, bias=False), nn.BatchNorm2d(outside)
+            )
 
     def forward(self, x):
         y = self.bn2(self.conv2(torch.relu(self.bn1(self.conv1(x)))))
@@ -43,7 +51,9 @@ class ResNet(nn.Module):
         for stage, count in enumerate(STAGES[layers]):
             blocks = []
             for i in range(count):
-                blocks.append(Block(inside, width * 2**stage, 2 if stage and not i else 1, bottleneck))
+                blocks.append(
+                    Block(inside, width * 2**stage, 2 if stage and not i else 1, bottleneck)
+                )
                 inside = width * 2**stage * (4 if bottleneck else 1)
             setattr(self, f"layer{stage + 1}", nn.Sequential(*blocks))
         self.features = inside

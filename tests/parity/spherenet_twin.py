@@ -53,12 +53,21 @@ class Twin(nn.Module):
     def __init__(self, spheres=41, stacks=1, width=128):
         super().__init__()
         wide = 2 * width
-        self.conv1, self.bn1 = nn.Conv2d(1, width // 2, 5, stride=2, padding=2), nn.GroupNorm(4, width // 2)
+        self.conv1, self.bn1 = (
+            nn.Conv2d(1, width // 2, 5, stride=2, padding=2),
+            nn.GroupNorm(4, width // 2),
+        )
         self.layer1 = nn.Sequential(Bottleneck(width // 2, width // 2))
-        self.layer2, self.layer3 = nn.Sequential(Bottleneck(width, width)), nn.Sequential(Bottleneck(wide, width))
+        self.layer2, self.layer3 = (
+            nn.Sequential(Bottleneck(width, width)),
+            nn.Sequential(Bottleneck(wide, width)),
+        )
         self.hg = nn.ModuleList(Hourglass(width) for _ in range(stacks))
         self.res = nn.ModuleList(nn.Sequential(Bottleneck(wide, width)) for _ in range(stacks))
-        self.fc = nn.ModuleList(nn.Sequential(nn.Conv2d(wide, wide, 1), nn.GroupNorm(16, wide), nn.ReLU()) for _ in range(stacks))
+        self.fc = nn.ModuleList(
+            nn.Sequential(nn.Conv2d(wide, wide, 1), nn.GroupNorm(16, wide), nn.ReLU())
+            for _ in range(stacks)
+        )
         self.score = nn.ModuleList(nn.Conv2d(wide, 2 * spheres, 1) for _ in range(stacks))
         self.fc_ = nn.ModuleList(nn.Conv2d(wide, wide, 1) for _ in range(stacks - 1))
         self.score_ = nn.ModuleList(nn.Conv2d(2 * spheres, wide, 1) for _ in range(stacks - 1))
@@ -67,7 +76,9 @@ class Twin(nn.Module):
         x = torch.relu(self.bn1(self.conv1(x)))
         x = self.layer3(self.layer2(F.max_pool2d(self.layer1(x), 2)))
         maps, latents = [], []
-        for i, (hourglass, block, out, score) in enumerate(zip(self.hg, self.res, self.fc, self.score, strict=True)):
+        for i, (hourglass, block, out, score) in enumerate(
+            zip(self.hg, self.res, self.fc, self.score, strict=True)
+        ):
             y, latent = hourglass(x)
             y = out(block(y))
             maps.append(score(y))
@@ -112,7 +123,9 @@ def render(centers, radii, n):
     x, y = grid(n, centers.dtype)
     c = centers[:, :, None, None]
     half = radii[:, None, None] ** 2 - (x - c[:, 0]) ** 2 - (y - c[:, 1]) ** 2
-    front = torch.where(half > 0.01, c[:, 2] - half.clamp(min=0.01).sqrt(), torch.full_like(half, 100.0))
+    front = torch.where(
+        half > 0.01, c[:, 2] - half.clamp(min=0.01).sqrt(), torch.full_like(half, 100.0)
+    )
     return front.min(0).values
 
 
@@ -137,7 +150,9 @@ def projection(depth, centers, radii, cameras, across):
 
 def consistency(centers, cameras):
     """One sample of three views."""
-    common = torch.stack([c @ t[:3, :3].T + t[:3, 3] for c, t in zip(centers, cameras, strict=True)])
+    common = torch.stack(
+        [c @ t[:3, :3].T + t[:3, 3] for c, t in zip(centers, cameras, strict=True)]
+    )
     return ((common - common.median(0, keepdim=True).values) ** 2).mean()
 
 
@@ -153,7 +168,9 @@ def bone_length(centers, bones):
     a, b = (torch.tensor(ends) for ends in list(zip(*bones, strict=True))[:2])
     length = torch.tensor([bone[2] for bone in bones], dtype=centers.dtype)
     square = ((centers[:, a] - centers[:, b]) ** 2).sum(-1)
-    return F.relu((0.8 * length) ** 2 - square).mean() + F.relu(square - (1.05 * length) ** 2).mean()
+    return (
+        F.relu((0.8 * length) ** 2 - square).mean() + F.relu(square - (1.05 * length) ** 2).mean()
+    )
 
 
 def prior(x, recon, mu, logvar):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict
 
-from handjax.models import weights
+from handjax.engine import weights
 from handjax.models.body import BodyNet
 from handjax.models.resnet import STAGES, ResNet, from_torchvision
 from handjax.pose import losses
@@ -27,10 +27,14 @@ def shares(ours, theirs):
     """Largest difference of each leaf as a share of its largest entry, or of 1e-3 of the largest of all."""
     assert jax.tree.structure(ours) == jax.tree.structure(theirs)
     floor = 1e-3 * max(np.abs(leaf).max() for leaf in jax.tree.leaves(theirs))
-    return jax.tree.map(lambda a, b: np.abs(a - b).max() / max(np.abs(b).max(), floor), jax.device_get(ours), theirs)
+    return jax.tree.map(
+        lambda a, b: np.abs(a - b).max() / max(np.abs(b).max(), floor), jax.device_get(ours), theirs
+    )
 
 
-@pytest.mark.parametrize("head, layers, power", [("direct", 18, 1), ("integral", 50, 2), ("kinematic", 18, 1)])
+@pytest.mark.parametrize(
+    "head, layers, power", [("direct", 18, 1), ("integral", 50, 2), ("kinematic", 18, 1)]
+)
 def test_forward_loss_gradients_and_running_statistics(head, layers, power, monkeypatch):
     options = OPTIONS | dict(layers=layers)
     # One block a stage has all there is in a block, and compiles in a quarter of the time.
@@ -44,17 +48,27 @@ def test_forward_loss_gradients_and_running_statistics(head, layers, power, monk
         x = jnp.asarray(rng.standard_normal((2, 64, 32, 3)))
         x_torch = torch.tensor(np.moveaxis(x, -1, 1).copy())
         theirs = twin.eval()(x_torch).detach().numpy()
-        np.testing.assert_allclose(quick_jit(net.apply)(variables, x), theirs, rtol=0, atol=1e-5 * np.abs(theirs).max())
+        np.testing.assert_allclose(
+            quick_jit(net.apply)(variables, x), theirs, rtol=0, atol=1e-5 * np.abs(theirs).max()
+        )
 
         target, weight = rng.uniform(-0.5, 0.5, theirs.shape), rng.integers(0, 2, theirs.shape)
         error = losses.absolute_error if power == 1 else losses.squared_error
 
         def ours(params):
-            outputs, updated = net.apply({**variables, "params": params}, x, train=True, mutable=["batch_stats"])
-            return (error(outputs.astype(jnp.float64), jnp.asarray(target)) * weight).sum() / 2, updated["batch_stats"]
+            outputs, updated = net.apply(
+                {**variables, "params": params}, x, train=True, mutable=["batch_stats"]
+            )
+            return (
+                error(outputs.astype(jnp.float64), jnp.asarray(target)) * weight
+            ).sum() / 2, updated["batch_stats"]
 
-        (loss, stats), gradient = quick_jit(jax.value_and_grad(ours, has_aux=True))(variables["params"])
-        loss_torch = joint_loss(twin.train()(x_torch), torch.tensor(target), torch.tensor(weight), power)
+        (loss, stats), gradient = quick_jit(jax.value_and_grad(ours, has_aux=True))(
+            variables["params"]
+        )
+        loss_torch = joint_loss(
+            twin.train()(x_torch), torch.tensor(target), torch.tensor(weight), power
+        )
         loss_torch.backward()
         np.testing.assert_allclose(loss, loss_torch.item(), rtol=1e-5)
         named = {n: p.grad for n, p in twin.named_parameters() if p.grad is not None}
@@ -69,13 +83,27 @@ def test_forward_loss_gradients_and_running_statistics(head, layers, power, monk
 @pytest.mark.parametrize("layers", STAGES)
 def test_a_state_dict_of_torchvisions_layout_converts_name_by_name(layers):
     with torch.device("meta"):
-        shapes = {name: tuple(tensor.shape) for name, tensor in resnet_twin.ResNet(layers).state_dict().items()}
-    assert shapes["fc.weight"] == (1000, 512 if layers < 50 else 2048) and "layer4.1.bn2.running_var" in shapes
+        shapes = {
+            name: tuple(tensor.shape)
+            for name, tensor in resnet_twin.ResNet(layers).state_dict().items()
+        }
+    assert (
+        shapes["fc.weight"] == (1000, 512 if layers < 50 else 2048)
+        and "layer4.1.bn2.running_var" in shapes
+    )
     state = {name: np.broadcast_to(np.float32(0), shape) for name, shape in shapes.items()}
     found = from_torchvision(state, ResNet(layers))
-    body = jax.eval_shape(BodyNet("direct", layers=layers).init, jax.random.key(0), jnp.zeros((1, 32, 32, 3)))
-    assert jax.tree.map(np.shape, found) == {kind: jax.tree.map(lambda s: s.shape, tree["backbone"]) for kind, tree in body.items()}
-    counted = sum(np.size(tensor) for name, tensor in state.items() if "fc." not in name and "num_batches" not in name)
+    body = jax.eval_shape(
+        BodyNet("direct", layers=layers).init, jax.random.key(0), jnp.zeros((1, 32, 32, 3))
+    )
+    assert jax.tree.map(np.shape, found) == {
+        kind: jax.tree.map(lambda s: s.shape, tree["backbone"]) for kind, tree in body.items()
+    }
+    counted = sum(
+        np.size(tensor)
+        for name, tensor in state.items()
+        if "fc." not in name and "num_batches" not in name
+    )
     assert sum(np.size(leaf) for leaf in jax.tree.leaves(found)) == counted
 
 
@@ -83,10 +111,14 @@ def test_weights_cross_with_their_values():
     torch.manual_seed(0)
     twin = randomize(resnet_twin.ResNet(50, width=4), seed=0).eval()
     net = ResNet(50, width=4)
-    variables = from_torchvision({name: tensor.numpy() for name, tensor in twin.state_dict().items()}, net)
+    variables = from_torchvision(
+        {name: tensor.numpy() for name, tensor in twin.state_dict().items()}, net
+    )
     x = np.random.default_rng(0).standard_normal((1, 64, 64, 3), np.float32)
     theirs = twin(torch.tensor(x.transpose(0, 3, 1, 2))).detach().numpy().transpose(0, 2, 3, 1)
-    np.testing.assert_allclose(quick_jit(net.apply)(variables, x), theirs, atol=2e-5 * np.abs(theirs).max())
+    np.testing.assert_allclose(
+        quick_jit(net.apply)(variables, x), theirs, atol=2e-5 * np.abs(theirs).max()
+    )
 
 
 @pytest.mark.parametrize("layers", [18, 50])
@@ -97,14 +129,25 @@ def test_a_file_of_torchvisions_becomes_the_backbone(layers, tmp_path, capsys):
     convert_file(["torchvision", str(tmp_path / "resnet.pth"), str(tmp_path / "resnet.npz")])
     assert "resnet.npz: " in capsys.readouterr().out
     found = flatten_dict(weights.load(tmp_path / "resnet.npz"), sep="/")
-    body = jax.eval_shape(BodyNet("integral", layers, width=4).init, jax.random.key(0), jnp.zeros((1, 32, 32, 3)))
-    expected = {name: leaf for name, leaf in flatten_dict(body, sep="/").items() if name.split("/")[1] == "backbone"}
-    assert {name: (leaf.shape, leaf.dtype) for name, leaf in found.items()} == {n: (s.shape, s.dtype) for n, s in expected.items()}
+    body = jax.eval_shape(
+        BodyNet("integral", layers, width=4).init, jax.random.key(0), jnp.zeros((1, 32, 32, 3))
+    )
+    expected = {
+        name: leaf
+        for name, leaf in flatten_dict(body, sep="/").items()
+        if name.split("/")[1] == "backbone"
+    }
+    assert {name: (leaf.shape, leaf.dtype) for name, leaf in found.items()} == {
+        n: (s.shape, s.dtype) for n, s in expected.items()
+    }
     state = {name: tensor.numpy() for name, tensor in twin.state_dict().items()}
     np.testing.assert_array_equal(
-        found["params/backbone/layer3_0/downsample_conv/kernel"][0, 0], state["layer3.0.downsample.0.weight"][:, :, 0, 0].T
+        found["params/backbone/layer3_0/downsample_conv/kernel"][0, 0],
+        state["layer3.0.downsample.0.weight"][:, :, 0, 0].T,
     )
-    np.testing.assert_array_equal(found["batch_stats/backbone/layer4_1/bn2/var"], state["layer4.1.bn2.running_var"])
+    np.testing.assert_array_equal(
+        found["batch_stats/backbone/layer4_1/bn2/var"], state["layer4.1.bn2.running_var"]
+    )
 
 
 def test_another_network_is_refused_by_name(tmp_path, capsys):
@@ -114,7 +157,10 @@ def test_another_network_is_refused_by_name(tmp_path, capsys):
             {"layer1.2.conv1.weight": torch.zeros(4, 4, 3, 3)},
             "this is no ResNet of torchvision's, 18, 34, 50, 101, 152 layers: its ",
         ),
-        ({"layer2.1.conv1.weight": torch.zeros(8, 8, 1, 1)}, "layer2.1.conv1.weight is (1, 1, 8, 8) (height, width, in, out)"),
+        (
+            {"layer2.1.conv1.weight": torch.zeros(8, 8, 1, 1)},
+            "layer2.1.conv1.weight is (1, 1, 8, 8) (height, width, in, out)",
+        ),
     ):
         torch.save(state | change, tmp_path / "other.pth")
         with pytest.raises(SystemExit):

@@ -40,8 +40,15 @@ def test_loss_gradients_and_three_steps_of_sgd(background, pool_padding, stages)
         x, target = jnp.asarray(x), jnp.asarray(target)
 
         config = common().optimizer
-        config.update(name="sgd", lr=LR, weight_decay=0.02, schedule="step", step_size=2, factor=0.333)
-        config.multipliers = (("stage1_.*kernel", 1.0), ("stage1_.*bias", 2.0), (".*kernel", 4.0), (".*bias", 8.0))
+        config.update(
+            name="sgd", lr=LR, weight_decay=0.02, schedule="step", step_size=2, factor=0.333
+        )
+        config.multipliers = (
+            ("stage1_.*kernel", 1.0),
+            ("stage1_.*bias", 2.0),
+            (".*kernel", 4.0),
+            (".*bias", 8.0),
+        )
         optimizer = make_optimizer(config, 3)
         sgd = torch.optim.SGD(cpm_twin.parameter_groups(twin, LR), momentum=0.9, weight_decay=0.02)
         schedule = torch.optim.lr_scheduler.StepLR(sgd, 2, 0.333)
@@ -68,10 +75,18 @@ def test_loss_gradients_and_three_steps_of_sgd(background, pool_padding, stages)
             np.testing.assert_allclose(maps, channels_last(maps_torch), rtol=0, atol=1e-11)
             np.testing.assert_allclose(loss, loss_torch.item(), rtol=1e-12)
             scale = max(np.abs(g).max() for g in jax.tree.leaves(cpm_twin.gradients(twin)))
-            jax.tree.map(partial(np.testing.assert_allclose, rtol=0, atol=1e-12 * scale), gradient, cpm_twin.gradients(twin))
+            jax.tree.map(
+                partial(np.testing.assert_allclose, rtol=0, atol=1e-12 * scale),
+                gradient,
+                cpm_twin.gradients(twin),
+            )
             sgd.step()
             schedule.step()
-        jax.tree.map(partial(np.testing.assert_allclose, rtol=0, atol=1e-11), params, to_flax(twin.state_dict()))
+        jax.tree.map(
+            partial(np.testing.assert_allclose, rtol=0, atol=1e-11),
+            params,
+            to_flax(twin.state_dict()),
+        )
         moved = jax.tree.map(lambda a, b: np.abs(a - b).max(), params, start)
         assert min(jax.tree.leaves(moved)) > 1e-6
 
@@ -83,11 +98,16 @@ def test_forward_at_full_width():
     with torch.no_grad():
         theirs = channels_last(twin(channels_first(x)))
     ours = jax.jit(CPM(21).apply)({"params": to_flax(twin.state_dict())}, x)
-    assert ours.shape == (1, 6, 4, 4, 22) and ours.dtype == jnp.float32 and theirs[:, -1].std() > 0.01
+    assert (
+        ours.shape == (1, 6, 4, 4, 22) and ours.dtype == jnp.float32 and theirs[:, -1].std() > 0.01
+    )
     np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-5 * np.abs(theirs).max())
 
 
-@pytest.mark.parametrize("joints, background, count", [(21, True, 31_770_052), (14, True, 31_219_866), (21, False, 31_691_454)])
+@pytest.mark.parametrize(
+    "joints, background, count",
+    [(21, True, 31_770_052), (14, True, 31_219_866), (21, False, 31_691_454)],
+)
 def test_trees_have_the_twins_shapes(joints, background, count):
     """Weights go across whole, at full width, and nothing is left over on either side."""
     model = CPM(joints, background=background)

@@ -71,7 +71,9 @@ def test_five_steps(name, weight_decay):
     config.update(name=name, lr=2.5e-4 if name == "rmsprop" else 0.01, weight_decay=weight_decay)
     curvature, start = _problem()
     ours = _ours(config, curvature, start, 5)
-    theirs = _theirs(lambda p: TORCH[name](p, lr=config.lr, weight_decay=weight_decay), curvature, start, 5)
+    theirs = _theirs(
+        lambda p: TORCH[name](p, lr=config.lr, weight_decay=weight_decay), curvature, start, 5
+    )
     assert np.abs(theirs[-1] - start).max() > 1e-3
     np.testing.assert_allclose(ours, theirs, rtol=0, atol=TOLERANCE)
     if weight_decay:
@@ -84,7 +86,9 @@ def test_clipping_comes_before_weight_decay():
     config.update(name="sgd", lr=0.05, weight_decay=0.5, clip_norm=0.3)
     curvature, start = _problem()
     ours = _ours(config, curvature, start, 5)
-    theirs = _theirs(lambda p: TORCH["sgd"](p, lr=0.05, weight_decay=0.5), curvature, start, 5, clip_norm=0.3)
+    theirs = _theirs(
+        lambda p: TORCH["sgd"](p, lr=0.05, weight_decay=0.5), curvature, start, 5, clip_norm=0.3
+    )
     np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-6)  # torch adds 1e-6 to the norm
 
 
@@ -110,7 +114,9 @@ def test_schedules_that_torch_has(schedule, numbers):
     config.update(name="sgd", lr=0.05, schedule=schedule, **numbers)
     curvature, start = _problem()
     ours = _ours(config, curvature, start, 8)
-    theirs = _theirs(lambda p: TORCH["sgd"](p, lr=0.05), curvature, start, 8, scheduler=theirs_by_name[schedule])
+    theirs = _theirs(
+        lambda p: TORCH["sgd"](p, lr=0.05), curvature, start, 8, scheduler=theirs_by_name[schedule]
+    )
     np.testing.assert_allclose(ours, theirs, rtol=0, atol=TOLERANCE)
 
 
@@ -127,19 +133,27 @@ def test_multipliers_are_torchs_parameter_groups(name):
     optimizer = make_optimizer(config, 5)
     state = optimizer.init(params)
     for _ in range(5):
-        updates, state = optimizer.update(jax.tree.map(lambda p: curvature * p, params), state, params)
+        updates, state = optimizer.update(
+            jax.tree.map(lambda p: curvature * p, params), state, params
+        )
         params = optax.apply_updates(params, updates)
 
     tensors = jax.tree.map(lambda _: torch.tensor(start, requires_grad=True), groups)
     lists = jax.tree.map(lambda factor, p: {"params": [p], "lr": 0.01 * factor}, groups, tensors)
-    theirs = TORCH[name]([group for part in lists.values() for group in part.values()], lr=0.01, weight_decay=0.05)
+    theirs = TORCH[name](
+        [group for part in lists.values() for group in part.values()], lr=0.01, weight_decay=0.05
+    )
     schedule = torch.optim.lr_scheduler.StepLR(theirs, 2, 0.333)
     for _ in range(5):
         for tensor in jax.tree.leaves(tensors):
             tensor.grad = torch.tensor(curvature) * tensor.detach()
         theirs.step()
         schedule.step()
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b.detach(), rtol=0, atol=TOLERANCE), params, tensors)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b.detach(), rtol=0, atol=TOLERANCE),
+        params,
+        tensors,
+    )
     assert np.abs(params["first"]["kernel"] - params["later"]["bias"]).max() > 1e-3
 
 

@@ -32,7 +32,9 @@ def _input(size, dtype):
 def _heatmap_loss(maps, uv, visible):
     mask = jnp.ones(BATCH, bool)
     target = keypoints2d.posenet_heatmaps(uv, jnp.ones(uv.shape[:2], bool), SIZE, 4.0)
-    stages = [losses.map_rms(keypoints2d.resize(maps[:, s], SIZE), target) for s in range(maps.shape[1])]
+    stages = [
+        losses.map_rms(keypoints2d.resize(maps[:, s], SIZE), target) for s in range(maps.shape[1])
+    ]
     return sum(losses.visible_mean(rms, mask, visible) for rms in stages)
 
 
@@ -41,7 +43,9 @@ def _dsnt_loss(maps, uv, visible):
     probability, found = keypoints2d.dsnt(maps[:, -1])
     gaussians = keypoints2d.dsnt_gaussians(uv / SIZE, maps.shape[-2])
     coordinate = losses.visible_mean(losses.squared_error(found, uv / SIZE).mean(-1), mask, visible)
-    return coordinate + losses.visible_mean(losses.jensen_shannon(probability, gaussians), mask, visible)
+    return coordinate + losses.visible_mean(
+        losses.jensen_shannon(probability, gaussians), mask, visible
+    )
 
 
 def _twin_loss(name, maps, uv, visible):
@@ -85,7 +89,9 @@ def test_loss_gradients_and_three_steps_of_adam(name):
         params = jax.tree.map(jnp.asarray, to_flax(twin.state_dict()))
         start, state = params, optimizer.init(params)
         for _ in range(3):
-            params, state, loss, maps, gradient = update(params, state, jnp.asarray(x), jnp.asarray(uv))
+            params, state, loss, maps, gradient = update(
+                params, state, jnp.asarray(x), jnp.asarray(uv)
+            )
             adam.zero_grad(set_to_none=False)
             maps_torch = twin(x_torch)
             loss_torch = _twin_loss(name, maps_torch, uv, visible)
@@ -94,10 +100,16 @@ def test_loss_gradients_and_three_steps_of_adam(name):
             np.testing.assert_allclose(loss, loss_torch.item(), rtol=1e-12)
             expected = gradients(twin)
             scale = max(np.abs(g).max() for g in jax.tree.leaves(expected))
-            jax.tree.map(partial(np.testing.assert_allclose, rtol=0, atol=1e-11 * scale), gradient, expected)
+            jax.tree.map(
+                partial(np.testing.assert_allclose, rtol=0, atol=1e-11 * scale), gradient, expected
+            )
             adam.step()
             schedule.step()
-        jax.tree.map(partial(np.testing.assert_allclose, rtol=0, atol=1e-8), params, to_flax(twin.state_dict()))
+        jax.tree.map(
+            partial(np.testing.assert_allclose, rtol=0, atol=1e-8),
+            params,
+            to_flax(twin.state_dict()),
+        )
         moved = jax.tree.map(lambda a, b: np.abs(a - b).max(), params, start)
         assert max(jax.tree.leaves(moved)) > 1e-3
 
@@ -109,7 +121,9 @@ def test_forward_at_full_width():
     with torch.no_grad():
         theirs = channels_last(twin(channels_first(x)))
     ours = jax.jit(PoseNet2D().apply)({"params": to_flax(twin.state_dict())}, x)
-    assert ours.shape == (1, 3, 4, 4, 21) and ours.dtype == jnp.float32 and theirs[:, -1].std() > 0.01
+    assert (
+        ours.shape == (1, 3, 4, 4, 21) and ours.dtype == jnp.float32 and theirs[:, -1].std() > 0.01
+    )
     np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-5 * np.abs(theirs).max())
 
 
@@ -127,4 +141,6 @@ def test_trees_have_the_twins_shapes():
 def test_resizing_is_tensorflow_1s():
     maps = np.random.default_rng(0).standard_normal((2, 8, 8, 3)).astype(np.float32)
     ours = keypoints2d.resize(jnp.asarray(maps), 64)
-    np.testing.assert_allclose(ours, channels_last(posenet2d_twin.resize(channels_first(maps), 64)), rtol=0, atol=1e-6)
+    np.testing.assert_allclose(
+        ours, channels_last(posenet2d_twin.resize(channels_first(maps), 64)), rtol=0, atol=1e-6
+    )

@@ -7,9 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from handjax.figures import fit_losses, hand
+from handjax.fitting import losses as fit_losses
 from handjax.models.spherenet import SphereNet
 from handjax.ops.spheres import sphere_depth_orthographic
+from handjax.rigs import hand
 from handjax.targets import spherehand
 
 torch = pytest.importorskip("torch")
@@ -36,7 +37,9 @@ def test_network_decoding_and_all_gradients():
     a say in the loss."""
     with jax.enable_x64(True):
         other = twin.randomize(twin.Twin(stacks=2, width=32), seed=1).double()
-        variables = convert({f"hg.{name}": value for name, value in _state(other).items()}, "sphere_net")
+        variables = convert(
+            {f"hg.{name}": value for name, value in _state(other).items()}, "sphere_net"
+        )
         model = SphereNet(stacks=2, width=32, dtype=jnp.float64)
         rng = np.random.default_rng(0)
         x = rng.uniform(-0.5, 1.0, (2, 64, 64, 1))
@@ -48,7 +51,11 @@ def test_network_decoding_and_all_gradients():
             def loss(variables, x):
                 maps, latents = model.apply(variables, x)
                 centers = spherehand.decode(*spherehand.split(maps.astype(jnp.float64)))
-                return ((centers - aims) ** 2).mean() + (maps**2).mean() + latents.mean(), (maps, latents, centers)
+                return ((centers - aims) ** 2).mean() + (maps**2).mean() + latents.mean(), (
+                    maps,
+                    latents,
+                    centers,
+                )
 
             return jax.value_and_grad(loss, argnums=(0, 1), has_aux=True)(variables, x)
 
@@ -58,10 +65,18 @@ def test_network_decoding_and_all_gradients():
     maps_torch, latents_torch = other(x_torch)
     heat, depth = maps_torch.split(41, dim=2)
     centers_torch = twin.decode(heat.flatten(0, 1), depth.flatten(0, 1)).view(2, 2, 41, 3)
-    loss_torch = ((centers_torch - torch.tensor(aims)) ** 2).mean() + (maps_torch**2).mean() + latents_torch.mean()
+    loss_torch = (
+        ((centers_torch - torch.tensor(aims)) ** 2).mean()
+        + (maps_torch**2).mean()
+        + latents_torch.mean()
+    )
     loss_torch.backward()
 
-    assert maps.shape == (2, 2, 16, 16, 82) and latents.shape == (2, 2, 4, 4, 64) and maps.dtype == jnp.float32
+    assert (
+        maps.shape == (2, 2, 16, 16, 82)
+        and latents.shape == (2, 2, 4, 4, 64)
+        and maps.dtype == jnp.float32
+    )
     _close(np.moveaxis(maps, -1, 2), maps_torch, 1e-6)  # what comes out is float32
     _close(np.moveaxis(latents, -1, 2), latents_torch, 1e-6)
     _close(centers, centers_torch, 1e-6)
@@ -70,7 +85,9 @@ def test_network_decoding_and_all_gradients():
     expected = convert({name: p.grad.numpy() for name, p in other.named_parameters()}, "sphere_net")
     assert jax.tree.structure(gradient) == jax.tree.structure(expected)
     floor = 1e-3 * max(np.abs(leaf).max() for leaf in jax.tree.leaves(expected))
-    for (path, a), b in zip(jax.tree_util.tree_leaves_with_path(gradient), jax.tree.leaves(expected), strict=True):
+    for (path, a), b in zip(
+        jax.tree_util.tree_leaves_with_path(gradient), jax.tree.leaves(expected), strict=True
+    ):
         error = np.abs(a - b).max() / max(np.abs(b).max(), floor)
         assert error < 1e-5, (jax.tree_util.keystr(path), error)
 
@@ -85,10 +102,17 @@ def scene():
     cameras = np.tile(np.eye(4), (2, 3, 1, 1))
     cameras[..., :3, :3] = q * np.sign(np.linalg.det(q))[..., None, None]
     cameras[..., :3, 3] = rng.normal(0, 20, (2, 3, 3))
-    seen = np.einsum("bvji,bvsj->bvsi", cameras[..., :3, :3], np.asarray(centers)[:, None] - cameras[..., None, :3, 3])
+    seen = np.einsum(
+        "bvji,bvsj->bvsi",
+        cameras[..., :3, :3],
+        np.asarray(centers)[:, None] - cameras[..., None, :3, 3],
+    )
     found = seen + rng.normal(0, 6, seen.shape)
     radii = np.asarray(radii)
-    depth = [[twin.render(*map(torch.tensor, (c, r)), 32).numpy() for c in v] for v, r in zip(seen, radii, strict=True)]
+    depth = [
+        [twin.render(*map(torch.tensor, (c, r)), 32).numpy() for c in v]
+        for v, r in zip(seen, radii, strict=True)
+    ]
     return {"depth": np.array(depth), "centers": found, "radii": radii, "cameras": cameras}
 
 
@@ -111,7 +135,9 @@ def test_renderer(scene):
     c, r = scene["centers"][0, 0], scene["radii"][0]
     weights = np.random.default_rng(1).normal(size=(32, 32))
     with jax.enable_x64(True):
-        image, pull = jax.vjp(lambda c, r: sphere_depth_orthographic(c, r, 32)[0], jnp.asarray(c), jnp.asarray(r))
+        image, pull = jax.vjp(
+            lambda c, r: sphere_depth_orthographic(c, r, 32)[0], jnp.asarray(c), jnp.asarray(r)
+        )
         gradients = pull(jnp.asarray(weights))
     leaves = [torch.tensor(a, requires_grad=True) for a in (c, r)]
     image_torch = twin.render(*leaves, 32)
@@ -135,8 +161,12 @@ def test_projection(scene, across):
 
     def theirs(centers):
         values = []
-        for depth, found, r, cameras in zip(scene["depth"], centers, scene["radii"], scene["cameras"], strict=True):
-            rendered, near = twin.projection(torch.tensor(depth), found, torch.tensor(r), torch.tensor(cameras), across)
+        for depth, found, r, cameras in zip(
+            scene["depth"], centers, scene["radii"], scene["cameras"], strict=True
+        ):
+            rendered, near = twin.projection(
+                torch.tensor(depth), found, torch.tensor(r), torch.tensor(cameras), across
+            )
             values.append(rendered + 500 * near)
         return torch.stack(values)
 
@@ -146,7 +176,9 @@ def test_projection(scene, across):
 def test_consistency(scene):
     _compare(
         lambda c: fit_losses.multiview_consistency(c, jnp.asarray(scene["cameras"])),
-        lambda c: torch.stack([twin.consistency(*one) for one in zip(c, torch.tensor(scene["cameras"]), strict=True)]),
+        lambda c: torch.stack(
+            [twin.consistency(*one) for one in zip(c, torch.tensor(scene["cameras"]), strict=True)]
+        ),
         scene["centers"],
     )
 
@@ -155,8 +187,16 @@ def test_collision_and_bone_length(scene):
     """Of hands drawn together, so that fingers do meet, and pulled apart, so that bones are too long."""
     for size in (0.4, 1.3):
         centers = size * scene["centers"][:, 0]
-        _compare(fit_losses.bone_length, lambda c: torch.stack([twin.bone_length(h[None], hand.BONE_LENGTHS) for h in c]), centers)
-    _compare(fit_losses.collision, lambda c: torch.stack([twin.collision(h[None]) for h in c]), 0.2 * scene["centers"][:, 0])
+        _compare(
+            fit_losses.bone_length,
+            lambda c: torch.stack([twin.bone_length(h[None], hand.BONE_LENGTHS) for h in c]),
+            centers,
+        )
+    _compare(
+        fit_losses.collision,
+        lambda c: torch.stack([twin.collision(h[None]) for h in c]),
+        0.2 * scene["centers"][:, 0],
+    )
 
 
 def test_prior():
@@ -164,9 +204,9 @@ def test_prior():
     rng = np.random.default_rng(0)
     arrays = [rng.normal(size=shape) for shape in ((5, 41, 3), (5, 41, 3), (5, 32), (5, 32))]
     with jax.enable_x64(True):
-        value, gradients = jax.value_and_grad(lambda *a: fit_losses.pose_prior(*a, batch=5).mean(), argnums=(0, 1, 2, 3))(
-            *map(jnp.asarray, arrays)
-        )
+        value, gradients = jax.value_and_grad(
+            lambda *a: fit_losses.pose_prior(*a, batch=5).mean(), argnums=(0, 1, 2, 3)
+        )(*map(jnp.asarray, arrays))
     leaves = [torch.tensor(a, requires_grad=True) for a in arrays]
     expected = twin.prior(leaves[0].flatten(1) / 100, leaves[1].flatten(1) / 100, *leaves[2:])
     expected.backward()

@@ -39,10 +39,16 @@ def _before_norm(path):
 
 def _worst(ours, theirs):
     """Largest difference as a share of its leaf's largest entry, or of 1e-3 of the largest of all, and whose it is."""
-    ours, theirs = (dict(jax.tree_util.tree_leaves_with_path(jax.device_get(tree))) for tree in (ours, theirs))
+    ours, theirs = (
+        dict(jax.tree_util.tree_leaves_with_path(jax.device_get(tree))) for tree in (ours, theirs)
+    )
     assert ours.keys() == theirs.keys()
     floor = 1e-3 * max(np.abs(leaf).max() for leaf in theirs.values())
-    share = {p: np.abs(ours[p] - theirs[p]).max() / max(np.abs(theirs[p]).max(), floor) for p in ours if not _before_norm(p)}
+    share = {
+        p: np.abs(ours[p] - theirs[p]).max() / max(np.abs(theirs[p]).max(), floor)
+        for p in ours
+        if not _before_norm(p)
+    }
     path = max(share, key=share.get)
     return share[path], jax.tree_util.keystr(path)
 
@@ -80,9 +86,13 @@ def _samples_by_norm(twin, x):
 def test_forward_gradients_running_statistics_and_steps_of_rmsprop(full_resolution, dtype):
     exact = dtype == jnp.float64
     with jax.enable_x64(exact):
-        twin = randomize(Twin(JOINTS, WIDTHS, full_resolution), seed=1).to(torch.float64 if exact else torch.float32)
+        twin = randomize(Twin(JOINTS, WIDTHS, full_resolution), seed=1).to(
+            torch.float64 if exact else torch.float32
+        )
         model = V2V(JOINTS, WIDTHS, full_resolution=full_resolution, dtype=dtype)
-        params, batch_stats = (to_flax(twin.state_dict())[name] for name in ("params", "batch_stats"))
+        params, batch_stats = (
+            to_flax(twin.state_dict())[name] for name in ("params", "batch_stats")
+        )
         x, target = _data(full_resolution, dtype)
         x_torch, target_torch = channels_first(x), channels_first(target)
 
@@ -101,10 +111,14 @@ def test_forward_gradients_running_statistics_and_steps_of_rmsprop(full_resoluti
             def loss_of(params):
                 variables = {"params": params, "batch_stats": batch_stats}
                 outputs, updated = model.apply(variables, x, train=True, mutable=["batch_stats"])
-                loss = losses.masked_mean(losses.squared_error(outputs, target), jnp.ones(BATCH, bool))
+                loss = losses.masked_mean(
+                    losses.squared_error(outputs, target), jnp.ones(BATCH, bool)
+                )
                 return loss, (outputs, updated["batch_stats"])
 
-            (loss, (outputs, new_stats)), gradient = jax.value_and_grad(loss_of, has_aux=True)(params)
+            (loss, (outputs, new_stats)), gradient = jax.value_and_grad(loss_of, has_aux=True)(
+                params
+            )
             updates, state = optimizer.update(gradient, state, params)
             return optax.apply_updates(params, updates), new_stats, state, (loss, outputs, gradient)
 
@@ -115,16 +129,22 @@ def test_forward_gradients_running_statistics_and_steps_of_rmsprop(full_resoluti
         # In float32 sooner or later rounding sends a ReLU or a maximum of two equal values the other way, and the runs part.
         for step in range(STEPS if exact else 2):
             old_stats = jax.device_get(batch_stats)
-            params, batch_stats, state, (loss, outputs, gradient) = update(params, batch_stats, state, x, target)
+            params, batch_stats, state, (loss, outputs, gradient) = update(
+                params, batch_stats, state, x, target
+            )
             rmsprop.zero_grad()
             outputs_torch = twin(x_torch)
             loss_torch = torch.nn.functional.mse_loss(outputs_torch, target_torch)
             loss_torch.backward()
             rmsprop.step()
-            np.testing.assert_allclose(loss, loss_torch.item(), rtol=2e-6 if exact or step == 0 else 2e-5)
+            np.testing.assert_allclose(
+                loss, loss_torch.item(), rtol=2e-6 if exact or step == 0 else 2e-5
+            )
             if step == 0:
                 theirs = channels_last(outputs_torch)
-                np.testing.assert_allclose(outputs, theirs, rtol=0, atol=5e-6 * np.abs(theirs).max())
+                np.testing.assert_allclose(
+                    outputs, theirs, rtol=0, atol=5e-6 * np.abs(theirs).max()
+                )
                 expected = to_flax({name: p.grad for name, p in twin.named_parameters()})["params"]
                 worst, where = _worst(gradient, expected)
                 assert worst < (1e-11 if exact else 5e-5), where
@@ -134,12 +154,18 @@ def test_forward_gradients_running_statistics_and_steps_of_rmsprop(full_resoluti
                 assert _worst(batch_stats, expected)[0] > 1e-3  # the factor n / (n - 1) shows
 
         params, expected = jax.device_get(params), to_flax(twin.state_dict())["params"]
-        assert np.abs(params["stem"]["conv"]["kernel"] - start["stem"]["conv"]["kernel"]).max() > 4e-3
-        error = jax.tree_util.tree_leaves_with_path(jax.tree.map(lambda a, b: np.abs(a - b).ravel(), params, expected))
+        assert (
+            np.abs(params["stem"]["conv"]["kernel"] - start["stem"]["conv"]["kernel"]).max() > 4e-3
+        )
+        error = jax.tree_util.tree_leaves_with_path(
+            jax.tree.map(lambda a, b: np.abs(a - b).ravel(), params, expected)
+        )
         # RMSprop makes full steps, 2.5e-3 at first, of any gradient, of mere rounding too: in float32 the biases before a
         # normalization, which change no output in training, wander. In float64 they are below its epsilon: all is compared.
         error = np.concatenate([e for path, e in error if exact or not _before_norm(path)])
-        assert np.quantile(error, 0.99) < (1e-11 if exact else 1e-4) and error.max() < (1e-8 if exact else 2e-3)
+        assert np.quantile(error, 0.99) < (1e-11 if exact else 1e-4) and error.max() < (
+            1e-8 if exact else 2e-3
+        )
 
 
 def test_full_width_forward():

@@ -32,7 +32,11 @@ class Twin(nn.Module):
         super().__init__()
         stem, top, middle, bottom = widths
         self.stem = conv_norm(1, stem, 7)
-        self.front1, self.front2, self.front3 = Residual(stem, top), Residual(top, top), Residual(top, top)
+        self.front1, self.front2, self.front3 = (
+            Residual(stem, top),
+            Residual(top, top),
+            Residual(top, top),
+        )
         self.skip_top, self.encode1 = Residual(top, top), Residual(top, middle)
         self.skip_middle, self.encode2 = Residual(middle, middle), Residual(middle, bottom)
         self.bottom, self.decode1 = Residual(bottom, bottom), Residual(bottom, bottom)
@@ -77,7 +81,11 @@ def randomize(twin: nn.Module, seed: int) -> nn.Module:
                 ):
                     tensor.uniform_(low, high, generator=generator)
             elif isinstance(module, nn.Conv3d | nn.ConvTranspose3d):
-                bound = module.weight[0].numel() ** -0.5 if isinstance(module, nn.Conv3d) else module.in_channels**-0.5
+                bound = (
+                    module.weight[0].numel() ** -0.5
+                    if isinstance(module, nn.Conv3d)
+                    else module.in_channels**-0.5
+                )
                 module.weight.uniform_(-bound * 3**0.5, bound * 3**0.5, generator=generator)
                 module.bias.uniform_(-0.1, 0.1, generator=generator)
     return twin
@@ -96,7 +104,9 @@ def to_flax(tensors) -> dict:
         else:
             tree = trees["params"]
             if value.ndim == 5:  # O I D H W, and I O D H W of a transposed convolution, → D H W I O
-                value = value.transpose((2, 3, 4, 0, 1) if path[-1].startswith("up") else (2, 3, 4, 1, 0))
+                value = value.transpose(
+                    (2, 3, 4, 0, 1) if path[-1].startswith("up") else (2, 3, 4, 1, 0)
+                )
                 kind = "kernel"
             elif kind == "weight":
                 kind = "scale"

@@ -15,7 +15,10 @@ N = 4000
 def draw(flavour, seed=0):
     """[n, 3] factors, [n] degrees, [n, 3] shifts of many keys, and the matrices they were read from."""
     keys = jax.random.split(jax.random.key(seed), N)
-    matrix, shift = (np.asarray(a, np.float64) for a in jax.jit(jax.vmap(partial(random_affine, **flavour)))(keys))
+    matrix, shift = (
+        np.asarray(a, np.float64)
+        for a in jax.jit(jax.vmap(partial(random_affine, **flavour)))(keys)
+    )
     factors = np.linalg.norm(matrix, axis=1)  # of the columns: the scale comes before the turn
     return factors, np.rad2deg(np.arctan2(matrix[:, 1, 0], matrix[:, 0, 0])), shift, matrix
 
@@ -23,18 +26,28 @@ def draw(flavour, seed=0):
 @pytest.mark.parametrize("flavour", [PAPER, HPOES], ids=["paper", "hpoes"])
 def test_it_scales_then_turns_in_the_image_plane(flavour):
     factors, degrees, _, matrix = draw(flavour)
-    cos, sin, zero, one = np.cos(np.deg2rad(degrees)), np.sin(np.deg2rad(degrees)), np.zeros(N), np.ones(N)
+    cos, sin, zero, one = (
+        np.cos(np.deg2rad(degrees)),
+        np.sin(np.deg2rad(degrees)),
+        np.zeros(N),
+        np.ones(N),
+    )
     turn = np.array([[cos, -sin, zero], [sin, cos, zero], [zero, zero, one]]).transpose(2, 0, 1)
     np.testing.assert_allclose(matrix, turn * factors[:, None], atol=1e-5)
     # As rows of points: scaled along the axes first, then turned.
     point = np.array([1.0, 2.0, 3.0])
-    np.testing.assert_allclose(matrix @ point, np.einsum("nij,nj->ni", turn, factors * point), atol=1e-5)
+    np.testing.assert_allclose(
+        matrix @ point, np.einsum("nij,nj->ni", turn, factors * point), atol=1e-5
+    )
 
 
 def uniform(values, low, high):
     """Within the range, near both ends, and with the moments of a uniform distribution, to four standard errors."""
     width, n = high - low, values.size
-    assert low - 1e-4 <= values.min() < low + 0.01 * width and high - 0.01 * width < values.max() <= high + 1e-4
+    assert (
+        low - 1e-4 <= values.min() < low + 0.01 * width
+        and high - 0.01 * width < values.max() <= high + 1e-4
+    )
     assert abs(values.mean() - (low + high) / 2) < 4 * width / np.sqrt(12 * n)
     assert abs(values.std() - width / np.sqrt(12)) < 0.03 * width
 
@@ -52,7 +65,9 @@ def test_the_papers_flavour():
 
 def test_the_hpoes_flavour():
     factors, degrees, shift, _ = draw(HPOES)
-    happened = np.column_stack([(np.abs(factors - 1) > 1e-6).all(1), degrees != 0, (shift != 0).all(1)])
+    happened = np.column_stack(
+        [(np.abs(factors - 1) > 1e-6).all(1), degrees != 0, (shift != 0).all(1)]
+    )
     # All of it or nothing of it: one coin a transform, not one an axis.
     np.testing.assert_array_equal(happened[:, 0], (np.abs(factors - 1) > 1e-6).any(1))
     np.testing.assert_array_equal(happened[:, 2], (shift != 0).any(1))

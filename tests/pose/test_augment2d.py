@@ -20,7 +20,12 @@ def squares(augment):
 
 def test_by_default_nothing_is_random():
     center, side, angle, mirrored = squares(Augment())
-    assert (center == CENTER).all() and (side == SIDE).all() and (angle == 0).all() and not mirrored.any()
+    assert (
+        (center == CENTER).all()
+        and (side == SIDE).all()
+        and (angle == 0).all()
+        and not mirrored.any()
+    )
     image = jax.random.uniform(jax.random.key(1), (4, 5, 3), maxval=255.0)
     assert jitter_colours(jax.random.key(0), image, Augment()) is image
     assert (noise(jax.random.key(0), (5,), 0.0) == 0).all()
@@ -38,7 +43,10 @@ def test_each_number_is_a_range():
         np.testing.assert_allclose(values.mean(), (low + high) / 2, atol=0.03 * (high - low))
         np.testing.assert_allclose(values.std(), (high - low) / 12**0.5, rtol=0.05)
     np.testing.assert_allclose(mirrored.mean(), 0.25, atol=0.03)
-    assert abs(np.corrcoef(np.stack([side, angle, mirrored, *center.T]))[~np.eye(5, dtype=bool)]).max() < 0.06
+    assert (
+        abs(np.corrcoef(np.stack([side, angle, mirrored, *center.T]))[~np.eye(5, dtype=bool)]).max()
+        < 0.06
+    )
 
 
 def test_noise_ends_at_two_sigma():
@@ -56,8 +64,14 @@ def test_colours():
         return jax.vmap(lambda key: jitter_colours(key, image, Augment(**numbers)))(keys)
 
     brighter = (jitter(image, brightness=0.2) - image[None]) / 255
-    assert np.ptp(brighter, axis=(1, 2, 3)).max() < 1e-5 and -0.2 <= brighter.min() < -0.19 and 0.19 < brighter.max() <= 0.2
-    np.testing.assert_allclose(jitter(grey, saturation=0.9), np.broadcast_to(grey, (500, 8, 9, 3)), atol=1e-3)
+    assert (
+        np.ptp(brighter, axis=(1, 2, 3)).max() < 1e-5
+        and -0.2 <= brighter.min() < -0.19
+        and 0.19 < brighter.max() <= 0.2
+    )
+    np.testing.assert_allclose(
+        jitter(grey, saturation=0.9), np.broadcast_to(grey, (500, 8, 9, 3)), atol=1e-3
+    )
     colourless = jitter(image, saturation=0.9)
     spread = np.ptp(colourless, axis=-1).mean((1, 2)) / np.ptp(image, axis=-1).mean()
     assert 0.1 <= spread.min() < 0.12 and 1.85 < spread.max() <= 1.9 + 1e-4

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from handjax.data import fake_depth_hand
+from handjax.data.sets import fake_depth_hand
 from handjax.pose.center import hand_center
 from handjax.pose.geometry import depth_to_points
 
@@ -24,9 +24,14 @@ FIND = jax.jit(partial(hand_center, range_mm=RANGE))
 @pytest.fixture(scope="module")
 def hands():
     """Depth [8, 240, 320] of hands alone, and the mean of each one's points."""
-    seen = [fake_depth_hand.hand((3, i), CAMERA, 240, 320, distance_mm=(350.0, 500.0)).depth[0] for i in range(8)]
+    seen = [
+        fake_depth_hand.hand((3, i), CAMERA, 240, 320, distance_mm=(350.0, 500.0)).depth[0]
+        for i in range(8)
+    ]
     depth = np.asarray(seen, np.float32)
-    points, measured = map(np.asarray, depth_to_points(jnp.asarray(depth), jnp.asarray(np.tile(K, (8, 1, 1)))))
+    points, measured = map(
+        np.asarray, depth_to_points(jnp.asarray(depth), jnp.asarray(np.tile(K, (8, 1, 1))))
+    )
     return depth, np.stack([p[m].mean(0) for p, m in zip(points, measured, strict=True)])
 
 
@@ -49,7 +54,9 @@ def test_what_is_behind_does_not_count(hands):
     behind = np.where(depth > 0, depth, 700.0)  # a body that fills the picture
     behind[:, :40] = 1500.0
     assert distance(find(behind), mean) < 4
-    near = np.where(depth > 0, depth, depth.max((1, 2), keepdims=True) + 20)  # nearer than the cube is deep: it does
+    near = np.where(
+        depth > 0, depth, depth.max((1, 2), keepdims=True) + 20
+    )  # nearer than the cube is deep: it does
     assert (find(near)[:, 2] - mean[:, 2] > 20).all()
 
 
@@ -57,7 +64,9 @@ def test_neither_do_specks_nor_what_is_out_of_range(hands):
     depth, mean = hands
     noisy = depth.copy()
     rng = np.random.default_rng(0)
-    noisy[:, rng.integers(0, 240, 60), rng.integers(0, 320, 60)] = 130.0  # flying pixels, 0.3 mm² each
+    noisy[:, rng.integers(0, 240, 60), rng.integers(0, 320, 60)] = (
+        130.0  # flying pixels, 0.3 mm² each
+    )
     noisy[:, :30] = 60.0
     noisy[:, -20:] = 2000.0
     alone = (noisy == depth) * depth  # what the noise has left of the hand
@@ -65,7 +74,10 @@ def test_neither_do_specks_nor_what_is_out_of_range(hands):
 
 
 def test_of_two_hands_it_is_the_nearer():
-    first, second = (fake_depth_hand.hand((3, i), CAMERA, 240, 320, distance_mm=(400.0, 401.0)).depth[0] for i in range(2))
+    first, second = (
+        fake_depth_hand.hand((3, i), CAMERA, 240, 320, distance_mm=(400.0, 401.0)).depth[0]
+        for i in range(2)
+    )
     left, right = np.zeros((2, 240, 640), np.float32)
     left[:, :320], right[:, 320:] = first, np.where(second, second + 150.0, 0)
     k = K.copy()
@@ -85,14 +97,18 @@ def test_an_arm_draws_it_no_further_than_the_fingertips_at_the_face():
 
 
 def test_nothing_in_range_is_nowhere(hands):
-    found = find(np.stack([*(np.full((240, 320), z, np.float32) for z in (0.0, 50.0, 1100.0)), hands[0][0]]))
+    found = find(
+        np.stack([*(np.full((240, 320), z, np.float32) for z in (0.0, 50.0, 1100.0)), hands[0][0]])
+    )
     assert (found[:3] == 0).all() and distance(found[3], hands[1][0]) < 4
 
 
 def test_less_than_a_finger_is_better_than_nothing():
     depth = np.zeros((240, 320), np.float32)
     depth[100:102, 200:202] = 300.0
-    np.testing.assert_allclose(FIND(depth, K, CUBE), [(200.5 - 160) / 240 * 300, (100.5 - 120) / 240 * 300, 300], rtol=1e-5)
+    np.testing.assert_allclose(
+        FIND(depth, K, CUBE), [(200.5 - 160) / 240 * 300, (100.5 - 120) / 240 * 300, 300], rtol=1e-5
+    )
 
 
 def test_any_leading_axes(hands):
@@ -118,8 +134,15 @@ def test_before_a_body_with_an_arm(real_data, frame):
 
 
 def test_over_devices_without_a_collective(hands):
-    split = NamedSharding(jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,)), PartitionSpec("data"))
-    batch = [jax.device_put(x, split) for x in (hands[0], np.tile(K, (8, 1, 1)), np.tile(CUBE, (8, 1)))]
+    split = NamedSharding(
+        jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,)), PartitionSpec("data")
+    )
+    batch = [
+        jax.device_put(x, split) for x in (hands[0], np.tile(K, (8, 1, 1)), np.tile(CUBE, (8, 1)))
+    ]
     compiled = FIND.lower(*batch).compile().as_text()
-    assert not re.findall(r"(all-gather|all-reduce|all-to-all|collective-permute|reduce-scatter)(?:-start)?\(", compiled)
+    assert not re.findall(
+        r"(all-gather|all-reduce|all-to-all|collective-permute|reduce-scatter)(?:-start)?\(",
+        compiled,
+    )
     np.testing.assert_allclose(FIND(*batch), find(hands[0]), atol=1e-3)

@@ -17,7 +17,11 @@ PICTURE = (240, 320)
 
 
 def cut(rule, joints=JOINTS, known=ALL, picture=PICTURE, **numbers):
-    more = {name: jnp.asarray(numbers.pop(name)) for name in ("box", "seen", "offset") if name in numbers}
+    more = {
+        name: jnp.asarray(numbers.pop(name))
+        for name in ("box", "seen", "offset")
+        if name in numbers
+    }
     crop = Crop(rule, 64, center_joint=2, **numbers)
     center, side = crop2d.square(crop, jnp.asarray(joints), jnp.asarray(known), picture, **more)
     return *center.tolist(), float(side)
@@ -41,7 +45,13 @@ def cut(rule, joints=JOINTS, known=ALL, picture=PICTURE, **numbers):
         (partial(cut, "palm", side_px=(200.0, 500.0)), (130, 150, 200)),
         # What lies outside the picture counts to its edge, and what is not to be held not at all.
         (
-            partial(cut, "palm", joints=np.where(np.arange(5)[:, None] == 1, np.float32([160.0, -900.0])[None], JOINTS)),
+            partial(
+                cut,
+                "palm",
+                joints=np.where(
+                    np.arange(5)[:, None] == 1, np.float32([160.0, -900.0])[None], JOINTS
+                ),
+            ),
             (130, 150, 300),
         ),
         (partial(cut, "palm", seen=np.array([True, False, False, False, True])), (130, 150, 120)),
@@ -65,11 +75,19 @@ def test_a_crop_covers_its_square():
     """Its corners, which lie half a pixel outside the corner pixels' centres, are the square's; turned and mirrored."""
     affine = crop2d.picture_from_crop(jnp.array([10.0, 20.0]), jnp.array(32.0), 8)
     corners = jnp.array([[-0.5, -0.5], [7.5, 7.5], [3.5, 3.5]])
-    np.testing.assert_allclose(crop2d.apply(affine, corners), [[-6, 4], [26, 36], [10, 20]], atol=1e-5)
-    quarter = crop2d.picture_from_crop(jnp.array([10.0, 20.0]), jnp.array(32.0), 8, jnp.array(np.pi / 2))
-    np.testing.assert_allclose(crop2d.apply(quarter, corners), [[26, 4], [-6, 36], [10, 20]], atol=1e-5)
+    np.testing.assert_allclose(
+        crop2d.apply(affine, corners), [[-6, 4], [26, 36], [10, 20]], atol=1e-5
+    )
+    quarter = crop2d.picture_from_crop(
+        jnp.array([10.0, 20.0]), jnp.array(32.0), 8, jnp.array(np.pi / 2)
+    )
+    np.testing.assert_allclose(
+        crop2d.apply(quarter, corners), [[26, 4], [-6, 36], [10, 20]], atol=1e-5
+    )
     mirror = crop2d.picture_from_crop(jnp.array([10.0, 20.0]), jnp.array(32.0), 8, mirrored=True)
-    np.testing.assert_allclose(crop2d.apply(mirror, corners), [[26, 4], [-6, 36], [10, 20]], atol=1e-5)
+    np.testing.assert_allclose(
+        crop2d.apply(mirror, corners), [[26, 4], [-6, 36], [10, 20]], atol=1e-5
+    )
     np.testing.assert_allclose(crop2d.size_ratio(mirror), 4.0)
 
 
@@ -81,4 +99,6 @@ def test_maps_compose_and_turn_back(xp):
     there = crop2d.apply(crop2d.compose(a, b), points)
     assert isinstance(there, np.ndarray if xp is np else jax.Array)
     np.testing.assert_allclose(there, crop2d.apply(a, crop2d.apply(b, points)), atol=1e-5)
-    np.testing.assert_allclose(crop2d.apply(crop2d.inverse(a), crop2d.apply(a, points)), points, atol=1e-3)
+    np.testing.assert_allclose(
+        crop2d.apply(crop2d.inverse(a), crop2d.apply(a, points)), points, atol=1e-3
+    )

@@ -24,7 +24,9 @@ def test_depth_to_points_uses_integer_pixel_centres_and_leaves_out_what_is_missi
     assert valid.tolist() == [True, False, True, True, True, False]
     expected = [[-5, 0, 10], [0, 0, 0], [10, 0, 20], [-20, 10, 40], [0, 7.5, 30], [0, 0, 0]]
     np.testing.assert_allclose(points, expected)
-    np.testing.assert_allclose(g.xyz_to_uvd(points[valid], k)[:, :2], [[0, 0], [2, 0], [0, 1], [1, 1]])
+    np.testing.assert_allclose(
+        g.xyz_to_uvd(points[valid], k)[:, :2], [[0, 0], [2, 0], [0, 1], [1, 1]]
+    )
 
 
 def test_depth_to_points_takes_any_batch():
@@ -35,17 +37,26 @@ def test_depth_to_points_takes_any_batch():
 
 
 def test_a_cloud_is_mapped_as_by_the_matrix_product():
-    matrix, points = jax.random.normal(jax.random.key(0), (2, 4, 3, 3)), jax.random.normal(jax.random.key(1), (2, 4, 50, 3))
+    matrix, points = (
+        jax.random.normal(jax.random.key(0), (2, 4, 3, 3)),
+        jax.random.normal(jax.random.key(1), (2, 4, 50, 3)),
+    )
     expected = np.einsum("...ij,...nj->...ni", np.float64(matrix), np.float64(points))
     np.testing.assert_allclose(g.map_points(matrix, points), expected, atol=2e-6)
-    np.testing.assert_array_equal(g.map_points(matrix[1, 2], points[1, 2]), g.map_points(matrix, points)[1, 2])
+    np.testing.assert_array_equal(
+        g.map_points(matrix[1, 2], points[1, 2]), g.map_points(matrix, points)[1, 2]
+    )
 
 
 @pytest.mark.parametrize("axis", "xyz")
 def test_rotations_are_scipys(axis):
     angles = jnp.asarray([[-2.0, 0.0], [0.3, 3.1]])
     ours = getattr(g, f"rotation_{axis}")(angles)
-    np.testing.assert_allclose(ours.reshape(4, 3, 3), Rotation.from_euler(axis, np.reshape(angles, (4, 1))).as_matrix(), atol=1e-6)
+    np.testing.assert_allclose(
+        ours.reshape(4, 3, 3),
+        Rotation.from_euler(axis, np.reshape(angles, (4, 1))).as_matrix(),
+        atol=1e-6,
+    )
 
 
 def test_homogeneous_moves_points():
@@ -61,4 +72,6 @@ def test_roots_have_finite_gradients_everywhere():
     np.testing.assert_allclose(jax.grad(lambda x: g.safe_sqrt(x).sum())(x), [0, 0, 0.25])
     v = jnp.asarray([[0.0, 0.0, 0.0], [3.0, 0.0, 4.0]])
     np.testing.assert_allclose(g.safe_norm(v), [0, 5], rtol=1e-6)
-    np.testing.assert_allclose(jax.grad(lambda v: g.safe_norm(v).sum())(v), [[0, 0, 0], [0.6, 0, 0.8]], rtol=1e-6)
+    np.testing.assert_allclose(
+        jax.grad(lambda v: g.safe_norm(v).sum())(v), [[0, 0, 0], [0.6, 0, 0.8]], rtol=1e-6
+    )

@@ -6,17 +6,33 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from handjax.data.predictions import FORMATS
-from handjax.pose.skeleton import COLOURS, FINGERS, ORDERS, SKELETONS, palm_from_wrist, thorax_from_shoulders
+from handjax.data.formats.predictions import FORMATS
+from handjax.pose.skeleton import (
+    COLOURS,
+    FINGERS,
+    ORDERS,
+    SKELETONS,
+    palm_from_wrist,
+    thorax_from_shoulders,
+)
 
 
 @pytest.mark.parametrize("skeleton", SKELETONS.values(), ids=SKELETONS)
 def test_is_a_tree_with_named_joints(skeleton):
     assert SKELETONS[skeleton.name] is skeleton
-    assert len(skeleton.joints) == len(skeleton.parents) == len(skeleton.groups) == len(set(skeleton.joints))
+    assert (
+        len(skeleton.joints)
+        == len(skeleton.parents)
+        == len(skeleton.groups)
+        == len(set(skeleton.joints))
+    )
     assert skeleton.parents.count(-1) == 1
     assert len(skeleton.bones) == len(skeleton.joints) - 1
-    groups = {"palm", *FINGERS} if skeleton.name != "body18" else {"trunk", "left_arm", "right_arm", "left_leg", "right_leg"}
+    groups = (
+        {"palm", *FINGERS}
+        if skeleton.name != "body18"
+        else {"trunk", "left_arm", "right_arm", "left_leg", "right_leg"}
+    )
     assert set(skeleton.groups) == groups <= set(COLOURS)
     for joint in range(len(skeleton.joints)):
         for _ in skeleton.joints:
@@ -43,13 +59,17 @@ def test_flip_is_an_involution_that_keeps_the_bones(skeleton):
     assert [flip[i] for i in flip] == list(range(len(flip)))
     assert {(flip[a], flip[b]) for a, b in skeleton.bones} == set(skeleton.bones)
     swapped = {i for pair in skeleton.flip_pairs for i in pair}
-    assert swapped == {i for i, joint in enumerate(skeleton.joints) if re.match("left|right", joint)}
+    assert swapped == {
+        i for i, joint in enumerate(skeleton.joints) if re.match("left|right", joint)
+    }
     assert all(flip[i] == i for i in range(len(flip)) if i not in swapped)
 
 
 def test_flip_pairs_of_the_originals():
     pairs = {frozenset(pair) for pair in SKELETONS["body18"].flip_pairs}
-    assert pairs == {frozenset(pair) for pair in ((1, 4), (2, 5), (3, 6), (14, 11), (15, 12), (16, 13))}
+    assert pairs == {
+        frozenset(pair) for pair in ((1, 4), (2, 5), (3, 6), (14, 11), (15, 12), (16, 13))
+    }
     assert SKELETONS["hand21"].flip_pairs == ()
 
 
@@ -87,17 +107,27 @@ def test_orders(order):
     back[:, own] = there[:, list(order.has)]
     np.testing.assert_array_equal(back[:, own], labels[:, own])
     assert not there[:, ~np.array(order.has)].any()
-    np.testing.assert_array_equal(order.convert(np.ones(len(order.joints), bool), axis=-1), order.has)
+    np.testing.assert_array_equal(
+        order.convert(np.ones(len(order.joints), bool), axis=-1), order.has
+    )
     if order.common in ("hand21", "body18"):
         for i, name in enumerate(common.joints):
-            assert (order.to_common[i] >= 0) == (name in order.joints or i == common.root and order.root == "palm")
+            assert (order.to_common[i] >= 0) == (
+                name in order.joints or i == common.root and order.root == "palm"
+            )
             if name in order.joints:
                 assert order.joints[order.to_common[i]] == name
 
 
 def test_roots_are_named():
     roots = {name: order.root for name, order in ORDERS.items() if order.common == "hand21"}
-    assert roots == {"rhd": "wrist", "stb": "palm", "handdb": "wrist", "keypoint_list": "wrist", "msra": "wrist"}
+    assert roots == {
+        "rhd": "wrist",
+        "stb": "palm",
+        "handdb": "wrist",
+        "keypoint_list": "wrist",
+        "msra": "wrist",
+    }
     assert ORDERS["stb"].joints[0] == "palm" and ORDERS["rhd"].joints[0] == "wrist"
 
 
@@ -146,7 +176,13 @@ def test_thorax_from_shoulders():
     ("name", "file", "focal", "centre", "varies"),
     [
         ("icvl16", "icvl_test_groundtruth_uvd.txt", 240.99, (160, 120), 0.2),
-        ("nyu14", "nyu_test_groundtruth_uvd.txt", 588.03, (320, 240), 0.35),  # two labels span a bending joint
+        (
+            "nyu14",
+            "nyu_test_groundtruth_uvd.txt",
+            588.03,
+            (320, 240),
+            0.35,
+        ),  # two labels span a bending joint
     ],
 )
 def test_bones_of_real_labels_keep_their_length(real_data, name, file, focal, centre, varies):
@@ -157,7 +193,9 @@ def test_bones_of_real_labels_keep_their_length(real_data, name, file, focal, ce
     for parent, child in skeleton.bones:
         length = np.linalg.norm(xyz[:, parent] - xyz[:, child], axis=-1)
         if skeleton.groups[parent] == skeleton.groups[child] != "palm":
-            assert 10 < length.mean() < 70 and length.std() < varies * length.mean(), skeleton.joints[child]
+            assert 10 < length.mean() < 70 and length.std() < varies * length.mean(), (
+                skeleton.joints[child]
+            )
         assert length.mean() < 90
 
 
@@ -168,11 +206,23 @@ def annotations(real_data, name):
 def test_names_of_real_handdb_and_coco_labels(real_data):
     """The annotation files carry the names of their joints; ours are the same in other words."""
     hand = annotations(real_data, "panoptic")["categories"][0]["keypoints"]
-    words = {"forefinger": "index", "middle_finger": "middle", "ring_finger": "ring", "pinky_finger": "little", "thumb": "thumb"}
+    words = {
+        "forefinger": "index",
+        "middle_finger": "middle",
+        "ring_finger": "ring",
+        "pinky_finger": "little",
+        "thumb": "thumb",
+    }
     read = (re.fullmatch(r"(\D+)(\d)", name) for name in hand[1:])
-    ours = ("wrist", *(f"{words[m[1]]}_{('base', 'mid', 'end', 'tip')[int(m[2]) - 1]}" for m in read))
+    ours = (
+        "wrist",
+        *(f"{words[m[1]]}_{('base', 'mid', 'end', 'tip')[int(m[2]) - 1]}" for m in read),
+    )
     assert hand[0] == "wrist" and ours == ORDERS["handdb"].joints
-    assert tuple(annotations(real_data, "coco")["categories"][0]["keypoints"]) == ORDERS["coco17"].joints
+    assert (
+        tuple(annotations(real_data, "coco")["categories"][0]["keypoints"])
+        == ORDERS["coco17"].joints
+    )
 
 
 def test_fingers_of_real_hands_go_outward(real_data):
@@ -181,18 +231,32 @@ def test_fingers_of_real_hands_go_outward(real_data):
     hands += [("handdb", a["keypoints"]) for a in annotations(real_data, "panoptic")["annotations"]]
     skeleton = SKELETONS["hand21"]
     for name, labels in hands:
-        joints = ORDERS[name].convert(np.array(labels).reshape(21, 3)[:, : 3 if name == "rhd" else 2])
-        length = {child: np.linalg.norm(joints[child] - joints[parent]) for parent, child in skeleton.bones}
+        joints = ORDERS[name].convert(
+            np.array(labels).reshape(21, 3)[:, : 3 if name == "rhd" else 2]
+        )
+        length = {
+            child: np.linalg.norm(joints[child] - joints[parent])
+            for parent, child in skeleton.bones
+        }
         palm = np.median([length[child] for child in (5, 9, 13, 17)])
-        assert all(length[child] < palm for child in length if skeleton.groups[child] != "thumb" and child % 4 != 1), name
+        assert all(
+            length[child] < palm
+            for child in length
+            if skeleton.groups[child] != "thumb" and child % 4 != 1
+        ), name
         if name == "rhd":  # mm
-            assert 50 < palm < 120 and all(5 < length[child] < 60 for child in length if child % 4 != 1)
+            assert 50 < palm < 120 and all(
+                5 < length[child] < 60 for child in length if child % 4 != 1
+            )
 
 
 def test_sides_of_real_human36m_joints(real_data):
     """The file calls joints 1-3 left; they are on the side of the right shoulder, as in Human3.6M itself."""
     file = annotations(real_data, "h36m")
-    assert file["categories"][0]["keypoints"][1] == "left_hip" and file["categories"][0]["keypoints"][14] == "right_shoulder"
+    assert (
+        file["categories"][0]["keypoints"][1] == "left_hip"
+        and file["categories"][0]["keypoints"][14] == "right_shoulder"
+    )
     names = ORDERS["human36m17"].joints
     for a in file["annotations"]:
         joints = np.array(a["keypoints_3d"]).reshape(17, 4)[:, :3]
@@ -211,10 +275,17 @@ def test_limbs_of_real_mpii_joints(real_data):
     """A limb is a chain: no bone is longer than half the person, and heads are on top of these three."""
     order, skeleton = ORDERS["mpii16"], SKELETONS["body18"]
     for a in annotations(real_data, "mpii"):
-        joints, seen = order.convert(np.array(a["joints"])), order.convert(np.array(a["joints_vis"], bool), axis=-1)
+        joints, seen = (
+            order.convert(np.array(a["joints"])),
+            order.convert(np.array(a["joints_vis"], bool), axis=-1),
+        )
         size = 200 * a["scale"]
         for parent, child in skeleton.bones:
             if seen[parent] and seen[child]:
-                assert np.linalg.norm(joints[parent] - joints[child]) < 0.5 * size, skeleton.joints[child]
-        head, neck, thorax = (joints[skeleton.joints.index(name)] for name in ("head", "neck", "thorax"))
+                assert np.linalg.norm(joints[parent] - joints[child]) < 0.5 * size, skeleton.joints[
+                    child
+                ]
+        head, neck, thorax = (
+            joints[skeleton.joints.index(name)] for name in ("head", "neck", "thorax")
+        )
         assert head[1] < neck[1] < thorax[1]

@@ -6,9 +6,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from handjax.ops.warp import warp_affine
 from handjax.pose import crop2d, geometry
 from handjax.pose.skeleton import SKELETONS
+from handjax.pose.warp import warp_affine
 from handjax.targets import body
 
 SKELETON = SKELETONS["body18"]
@@ -29,16 +29,27 @@ def scene(batch=4, seed=0):
 
 def patch_of(root, k, scale=1.0, angle=0.0, flip=False):
     center = geometry.xyz_to_uvd(root[:, None], k)[:, 0, :2]
-    return body.patch_from_picture(center, body.box_px(root[:, 2], k, BOX), SIZE, scale, angle, flip)
+    return body.patch_from_picture(
+        center, body.box_px(root[:, 2], k, BOX), SIZE, scale, angle, flip
+    )
 
 
 def test_the_box_fills_the_patch_and_the_pelvis_is_its_middle():
     xyz, root, k = scene()
     sides = body.box_px(root[:, 2], k, BOX)
     np.testing.assert_allclose(body.depth_from_box(sides, k, BOX), root[:, 2], rtol=1e-6)
-    corners = root[:, None] + jnp.array([[-1, -1, 0], [1, 1, 0], [0, 0, 0]])[None] * jnp.array([*BOX, 0])[None, None] / 2
-    labels = body.encode(corners, root[:, 2], body.patch_camera(k, patch_of(root, k)), SIZE, jnp.full(4, BOX[0]))
-    np.testing.assert_allclose(labels, np.broadcast_to([[-0.5, -0.5, 0], [0.5, 0.5, 0], [0, 0, 0]], (4, 3, 3)), atol=1e-5)
+    corners = (
+        root[:, None]
+        + jnp.array([[-1, -1, 0], [1, 1, 0], [0, 0, 0]])[None]
+        * jnp.array([*BOX, 0])[None, None]
+        / 2
+    )
+    labels = body.encode(
+        corners, root[:, 2], body.patch_camera(k, patch_of(root, k)), SIZE, jnp.full(4, BOX[0])
+    )
+    np.testing.assert_allclose(
+        labels, np.broadcast_to([[-0.5, -0.5, 0], [0.5, 0.5, 0], [0, 0, 0]], (4, 3, 3)), atol=1e-5
+    )
 
 
 @pytest.mark.parametrize("flip", [False, True])
@@ -48,10 +59,14 @@ def test_labels_lead_back_under_every_augmentation(flip):
     patch, depth = patch_of(root, k, scale, angle, flip), BOX[0] * scale
     labels = body.encode(xyz, root[:, 2], body.patch_camera(k, patch), SIZE, depth)
     np.testing.assert_allclose(labels[:, 0], np.zeros((4, 3)), atol=1e-5)
-    np.testing.assert_allclose(labels[..., 2] * depth[:, None], xyz[..., 2] - root[:, None, 2], atol=1e-2)
+    np.testing.assert_allclose(
+        labels[..., 2] * depth[:, None], xyz[..., 2] - root[:, None, 2], atol=1e-2
+    )
     back = body.decode(labels, root[:, 2], k, patch, SIZE, depth)
     np.testing.assert_allclose(back, xyz, atol=0.05)
-    np.testing.assert_allclose(body.decode_uv(labels, patch, SIZE), geometry.xyz_to_uvd(xyz, k)[..., :2], atol=0.01)
+    np.testing.assert_allclose(
+        body.decode_uv(labels, patch, SIZE), geometry.xyz_to_uvd(xyz, k)[..., :2], atol=0.01
+    )
     # A figure posed in the turned axes gives the same label.
     axes = body.turned_axes(angle, flip, (4,))
     turned = geometry.matmul(xyz, jnp.swapaxes(axes, -1, -2))
@@ -62,9 +77,14 @@ def test_labels_lead_back_under_every_augmentation(flip):
 def test_the_map_is_opencvs_as_the_original_makes_it():
     """Three points of the box, mirrored about the picture's middle column first, as their patch generator has it."""
     width, center, sides, angle = 1000, np.array([420.0, 510.0]), np.array([300.0, 400.0]), 0.5
-    right, down = (np.array([np.cos(angle), np.sin(angle)]), np.array([-np.sin(angle), np.cos(angle)]))
+    right, down = (
+        np.array([np.cos(angle), np.sin(angle)]),
+        np.array([-np.sin(angle), np.cos(angle)]),
+    )
     mirrored = np.array([width - 1 - center[0], center[1]])
-    source = np.float32([mirrored, mirrored + down * sides[1] * 1.2 / 2, mirrored + right * sides[0] * 1.2 / 2])
+    source = np.float32(
+        [mirrored, mirrored + down * sides[1] * 1.2 / 2, mirrored + right * sides[0] * 1.2 / 2]
+    )
     target = np.float32([[144, 192], [144, 384], [288, 192]])
     theirs = cv2.getAffineTransform(source, target)
     theirs = crop2d.compose(theirs, np.array([[-1.0, 0, width - 1], [0, 1, 0]]))
@@ -87,16 +107,26 @@ def test_without_a_camera_the_bones_give_the_size():
         found = np.asarray(body.decode_by_length(scale * labels + 0.1, SKELETON.parents, SIZE))
         total = sum(np.linalg.norm(found[:, a] - found[:, b], axis=-1) for a, b in SKELETON.bones)
         np.testing.assert_allclose(total, 4502.881, rtol=1e-5)
-        ratio = found[:, 5] / (np.asarray(labels)[:, 5] - np.asarray(labels)[:, 0]) / (288, 384, 288)
+        ratio = (
+            found[:, 5] / (np.asarray(labels)[:, 5] - np.asarray(labels)[:, 0]) / (288, 384, 288)
+        )
         np.testing.assert_allclose(ratio, np.broadcast_to(ratio[:, :1], (2, 3)), rtol=1e-3)
-    assert np.isfinite(jax.grad(lambda x: body.decode_by_length(x, SKELETON.parents, SIZE).sum())(0 * labels + 0.1)).all()
+    assert np.isfinite(
+        jax.grad(lambda x: body.decode_by_length(x, SKELETON.parents, SIZE).sum())(0 * labels + 0.1)
+    ).all()
 
 
 def test_a_distant_figure_needs_no_camera():
     xyz, root, k = scene()
     far = root.at[:, 2].multiply(1000)
     patch = patch_of(far, k)
-    exact = body.encode(xyz - root[:, None] + far[:, None], far[:, 2], body.patch_camera(k, patch), SIZE, jnp.full(4, BOX[0]))
+    exact = body.encode(
+        xyz - root[:, None] + far[:, None],
+        far[:, 2],
+        body.patch_camera(k, patch),
+        SIZE,
+        jnp.full(4, BOX[0]),
+    )
     np.testing.assert_allclose(body.encode_weakly(xyz - root[:, None], BOX), exact, atol=2e-3)
 
 
@@ -128,7 +158,9 @@ def test_real_people_go_into_the_patch_and_back(real_data, name, flip):
     np.testing.assert_allclose(body.decode(found, root_z, k, patch, size, 1.1 * box), xyz, atol=0.1)
     pinhole = geometry.xyz_to_uvd(xyz, k)[:, :2]
     np.testing.assert_allclose(body.decode_uv(found, patch, size), pinhole, atol=0.01)
-    assert jnp.linalg.norm(body.decode_uv(found, patch, size) - uv, axis=-1).max() < 2  # the pinhole is not the lens
+    assert (
+        jnp.linalg.norm(body.decode_uv(found, patch, size) - uv, axis=-1).max() < 2
+    )  # the pinhole is not the lens
     there = body.encode_uv(crop2d.apply(patch, uv), size)
     np.testing.assert_allclose(body.decode_uv(there, patch, size), uv, atol=0.01)
 
@@ -139,10 +171,13 @@ def test_real_people_go_into_the_patch_and_back(real_data, name, flip):
     difference = shown[at[:, 1], at[:, 0]] - picture[before[:, 1], before[:, 0]]
     assert np.abs(difference).mean() < 6
     # Turned back, the patch lies where it was: a tenth of a pixel of the picture.
-    back = cv2.warpAffine(shown, np.asarray(crop2d.inverse(patch), np.float64), picture.shape[1::-1])
+    back = cv2.warpAffine(
+        shown, np.asarray(crop2d.inverse(patch), np.float64), picture.shape[1::-1]
+    )
     left, top = np.asarray(center, int) - 128
     window = (slice(top, top + 256), slice(left, left + 256))
     shift, _ = cv2.phaseCorrelate(
-        *(np.float32(a[window]).mean(-1) for a in (picture, back)), cv2.createHanningWindow((256, 256), 5)
+        *(np.float32(a[window]).mean(-1) for a in (picture, back)),
+        cv2.createHanningWindow((256, 256), 5),
     )
     assert np.abs(shift).max() < 0.1

@@ -39,7 +39,10 @@ def _brute_centroid(heat, cell_center):
     total, moment = 0.0, np.zeros(heat.ndim)
     for offset in itertools.product((-1, 0, 1), repeat=heat.ndim):
         cell = np.add(peak, offset)
-        if all(0 <= i < size for i, size in zip(cell, heat.shape, strict=True)) and heat[tuple(cell)] > 0:
+        if (
+            all(0 <= i < size for i, size in zip(cell, heat.shape, strict=True))
+            and heat[tuple(cell)] > 0
+        ):
             total += heat[tuple(cell)]
             moment += heat[tuple(cell)] * cell
     return (moment / total if total > 0 else np.asarray(peak, float)) + cell_center
@@ -57,7 +60,9 @@ def test_centroid_is_the_loop_over_neighbours(n):
     highest = jax.jit(partial(heatmap.argmax, n=n, cell_center=0.5))(jnp.asarray(heat))
     flat = np.moveaxis(heat, -1, 1).reshape(40, 3, -1).argmax(-1)
     np.testing.assert_array_equal(highest, np.stack(np.unravel_index(flat, (4,) * n), -1) + 0.5)
-    np.testing.assert_array_equal(heatmap.confidence(jnp.asarray(heat), n), heat.reshape(40, -1, 3).max(1))
+    np.testing.assert_array_equal(
+        heatmap.confidence(jnp.asarray(heat), n), heat.reshape(40, -1, 3).max(1)
+    )
 
 
 @pytest.mark.parametrize("n", [1, 2, 3])
@@ -71,14 +76,18 @@ def test_soft_argmax_is_the_expectation(n):
     # Beside one cell that stands out by far, nothing else has a share; without any, the middle is left.
     sharp = jnp.zeros((*(5,) * n, 1)).at[(1,) * n].set(200.0)
     np.testing.assert_allclose(soft_argmax(sharp, n, 0.0), np.ones((1, n)), atol=1e-6)
-    np.testing.assert_allclose(soft_argmax(jnp.zeros((*(5,) * n, 1)), n, 0.0), np.full((1, n), 2.0), atol=1e-5)
+    np.testing.assert_allclose(
+        soft_argmax(jnp.zeros((*(5,) * n, 1)), n, 0.0), np.full((1, n), 2.0), atol=1e-5
+    )
 
 
 def test_soft_argmax_has_a_finite_gradient_at_large_heat():
     heat = jnp.zeros((4, 4, 1)).at[1, 2, 0].set(1e4)
     gradient = jax.jit(jax.grad(lambda h: soft_argmax(h, 2, 0.5).sum()))(heat)
     assert np.isfinite(gradient).all()
-    gradient = np.asarray(jax.jit(jax.grad(lambda h: soft_argmax(h, 2, 0.5)[0, 0]))(jnp.zeros((4, 4, 1))))
+    gradient = np.asarray(
+        jax.jit(jax.grad(lambda h: soft_argmax(h, 2, 0.5)[0, 0]))(jnp.zeros((4, 4, 1)))
+    )
     assert (gradient[3] > 0).all() and (gradient[0] < 0).all()  # heat at the far end pulls there
 
 
@@ -86,7 +95,9 @@ def test_peaks_are_the_local_maxima_highest_first():
     """Three joints of different heights in one map, one of them in a corner; a shoulder beside a peak is none of its own."""
     joints = jnp.asarray([[5.3, 12.8, 3.0], [12.2, 4.4, 9.6], [0.5, 15.5, 15.5]])
     heights = jnp.asarray([0.7, 1.0, 0.5])
-    heat = (gaussian_heatmaps(joints, 16, 1.2, 0.5) * heights[None, None, None]).max(-1, keepdims=True)
+    heat = (gaussian_heatmaps(joints, 16, 1.2, 0.5) * heights[None, None, None]).max(
+        -1, keepdims=True
+    )
     found = peaks(heat, 3, 0.5, 3)
     assert found.shape == (3, 3)
     np.testing.assert_allclose(found[:2], joints[jnp.asarray([1, 0])], atol=0.5)
@@ -94,7 +105,9 @@ def test_peaks_are_the_local_maxima_highest_first():
     np.testing.assert_allclose(found[2], _brute_centroid(corner, 0.5), atol=1e-5)
     both = peaks(jnp.stack([heat, heat[::-1]]), 3, 0.5, 3)
     np.testing.assert_allclose(both[0], found, atol=1e-5)
-    np.testing.assert_allclose(both[1] * jnp.asarray([[-1, 1, 1]]) + jnp.asarray([[16, 0, 0]]), found, atol=1e-5)
+    np.testing.assert_allclose(
+        both[1] * jnp.asarray([[-1, 1, 1]]) + jnp.asarray([[16, 0, 0]]), found, atol=1e-5
+    )
 
 
 def test_a_joint_between_cells_is_one_peak():

@@ -36,7 +36,9 @@ def test_cpms_maps(flavour):
     for b in range(2):
         for j in range(4):
             x, y = (int(c) if flavour["whole_pixels"] else c for c in uv[b, j])
-            expected[b, :, :, j] = _gaussian(CELLS, x / STRIDE, y / STRIDE, flavour["sigma"], flavour["cut"])
+            expected[b, :, :, j] = _gaussian(
+                CELLS, x / STRIDE, y / STRIDE, flavour["sigma"], flavour["cut"]
+            )
     if flavour["background"]:
         expected = np.concatenate([1 - expected.max(-1, keepdims=True), expected], -1)
         assert maps.shape[-1] == 5
@@ -47,19 +49,36 @@ def test_cpms_maps(flavour):
 
 def test_the_defaults_are_namedbens():
     uv = jnp.asarray(_uv(3))
-    spelled = keypoints2d.cpm_heatmaps(uv, CELLS, STRIDE, sigma=3.0, cut=0.0099, background=True, whole_pixels=True)
+    spelled = keypoints2d.cpm_heatmaps(
+        uv, CELLS, STRIDE, sigma=3.0, cut=0.0099, background=True, whole_pixels=True
+    )
     np.testing.assert_array_equal(keypoints2d.cpm_heatmaps(uv, CELLS, STRIDE), spelled)
 
 
-@pytest.mark.parametrize("options, sigma, cut", [({}, 3.0, 0.0099), (dict(sigma=21.0, cut=0.0), 21.0, 0.0)])
+@pytest.mark.parametrize(
+    "options, sigma, cut", [({}, 3.0, 0.0099), (dict(sigma=21.0, cut=0.0), 21.0, 0.0)]
+)
 def test_center_map(options, sigma, cut):
     center = keypoints2d.center_map(jnp.asarray([[40.0, 51.5]]), SIZE, **options)
     assert center.shape == (1, SIZE, SIZE, 1)
-    np.testing.assert_allclose(center[0, ..., 0], _gaussian(SIZE, 40, 51.5, sigma, cut), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(
+        center[0, ..., 0], _gaussian(SIZE, 40, 51.5, sigma, cut), rtol=1e-5, atol=1e-6
+    )
 
 
 def test_posenet2ds_maps_are_of_valid_joints_inside_the_image():
-    uv = np.array([[30.7, 60.2], [0.9, 50.0], [1.0, 50.0], [50.0, 95.0], [94.9, 50.0], [-3.0, 50.0], [30.0, 60.0]], np.float32)
+    uv = np.array(
+        [
+            [30.7, 60.2],
+            [0.9, 50.0],
+            [1.0, 50.0],
+            [50.0, 95.0],
+            [94.9, 50.0],
+            [-3.0, 50.0],
+            [30.0, 60.0],
+        ],
+        np.float32,
+    )
     valid = np.array([True] * 6 + [False])
     maps = keypoints2d.posenet_heatmaps(jnp.asarray(uv), jnp.asarray(valid), SIZE, sigma=25.0)
     rows, columns = np.mgrid[0:SIZE, 0:SIZE]
@@ -73,7 +92,9 @@ def test_posenet2ds_maps_are_of_valid_joints_inside_the_image():
 
 def test_normalized_colours():
     image = jnp.asarray(np.array([[[0, 128, 255]]], np.uint8))
-    np.testing.assert_allclose(keypoints2d.normalize(image, (128.0,) * 3, (256.0,) * 3, bgr=True), [[[127 / 256, 0, -0.5]]])
+    np.testing.assert_allclose(
+        keypoints2d.normalize(image, (128.0,) * 3, (256.0,) * 3, bgr=True), [[[127 / 256, 0, -0.5]]]
+    )
     posenet = keypoints2d.normalize(image, (127.5,) * 3, (255.0,) * 3, bgr=False)
     np.testing.assert_allclose(posenet, [[[-0.5, 128 / 255 - 0.5, 0.5]]], atol=1e-7)
     own = keypoints2d.normalize(image, mean=(5.0, 8.0, 10.0), std=(50.0, 60.0, 10.0), bgr=True)
@@ -88,7 +109,9 @@ def test_dsnt_is_the_mean_of_the_cells_centers():
     axis = (2 * np.arange(1, 7) - 7) / 6  # the paper's, in [-1, 1]
     u, v = np.einsum("bvuj,u->bj", weight, axis), np.einsum("bvuj,v->bj", weight, axis)
     np.testing.assert_allclose(coords, (np.stack([u, v], -1) + 1) / 2, rtol=1e-5)
-    np.testing.assert_allclose(keypoints2d.decode(jnp.asarray(maps), 8, "dsnt"), np.asarray(coords) * 48, rtol=1e-5)
+    np.testing.assert_allclose(
+        keypoints2d.decode(jnp.asarray(maps), 8, "dsnt"), np.asarray(coords) * 48, rtol=1e-5
+    )
 
 
 def test_dsnts_gaussians():
@@ -98,7 +121,9 @@ def test_dsnts_gaussians():
     rows, columns = np.mgrid[0:8, 0:8]
     for j, (x, y) in enumerate(np.clip(coords, 0, 1) * 8 - 0.5):
         expected = np.exp(-4 * np.log(2) * ((columns - x) ** 2 + (rows - y) ** 2))
-        np.testing.assert_allclose(gaussians[..., j], expected / expected.sum(), rtol=1e-4, atol=1e-7)
+        np.testing.assert_allclose(
+            gaussians[..., j], expected / expected.sum(), rtol=1e-4, atol=1e-7
+        )
 
 
 def test_argmax_of_resized_maps_needs_no_resizing():
@@ -111,11 +136,16 @@ def test_argmax_of_resized_maps_needs_no_resizing():
     np.testing.assert_array_equal(found[0, 0], [56, 56])
 
 
-@pytest.mark.parametrize("method, tolerance", [("argmax", STRIDE / 2), ("centroid", 2.0), ("soft_argmax", 0.1), ("dsnt", 0.1)])
+@pytest.mark.parametrize(
+    "method, tolerance",
+    [("argmax", STRIDE / 2), ("centroid", 2.0), ("soft_argmax", 0.1), ("dsnt", 0.1)],
+)
 def test_joints_come_back(method, tolerance):
     uv = _uv(2, 5, low=36.0, high=56.0)
     if method in ("argmax", "centroid"):
-        maps = keypoints2d.cpm_heatmaps(jnp.asarray(uv), CELLS, STRIDE, sigma=1.0, background=False, whole_pixels=False)
+        maps = keypoints2d.cpm_heatmaps(
+            jnp.asarray(uv), CELLS, STRIDE, sigma=1.0, background=False, whole_pixels=False
+        )
     else:  # whose softmax is the Gaussian
         shift = 0.5 if method == "dsnt" else 0.0
         heat = heatmap.gaussian_heatmaps(jnp.asarray(uv[..., ::-1] / STRIDE), CELLS, 1.0, shift)
@@ -131,5 +161,7 @@ def test_cells_of_a_network_that_learned_by_dsnt_have_their_middles_half_a_cell_
 
 
 def test_an_unknown_decode_is_named():
-    with pytest.raises(ValueError, match="decode 'mean' is unknown: use argmax, centroid, soft_argmax, dsnt"):
+    with pytest.raises(
+        ValueError, match="decode 'mean' is unknown: use argmax, centroid, soft_argmax, dsnt"
+    ):
         keypoints2d.decode(jnp.zeros((4, 4, 1)), 8, "mean")

@@ -36,8 +36,12 @@ def test_cells_are_where_integers_are():
     """x = 0 is cell 8 of 16, x = 30 mm is 1.6 cells on; y goes along rows. Cell c of 16 is pixel 4c of 64."""
     xyz = jnp.asarray([[0.0, 0.0, 0.0], [30.0, -75.0, 0.0]])
     np.testing.assert_allclose(spherehand.xyz_to_uv(xyz, 16), [[8, 8], [9.6, 4]], rtol=1e-6)
-    np.testing.assert_allclose(spherehand.xyz_to_uv(xyz, 64), 4 * spherehand.xyz_to_uv(xyz, 16), rtol=1e-6)
-    np.testing.assert_allclose(spherehand.uv_to_xy(spherehand.xyz_to_uv(xyz, 16), 16), xyz[:, :2], atol=1e-5)
+    np.testing.assert_allclose(
+        spherehand.xyz_to_uv(xyz, 64), 4 * spherehand.xyz_to_uv(xyz, 16), rtol=1e-6
+    )
+    np.testing.assert_allclose(
+        spherehand.uv_to_xy(spherehand.xyz_to_uv(xyz, 16), 16), xyz[:, :2], atol=1e-5
+    )
     heat, _ = ENCODE(jnp.asarray([[75.0, -37.5, 20.0]]))
     assert np.unravel_index(np.argmax(heat[..., 0]), (16, 16)) == (6, 12) and heat.max() == 1
 
@@ -46,13 +50,17 @@ def test_on_a_cell_decoding_is_exact():
     cells = jnp.asarray([[-75.0, 37.5, 30.0], [0.0, 0.0, -60.0]])
     back = DECODE(*ENCODE(cells))
     np.testing.assert_allclose(back[:, :2], cells[:, :2], atol=0.05)
-    np.testing.assert_allclose(back[:, 2], cells[:, 2], rtol=0.05)  # the heat beyond the depth map draws to 0
+    np.testing.assert_allclose(
+        back[:, 2], cells[:, 2], rtol=0.05
+    )  # the heat beyond the depth map draws to 0
 
 
 def test_maps_without_heat_decode_to_the_middle():
     """And with finite gradients."""
     zeros = jnp.zeros((16, 16, 3))
-    np.testing.assert_allclose(DECODE(zeros, zeros + 1), [[-9.375, -9.375, 0]] * 3, atol=1e-4)  # the mean of cells 0 to 15
+    np.testing.assert_allclose(
+        DECODE(zeros, zeros + 1), [[-9.375, -9.375, 0]] * 3, atol=1e-4
+    )  # the mean of cells 0 to 15
     gradient = jax.grad(lambda h: DECODE(h, zeros + 1).sum())(zeros)
     assert np.all(np.isfinite(gradient))
 
@@ -63,7 +71,9 @@ def test_split_and_any_batch(oracle):
     one, other = spherehand.split(jnp.concatenate([heat, depth], axis=-1))
     np.testing.assert_array_equal(one, heat)
     np.testing.assert_array_equal(other, depth)
-    np.testing.assert_allclose(DECODE(heat, depth)[1, 3], DECODE(heat[1, 3], depth[1, 3]), atol=1e-3)
+    np.testing.assert_allclose(
+        DECODE(heat, depth)[1, 3], DECODE(heat[1, 3], depth[1, 3]), atol=1e-3
+    )
 
 
 def test_the_least_spread_view_wins():

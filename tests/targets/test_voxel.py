@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from handjax.data.batch import pack_voxels
-from handjax.data.voxel_h5 import VoxelH5
+from handjax.data.formats.voxel_h5 import VoxelH5
 from handjax.targets import voxel
 from handjax.targets.voxel import RULES, VoxelGrid
 
@@ -23,7 +23,10 @@ resize_voxels = jax.jit(voxel.resize_voxels, static_argnums=1)
 encode = jax.jit(voxel.encode, static_argnums=(1, 2))
 SIGMA = 1.7
 SHARPNESS = 20.0
-TO_XYZ = {"paper": (2, 1, 0), "hpoes": (1, 0, 2)}  # which axis of the volume is x, y, z, said here once more
+TO_XYZ = {
+    "paper": (2, 1, 0),
+    "hpoes": (1, 0, 2),
+}  # which axis of the volume is x, y, z, said here once more
 properties = settings(max_examples=15, deadline=None, derandomize=True, database=None)
 
 
@@ -61,12 +64,16 @@ def test_paper_rule_meets_the_reference(reference, cube, double):
     @jax.jit
     def run(points, joints, center):
         place = (center, jnp.full(3, cube, dtype), 88)
-        volume = voxel.voxelize(voxel.xyz_to_grid(points, *place), jnp.ones(len(points), bool), grid)
+        volume = voxel.voxelize(
+            voxel.xyz_to_grid(points, *place), jnp.ones(len(points), bool), grid
+        )
         heat = voxel.encode(voxel.xyz_to_grid(joints, *place), grid, SIGMA)
         return volume, heat, voxel.grid_to_xyz(voxel.decode(heat, grid, "argmax"), *place)
 
     with jax.enable_x64(double):
-        volume, heat, decoded = run(*(jnp.asarray(reference[name], dtype) for name in ("points", "keypoints", "refpoint")))
+        volume, heat, decoded = run(
+            *(jnp.asarray(reference[name], dtype) for name in ("points", "keypoints", "refpoint"))
+        )
     found = cells_of(volume, "paper")
     expected = {tuple(cell) for cell in reference[f"occ_{cube}"].tolist()}
     if double:
@@ -76,10 +83,16 @@ def test_paper_rule_meets_the_reference(reference, cube, double):
         exact = ((reference["points"] - reference["refpoint"]) / cube + 0.5) * 88
         near = np.abs(exact - np.rint(exact)).min(-1) < 3e-5
         assert near.sum() <= 5
-        uncertain = {tuple(np.trunc(p + s).astype(int).tolist()) for p in exact[near] for s in (-3e-5, 3e-5)}
+        uncertain = {
+            tuple(np.trunc(p + s).astype(int).tolist()) for p in exact[near] for s in (-3e-5, 3e-5)
+        }
         assert found ^ expected <= uncertain
     # The reference's volumes are indexed [x, y, z].
-    np.testing.assert_allclose(np.transpose(heat[..., 0], (2, 1, 0)), reference[f"heatmap0_{cube}"], atol=1e-6 if double else 4e-6)
+    np.testing.assert_allclose(
+        np.transpose(heat[..., 0], (2, 1, 0)),
+        reference[f"heatmap0_{cube}"],
+        atol=1e-6 if double else 4e-6,
+    )
     np.testing.assert_allclose(decoded, reference[f"decoded_{cube}"], atol=1e-4)
 
 
@@ -94,7 +107,15 @@ def test_paper_rule_moves_points_like_the_reference(reference):
 
 
 def test_paper_rule_by_hand():
-    points = [[0, 0, 0], [7.99, 3, 5.5], [-0.9, 2, 2], [-1.0, 4, 4], [8, 4, 4], [4, 4, 4], [1, 1, 1]]
+    points = [
+        [0, 0, 0],
+        [7.99, 3, 5.5],
+        [-0.9, 2, 2],
+        [-1.0, 4, 4],
+        [8, 4, 4],
+        [4, 4, 4],
+        [1, 1, 1],
+    ]
     valid = jnp.asarray([True] * 6 + [False])
     volume = occupancy_paper(jnp.asarray(points), valid, 8)
     # -0.9 is cut to 0, as in the reference; -1 and 8 are outside.
@@ -162,11 +183,19 @@ def test_hpoes_axes_are_those_of_the_real_file(real_data):
 
     def distance(order):
         occupied = [np.argwhere(volume)[:, order] for volume in volumes]
-        return np.mean([np.linalg.norm(j[:, None] - o, axis=-1).min(1) for j, o in zip(joints, occupied, strict=True)])
+        return np.mean(
+            [
+                np.linalg.norm(j[:, None] - o, axis=-1).min(1)
+                for j, o in zip(joints, occupied, strict=True)
+            ]
+        )
 
     assert VoxelGrid("hpoes").axes == (1, 0, 2)
     assert distance((1, 0, 2)) < 3.5
-    assert min(distance(order) for order in ((0, 1, 2), (0, 2, 1), (1, 2, 0), (2, 0, 1), (2, 1, 0))) > 6.5
+    assert (
+        min(distance(order) for order in ((0, 1, 2), (0, 2, 1), (1, 2, 0), (2, 0, 1), (2, 1, 0)))
+        > 6.5
+    )
 
 
 # --- there and back ---
@@ -200,7 +229,11 @@ def test_encode_and_decode_are_inverse(grid, method):
         cells = low + share * grid.heatmap_size
         joints = jnp.asarray(cells * (grid.size / grid.heatmap_size))
         error = np.abs(_round_trip(grid, method)(joints))
-        inner = np.all((share > 3 / grid.heatmap_size) & (share < 1 - 3 / grid.heatmap_size), axis=-1, keepdims=True)
+        inner = np.all(
+            (share > 3 / grid.heatmap_size) & (share < 1 - 3 / grid.heatmap_size),
+            axis=-1,
+            keepdims=True,
+        )
         assert (error <= np.where(inner, best, rim)).all()
 
     check()
@@ -214,7 +247,9 @@ def test_what_the_argmax_costs():
     run = _round_trip(grid, "argmax")
     cells = np.concatenate([run(jnp.asarray(row)) for row in joints])
     error = np.linalg.norm(cells, axis=-1).mean()
-    np.testing.assert_allclose([error * cube / 44 for cube in (200, 250, 300)], [2.183, 2.729, 3.275], rtol=0.02)
+    np.testing.assert_allclose(
+        [error * cube / 44 for cube in (200, 250, 300)], [2.183, 2.729, 3.275], rtol=0.02
+    )
 
 
 @pytest.mark.parametrize("rule", RULES)
@@ -246,7 +281,9 @@ def test_xyz_to_grid_and_back(offset, center, cube):
 
 def test_xyz_to_grid_by_hand():
     center, cube = jnp.asarray([10.0, -20.0, 700.0]), jnp.asarray([200.0, 240.0, 300.0])
-    xyz = jnp.asarray([[10.0, -20.0, 700.0], [-90.0, -140.0, 550.0], [110.0, 100.0, 850.0], [60.0, -20.0, 775.0]])
+    xyz = jnp.asarray(
+        [[10.0, -20.0, 700.0], [-90.0, -140.0, 550.0], [110.0, 100.0, 850.0], [60.0, -20.0, 775.0]]
+    )
     expected = [[44, 44, 44], [0, 0, 0], [88, 88, 88], [66, 44, 66]]
     np.testing.assert_allclose(voxel.xyz_to_grid(xyz, center, cube, 88), expected, atol=1e-4)
 
@@ -255,9 +292,15 @@ def test_xyz_to_grid_by_hand():
 
 
 @properties
-@given(st.sampled_from([(1, 1, 8), (3, 5, 16), (2, 4, 3, 24)]).flatmap(lambda shape: hnp.arrays(bool, shape)))
+@given(
+    st.sampled_from([(1, 1, 8), (3, 5, 16), (2, 4, 3, 24)]).flatmap(
+        lambda shape: hnp.arrays(bool, shape)
+    )
+)
 def test_unpack_is_the_inverse_of_pack(volume):
-    np.testing.assert_array_equal(jax.jit(voxel.unpack_voxels)(jnp.asarray(pack_voxels(volume))), volume)
+    np.testing.assert_array_equal(
+        jax.jit(voxel.unpack_voxels)(jnp.asarray(pack_voxels(volume))), volume
+    )
 
 
 TURN = np.array([[0.0, -1, 0], [1, 0, 0], [0, 0, 1]])  # x → y, 90° in the x-y plane
@@ -266,7 +309,13 @@ TURN = np.array([[0.0, -1, 0], [1, 0, 0], [0, 0, 1]])  # x → y, 90° in the x-
 @pytest.mark.parametrize("rule", RULES)
 @pytest.mark.parametrize(
     "matrix, shift",
-    [(np.eye(3), (0, 0, 0)), (np.eye(3), (2, -1, 3)), (TURN, (0, 0, 0)), (TURN, (1, 0, -2)), (np.diag([-1.0, 1, 1]), (0, 0, 0))],
+    [
+        (np.eye(3), (0, 0, 0)),
+        (np.eye(3), (2, -1, 3)),
+        (TURN, (0, 0, 0)),
+        (TURN, (1, 0, -2)),
+        (np.diag([-1.0, 1, 1]), (0, 0, 0)),
+    ],
 )
 def test_warping_is_moving_the_cells_centres(rule, matrix, shift):
     """Maps that carry centres to centres: every cell goes where its centre goes, or out of the grid."""
@@ -275,9 +324,13 @@ def test_warping_is_moving_the_cells_centres(rule, matrix, shift):
     grid = VoxelGrid(rule, size, size)
     offset = 0.5 if rule == "paper" else 0.0
     centres = np.array(sorted(cells_of(volume, rule))) + offset
-    moved = np.rint((centres - size / 2) @ matrix.T + size / 2 + np.array(shift) - offset).astype(int)
+    moved = np.rint((centres - size / 2) @ matrix.T + size / 2 + np.array(shift) - offset).astype(
+        int
+    )
     expected = {tuple(cell) for cell in moved.tolist() if min(cell) >= 0 and max(cell) < size}
-    ours = warp_voxels(jnp.asarray(volume), jnp.asarray(matrix, jnp.float32), jnp.asarray(shift, jnp.float32), grid)
+    ours = warp_voxels(
+        jnp.asarray(volume), jnp.asarray(matrix, jnp.float32), jnp.asarray(shift, jnp.float32), grid
+    )
     assert len(expected) > 20 and cells_of(ours, rule) == expected
 
 
@@ -295,15 +348,21 @@ def test_warping_takes_the_points_along(rule):
     """A ball of cells around a joint stays around it, under any turn, any scale and any shift."""
     size = 32
     grid = VoxelGrid(rule, size, size)
-    index = np.stack(np.meshgrid(*[np.arange(size)] * 3, indexing="ij"), -1) + (0.5 if rule == "paper" else 0.0)
+    index = np.stack(np.meshgrid(*[np.arange(size)] * 3, indexing="ij"), -1) + (
+        0.5 if rule == "paper" else 0.0
+    )
     joint = np.array([12.3, 18.2, 15.1])
     ball = volume_of(np.argwhere(np.linalg.norm(index - joint, axis=-1) < 4).tolist(), rule, size)
     rng = np.random.default_rng(1)
     for _ in range(10):
         angle, scale = rng.uniform(-0.7, 0.7), np.diag(rng.uniform(0.8, 1.2, 3))
-        turn = np.array([[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0, 1]])
+        turn = np.array(
+            [[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0, 1]]
+        )
         shift = rng.uniform(-4, 4, 3)
-        warped = warp_voxels(ball, jnp.asarray(turn @ scale, jnp.float32), jnp.asarray(shift, jnp.float32), grid)
+        warped = warp_voxels(
+            ball, jnp.asarray(turn @ scale, jnp.float32), jnp.asarray(shift, jnp.float32), grid
+        )
         middle = np.mean(sorted(cells_of(warped, rule)), 0) + (0.5 if rule == "paper" else 0.0)
         expected = turn @ scale @ (joint - size / 2) + size / 2 + shift
         np.testing.assert_allclose(middle, expected, atol=0.35)
@@ -340,7 +399,12 @@ def test_errors():
     with pytest.raises(ValueError, match="voxel rule 'mine' is unknown: use one of paper, hpoes"):
         VoxelGrid("mine")
     for size, heat in ((90, 45), (0, 0), (88, 22), (4, 4)):
-        with pytest.raises(ValueError, match=f"voxel grid {size} with heat maps {heat}: the grid must be divisible by 8"):
+        with pytest.raises(
+            ValueError,
+            match=f"voxel grid {size} with heat maps {heat}: the grid must be divisible by 8",
+        ):
             VoxelGrid("paper", size, heat)
-    with pytest.raises(ValueError, match="decode 'guess' is unknown: use argmax, centroid or soft_argmax"):
+    with pytest.raises(
+        ValueError, match="decode 'guess' is unknown: use argmax, centroid or soft_argmax"
+    ):
         voxel.decode(jnp.zeros((4, 4, 4, 1)), VoxelGrid("paper", 8, 4), "guess")

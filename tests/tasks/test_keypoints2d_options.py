@@ -12,9 +12,11 @@ SYSTEMS = ("posenet2d", "cpm")
 
 def options(repo, system) -> dict[str, str]:
     """OPTIONS of the config file, as its text has them."""
-    block = re.search(r"^OPTIONS = \{\n(.*?)^\}", (repo / "configs" / f"{system}.py").read_text(), re.MULTILINE | re.DOTALL).group(
-        1
-    )
+    block = re.search(
+        r"^OPTIONS = \{\n(.*?)^\}",
+        (repo / "configs" / f"{system}.py").read_text(),
+        re.MULTILINE | re.DOTALL,
+    ).group(1)
     found = dict(re.findall(r'^    "(\w+)": "(.*)",$', block, re.MULTILINE))
     assert len(found) == block.count("\n")
     return found
@@ -37,17 +39,31 @@ def test_every_option_leads_somewhere_and_is_in_the_docs(repo, system):
 @pytest.mark.parametrize(
     ("argument", "words"),
     [
-        ("--with_dnst=True", "unrecognized arguments: --with_dnst=True; the original's with_dsnt is here the flavour dsnt"),
+        (
+            "--with_dnst=True",
+            "unrecognized arguments: --with_dnst=True; the original's with_dsnt is here the flavour dsnt",
+        ),
         ("--train_marker=3", "the original's train_mark is here --workdir"),
         ("--batch_size=8", "the original's batch_size is here --config.batch_size"),
-        ("--config.with_dnst=True", "--config.with_dnst: no such config key; the original's with_dsnt is here the flavour dsnt"),
+        (
+            "--config.with_dnst=True",
+            "--config.with_dnst: no such config key; the original's with_dsnt is here the flavour dsnt",
+        ),
         ("--config.optimizer.learning_rate=1.0", "did you mean"),
         ("--step", "did you mean config.steps"),
     ],
 )
 def test_an_originals_option_is_answered_with_ours(repo, tmp_path, argument, words):
     with pytest.raises(ValueError, match=re.escape(words)) as caught:
-        train.main(["--config", f"{repo}/configs/posenet2d.py:quick", "--workdir", str(tmp_path / "run"), argument])
+        train.main(
+            [
+                "--config",
+                f"{repo}/configs/posenet2d.py:quick",
+                "--workdir",
+                str(tmp_path / "run"),
+                argument,
+            ]
+        )
     assert "\n" not in str(caught.value) and not (tmp_path / "run").exists()
 
 

@@ -20,7 +20,11 @@ HEIGHT, WIDTH, SIZE = 150, 190, 96
 GREY = 128  # of the picture's ground, and outside it
 SMALL = {
     "cpm": ["config.model.widths=(2, 2, 2)", "config.model.stages=2", f"config.crop.size={SIZE}"],
-    "posenet2d": ["config.model.widths=(2, 2, 2, 2, 2)", f"config.crop.size={SIZE}", f"config.task.sigma={25 * SIZE / 256}"],
+    "posenet2d": [
+        "config.model.widths=(2, 2, 2, 2, 2)",
+        f"config.crop.size={SIZE}",
+        f"config.task.sigma={25 * SIZE / 256}",
+    ],
 }
 
 
@@ -33,8 +37,12 @@ def build(repo, spec, *overrides, skeleton="hand21"):
 def batch_of(rows=4, joints=21):
     """Blobs on a grid whose places are shuffled: a joint that is swapped with another is far from its own."""
     rng = np.random.default_rng(0)
-    grid = np.stack(np.meshgrid(np.linspace(45, 145, 6), np.linspace(40, 110, 4)), -1).reshape(-1, 2)
-    uv = np.stack([rng.permutation(grid)[:joints] for _ in range(rows)]) + rng.uniform(-1, 1, (rows, joints, 2))
+    grid = np.stack(np.meshgrid(np.linspace(45, 145, 6), np.linspace(40, 110, 4)), -1).reshape(
+        -1, 2
+    )
+    uv = np.stack([rng.permutation(grid)[:joints] for _ in range(rows)]) + rng.uniform(
+        -1, 1, (rows, joints, 2)
+    )
     y, x = np.mgrid[:HEIGHT, :WIDTH]
     distance = (x - uv[..., :1, None]) ** 2 + (y - uv[..., 1:, None]) ** 2
     image = GREY + 120 * np.exp(-distance / (2 * 2.0**2)).max(1)
@@ -82,14 +90,26 @@ def test_picture_and_joints_move_together(repo, kind):
     assert inputs["x"].shape == (8, SIZE, SIZE, 3 + cpm) and inputs["x"].dtype == np.float32
 
     mirrored = np.linalg.det(inputs["source_from_crop"][:, :, :2]) < 0
-    expected = {"left hands mirrored": batch["left"], "CPM in evaluation": mirrored & False, "PoseNet2D": mirrored & False}
+    expected = {
+        "left hands mirrored": batch["left"],
+        "CPM in evaluation": mirrored & False,
+        "PoseNet2D": mirrored & False,
+    }
     np.testing.assert_array_equal(mirrored, expected.get(kind, mirrored))
     assert kind in expected or 0 < mirrored.sum() < 8
-    flip = np.where(mirrored[:, None], SKELETONS[skeleton].flip, np.arange(batch["visible"].shape[1]))
+    flip = np.where(
+        mirrored[:, None], SKELETONS[skeleton].flip, np.arange(batch["visible"].shape[1])
+    )
     true = np.take_along_axis(batch["joints_uv"], flip[..., None], 1)
     np.testing.assert_array_equal(inputs["visible"], np.take_along_axis(batch["visible"], flip, 1))
-    joints = crop2d.apply(crop2d.inverse(inputs["source_from_crop"]), 2 * true + np.float32([0.5, 100]))
-    off = crop2d.apply(inputs["source_from_crop"], inputs["joints"]) / 2 - np.float32([0.25, 50]) - true
+    joints = crop2d.apply(
+        crop2d.inverse(inputs["source_from_crop"]), 2 * true + np.float32([0.5, 100])
+    )
+    off = (
+        crop2d.apply(inputs["source_from_crop"], inputs["joints"]) / 2
+        - np.float32([0.25, 50])
+        - true
+    )
     if kind == "PoseNet2D":  # noise on the labels
         assert 4.5 < np.abs(off).max() < 5.01
         np.testing.assert_allclose(off.std(), 2.5 * 0.88, rtol=0.1)
@@ -124,13 +144,18 @@ def test_a_row_depends_on_its_own_key_alone_and_stays_where_it_lies(repo):
     mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,))
     place = partial(jax.device_put, device=NamedSharding(mesh, PartitionSpec("data")))
     compiled = jax.jit(partial(task.prepare, train=True)).lower(place(keys), place(batch)).compile()
-    found = re.findall(r"(all-gather|all-reduce|all-to-all|collective-permute|reduce-scatter)(?:-start)?\(", compiled.as_text())
+    found = re.findall(
+        r"(all-gather|all-reduce|all-to-all|collective-permute|reduce-scatter)(?:-start)?\(",
+        compiled.as_text(),
+    )
     assert found == []
     whole = compiled(place(keys), place(batch))
     others = {name: np.zeros_like(value) for name, value in batch.items()}
     for name, value in batch.items():
         others[name][5] = value[5]
-    mixed = compiled(place(jax.random.split(jax.random.key(4), 8).at[5].set(keys[5])), place(others))
+    mixed = compiled(
+        place(jax.random.split(jax.random.key(4), 8).at[5].set(keys[5])), place(others)
+    )
     assert not np.array_equal(whole["x"][5], whole["x"][6])
     for name in whole:
         np.testing.assert_array_equal(mixed[name][5], whole[name][5])
@@ -191,7 +216,10 @@ def test_truth_has_the_sides_of_box_and_crop_in_pixels_of_the_source(repo):
         width, height = np.ptp(own, axis=0)
         np.testing.assert_allclose(truth["box_px"][row], 2 * max(width, height), rtol=1e-5)
         np.testing.assert_allclose(truth["image_px"][row], 2 * (height + 4) / 0.7, rtol=1e-5)
-    rows = {"joints_uv": truth["joints_uv"] + 3.0, **{f"true_{name}": value for name, value in truth.items()}}
+    rows = {
+        "joints_uv": truth["joints_uv"] + 3.0,
+        **{f"true_{name}": value for name, value in truth.items()},
+    }
     figures = task.score(jax.tree.map(np.asarray, rows))
     np.testing.assert_allclose(figures[task.error], 3 * 2**0.5, rtol=1e-4)
     assert figures["visible"]["counted"] == batch["labelled"].sum() == figures["counted"]
@@ -232,9 +260,13 @@ def perfect(spec, joints):
 @pytest.mark.parametrize("spec", SYSTEMS)
 def test_the_loss_sees_labels_alone_and_is_nothing_at_its_target(repo, spec):
     task, inputs = build(repo, spec), labelled_inputs()
-    value_and_grad = jax.jit(jax.value_and_grad(lambda outputs, inputs: task.loss(outputs, inputs)[0]))
+    value_and_grad = jax.jit(
+        jax.value_and_grad(lambda outputs, inputs: task.loss(outputs, inputs)[0])
+    )
     target = perfect(spec, inputs["joints"])
-    outputs = target + 0.1 * np.random.default_rng(0).standard_normal(target.shape).astype(np.float32)
+    outputs = target + 0.1 * np.random.default_rng(0).standard_normal(target.shape).astype(
+        np.float32
+    )
     value, gradient = value_and_grad(outputs, inputs)
     # What has no label, and padding, may hold anything.
     others = inputs | {"joints": inputs["joints"].at[:, 4].set(20.0).at[2].set(30.0)}
@@ -254,20 +286,30 @@ def test_the_loss_sees_labels_alone_and_is_nothing_at_its_target(repo, spec):
 
 def test_a_picture_without_labels_is_seen_whole_or_in_its_box(repo):
     task = build(repo, "posenet2d.py:dsnt")
-    batch = {name: value for name, value in batch_of(2).items() if name in ("image", "source_from_image", "mask")}
+    batch = {
+        name: value
+        for name, value in batch_of(2).items()
+        if name in ("image", "source_from_image", "mask")
+    }
     corners = np.float32([[[-0.5, -0.5], [SIZE - 0.5, SIZE - 0.5]]] * 2)
 
     def seen(batch):
         inputs = prepared(task, batch)
-        return inputs, crop2d.apply(np.asarray(inputs["source_from_crop"]), corners) / 2 - np.float32([0.25, 50])
+        return inputs, crop2d.apply(
+            np.asarray(inputs["source_from_crop"]), corners
+        ) / 2 - np.float32([0.25, 50])
 
     inputs, square = seen(batch)
-    np.testing.assert_allclose(square, [[[-0.5, -20.5], [WIDTH - 0.5, WIDTH - 20.5]]] * 2, atol=1e-3)
+    np.testing.assert_allclose(
+        square, [[[-0.5, -20.5], [WIDTH - 0.5, WIDTH - 20.5]]] * 2, atol=1e-3
+    )
     assert task.truth(batch) == {}
     loss, parts = task.loss(jnp.zeros((2, 3, SIZE // 8, SIZE // 8, 21)), inputs)
     assert loss == 0 and parts == {}
     image, affine = task.views(inputs)
-    assert image.shape == (2, SIZE, SIZE, 3) and image.dtype == jnp.uint8 and affine.shape == (2, 2, 3)
+    assert (
+        image.shape == (2, SIZE, SIZE, 3) and image.dtype == jnp.uint8 and affine.shape == (2, 2, 3)
+    )
     assert (image[:, 0] == GREY).all()  # above the picture
 
     _, square = seen(batch | {"box": np.tile(np.float32([30, 20, 60, 60]), (2, 1))})
@@ -278,14 +320,22 @@ def test_a_picture_without_labels_is_seen_whole_or_in_its_box(repo):
     ("spec", "text", "words"),
     [
         ("cpm.py", "task.loss=l2", "config.task.loss=l2: expected cpm or kwai or heatmap or dsnt"),
-        ("cpm.py", "task.loss=dsnt", "config.task.loss=dsnt does not go with config.model.name=cpm: use cpm or kwai"),
+        (
+            "cpm.py",
+            "task.loss=dsnt",
+            "config.task.loss=dsnt does not go with config.model.name=cpm: use cpm or kwai",
+        ),
         ("posenet2d.py", "task.loss=kwai", "use heatmap or dsnt"),
         ("cpm.py", "task.decode=mean", "expected argmax or centroid"),
         ("cpm.py", "crop.size=100", "a multiple of the network's stride, 8 px"),
         ("cpm.py", "crop.rule=round", "expected palm or height or box or file or picture"),
         ("cpm.py", "crop.side_px=(9.0, 3.0)", "two sides, lesser first"),
         ("cpm.py", "augment.scale=(0.0, 1.0)", "two factors, lesser first"),
-        ("cpm.py", "task.mirror_left=True", "use config.task.flip_test=False and config.augment.flip=0.0"),
+        (
+            "cpm.py",
+            "task.mirror_left=True",
+            "use config.task.flip_test=False and config.augment.flip=0.0",
+        ),
         ("cpm.py", "model.dtype=float16", "float32 or bfloat16"),
         ("cpm.py", "model.name=hourglass", "cpm or posenet2d"),
     ],

@@ -6,11 +6,15 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-pytest.importorskip("tensorflow", reason="tensorflow is not installed: pip install 'handjax[data]'", exc_type=ImportError)
+pytest.importorskip(
+    "tensorflow",
+    reason="tensorflow is not installed: pip install 'handjax[data]'",
+    exc_type=ImportError,
+)
 
 import tensorflow_datasets as tfds  # noqa: E402
 
-from handjax.data import pipeline  # noqa: E402
+from handjax.data import records as pipeline  # noqa: E402
 from handjax.data.batch import check_batch  # noqa: E402
 from handjax.pose.skeleton import SKELETONS  # noqa: E402
 from handjax.sources import SOURCES  # noqa: E402
@@ -20,23 +24,38 @@ pytestmark = pytest.mark.tensorflow
 SETS = {"human36m": "validact02", "human36m_challenge": None, "mpii": None, "coco_person": None}
 JOINTS = SKELETONS["body18"].joints
 LACKING = {"mpii": {"torso", "nose"}, "coco_person": {"pelvis", "torso", "neck", "head", "thorax"}}
-PLACES = {"mpii": {"left_wrist": 15, "right_knee": 1}, "coco_person": {"left_wrist": 9, "right_knee": 14}}  # in their own orders
+PLACES = {
+    "mpii": {"left_wrist": 15, "right_knee": 1},
+    "coco_person": {"left_wrist": 9, "right_knee": 14},
+}  # in their own orders
 
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
     root = tmp_path_factory.mktemp("people")
     for name, config in SETS.items():
-        importlib.import_module(f"handjax.data.{name}.fake").write(root / name, 1, seed=5, **({"split": config} if config else {}))
-        builder = importlib.import_module(f"handjax.data.{name}.{name}_dataset_builder").Builder(
-            data_dir=str(root / "to"), config=config
+        importlib.import_module(f"handjax.data.sets.{name}.fake").write(
+            root / name, 1, seed=5, **({"split": config} if config else {})
         )
-        builder.download_and_prepare(download_config=tfds.download.DownloadConfig(manual_dir=str(root / name)))
+        builder = importlib.import_module(
+            f"handjax.data.sets.{name}.{name}_dataset_builder"
+        ).Builder(data_dir=str(root / "to"), config=config)
+        builder.download_and_prepare(
+            download_config=tfds.download.DownloadConfig(manual_dir=str(root / name))
+        )
     return root / "to"
 
 
 def make(at, /, **changes):
-    data = dict(name="body", path=str(at), sets=("mpii",), eval_sets=(), weights=(), train_split="", eval_split="")
+    data = dict(
+        name="body",
+        path=str(at),
+        sets=("mpii",),
+        eval_sets=(),
+        weights=(),
+        train_split="",
+        eval_split="",
+    )
     data |= dict(image_size=(250, 250), room=0.0, box_mm=2000.0)
     return SOURCES["body"](ConfigDict(dict(seed=0, data=data | changes)))
 
@@ -48,7 +67,9 @@ def every(source):
 
 
 def in_file(batch):
-    return np.einsum("bij,bkj->bki", batch["source_from_image"], np.insert(batch["joints_uv"], 2, 1, axis=-1))
+    return np.einsum(
+        "bij,bkj->bki", batch["source_from_image"], np.insert(batch["joints_uv"], 2, 1, axis=-1)
+    )
 
 
 def of(root, name, split, *keys):
@@ -59,50 +80,94 @@ def of(root, name, split, *keys):
 
 def test_human36m(root):
     source = make(root, sets=("human36m",), train_split="validation")
-    batch, own = every(source), of(root, "human36m", "validation", "k", "joints_xyz", "joints_uv", "subject", "action", "camera")
-    assert source.eval_size == 16 and source.skeleton.name == "body18" and batch["has_uv"].all() and batch["has_xyz"].all()
+    batch, own = (
+        every(source),
+        of(
+            root,
+            "human36m",
+            "validation",
+            "k",
+            "joints_xyz",
+            "joints_uv",
+            "subject",
+            "action",
+            "camera",
+        ),
+    )
+    assert (
+        source.eval_size == 16
+        and source.skeleton.name == "body18"
+        and batch["has_uv"].all()
+        and batch["has_xyz"].all()
+    )
     for key in ("k", "joints_xyz", "joints_uv", "subject", "action", "camera"):
         np.testing.assert_array_equal(batch[key], own[key])
-    assert set(batch["subject"]) == {9, 11} and set(batch["camera"]) == {1, 2, 3, 4} and batch["visible"].all()
+    assert (
+        set(batch["subject"]) == {9, 11}
+        and set(batch["camera"]) == {1, 2, 3, 4}
+        and batch["visible"].all()
+    )
     projected = np.einsum("bij,bkj->bki", batch["k"], batch["joints_xyz"])
     uv = projected[..., :2] / projected[..., 2:]
     assert 0 < np.abs(uv - batch["joints_uv"]).max() < 3  # the lens
     middle = batch["box"][:, :2] + batch["box"][:, 2:] / 2
     np.testing.assert_allclose(middle, uv[:, 0], atol=1e-3)
-    np.testing.assert_allclose(batch["box"][:, 2], 2000 * batch["k"][:, 0, 0] / batch["joints_xyz"][:, 0, 2], rtol=1e-5)
+    np.testing.assert_allclose(
+        batch["box"][:, 2], 2000 * batch["k"][:, 0, 0] / batch["joints_xyz"][:, 0, 2], rtol=1e-5
+    )
     # All of the person within a quarter more than the box, at a smaller size; and the camera is cut with the picture.
-    cut = every(make(root, sets=("human36m",), train_split="validation", room=1.25, image_size=(64, 64)))
+    cut = every(
+        make(root, sets=("human36m",), train_split="validation", room=1.25, image_size=(64, 64))
+    )
     np.testing.assert_allclose(in_file(cut), own["joints_uv"], atol=1e-3)
     projected = np.einsum("bij,bkj->bki", cut["k"], cut["joints_xyz"])
     np.testing.assert_allclose(
-        projected[..., :2] / projected[..., 2:], (uv - batch["joints_uv"]) / 1 * 0 + cut["joints_uv"], atol=1
+        projected[..., :2] / projected[..., 2:],
+        (uv - batch["joints_uv"]) / 1 * 0 + cut["joints_uv"],
+        atol=1,
     )
-    assert cut["source_from_image"][:, 0, 0].min() > 1.2 and np.all((cut["joints_uv"] > -1) & (cut["joints_uv"] < 64))
+    assert cut["source_from_image"][:, 0, 0].min() > 1.2 and np.all(
+        (cut["joints_uv"] > -1) & (cut["joints_uv"] < 64)
+    )
 
 
 def test_people_with_places_in_the_picture_alone(root):
     for name in ("mpii", "coco_person"):
-        batch, own = every(make(root, sets=(name,))), of(root, name, "validation", "joints_uv", "visible")
+        batch, own = (
+            every(make(root, sets=(name,))),
+            of(root, name, "validation", "joints_uv", "visible"),
+        )
         lacks = [JOINTS.index(joint) for joint in LACKING[name]]
         assert not batch["labelled"][:, lacks].any() and not batch["joints_uv"][:, lacks].any()
-        assert batch["has_uv"].all() and not batch["has_xyz"].any() and not batch["joints_xyz"].any()
+        assert (
+            batch["has_uv"].all() and not batch["has_xyz"].any() and not batch["joints_xyz"].any()
+        )
         np.testing.assert_array_equal(batch["k"], np.broadcast_to(np.eye(3), batch["k"].shape))
         for joint, place in PLACES[name].items():
-            np.testing.assert_array_equal(batch["labelled"][:, JOINTS.index(joint)], own["visible"][:, place])
-            np.testing.assert_allclose(in_file(batch)[:, JOINTS.index(joint)], own["joints_uv"][:, place], atol=1e-3)
+            np.testing.assert_array_equal(
+                batch["labelled"][:, JOINTS.index(joint)], own["visible"][:, place]
+            )
+            np.testing.assert_allclose(
+                in_file(batch)[:, JOINTS.index(joint)], own["joints_uv"][:, place], atol=1e-3
+            )
         assert set(batch["subject"]) == set(batch["action"]) == set(batch["camera"]) == {-1}
     assert every(make(root))["head_px"].min() > 0
 
 
 def test_hidden_joints_of_coco_are_labelled_and_boxes_have_room(root):
-    batch, own = every(make(root, sets=("coco_person",))), of(root, "coco_person", "validation", "hidden", "visible", "box")
+    batch, own = (
+        every(make(root, sets=("coco_person",))),
+        of(root, "coco_person", "validation", "hidden", "visible", "box"),
+    )
     scale, offset = (batch["source_from_image"][:, [0, 1], at] for at in ([0, 1], [2, 2]))
     sides = batch["box"][:, 2:] * scale
     np.testing.assert_allclose(sides, 1.25 * own["box"][:, 2:], rtol=1e-4)
     middle = own["box"][:, :2] + own["box"][:, 2:] / 2
     np.testing.assert_allclose(batch["box"][:, :2] * scale + offset + sides / 2, middle, atol=1e-2)
     assert own["hidden"].any()
-    assert (batch["labelled"] & ~batch["visible"]).sum() == own["hidden"][:, [0, *range(5, 17)]].sum()
+    assert (batch["labelled"] & ~batch["visible"]).sum() == own["hidden"][
+        :, [0, *range(5, 17)]
+    ].sum()
 
 
 def test_the_challenge_has_no_cameras(root):
@@ -115,10 +180,18 @@ def test_the_challenge_has_no_cameras(root):
 
 
 def test_all_in_one(root):
-    source = make(root, sets=("human36m", "mpii", "coco_person"), eval_sets=("human36m/validact02",), train_split="validation")
+    source = make(
+        root,
+        sets=("human36m", "mpii", "coco_person"),
+        eval_sets=("human36m/validact02",),
+        train_split="validation",
+    )
     assert source.about == "frames: 16 of human36m/validact02, validation; whole pictures"
     batch = source.train_rows(np.arange(source.train_size))
     check_batch(batch)
     assert batch["has_uv"].all() and batch["has_xyz"].sum() == 16 and source.train_size == 20
     weighted = make(root, sets=("human36m", "mpii"), weights=(1, 1), train_split="validation")
-    assert weighted.train_size is None and 20 < weighted.train_rows(np.arange(60))["has_xyz"].sum() < 40
+    assert (
+        weighted.train_size is None
+        and 20 < weighted.train_rows(np.arange(60))["has_xyz"].sum() < 40
+    )

@@ -10,12 +10,17 @@ import numpy as np
 import pytest
 from etils import epath
 
-pytest.importorskip("tensorflow", reason="tensorflow is not installed; the extra handjax[data] has it")
-tfds = pytest.importorskip("tensorflow_datasets", reason="tensorflow_datasets is not installed; the extra handjax[data] has it")
+pytest.importorskip(
+    "tensorflow", reason="tensorflow is not installed; the extra handjax[data] has it"
+)
+tfds = pytest.importorskip(
+    "tensorflow_datasets",
+    reason="tensorflow_datasets is not installed; the extra handjax[data] has it",
+)
 
 from tfds_files import assert_same, prepared  # noqa: E402
 
-from handjax.data.pipeline import Records  # noqa: E402
+from handjax.data.records import Records  # noqa: E402
 
 pytestmark = pytest.mark.tensorflow
 
@@ -34,13 +39,22 @@ CASES = {
     "rhd": (2, {"train": 2, "test": 2}),
     "stb": (1, {"train": 10, "test": 2}),
 }
-CONFIGS = {"human36m": "validact03", "panoptic_hand": "manual"}  # of the case, where not all are tried
+CONFIGS = {
+    "human36m": "validact03",
+    "panoptic_hand": "manual",
+}  # of the case, where not all are tried
 
 
 def modules(name):
     """fake, raw and the builder's class of a set."""
-    fake, raw = (importlib.import_module(f"handjax.data.{name}.{part}") for part in ("fake", "raw"))
-    return fake, raw, importlib.import_module(f"handjax.data.{name}.{name}_dataset_builder").Builder
+    fake, raw = (
+        importlib.import_module(f"handjax.data.sets.{name}.{part}") for part in ("fake", "raw")
+    )
+    return (
+        fake,
+        raw,
+        importlib.import_module(f"handjax.data.sets.{name}.{name}_dataset_builder").Builder,
+    )
 
 
 def write(name, root, n, seed, *more):
@@ -63,7 +77,13 @@ def case(name):
             super().setUpClass()
             cls.EXAMPLE_DIR = tempfile.mkdtemp()
             cls.addClassCleanup(shutil.rmtree, cls.EXAMPLE_DIR)
-            write(name, Path(cls.EXAMPLE_DIR), count, 0, *([CONFIGS[name]] if name == "human36m" else []))
+            write(
+                name,
+                Path(cls.EXAMPLE_DIR),
+                count,
+                0,
+                *([CONFIGS[name]] if name == "human36m" else []),
+            )
 
     return Case
 
@@ -111,7 +131,13 @@ def test_what_is_read_back_is_what_the_files_hold(tree, tmp_path, name):
 
 @pytest.mark.parametrize(
     ("name", "config"),
-    [("nyu_hand", "single"), ("nyu_hand", "multiview"), ("stb", "bb"), ("stb", "sk"), ("stb", "sk_320")]
+    [
+        ("nyu_hand", "single"),
+        ("nyu_hand", "multiview"),
+        ("stb", "bb"),
+        ("stb", "sk"),
+        ("stb", "sk_320"),
+    ]
     + [("panoptic_hand", config) for config in ("manual", "synth", "studio")],
 )
 def test_every_configuration_reads_its_own_files(tree, tmp_path, name, config):
@@ -130,7 +156,9 @@ def test_every_subset_of_human36m_is_a_configuration(tree, tmp_path):
     root, (_, raw, builder_class) = tree("human36m", 2, "validact16"), modules("human36m")
     assert set(builder_class.builder_configs) == set(raw.SUBSETS)
     told = dict(raw.samples(epath.Path(root / "raw"), "validact16"))
-    assert len(told) == 32 and {sample["action"] for sample in told.values()} == {"walking_together"}
+    assert len(told) == 32 and {sample["action"] for sample in told.values()} == {
+        "walking_together"
+    }
     assert_same(prepared(builder_class, root, "validact16", data_dir=tmp_path), "validation", told)
 
 
@@ -139,12 +167,18 @@ def test_one_person_of_msra_is_left_out_by_the_names_of_splits(tree, tmp_path):
     builder = prepared(builder_class, root, data_dir=tmp_path)
     others = "+".join(person for person in raw.COUNTS if person != "P3")
     for split in ("P3", others):
-        told = dict(pair for person in split.split("+") for pair in raw.samples(epath.Path(root / "raw"), person))
+        told = dict(
+            pair
+            for person in split.split("+")
+            for pair in raw.samples(epath.Path(root / "raw"), person)
+        )
         assert len(told) == 2 * len(split.split("+"))
         assert_same(builder, split, told)
 
 
-@pytest.mark.parametrize("order", importlib.import_module("handjax.data.keypoint_list.raw").CONFIGS)
+@pytest.mark.parametrize(
+    "order", importlib.import_module("handjax.data.sets.keypoint_list.raw").CONFIGS
+)
 def test_lists_of_any_name_are_splits(copy, order):
     root, (_, raw, builder_class) = copy("keypoint_list", 2, order), modules("keypoint_list")
     (root / "raw/train.txt").rename(root / "raw/all_mine.txt")
@@ -184,7 +218,12 @@ LACKS = [
         ["Val/POSE/00001.csv", "Val/POSE/00002.csv", "Test/IMG/00001.jpg", "Test/IMG/00002.jpg"],
         "no Val/POSE; no Test/IMG; expected Train, Val and Test",
     ),
-    ("icvl", None, ["Testing/Depth/test_seq_1/image_0000.png"], "icvl lacks .*image_0000.png: 1 of 4 depth frames"),
+    (
+        "icvl",
+        None,
+        ["Testing/Depth/test_seq_1/image_0000.png"],
+        "icvl lacks .*image_0000.png: 1 of 4 depth frames",
+    ),
     (
         "keypoint_list",
         None,
@@ -197,14 +236,33 @@ LACKS = [
         ["annot/test.json", "images/200000000.jpg"],
         "no annot/test.json; no images/200000000.jpg: 1 of 2 pictures of valid.json; ",
     ),
-    ("msra_hand", None, ["P7/1/000000_depth.bin"], "msra_hand lacks .*000000_depth.bin: 1 of 1 depth frames"),
-    ("nyu_hand", "single", ["test/depth_1_0000001.png"], "nyu_hand lacks .*depth_1_0000001.png: 1 of 2 depth frames"),
-    ("rhd", None, ["training/mask/00000.png"], "incomplete, no training/mask: 1 of 2 pictures, the first 00000.png"),
+    (
+        "msra_hand",
+        None,
+        ["P7/1/000000_depth.bin"],
+        "msra_hand lacks .*000000_depth.bin: 1 of 1 depth frames",
+    ),
+    (
+        "nyu_hand",
+        "single",
+        ["test/depth_1_0000001.png"],
+        "nyu_hand lacks .*depth_1_0000001.png: 1 of 2 depth frames",
+    ),
+    (
+        "rhd",
+        None,
+        ["training/mask/00000.png"],
+        "incomplete, no training/mask: 1 of 2 pictures, the first 00000.png",
+    ),
 ]
 
 
-@pytest.mark.parametrize(("name", "config", "removed", "said"), LACKS, ids=[row[0] for row in LACKS])
-def test_an_incomplete_folder_is_refused_before_anything_is_written(copy, name, config, removed, said):
+@pytest.mark.parametrize(
+    ("name", "config", "removed", "said"), LACKS, ids=[row[0] for row in LACKS]
+)
+def test_an_incomplete_folder_is_refused_before_anything_is_written(
+    copy, name, config, removed, said
+):
     root = copy(name, 2)
     for path in removed:
         path = root / "raw" / path
@@ -217,7 +275,13 @@ def test_an_incomplete_folder_is_refused_before_anything_is_written(copy, name, 
 @pytest.mark.parametrize(
     ("name", "removed", "whole", "broken", "said"),
     [
-        ("stb", "images/B2Random/SK_depth_0.png", "bb", "sk", "incomplete, no images/B2Random: 1 of 1 pictures of SK_depth"),
+        (
+            "stb",
+            "images/B2Random/SK_depth_0.png",
+            "bb",
+            "sk",
+            "incomplete, no images/B2Random: 1 of 1 pictures of SK_depth",
+        ),
         (
             "panoptic_hand",
             "hand_labels_synth/synth2/00000000.jpg",
@@ -233,17 +297,24 @@ def test_a_configuration_needs_its_own_files_alone(copy, name, removed, whole, b
     prepared(modules(name)[2], root, whole)
     with pytest.raises(ValueError, match=said) as caught:
         prepared(modules(name)[2], root, broken)
-    assert "\n" not in str(caught.value) and not list((root / "prepared" / name / broken).rglob("*.tfrecord*"))
+    assert "\n" not in str(caught.value) and not list(
+        (root / "prepared" / name / broken).rglob("*.tfrecord*")
+    )
 
 
 def test_an_incomplete_folder_of_human36m_is_refused(tmp_path):
     builder_class = modules("human36m")[2]
     write("human36m", tmp_path / "raw", 1, 3, "validact02")
-    with pytest.raises(ValueError, match="no annot/s_01_act_02_subact_01_ca_01/matlab_meta.txt; .* and 1195 more; ") as caught:
+    with pytest.raises(
+        ValueError, match="no annot/s_01_act_02_subact_01_ca_01/matlab_meta.txt; .* and 1195 more; "
+    ) as caught:
         prepared(builder_class, tmp_path, "train")
     assert "\n" not in str(caught.value)
     shutil.rmtree(tmp_path / "raw/images/s_11_act_02_subact_02_ca_04")
-    with pytest.raises(ValueError, match="no images/s_11_act_02_subact_02_ca_04; expected the folders of subset 'validact02'"):
+    with pytest.raises(
+        ValueError,
+        match="no images/s_11_act_02_subact_02_ca_04; expected the folders of subset 'validact02'",
+    ):
         prepared(builder_class, tmp_path, "validact02")
     assert not list((tmp_path / "prepared").rglob("*.tfrecord*"))
 

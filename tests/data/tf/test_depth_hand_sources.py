@@ -6,23 +6,36 @@ import jax
 import numpy as np
 import pytest
 
-pytest.importorskip("tensorflow", reason="tensorflow is not installed; the extra handjax[data] has it")
-tfds = pytest.importorskip("tensorflow_datasets", reason="tensorflow_datasets is not installed; the extra handjax[data] has it")
+pytest.importorskip(
+    "tensorflow", reason="tensorflow is not installed; the extra handjax[data] has it"
+)
+tfds = pytest.importorskip(
+    "tensorflow_datasets",
+    reason="tensorflow_datasets is not installed; the extra handjax[data] has it",
+)
 
 from handjax.data.batch import check_batch  # noqa: E402
 from handjax.engine import config as configs  # noqa: E402
 from handjax.sources import SOURCES  # noqa: E402
-from handjax.tasks.voxel import voxel_task  # noqa: E402
+from handjax.tasks.v2v import voxel_task  # noqa: E402
 
 pytestmark = pytest.mark.tensorflow
 
-SETS = {"nyu_hand": ("nyu", 14), "icvl": ("icvl", 16), "msra_hand": ("msra", 21)}  # flavour of the config, joints
+SETS = {
+    "nyu_hand": ("nyu", 14),
+    "icvl": ("icvl", 16),
+    "msra_hand": ("msra", 21),
+}  # flavour of the config, joints
 
 
 def prepare(name, root, n, config=None):
-    importlib.import_module(f"handjax.data.{name}.fake").write(root / "raw", n, seed=5)
-    builder = importlib.import_module(f"handjax.data.{name}.{name}_dataset_builder").Builder(data_dir=str(root), config=config)
-    builder.download_and_prepare(download_config=tfds.download.DownloadConfig(manual_dir=str(root / "raw")))
+    importlib.import_module(f"handjax.data.sets.{name}.fake").write(root / "raw", n, seed=5)
+    builder = importlib.import_module(f"handjax.data.sets.{name}.{name}_dataset_builder").Builder(
+        data_dir=str(root), config=config
+    )
+    builder.download_and_prepare(
+        download_config=tfds.download.DownloadConfig(manual_dir=str(root / "raw"))
+    )
     return str(builder.data_path)
 
 
@@ -34,7 +47,9 @@ def prepared(tmp_path_factory):
 def settings(prepared, name, repo, **changes):
     changes = {"path": prepared[name], "center": "label", "cube_mm": 300.0} | changes
     overrides = [f"config.data.{key}={value}" for key, value in changes.items()]
-    return configs.load(f"{repo}/configs/v2v.py:quick,{SETS[name][0]}", [*overrides, "config.task.grid=48"])
+    return configs.load(
+        f"{repo}/configs/v2v.py:quick,{SETS[name][0]}", [*overrides, "config.task.grid=48"]
+    )
 
 
 def voxels_and_joints(config, name, numbers):
@@ -44,7 +59,9 @@ def voxels_and_joints(config, name, numbers):
     check_batch({key: np.asarray(value) for key, value in batch.items()})
     config.unlock()
     config.task.heatmap_grid = 24
-    inputs = voxel_task(config, source.skeleton).prepare(jax.random.split(jax.random.key(0), len(numbers)), batch, False)
+    inputs = voxel_task(config, source.skeleton).prepare(
+        jax.random.split(jax.random.key(0), len(numbers)), batch, False
+    )
     cell = config.data.cube_mm / 48
     found = [(np.argwhere(x)[:, ::-1] + 0.5) * cell for x in np.asarray(inputs["x"])[..., 0]]
     return found, np.asarray(inputs["joints"]) * cell, batch
@@ -70,7 +87,10 @@ def test_the_joints_lie_in_the_voxels(prepared, repo, name):
 def test_the_center_is_found_in_the_depth(prepared, repo, name):
     cube = {"nyu_hand": 250.0, "icvl": 200.0, "msra_hand": 200.0}[name]  # the papers' own
     config = settings(prepared, name, repo, center="depth", cube_mm=cube)
-    assert "crop center from the depth: center of mass in 5 steps, of what is nearest" in SOURCES[name](config).about
+    assert (
+        "crop center from the depth: center of mass in 5 steps, of what is nearest"
+        in SOURCES[name](config).about
+    )
     occupied, joints, batch = voxels_and_joints(config, name, np.arange(3))
     off = np.linalg.norm(batch["center_xyz"] - batch["joints_xyz"].mean(1), axis=-1)
     assert (off < 70).all()  # the middle of what is seen is not the mean of the joints
@@ -82,10 +102,20 @@ def test_the_center_is_found_in_the_depth(prepared, repo, name):
 
 def test_msra_leaves_one_person_out(prepared, repo):
     source = SOURCES["msra_hand"](settings(prepared, "msra_hand", repo, subject=3))
-    held, seen = source.names(np.arange(source.eval_size)), source.train_rows(np.arange(source.train_size))
-    assert len(held) == 3 and all(name.startswith("P3/") for name in held) and "msra_hand, P3;" in source.about
+    held, seen = (
+        source.names(np.arange(source.eval_size)),
+        source.train_rows(np.arange(source.train_size)),
+    )
+    assert (
+        len(held) == 3
+        and all(name.startswith("P3/") for name in held)
+        and "msra_hand, P3;" in source.about
+    )
     mine = source.eval_rows(np.arange(3))["joints_xyz"]
-    assert np.linalg.norm(seen["joints_xyz"][:, None] - mine[None], axis=-1).min() > 0 and len(seen["joints_xyz"]) == 24
+    assert (
+        np.linalg.norm(seen["joints_xyz"][:, None] - mine[None], axis=-1).min() > 0
+        and len(seen["joints_xyz"]) == 24
+    )
 
 
 def test_refined_centers(prepared, repo):
@@ -97,7 +127,10 @@ def test_refined_centers(prepared, repo):
     assert sorted(batch["mask"].tolist()) == [False, True, True]
     for i in np.flatnonzero(batch["mask"]):
         assert np.linalg.norm(batch["center_xyz"][i] - batch["joints_xyz"][i].mean(0)) < 50
-    with pytest.raises(ValueError, match="test/depth_1_0000003 has no refined center; .*config.data.center=depth or label"):
+    with pytest.raises(
+        ValueError,
+        match="test/depth_1_0000003 has no refined center; .*config.data.center=depth or label",
+    ):
         source.eval_rows(np.arange(3))
 
 
@@ -113,11 +146,23 @@ def test_without_depth_there_is_no_center(prepared, repo):
 def test_what_does_not_fit_is_told(prepared, repo, tmp_path):
     cases = [
         ("nyu_hand", dict(path=""), "config.data.path is empty"),
-        ("nyu_hand", dict(center="mass"), "config.data.center=mass is unknown: use depth or refined or label"),
+        (
+            "nyu_hand",
+            dict(center="mass"),
+            "config.data.center=mass is unknown: use depth or refined or label",
+        ),
         ("nyu_hand", dict(depth_mm="(900.0, 300.0)"), "depth_mm=.*: expected two distances in mm"),
         ("nyu_hand", dict(depth_mm="(300.0,)"), "depth_mm=.*: expected two distances in mm"),
-        ("nyu_hand", dict(path=prepared["icvl"]), r"joints of a sample are \[16, 3\]; a single view of nyu_hand has \[36, 3\]"),
-        ("nyu_hand", dict(path=prepare("nyu_hand", tmp_path, 1, "multiview")), r"joints of a sample are \[3, 36, 3\]"),
+        (
+            "nyu_hand",
+            dict(path=prepared["icvl"]),
+            r"joints of a sample are \[16, 3\]; a single view of nyu_hand has \[36, 3\]",
+        ),
+        (
+            "nyu_hand",
+            dict(path=prepare("nyu_hand", tmp_path, 1, "multiview")),
+            r"joints of a sample are \[3, 36, 3\]",
+        ),
         ("nyu_hand", dict(eval_split="P3"), "P3"),
         ("msra_hand", dict(subject=9), "config.data.subject=9: expected 0 to 8"),
     ]

@@ -4,18 +4,27 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-pytest.importorskip("tensorflow", reason="tensorflow is not installed: pip install 'handjax[data]'", exc_type=ImportError)
+pytest.importorskip(
+    "tensorflow",
+    reason="tensorflow is not installed: pip install 'handjax[data]'",
+    exc_type=ImportError,
+)
 
 from prepared import write  # noqa: E402
 
 from handjax.data.batch import check_batch  # noqa: E402
-from handjax.data.rhd import raw as rhd  # noqa: E402
+from handjax.data.sets.rhd import raw as rhd  # noqa: E402
 from handjax.engine.feed import train_indices  # noqa: E402
 from handjax.sources import SOURCES  # noqa: E402
 
 pytestmark = pytest.mark.tensorflow
 
-SIZES = {"rhd": (320, 320), "stb": (480, 640), "panoptic_hand": (90, 160), "keypoint_list": (50, 40)}
+SIZES = {
+    "rhd": (320, 320),
+    "stb": (480, 640),
+    "panoptic_hand": (90, 160),
+    "keypoint_list": (50, 40),
+}
 MIDDLE, RING = 9, 13  # bases of these fingers
 
 
@@ -35,7 +44,9 @@ def sample(name: str, number: int) -> dict:
         "image": np.full((*size, 3), number, np.uint8),
         "k": k,
         "joints_uv": uv,
-        "joints_xyz": (np.concatenate([uv, np.ones((21, 1))], 1) @ np.linalg.inv(k).T * z).astype(np.float32),
+        "joints_xyz": (np.concatenate([uv, np.ones((21, 1))], 1) @ np.linalg.inv(k).T * z).astype(
+            np.float32
+        ),
         "visible": visible,
         "side": ("left", "right")[number % 2],
         "root": "palm" if name == "stb" else "wrist",
@@ -52,34 +63,63 @@ def root(tmp_path_factory):
     root = tmp_path_factory.mktemp("prepared")
     write(root, "rhd", {"train": samples("rhd", 1, 6), "test": samples("rhd", 101, 3)})
     write(root, "stb", {"train": samples("stb", 11, 4), "test": samples("stb", 111, 2)}, "bb")
-    write(root, "panoptic_hand", {"train": samples("panoptic_hand", 21, 3), "test": samples("panoptic_hand", 121, 2)}, "manual")
+    write(
+        root,
+        "panoptic_hand",
+        {"train": samples("panoptic_hand", 21, 3), "test": samples("panoptic_hand", 121, 2)},
+        "manual",
+    )
     write(root, "panoptic_hand", {"synth": samples("panoptic_hand", 31, 2)}, "synth")
     write(root, "keypoint_list", {"train": samples("keypoint_list", 41, 2)}, "keypoint_list")
     return root
 
 
 def make(at, /, train=True, **changes):
-    data = dict(name="rgb_hand", path=str(at), sets=("rhd",), weights=(), train_split="", eval_split="", eval_sets=())
+    data = dict(
+        name="rgb_hand",
+        path=str(at),
+        sets=("rhd",),
+        weights=(),
+        train_split="",
+        eval_split="",
+        eval_sets=(),
+    )
     data |= dict(root="as_labelled", image_size=(320, 320), room=0.0)
     return SOURCES["rgb_hand"](ConfigDict(dict(seed=0, data=data | changes)), train=train)
 
 
 def in_file(batch):
     """Joints in px of the file."""
-    return np.einsum("bij,bkj->bki", batch["source_from_image"], np.insert(batch["joints_uv"], 2, 1, axis=-1))
+    return np.einsum(
+        "bij,bkj->bki", batch["source_from_image"], np.insert(batch["joints_uv"], 2, 1, axis=-1)
+    )
 
 
 def every(source):
     batch = source.eval_rows(np.arange(source.eval_size))
     check_batch(batch)
-    return batch, [sample(name.split("/")[-1].split("-")[0], int(name.split("-")[-1])) for name in source.names(batch["index"])]
+    return batch, [
+        sample(name.split("/")[-1].split("-")[0], int(name.split("-")[-1]))
+        for name in source.names(batch["index"])
+    ]
 
 
 def test_one_set(root):
     source = make(root)
     batch, true = every(source)
     assert set(batch) == {
-        *("image", "joints_uv", "visible", "labelled", "source_from_image", "left", "joints_xyz", "k", "mask", "index"),
+        *(
+            "image",
+            "joints_uv",
+            "visible",
+            "labelled",
+            "source_from_image",
+            "left",
+            "joints_xyz",
+            "k",
+            "mask",
+            "index",
+        ),
     }
     for row, one in enumerate(true):
         np.testing.assert_array_equal(batch["image"][row], one["image"])
@@ -96,7 +136,11 @@ def test_one_set(root):
 def test_published_figures_are_comparable_where_all_is_evaluated(root, monkeypatch):
     monkeypatch.setitem(rhd.COUNTS, "test", 3)
     assert make(root).benchmark == "rhd"
-    assert make(root, eval_split="test[:2]").benchmark == make(root, sets=("rhd", "stb"), root="palm").benchmark == ""
+    assert (
+        make(root, eval_split="test[:2]").benchmark
+        == make(root, sets=("rhd", "stb"), root="palm").benchmark
+        == ""
+    )
     monkeypatch.undo()
     assert make(root).benchmark == ""
 
@@ -104,11 +148,15 @@ def test_published_figures_are_comparable_where_all_is_evaluated(root, monkeypat
 def test_the_mixture_of_the_originals(root):
     """RS: one set behind the other, an epoch holds each picture once."""
     source = make(root, sets=("rhd", "stb"), root="palm", image_size=(480, 640))
-    assert source.train_size == 10 and source.about.startswith("frames: 3 of rhd, test + 2 of stb, test; joint 0 is the palm")
+    assert source.train_size == 10 and source.about.startswith(
+        "frames: 3 of rhd, test + 2 of stb, test; joint 0 is the palm"
+    )
     rows = source.train_rows(train_indices(0, 10, source.train_size, seed=0))
     check_batch(rows)
     assert sorted(rows["image"][:, 0, 0, 0].tolist()) == [1, 2, 3, 4, 5, 6, 11, 12, 13, 14]
-    beside = rows["image"][rows["image"][:, 0, 0, 0] < 10][:, 320:]  # RHD's pictures are as they are, in the corner
+    beside = rows["image"][rows["image"][:, 0, 0, 0] < 10][
+        :, 320:
+    ]  # RHD's pictures are as they are, in the corner
     assert beside.size and (beside == 128).all()
     batch, true = every(source)
     assert [name.split("/")[0] for name in source.names(np.arange(5))] == ["rhd"] * 3 + ["stb"] * 2
@@ -121,9 +169,13 @@ def test_the_mixture_of_the_originals(root):
     smaller = make(root, sets=("rhd", "stb"), root="palm")
     batch, true = every(smaller)
     assert batch["image"].shape == (5, 320, 320, 3) and (batch["image"][3:, 240:] == 128).all()
-    np.testing.assert_allclose(in_file(batch)[3:, 1:], [one["joints_uv"][1:] for one in true[3:]], atol=1e-3)
+    np.testing.assert_allclose(
+        in_file(batch)[3:, 1:], [one["joints_uv"][1:] for one in true[3:]], atol=1e-3
+    )
     projected = np.einsum("bij,bkj->bki", batch["k"], batch["joints_xyz"])
-    np.testing.assert_allclose((projected[..., :2] / projected[..., 2:])[:, 1:], batch["joints_uv"][:, 1:], atol=1e-2)
+    np.testing.assert_allclose(
+        (projected[..., :2] / projected[..., 2:])[:, 1:], batch["joints_uv"][:, 1:], atol=1e-2
+    )
 
 
 def test_the_wrist_behind_the_palm(root):
@@ -139,15 +191,23 @@ def test_wrist_and_palm_are_not_mixed_in_silence(root):
     words = "joint 0 is not the same in these sets: rhd the wrist, stb the palm; choose config.data.root=palm or wrist"
     with pytest.raises(ValueError, match=words):
         make(root, sets=("rhd", "stb"))
-    with pytest.raises(ValueError, match="rhd the wrist, stb the palm"):  # nor trained on the one and measured on the other
+    with pytest.raises(
+        ValueError, match="rhd the wrist, stb the palm"
+    ):  # nor trained on the one and measured on the other
         make(root, eval_sets=("stb",))
     assert make(root, eval_sets=("stb",), train=False).eval_size == 2
-    assert make(root, sets=("rhd", "panoptic_hand/manual")).train_size == 9  # both begin at the wrist
+    assert (
+        make(root, sets=("rhd", "panoptic_hand/manual")).train_size == 9
+    )  # both begin at the wrist
 
 
 def test_a_mixture_with_weights(root):
     source = make(root, sets=("rhd", "stb/bb"), weights=(0.7, 0.3), root="palm", eval_sets=("stb",))
-    assert source.train_size is None and source.eval_size == 2 and source.about.startswith("frames: 2 of stb, test;")
+    assert (
+        source.train_size is None
+        and source.eval_size == 2
+        and source.about.startswith("frames: 2 of stb, test;")
+    )
     shares = source.train_rows(np.arange(100))["index"] < 6
     assert 0.55 < shares.mean() < 0.85
     again = source.train_rows(np.arange(90, 100))
@@ -165,9 +225,13 @@ def test_joints_without_a_place(root):
     assert cut["image"].shape == (2, 20, 20, 3) and not cut["joints_uv"][:, 5].any()
     for row, one in enumerate(true):
         labelled = one["visible"]
-        np.testing.assert_allclose(in_file(cut)[row][labelled], one["joints_uv"][labelled], atol=1e-3)
+        np.testing.assert_allclose(
+            in_file(cut)[row][labelled], one["joints_uv"][labelled], atol=1e-3
+        )
         assert np.all((cut["joints_uv"][row] > -1) & (cut["joints_uv"][row] < 20.5))
-        np.testing.assert_allclose(cut["box"][row, 2:] * cut["source_from_image"][row, [0, 1], [0, 1]], 60, rtol=1e-5)
+        np.testing.assert_allclose(
+            cut["box"][row, 2:] * cut["source_from_image"][row, [0, 1], [0, 1]], 60, rtol=1e-5
+        )
 
 
 def test_a_palm_needs_both_its_ends(tmp_path):
@@ -178,22 +242,47 @@ def test_a_palm_needs_both_its_ends(tmp_path):
     batch = source.eval_rows(np.arange(3))
     by_name = dict(zip(source.names(np.arange(3)), np.arange(3), strict=True))
     order = [by_name[f"panoptic_hand-{number}"] for number in (1, 2, 3)]
-    assert batch["labelled"][order, 0].tolist() == batch["visible"][order, 0].tolist() == [True, False, False]
+    assert (
+        batch["labelled"][order, 0].tolist()
+        == batch["visible"][order, 0].tolist()
+        == [True, False, False]
+    )
     assert not batch["joints_uv"][order[1:], 0].any()
 
 
 def test_batches_have_what_all_their_sets_have(root):
-    batch = make(root, sets=("panoptic_hand/synth", "keypoint_list"), eval_split="train[:1]", eval_sets=("rhd",)).train_rows(
-        np.arange(4)
-    )
+    batch = make(
+        root,
+        sets=("panoptic_hand/synth", "keypoint_list"),
+        eval_split="train[:1]",
+        eval_sets=("rhd",),
+    ).train_rows(np.arange(4))
     check_batch(batch)
-    assert set(batch) == {"image", "joints_uv", "visible", "labelled", "source_from_image", "mask", "index"}
-    assert sorted(batch["image"][:, 0, 0, 0].tolist()) == [31, 32, 41, 42]  # a set of one split is all for training
+    assert set(batch) == {
+        "image",
+        "joints_uv",
+        "visible",
+        "labelled",
+        "source_from_image",
+        "mask",
+        "index",
+    }
+    assert sorted(batch["image"][:, 0, 0, 0].tolist()) == [
+        31,
+        32,
+        41,
+        42,
+    ]  # a set of one split is all for training
 
 
 def test_the_newest_version_is_read(tmp_path):
     for version, count in (("1.9.0", 1), ("1.10.0", 2)):
-        write(tmp_path, "rhd", {"train": samples("rhd", 1, count), "test": samples("rhd", 9, count)}, version=version)
+        write(
+            tmp_path,
+            "rhd",
+            {"train": samples("rhd", 1, count), "test": samples("rhd", 9, count)},
+            version=version,
+        )
     assert make(tmp_path).train_size == 2
     assert make(tmp_path, sets=("rhd/1.9.0",)).train_size == 1
 
@@ -202,17 +291,32 @@ def test_the_newest_version_is_read(tmp_path):
     ("changes", "words"),
     [
         (dict(path=""), "config.data.path is empty: name the folder of the prepared sets"),
-        (dict(path="/no/such/folder"), "/no/such/folder: one prepared rhd is expected there, and none found"),
+        (
+            dict(path="/no/such/folder"),
+            "/no/such/folder: one prepared rhd is expected there, and none found",
+        ),
         (dict(sets=("nyu_hand",)), "one prepared nyu_hand is expected there, and none found"),
         (
             dict(sets=("panoptic_hand",)),
             "one prepared panoptic_hand is .*, and panoptic_hand/manual, panoptic_hand/synth found; name it",
         ),
-        (dict(sets=("panoptic_hand/synth",)), "no split test or validation but synth; name one by config.data.eval_split"),
+        (
+            dict(sets=("panoptic_hand/synth",)),
+            "no split test or validation but synth; name one by config.data.eval_split",
+        ),
         (dict(eval_split="valid"), "no split 'valid'"),
-        (dict(image_size=(320,)), r"config.data.image_size=\(320,\): expected height and width in px"),
-        (dict(room=0.5), "config.data.room=0.5: expected 0, the whole picture, or how many boxes, 1 or more"),
-        (dict(root="middle"), "config.data.root=middle is unknown: use as_labelled or palm or wrist"),
+        (
+            dict(image_size=(320,)),
+            r"config.data.image_size=\(320,\): expected height and width in px",
+        ),
+        (
+            dict(room=0.5),
+            "config.data.room=0.5: expected 0, the whole picture, or how many boxes, 1 or more",
+        ),
+        (
+            dict(root="middle"),
+            "config.data.root=middle is unknown: use as_labelled or palm or wrist",
+        ),
         (dict(sets=("rhd", "stb"), root="palm", weights=(1.0,)), "2 sets and 1 weights"),
         (dict(sets=()), "config.data.sets is empty"),
     ],
@@ -224,10 +328,24 @@ def test_what_does_not_fit_is_told(root, changes, words):
 
 
 def test_a_set_alone_is_no_folder_of_sets(root):
-    with pytest.raises(ValueError, match="rhd/1.0.0 is one prepared set; for several give the folder that holds them"):
+    with pytest.raises(
+        ValueError,
+        match="rhd/1.0.0 is one prepared set; for several give the folder that holds them",
+    ):
         make(root / "rhd/1.0.0", eval_sets=("stb",))
     with pytest.raises(
-        ValueError, match="a prepared stb; config.data.name=body reads human36m, human36m_challenge, mpii, coco_person"
+        ValueError,
+        match="a prepared stb; config.data.name=body reads human36m, human36m_challenge, mpii, coco_person",
     ):
-        data = dict(name="body", path=str(root), sets=("stb",), eval_sets=(), weights=(), train_split="", eval_split="")
-        SOURCES["body"](ConfigDict(dict(seed=0, data=data | dict(image_size=(8, 8), room=0.0, box_mm=2000.0))))
+        data = dict(
+            name="body",
+            path=str(root),
+            sets=("stb",),
+            eval_sets=(),
+            weights=(),
+            train_split="",
+            eval_split="",
+        )
+        SOURCES["body"](
+            ConfigDict(dict(seed=0, data=data | dict(image_size=(8, 8), room=0.0, box_mm=2000.0)))
+        )

@@ -1,0 +1,195 @@
+"""People of COCO 2017 (Lin et al. 2014) with their keypoints, chosen as Sun et al. 2018 choose them."""
+
+import io
+import json
+from functools import partial
+
+import numpy as np
+from etils import epath
+from jaxtyping import Float
+
+from handjax.data.formats.image import below, read_image
+from handjax.data.preparation.entries import Entries, Samples
+from handjax.pose.skeleton import ORDERS
+
+LAYOUT = """\
+images/train2017/*.jpg                              train2017.zip
+images/val2017/*.jpg                                val2017.zip
+annotations/person_keypoints_train2017.json         annotations_trainval2017.zip
+annotations/person_keypoints_val2017.json
+from https://cocodataset.org/#download"""
+
+FOLDERS = {"train": "train2017", "validation": "val2017"}
+COUNTS: dict[str, int | None] = {
+    "train": None,
+    "validation": None,
+}  # nobody publishes them by the rule of `_is_sample`
+JOINTS = 17
+MIN_LABELLED = 2
+_PERSON = 1  # COCO's category
+_LARGEST_PX = 1e5
+
+
+def missing(root: epath.Path) -> list[str]:
+    """Annotations and folders that are not there, and how many of the pictures that a readable annotation names."""
+    lacking = []
+    for split, name in FOLDERS.items():
+        folder, there = root / "images" / name, set()
+        if folder.exists():
+            there = {path.name for path in folder.iterdir()}
+        else:
+            lacking.append(f"images/{name}")
+        if not _annotation(root, split).exists():
+            lacking.append(f"annotations/{_annotation(root, split).name}")
+        elif there:
+            try:
+                wanted = sorted({image["file_name"] for _, image, _ in _chosen(root, split)})
+            except ValueError as error:
+                lacking.append(str(error))
+                continue
+            if absent := [picture for picture in wanted if picture not in there]:
+                lacking.append(
+                    f"images/{name}/{absent[0]}: {len(absent)} of {len(wanted)} pictures with people"
+                )
+    return lacking
+
+
+def samples(root: epath.Path, split: str) -> Samples:
+    return Samples(_entries(root, split))
+
+
+def _entries(root: epath.Path, split: str) -> Entries:
+    for where, image, person in _chosen(root, split):
+        key = f"{split}/{image['id']:012d}_{person['id']}"
+        told = {
+            part: person[part] for part in ("id", "keypoints", "bbox", "area")
+        }  # not the outline
+        yield key, partial(_sample, root / "images" / FOLDERS[split], key, where, image, told)
+
+
+def _sample(folder: epath.Path, key: str, where: str, image: dict, person: dict) -> dict:
+    path = below(folder, image["file_name"], where)
+    data, pixels = read_image(path)
+    if pixels.shape[:2] != (image["height"], image["width"]):
+        height, width = pixels.shape[:2]
+        raise ValueError(
+            f"{path}: {width} x {height}; expected {image['width']} x {image['height']} as {where} says"
+        )
+    marks = _numbers(person, "keypoints", where, 3 * JOINTS).reshape(JOINTS, 3)
+    visible = marks[:, 2] > 0
+    return {
+        "image": io.BytesIO(data),
+        "joints_uv": np.where(visible[:, None], marks[:, :2], 0).astype(np.float32),
+        "visible": visible,
+        "hidden": marks[:, 2] == 1,
+        "box": _inside(person, image, where).astype(np.float32),
+        "area": np.float32(_numbers(person, "area", where)),
+        "image_id": image["id"],
+        "person_id": person["id"],
+        "id": key,
+    }
+
+
+def _chosen(root: epath.Path, split: str) -> list[tuple[str, dict, dict]]:
+    """Where a person stands, in words, its picture's entry and its own, by the pictures' numbers and then its own."""
+    path = _annotation(root, split)
+    try:
+        held = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{path}: no such file; expected COCO's keypoints") from None
+    except (ValueError, RecursionError):
+        raise ValueError(f"{path}: no JSON, or cut short; copy it anew") from None
+    parts = (
+        [held.get(part) for part in ("images", "annotations", "categories")]
+        if isinstance(held, dict)
+        else [None]
+    )
+    if not all(
+        isinstance(part, list) and all(isinstance(entry, dict) for entry in part) for part in parts
+    ):
+        raise ValueError(
+            f"{path}: no COCO annotation; expected lists of images, annotations and categories"
+        )
+    _check_order(path, parts[2])
+    for i, image in enumerate(parts[0]):
+        _check_whole(image, ("id", "height", "width"), f"{path}, image {i}")
+    images = {image["id"]: image for image in parts[0]}
+    chosen = []
+    for i, person in enumerate(parts[1]):
+        where = f"{path}, annotation {i}"
+        _check_whole(person, ("id", "image_id", "category_id", "iscrowd"), where)
+        if (image := images.get(person["image_id"])) is None:
+            raise ValueError(
+                f"{where}: image {person['image_id']} is not among the images; copy the annotation anew"
+            )
+        if not isinstance(image.get("file_name"), str):
+            raise ValueError(
+                f"{where}: image {image['id']} has no file_name; copy the annotation anew"
+            )
+        if _is_sample(person, image, where):
+            chosen.append((where, image, person))
+    chosen.sort(key=lambda entry: (entry[1]["id"], entry[2]["id"]))
+    if len({person["id"] for _, _, person in chosen}) < len(chosen):
+        raise ValueError(f"{path}: two annotations of one id; copy it anew")
+    return chosen
+
+
+def _is_sample(person: dict, image: dict, where: str) -> bool:
+    """A person, not a crowd, with an area, a box within the picture, and `MIN_LABELLED` joints that are labelled."""
+    if person["category_id"] != _PERSON or person["iscrowd"]:
+        return False
+    marks = _numbers(person, "keypoints", where, 3 * JOINTS)[2::3]
+    if not np.isin(marks, (0, 1, 2)).all():
+        raise ValueError(
+            f"{where}: a keypoint is marked {marks[~np.isin(marks, (0, 1, 2))][0]:g}; expected 0, 1 or 2"
+        )
+    enough = (marks > 0).sum() >= MIN_LABELLED
+    return bool(
+        enough
+        and _numbers(person, "area", where) > 0
+        and (_inside(person, image, where)[2:] >= 0).all()
+    )
+
+
+def _inside(person: dict, image: dict, where: str) -> Float[np.ndarray, "4"]:
+    """left, top, width and height of the box within the picture, px, between pixel centres as in the original."""
+    left, top, width, height = _numbers(person, "bbox", where, 4)
+    left, top = max(left, 0.0), max(top, 0.0)
+    right = min(image["width"] - 1, left + max(width - 1, 0.0))
+    bottom = min(image["height"] - 1, top + max(height - 1, 0.0))
+    return np.array([left, top, right - left, bottom - top])
+
+
+def _check_order(path: epath.Path, categories: list[dict]) -> None:
+    named = next(
+        (category.get("keypoints") for category in categories if category.get("id") == _PERSON),
+        None,
+    )
+    if named != list(ORDERS["coco17"].joints):
+        raise ValueError(
+            f"{path}: category {_PERSON} is no person with COCO's {JOINTS} keypoints; expected nose, left_eye, ..."
+        )
+
+
+def _annotation(root: epath.Path, split: str) -> epath.Path:
+    return root / "annotations" / f"person_keypoints_{FOLDERS[split]}.json"
+
+
+def _check_whole(entry: dict, keys: tuple[str, ...], where: str) -> None:
+    for key in keys:
+        if type(entry.get(key)) is not int or not 0 <= entry[key] < 1 << 63:
+            raise ValueError(
+                f"{where}: {key} {entry.get(key)!r}; expected a whole number, copy the annotation anew"
+            )
+
+
+def _numbers(person: dict, key: str, where: str, *shape: int) -> Float[np.ndarray, "..."]:
+    try:
+        values = np.array(person.get(key), float)
+    except (TypeError, ValueError, OverflowError):
+        values = np.array(np.nan)
+    limit = _LARGEST_PX if shape else _LARGEST_PX**2
+    if values.shape != shape or not (np.abs(values) < limit).all():
+        expected = f"{shape[0]} finite numbers" if shape else "a finite number"
+        raise ValueError(f"{where}: {key!r} is not {expected}; copy the annotation anew")
+    return values

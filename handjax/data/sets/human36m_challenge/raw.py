@@ -1,0 +1,94 @@
+"""The Human3.6M challenge of ECCV 2018: single pictures of Human3.6M with poses about the pelvis, and without cameras."""
+
+import io
+from functools import partial
+
+import numpy as np
+from etils import epath
+from jaxtyping import Float
+
+from handjax.data.formats.image import read_image
+from handjax.data.preparation.entries import Entries, Samples
+from handjax.pose.skeleton import ORDERS
+
+LAYOUT = """\
+Train/IMG/{frame:05d}.jpg     frames from 00001
+Train/POSE/{frame:05d}.csv    17 rows of x,y,z, mm from the pelvis
+Val/IMG, Val/POSE             likewise
+Test/IMG                      likewise, without poses
+from http://vision.imar.ro/human3.6m/challenge_open.php (registration needed)"""
+
+FOLDERS = {"train": "Train", "validation": "Val", "test": "Test"}
+COUNTS: dict[str, int | None] = {"train": 35832, "validation": 19312, "test": 24416}
+_LARGEST_MM = 1e4  # from the pelvis: nobody is that tall
+
+
+def missing(root: epath.Path) -> list[str]:
+    """Folders that are not there, and pictures and poses that have not each other."""
+    lacking = []
+    for split, name in FOLDERS.items():
+        pictures, poses = _stems(root / name / "IMG", ".jpg"), _stems(root / name / "POSE", ".csv")
+        parts = [("IMG", ".jpg", pictures, poses), ("POSE", ".csv", poses, pictures)]
+        for part, suffix, there, wanted in parts[: 1 if split == "test" else 2]:
+            if not there:
+                lacking.append(f"{name}/{part}")
+            elif absent := sorted(wanted - there):
+                lacking.append(f"{name}/{part}/{absent[0]}{suffix}: {len(absent)} of {len(wanted)}")
+    return lacking
+
+
+def samples(root: epath.Path, split: str) -> Samples:
+    return Samples(_entries(root, split))
+
+
+def _entries(root: epath.Path, split: str) -> Entries:
+    folder = root / FOLDERS[split]
+    frames = sorted(_stems(folder / "IMG", ".jpg"))
+    if not frames:
+        raise FileNotFoundError(f"{folder / 'IMG'}: no pictures; expected 00001.jpg and so on")
+    if frames[-1] != f"{len(frames):05d}":
+        raise ValueError(
+            f"{folder / 'IMG'}: {len(frames)} pictures to {frames[-1]}.jpg; expected 00001.jpg on, without gaps"
+        )
+    for frame in frames:
+        yield f"{split}/{frame}", partial(_sample, folder, split, frame)
+
+
+def _sample(folder: epath.Path, split: str, frame: str) -> dict:
+    data, _ = read_image(folder / "IMG" / f"{frame}.jpg")
+    labelled = split != "test"
+    joints = _joints(folder / "POSE" / f"{frame}.csv") if labelled else np.zeros((18, 3))
+    return {
+        "image": io.BytesIO(data),
+        "joints_from_pelvis": joints.astype(np.float32),
+        "visible": np.full(18, labelled),
+        "id": f"{split}/{frame}",
+    }
+
+
+def _stems(folder: epath.Path, suffix: str) -> set[str]:
+    return (
+        {path.stem for path in folder.iterdir() if path.suffix == suffix}
+        if folder.exists()
+        else set()
+    )
+
+
+def _joints(path: epath.Path) -> Float[np.ndarray, "18 3"]:
+    """mm from the pelvis: the 17 and, as Sun et al. add it, the thorax in the middle of the shoulders."""
+    try:
+        rows = [line.split(",") for line in path.read_bytes().decode("ascii").split()]
+        values = np.array([[float(word) for word in row] for row in rows])
+    except FileNotFoundError:
+        raise FileNotFoundError(
+            f"{path}: no such file; expected the pose of the picture of that number"
+        ) from None
+    except ValueError:
+        values = np.zeros(0)
+    if values.shape != (17, 3) or not (np.abs(values) < _LARGEST_MM).all():
+        raise ValueError(
+            f"{path}: expected 17 rows of three finite numbers, mm from the pelvis, with commas; copy it anew"
+        )
+    joints = ORDERS["human36m17"].convert(values)
+    joints[-1] = (joints[11] + joints[14]) / 2
+    return joints

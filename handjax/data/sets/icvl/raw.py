@@ -1,0 +1,162 @@
+"""ICVL hand (Tang et al. 2014): one hand before an Intel depth camera, 16 joints as pixels and depth, y down.
+
+Most of the training set is its own frames turned in the plane, in folders named by the angle.
+"""
+
+import collections
+import io
+from functools import partial
+from pathlib import PurePosixPath
+
+import numpy as np
+from etils import epath
+
+from handjax.data.formats.depth import read_centers_beside, read_depth_png, read_joints, read_lines
+from handjax.data.preparation.entries import Entries, Samples
+
+LAYOUT = """
+manual_dir holds the two folders of the ICVL hand posture data set (https://labicvl.github.io/hand.html):
+
+  Training/labels.txt
+  Training/Depth/<folders and names as labels.txt has them, such as 201403121135/image_0000.png>
+  Testing/test_seq_1.txt, Testing/test_seq_2.txt
+  Testing/Depth/test_seq_1/image_0000.png ..., Testing/Depth/test_seq_2/image_0000.png ...
+
+Where they lie in manual_dir, the refined centers of V2V-PoseNet (https://github.com/mks0601/V2V-PoseNet_RELEASE) are read too:
+
+  center_train_refined.txt, center_test_refined.txt
+"""
+COUNTS = {"train": 331006, "test": 1596}  # lines of the label files; test: 702 + 894
+LABELS = {
+    "train": ("Training", ("labels.txt",)),
+    "test": ("Testing", ("test_seq_1.txt", "test_seq_2.txt")),
+}
+JOINTS = 16
+HEIGHT, WIDTH = 240, 320
+# As DeepPrior and V2V-PoseNet have it; awesome-hand-pose-estimation, by which results are compared, has 240.99 and 240.96.
+K = ((241.42, 0.0, 160.0), (0.0, 241.42, 120.0), (0.0, 0.0, 1.0))
+
+
+def missing(root: epath.Path) -> list[str]:
+    """What `root` lacks, a line each. Single training frames that have a label and no image are not among it."""
+    lines = []
+    for split, (folder, texts) in LABELS.items():
+        lacking = [
+            f"{root / folder / text}: labels of {split} frames"
+            for text in texts
+            if not (root / folder / text).exists()
+        ]
+        if lacking:
+            lines += lacking
+            continue
+        names, absent = _names(root, split), without_image(root, split)
+        if split == "test" and absent:
+            lines.append(
+                f"{root / folder / 'Depth' / absent[0]}: {len(absent)} of {len(names)} depth frames, this the first"
+            )
+        elif absent:
+            gone = set(absent)
+            kept = {PurePosixPath(name).parent for name in names if name not in gone}
+            lines += [
+                f"{root / folder / 'Depth' / str(parent)}: a folder of depth frames"
+                for parent in sorted({PurePosixPath(name).parent for name in absent} - kept)
+            ]
+    return lines
+
+
+def without_image(root: epath.Path, split: str) -> list[str]:
+    """Frames that have a label and no image, in the labels' order. The published training set has some: `samples` leaves
+    them out, as others do; of the test set none may be missing."""
+    frames, there = [PurePosixPath(name) for name in _names(root, split)], {}
+    for parent in {frame.parent for frame in frames}:
+        folder = root / LABELS[split][0] / "Depth" / str(parent)
+        there[parent] = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    return [str(frame) for frame in frames if frame.name not in there[frame.parent]]
+
+
+def samples(root: epath.Path, split: str) -> Samples:
+    """Frames in the order of their labels."""
+    return Samples(_entries(root, split))
+
+
+def _entries(root: epath.Path, split: str) -> Entries:
+    names, uvd = _labels(root, split)
+    centers, valid = read_centers_beside(
+        root / f"center_{split}_refined.txt", len(names), y_up=False
+    )
+    absent = set(without_image(root, split)) if split == "train" else set()
+    k = np.asarray(K)
+    xyz = np.concatenate(
+        [(uvd[..., :2] - k[:2, 2]) / k[[0, 1], [0, 1]] * uvd[..., 2:], uvd[..., 2:]], axis=-1
+    )
+    for i, name in enumerate(names):
+        if name in absent:
+            continue
+        key = f"{split}/{name.removesuffix('.png')}"
+        told = {
+            "k": k.astype(np.float32),
+            "joints_xyz": xyz[i].astype(np.float32),
+            "joints_uv": uvd[i, :, :2].copy(),
+            "center_xyz": centers[i].copy(),
+            "center_valid": valid[i],
+            "id": key,
+        }
+        yield key, partial(_sample, root / LABELS[split][0] / "Depth" / name, told)
+
+
+def _sample(path: epath.Path, told: dict) -> dict:
+    return {"depth": io.BytesIO(_depth(path)), **told}
+
+
+def _names(root: epath.Path, split: str) -> list[str]:
+    folder, texts = LABELS[split]
+    return [
+        _below(root / folder / text, i, line.split()[0])
+        for text in texts
+        for i, line in read_lines(root / folder / text)
+    ]
+
+
+def _labels(root: epath.Path, split: str) -> tuple[list[str], np.ndarray]:
+    """Names and (u, v, d) [n, 16, 3] of a split."""
+    folder, texts = LABELS[split]
+    uvd = []
+    for text in texts:
+        path = root / folder / text
+        _, found = read_joints(path, y_up=False)
+        if found.shape[1] != JOINTS:
+            raise ValueError(
+                f"{path}: {found.shape[1]} joints a line; expected a name and u v d of {JOINTS} joints"
+            )
+        if not (found[..., 2] > 0).all():
+            line = int(np.argwhere(~(found[..., 2] > 0).all(1))[0, 0]) + 1
+            raise ValueError(
+                f"{path}, line {line}: a joint's depth is not positive; expected u v d in px, px, mm"
+            )
+        uvd.append(found)
+    names = _names(root, split)
+    name, times = collections.Counter(names).most_common(1)[0]
+    if times > 1:
+        raise ValueError(
+            f"{root / folder}: {name} has {times} labels; expected one in {' or '.join(texts)}"
+        )
+    return names, np.concatenate(uvd)
+
+
+def _below(path: epath.Path, number: int, name: str) -> str:
+    plain = str(PurePosixPath(name)) == name and "\\" not in name  # one file, one name
+    if not plain or name.startswith("/") or ".." in name.split("/") or not name.endswith(".png"):
+        raise ValueError(
+            f"{path}, line {number}: {name!r}; expected the path of a .png below Depth"
+        )
+    return name
+
+
+def _depth(path: epath.Path) -> bytes:
+    """The file as it is, looked into."""
+    depth, data = read_depth_png(path, form="png16")
+    if depth.shape != (HEIGHT, WIDTH):
+        raise ValueError(
+            f"{path}: {depth.shape[1]} x {depth.shape[0]} pixels; expected {WIDTH} x {HEIGHT}"
+        )
+    return data

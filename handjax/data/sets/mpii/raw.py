@@ -1,0 +1,205 @@
+"""MPII Human Pose (Andriluka et al. 2014) with the json annotation of Xiao et al. 2018, as Sun et al. 2018 read it."""
+
+import io
+import json
+from collections import Counter
+from functools import partial
+
+import numpy as np
+import scipy.io
+from etils import epath
+from jaxtyping import Float
+
+from handjax.data.formats.image import below, read_image
+from handjax.data.formats.mat import bounded
+from handjax.data.preparation.entries import Entries, Samples, unreadable
+
+LAYOUT = """\
+images/*.jpg              the pictures of mpii_human_pose_v1.tar.gz, http://human-pose.mpi-inf.mpg.de
+annot/train.json          the annotation of github.com/microsoft/human-pose-estimation.pytorch
+annot/valid.json
+annot/test.json
+annot/gt_valid.mat        from the same place: head boxes of valid.json's people"""
+
+FILES = {"train": "train.json", "validation": "valid.json", "test": "test.json"}
+COUNTS: dict[str, int | None] = {
+    "train": 22246,
+    "validation": 2958,
+    "test": 11731,
+}  # people, not pictures
+JOINTS = 16
+# The head's size for PCKh is this part of its box's diagonal (SC_BIAS of the published evaluation).
+_HEAD_PART = 0.6
+_PIXELS_A_SCALE = 200  # px: the height of a person of scale 1
+_LARGEST_PX = 1e5
+_LARGEST_MAT = 1 << 26  # bytes of a variable: forty times as many people as there are
+
+
+def missing(root: epath.Path) -> list[str]:
+    """Files that are not there, and how many of the pictures that a readable annotation names."""
+    lacking = [
+        f"annot/{name}"
+        for name in (*FILES.values(), "gt_valid.mat")
+        if not (root / "annot" / name).exists()
+    ]
+    if not (root / "images").exists():
+        return [*lacking, "images"]
+    there = {path.name for path in (root / "images").iterdir()}
+    for split, name in FILES.items():
+        if f"annot/{name}" not in lacking:
+            try:
+                wanted = sorted({_picture(person, where) for where, person in _people(root, split)})
+            except ValueError as error:
+                lacking.append(str(error))
+                continue
+            if absent := [picture for picture in wanted if picture not in there]:
+                lacking.append(
+                    f"images/{absent[0]}: {len(absent)} of {len(wanted)} pictures of {name}"
+                )
+    return lacking
+
+
+def samples(root: epath.Path, split: str) -> Samples:
+    return Samples(_entries(root, split))
+
+
+def _entries(root: epath.Path, split: str) -> Entries:
+    people = _people(root, split)
+    heads = _head_sizes(root, people) if split == "validation" else np.zeros(len(people))
+    before: Counter[str] = Counter()
+    for i, ((where, person), head) in enumerate(zip(people, heads, strict=True)):
+        try:
+            name = _picture(person, where)
+        except ValueError as error:
+            yield f"{split}/person {i}", unreadable(error)
+            continue
+        key = f"{split}/{name.removesuffix('.jpg')}_{before[name]:02d}"
+        before[name] += 1
+        yield (
+            key,
+            partial(_sample, root / "images", key, name, where, person, head, split != "test"),
+        )
+
+
+def _sample(
+    folder: epath.Path, key: str, name: str, where: str, person: dict, head: float, labelled: bool
+) -> dict:
+    data, _ = read_image(below(folder, name, where))
+    center = _numbers(person, "center", where, 2) - 1
+    scale = float(_numbers(person, "scale", where))
+    if scale <= 0:
+        raise ValueError(
+            f"{where}: scale {scale:g}; expected more than 0, a person's height by 200 px"
+        )
+    uv, visible = np.zeros((JOINTS, 2)), np.zeros(JOINTS, bool)
+    if labelled:
+        uv, visible = _joints(person, where)
+        uv = np.where(visible[:, None], uv - 1, 0)
+    # The common practice's box: lower by 15 px a scale, a quarter larger, so that no limb is cut off.
+    side = 1.25 * _PIXELS_A_SCALE * scale
+    middle = center + (0, 15 * scale)
+    return {
+        "image": io.BytesIO(data),
+        "joints_uv": uv.astype(np.float32),
+        "visible": visible,
+        "center_uv": center.astype(np.float32),
+        "scale": np.float32(scale),
+        "box": np.array([*(middle - side / 2), side, side], np.float32),
+        "head_size": np.float32(head),
+        "id": key,
+    }
+
+
+def _people(root: epath.Path, split: str) -> list[tuple[str, dict]]:
+    """Where each person stands, in words, and what is said of them."""
+    path = root / "annot" / FILES[split]
+    try:
+        people = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{path}: no such file; expected MPII's annotation") from None
+    except (ValueError, RecursionError):
+        raise ValueError(
+            f"{path}: no JSON, or cut short; expected a list of people, copy it anew"
+        ) from None
+    if (
+        not isinstance(people, list)
+        or not people
+        or not all(isinstance(person, dict) for person in people)
+    ):
+        raise ValueError(
+            f"{path}: no list of people; expected [{{image, center, scale, joints, joints_vis}}, ...]"
+        )
+    return [(f"{path}, person {i}", person) for i, person in enumerate(people)]
+
+
+def _picture(person: dict, where: str) -> str:
+    name = person.get("image")
+    if not isinstance(name, str) or not name.endswith(".jpg"):
+        raise ValueError(f"{where}: image {name!r}; expected the name of a .jpg below images/")
+    return name
+
+
+def _joints(person: dict, where: str) -> tuple[Float[np.ndarray, "16 2"], np.ndarray]:
+    """px counted from 1, and which are labelled."""
+    labelled = _numbers(person, "joints_vis", where, JOINTS)
+    if not np.isin(labelled, (0, 1)).all():
+        raise ValueError(
+            f"{where}: joints_vis {labelled[~np.isin(labelled, (0, 1))][0]:g}; expected 0 or 1"
+        )
+    return _numbers(person, "joints", where, JOINTS, 2), labelled == 1
+
+
+def _numbers(person: dict, key: str, where: str, *shape: int) -> Float[np.ndarray, "..."]:
+    try:
+        values = np.array(person.get(key), float)
+    except (TypeError, ValueError, OverflowError):
+        values = np.array(np.nan)
+    if values.shape != shape or not (np.abs(values) < _LARGEST_PX).all():
+        expected = " x ".join(map(str, shape)) + " finite numbers" if shape else "a finite number"
+        raise ValueError(f"{where}: {key!r} is not {expected}; copy the annotation anew")
+    return values
+
+
+def _head_sizes(root: epath.Path, people: list[tuple[str, dict]]) -> Float[np.ndarray, " n"]:
+    """px, in the order of valid.json, with which gt_valid.mat must agree."""
+    path = root / "annot" / "gt_valid.mat"
+    if not path.exists():
+        raise FileNotFoundError(
+            f"{path}: no such file; expected the head boxes of valid.json's people"
+        )
+    shapes = {
+        "headboxes_src": (2, 2, len(people)),
+        "pos_gt_src": (JOINTS, 2, len(people)),
+        "jnt_missing": (JOINTS, len(people)),
+    }
+    try:
+        found = scipy.io.loadmat(
+            bounded(path.read_bytes(), _LARGEST_MAT), variable_names=list(shapes)
+        )
+        found = {name: np.asarray(found[name], float) for name in shapes}
+    except Exception as error:  # a broken file may raise anything
+        what = " ".join(str(error).split()) or type(error).__name__
+        raise ValueError(
+            f"{path}: {what}; expected a whole MAT file with {', '.join(shapes)}"
+        ) from None
+    for name, shape in shapes.items():
+        if (
+            found[name].size != np.prod(shape)
+            or found[name].shape[:2] != shape[:2]
+            or not np.isfinite(found[name]).all()
+        ):
+            raise ValueError(
+                f"{path}: {name} is {found[name].shape}; expected finite numbers of shape {shape}, as valid.json has"
+            )
+    boxes, theirs, absent = (found[name].reshape(shape) for name, shape in shapes.items())
+    ours = [_joints(person, where) for where, person in people]
+    for i, (uv, labelled) in enumerate(ours):
+        both = labelled & (absent[:, i] == 0)
+        if both.any() and np.median(np.linalg.norm(uv - theirs[..., i], axis=-1)[both]) > 5:
+            raise ValueError(
+                f"{path}: person {i} stands elsewhere than in valid.json; expected the file that belongs to it"
+            )
+    sizes = _HEAD_PART * np.linalg.norm(boxes[1] - boxes[0], axis=0)
+    if sizes.min() <= 0:
+        raise ValueError(f"{path}: the head box of person {sizes.argmin()} is empty; copy it anew")
+    return sizes

@@ -1,0 +1,157 @@
+"""Rendered Hand pose Dataset 1.1 (Zimmermann & Brox 2017) as it is unpacked: both hands of a rendered person, 320 x 320."""
+
+import io
+from functools import partial
+
+import numpy as np
+from etils import epath
+from jaxtyping import UInt8
+
+from handjax.data.formats import unpickle
+from handjax.data.formats.image import read_image
+from handjax.data.preparation.entries import Entries, Samples, unreadable
+from handjax.pose.skeleton import ORDERS
+
+LAYOUT = """RHD_v1-1.zip of lmb.informatik.uni-freiburg.de, unpacked; the folder is its RHD_published_v2:
+  training/anno_training.pickle, training/color/00000.png, training/mask/00000.png, training/depth/00000.png, ...
+  evaluation/anno_evaluation.pickle, evaluation/color/00000.png, ..."""
+COUNTS = {"train": 41258, "test": 2728}
+SIZE = 320
+
+FOLDERS = {"train": "training", "test": "evaluation"}
+IMAGES = ("color", "mask", "depth")
+# Codes of the mask: 0 background, 1 person, then sixteen parts of the left hand and sixteen of the right.
+_MASK_RIGHT, _MASK_LAST = 18, 33
+DEPTH_UNIT_MM = 5000 / 65535  # view_samples.py of the data set: (R * 256 + G) / 65535 * 5 m
+
+
+def missing(root: epath.Path) -> list[str]:
+    lines = []
+    for folder in FOLDERS.values():
+        if not _pickle(root, folder).exists():
+            lines.append(f"{folder}/{_pickle(root, folder).name}")
+            continue
+        try:
+            names = {_name(number) for number in _annotations(root, folder)}
+        except ValueError as error:
+            lines.append(str(error))
+            continue
+        for images in IMAGES:
+            at = root / folder / images
+            absent = sorted(
+                names - ({path.name for path in at.iterdir()} if at.exists() else set())
+            )
+            if absent:
+                lines.append(
+                    f"{folder}/{images}: {len(absent)} of {len(names)} pictures, the first {absent[0]}"
+                )
+    return lines
+
+
+def samples(root: epath.Path, split: str) -> Samples:
+    """A sample a picture, with the labels of its dominant hand in the common order and those of both."""
+    return Samples(_entries(root, FOLDERS[split]))
+
+
+def _entries(root: epath.Path, folder: str) -> Entries:
+    for number, annotation in sorted(_annotations(root, folder).items()):
+        key = f"{folder}/{number:05d}"
+        try:
+            yield (
+                key,
+                partial(
+                    _sample, root / folder, number, key, _labels(annotation, root, folder, number)
+                ),
+            )
+        except ValueError as error:
+            yield key, unreadable(error)
+
+
+def _sample(folder: epath.Path, number: int, key: str, hands: dict) -> dict:
+    pictures, side = _pictures(folder, _name(number))
+    return {
+        "id": key,
+        **pictures,
+        **hands,
+        "joints_xyz": hands["hands_xyz"][side],
+        "joints_uv": hands["hands_uv"][side],
+        "visible": hands["hands_visible"][side],
+        "side": ("left", "right")[side],
+        "root": ORDERS["rhd"].root,
+    }
+
+
+def dominant_side(mask: UInt8[np.ndarray, "h w"]) -> int:
+    """0 (left) or 1 (right): the hand that covers more pixels, the right one of equals. The rule of hand3d."""
+    return int(np.sum(mask >= _MASK_RIGHT) >= np.sum((mask > 1) & (mask < _MASK_RIGHT)))
+
+
+def _pictures(folder: epath.Path, name: str) -> tuple[dict, int]:
+    files = {}
+    for images in IMAGES:
+        path = folder / images / name
+        data, pixels = read_image(path)
+        channels = () if images == "mask" else (3,)
+        if pixels.shape != (SIZE, SIZE, *channels):
+            raise ValueError(
+                f"{path}: pixels of shape {pixels.shape}; expected {(SIZE, SIZE, *channels)}"
+            )
+        files[images] = data, pixels
+    mask = files["mask"][1]
+    if mask.max() > _MASK_LAST:
+        raise ValueError(
+            f"{folder / 'mask' / name}: has the code {mask.max()}; expected 0 to {_MASK_LAST}; copy it anew"
+        )
+    packed = files["depth"][1].astype(np.uint16)
+    pictures = {
+        "image": io.BytesIO(files["color"][0]),
+        "segmentation": io.BytesIO(files["mask"][0]),
+        "depth": np.round((packed[..., :1] * 256 + packed[..., 1:2]) * DEPTH_UNIT_MM).astype(
+            np.uint16
+        ),
+    }
+    return pictures, dominant_side(mask)
+
+
+def _labels(annotation: object, root: epath.Path, folder: str, number: int) -> dict:
+    def array(key: str, shape: tuple[int, int]) -> np.ndarray:
+        value = np.asarray(annotation.get(key)) if isinstance(annotation, dict) else np.empty(0)
+        if value.shape != shape or value.dtype.kind not in "biuf" or not np.isfinite(value).all():
+            raise ValueError(
+                f"{where}: {key!r} is no {shape[0]} x {shape[1]} finite numbers; copy the pickle anew"
+            )
+        return value
+
+    where = f"{_pickle(root, folder)}, sample {number}"
+    uv_vis, xyz, k = array("uv_vis", (42, 3)), array("xyz", (42, 3)), array("K", (3, 3))
+    if not np.isin(uv_vis[:, 2], (0, 1)).all() or min(k[0, 0], k[1, 1]) <= 0:
+        raise ValueError(
+            f"{where}: visibility other than 0 and 1, or a focal length below 0; copy the pickle anew"
+        )
+    to_common = ORDERS["rhd"].convert
+    return {
+        "k": k.astype(np.float32),
+        "hands_xyz": to_common(xyz.reshape(2, 21, 3).astype(np.float32) * np.float32(1000)),
+        "hands_uv": to_common(uv_vis[:, :2].reshape(2, 21, 2).astype(np.float32)),
+        "hands_visible": to_common(uv_vis[:, 2].reshape(2, 21) == 1, axis=-1),
+    }
+
+
+def _annotations(root: epath.Path, folder: str) -> dict[int, object]:
+    path = _pickle(root, folder)
+    found = unpickle.read(path)
+    if (
+        not isinstance(found, dict)
+        or not found
+        or not all(type(key) is int and key >= 0 for key in found)
+    ):
+        raise ValueError(f"{path}: expected a dict of sample numbers; copy it anew")
+    return found
+
+
+def _pickle(root: epath.Path, folder: str) -> epath.Path:
+    return root / folder / f"anno_{folder}.pickle"
+
+
+def _name(number: int) -> str:
+    return f"{number:05d}.png"

@@ -1,0 +1,208 @@
+"""Stereo Tracking Benchmark (Zhang et al. 2017) as it is unpacked: a left hand before a stereo camera (BB) and a depth sensor (SK).
+
+Cameras and formats are those of the README of github.com/zhjwustc/icip17_stereo_hand_pose_dataset. The split, six
+thousand stereo pictures of the first background to test, is that of lmb-freiburg/hand3d, and everybody's since.
+"""
+
+import io
+from functools import partial
+
+import cv2
+import numpy as np
+import scipy.io
+from etils import epath
+from jaxtyping import Float
+
+from handjax.data.formats.image import read_image
+from handjax.data.formats.mat import bounded
+from handjax.data.preparation.entries import Entries, Samples, unreadable
+from handjax.pose.skeleton import ORDERS, SKELETONS
+
+LAYOUT = """The STB data set, unpacked, twelve sequences B1Counting, B1Random, ... B6Counting, B6Random of 1,500 frames each:
+  labels/B1Counting_BB.mat (config "bb"), labels/B1Counting_SK.mat (configs "sk", "sk_320"), ...
+  images/B1Counting/BB_left_0.png, BB_right_0.png ("bb"), SK_color_0.png ("sk", "sk_320"), SK_depth_0.png ("sk"), ..."""
+COUNTS = {"train": 15000, "test": 3000}
+CONFIGS = {"bb": ("BB_left", "BB_right"), "sk": ("SK_color", "SK_depth"), "sk_320": ("SK_color",)}
+HEIGHT, WIDTH = 480, 640
+CROP = 320  # px, of sk_320
+
+SEQUENCES = {
+    "train": tuple(f"B{i}{motion}" for i in range(2, 7) for motion in ("Counting", "Random")),
+    "test": ("B1Counting", "B1Random"),
+}
+STEREO_K = ((822.79041, 0, 318.47345), (0, 822.79041, 250.31296), (0, 0, 1))
+BASELINE_MM = 120.054
+COLOR_K = ((607.92271, 0, 314.78337), (0, 607.88192, 236.42484), (0, 0, 1))
+DEPTH_K = ((475.62768, 0, 336.41179), (0, 474.77709, 238.77962), (0, 0, 1))
+# The sensor's color camera → its depth camera: a rotation vector in rad, and mm.
+COLOR_TO_DEPTH = ((0.00531, -0.01196, 0.00301), (-24.0381, -0.4563, -1.2326))
+
+_MIDDLE = SKELETONS["hand21"].joints.index("middle_base")
+_MAX_FRAMES = 100_000  # of a sequence; a label file could claim any number
+
+
+def missing(root: epath.Path, config: str = "bb") -> list[str]:
+    lines = []
+    for sequence in sorted(sum(SEQUENCES.values(), ())):
+        labels = _labels_path(root, sequence, config)
+        if not labels.exists():
+            lines.append(f"labels/{labels.name}")
+            continue
+        try:
+            count = len(_hands(labels))
+        except ValueError as error:
+            lines.append(str(error))
+            continue
+        folder = root / "images" / sequence
+        there = {path.name for path in folder.iterdir()} if folder.exists() else set()
+        for camera in CONFIGS[config]:
+            absent = [f"{camera}_{i}.png" for i in range(count) if f"{camera}_{i}.png" not in there]
+            if absent:
+                lines.append(
+                    f"images/{sequence}: {len(absent)} of {count} pictures of {camera}, the first {absent[0]}"
+                )
+            if f"{camera}_{count}.png" in there:
+                lines.append(
+                    f"labels/{labels.name}: a label of {camera}_{count}.png; it has {count} frames"
+                )
+    return lines
+
+
+def samples(root: epath.Path, split: str, config: str = "bb") -> Samples:
+    """A sample a frame of one configuration: both stereo pictures, the sensor's color and depth, or a crop of its color."""
+    return Samples(_entries(root, split, config))
+
+
+def _entries(root: epath.Path, split: str, config: str) -> Entries:
+    for sequence in SEQUENCES[split]:
+        try:
+            hands = _hands(_labels_path(root, sequence, config))
+        except (ValueError, OSError) as error:
+            yield sequence, unreadable(error)
+            continue
+        for frame, own in enumerate(hands):
+            yield f"{sequence}/{frame:04d}", partial(_sample, root, sequence, frame, own, config)
+
+
+def _sample(root: epath.Path, sequence: str, frame: int, own: np.ndarray, config: str) -> dict:
+    if not np.isfinite(own).all() or own[:, 2].min() <= 0:
+        path = _labels_path(root, sequence, config)
+        raise ValueError(
+            f"{path}, frame {frame}: joints that are not finite or not before the camera; copy it anew"
+        )
+    joints = ORDERS["stb"].convert(own).astype(np.float32)
+    files = [
+        _picture(root / "images" / sequence / f"{camera}_{frame}.png") for camera in CONFIGS[config]
+    ]
+    try:
+        views = {"bb": _stereo, "sk": _sensor, "sk_320": _cropped}[config](joints, *files)
+    except ValueError as error:
+        raise ValueError(f"{root / 'images' / sequence}, frame {frame}: {error}") from None
+    return {"id": f"{sequence}/{frame:04d}", **views, "side": "left", "root": ORDERS["stb"].root}
+
+
+def _stereo(joints: np.ndarray, left: tuple, right: tuple) -> dict:
+    k = np.array(STEREO_K, np.float32)
+    from_right = joints - np.array([BASELINE_MM, 0, 0], np.float32)
+    return {
+        "image": io.BytesIO(left[0]),
+        "image_right": io.BytesIO(right[0]),
+        **_view(joints, k),
+        "joints_uv_right": _project(from_right, k),
+    }
+
+
+def _sensor(joints: np.ndarray, color: tuple, depth: tuple) -> dict:
+    packed = depth[1].astype(np.uint16)
+    sensor_k = np.array(DEPTH_K, np.float32)
+    return {
+        "image": io.BytesIO(color[0]),
+        **_view(depth_to_color(joints), np.array(COLOR_K, np.float32)),
+        "sensor_depth": packed[..., :1] + 256 * packed[..., 1:2],
+        "sensor_k": sensor_k,
+        "sensor_joints_xyz": joints,
+        "sensor_joints_uv": _project(joints, sensor_k),
+    }
+
+
+def _cropped(joints: np.ndarray, color: tuple) -> dict:
+    """The square of STB_320 (github.com/jiangxubin/hand_pose, convert_to_tfrecords.py): about the base of the middle finger, in
+    whole pixels, 320 px wide or as far as the picture goes, in which case it is resized."""
+    joints, k = depth_to_color(joints), np.array(COLOR_K, np.float32)
+    u, v = _project(joints, k)[_MIDDLE].astype(int).tolist()
+    half = min(u, v, CROP // 2, WIDTH - u, HEIGHT - v)
+    if half < 1:
+        raise ValueError(
+            f"the base of the middle finger is at {u}, {v} px, where no crop is; take config sk"
+        )
+    square = np.ascontiguousarray(color[1][v - half : v + half, u - half : u + half, ::-1])
+    scale = CROP / (2 * half)
+    if scale > 1:
+        square = cv2.resize(square, (CROP, CROP), interpolation=cv2.INTER_CUBIC)
+    # Pixel centres are integers; the original multiplies by the scale alone, half a pixel less of it.
+    affine = np.array(
+        [
+            [scale, 0, (0.5 - u + half) * scale - 0.5],
+            [0, scale, (0.5 - v + half) * scale - 0.5],
+            [0, 0, 1],
+        ]
+    )
+    data = cv2.imencode(".png", square)[1].tobytes()
+    return {"image": io.BytesIO(data), **_view(joints, (affine @ k).astype(np.float32), CROP, CROP)}
+
+
+def depth_to_color(points: Float[np.ndarray, "*n 3"]) -> Float[np.ndarray, "*n 3"]:
+    """mm of the depth camera → mm of the color camera: R⁻¹ (x - t), as in positionCalc.m of the data set."""
+    rotation, translation = (
+        cv2.Rodrigues(np.array(COLOR_TO_DEPTH[0]))[0],
+        np.array(COLOR_TO_DEPTH[1]),
+    )
+    return ((points.astype(np.float64) - translation) @ rotation).astype(points.dtype)
+
+
+def _view(joints: np.ndarray, k: np.ndarray, height: int = HEIGHT, width: int = WIDTH) -> dict:
+    uv = _project(joints, k)
+    inside = np.all((uv > -0.5) & (uv < np.array([width, height]) - 0.5), axis=-1)
+    return {"k": k, "joints_xyz": joints, "joints_uv": uv, "visible": inside}
+
+
+def _project(xyz: np.ndarray, k: np.ndarray) -> np.ndarray:
+    return xyz[:, :2] / xyz[:, 2:] * k[[0, 1], [0, 1]] + k[:2, 2]
+
+
+def _picture(path: epath.Path) -> tuple[bytes, np.ndarray]:
+    data, pixels = read_image(path)
+    if pixels.shape != (HEIGHT, WIDTH, 3):
+        raise ValueError(f"{path}: pixels of shape {pixels.shape}; expected {(HEIGHT, WIDTH, 3)}")
+    return data, pixels
+
+
+def _labels_path(root: epath.Path, sequence: str, config: str) -> epath.Path:
+    return root / "labels" / f"{sequence}_{config[:2].upper()}.mat"
+
+
+def _hands(path: epath.Path) -> Float[np.ndarray, "n 21 3"]:
+    """Joints of every frame in STB's order, mm."""
+    try:
+        file = bounded(path.read_bytes(), _MAX_FRAMES * 3 * 21 * 8 + 1024)
+        shape = next(
+            (shape for name, shape, _ in scipy.io.whosmat(file) if name == "handPara"), None
+        )
+        if (
+            shape is None
+            or len(shape) != 3
+            or shape[:2] != (3, 21)
+            or not 0 < shape[2] <= _MAX_FRAMES
+        ):
+            raise ValueError(f"handPara has the shape {shape}")
+        hands = scipy.io.loadmat(file, variable_names=["handPara"])["handPara"]
+        return np.asarray(hands).astype(np.float64, casting="same_kind").transpose(2, 1, 0)
+    except FileNotFoundError:
+        raise FileNotFoundError(
+            f"{path}: no such file; expected the labels of a sequence"
+        ) from None
+    except Exception as error:  # scipy's reader raises whatever a damaged file leads it to
+        what = " ".join(str(error).split()) or type(error).__name__
+        raise ValueError(
+            f"{path}: {what}; expected a MATLAB 5 file with handPara, 3 x 21 x frames in mm; copy it anew"
+        ) from None

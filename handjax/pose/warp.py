@@ -1,0 +1,65 @@
+"""A picture through an affine map, in one resampling."""
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Num
+
+
+def warp_affine(
+    image: Num[Array, "h w c"],
+    matrix: Float[Array, "2 3"],
+    size: tuple[int, int],
+    fill: float = 0.0,
+    halvings: int = 0,
+) -> Float[Array, "m n c"]:
+    """Output pixel (u, v) is the input at matrix · (u, v, 1), bilinear; pixel centres are integers; outside lies `fill`.
+
+    The same figures as cv2.warpAffine with WARP_INVERSE_MAP and BORDER_CONSTANT. A map that shrinks skips pixels: with `halvings`
+    it reads, from twice smaller on, the input halved as often as it shrinks by two, up to so many times. Halving means 2 x 2
+    pixels (bytes stay bytes, rounded); what is shrunk by less than two is read as it is.
+
+    The four neighbours are four gathers from the flat picture: under vmap on a CPU as fast as OpenCV, and ten times faster than
+    one gather of 2 x 2 windows.
+    """
+    u, v = (
+        jnp.arange(size[1], dtype=jnp.float32)[None, :],
+        jnp.arange(size[0], dtype=jnp.float32)[:, None],
+    )
+    u, v = (row[0] * u + row[1] * v + row[2] for row in matrix)
+
+    # All levels lie one behind another, each in a frame of `fill` one pixel wide.
+    flat, shapes, start = [], [], 0
+    for _ in range(halvings + 1):
+        framed = jnp.pad(
+            image, ((1, 1), (1, 1), (0, 0)), constant_values=jnp.asarray(fill, image.dtype)
+        )
+        shapes.append((start, *image.shape[:2]))
+        start += framed.shape[0] * framed.shape[1]
+        flat.append(framed.reshape(-1, image.shape[-1]))
+        image = _halved(image) if len(flat) <= halvings else image
+    flat = jnp.concatenate(flat)
+    area = jnp.abs(matrix[0, 0] * matrix[1, 1] - matrix[0, 1] * matrix[1, 0])
+    level = jnp.clip(jnp.floor(jnp.log2(jnp.maximum(area, 1.0)) / 2), 0, halvings).astype(jnp.int32)
+    start, height, width = jnp.asarray(shapes)[level]
+    u, v = ((x + 0.5) * 0.5 ** level.astype(jnp.float32) - 0.5 for x in (u, v))
+
+    u, v = jnp.clip(u, -1, width), jnp.clip(v, -1, height)
+    left, top = jnp.minimum(jnp.floor(u), width - 1), jnp.minimum(jnp.floor(v), height - 1)
+    right_part, lower_part = (u - left)[..., None], (v - top)[..., None]
+    here = start + (top.astype(jnp.int32) + 1) * (width + 2) + left.astype(jnp.int32) + 1
+
+    def row(first):
+        a, b = (
+            flat.at[first + i].get(mode="promise_in_bounds").astype(jnp.float32) for i in (0, 1)
+        )
+        return a + (b - a) * right_part
+
+    upper, lower = row(here), row(here + width + 2)
+    return upper + (lower - upper) * lower_part
+
+
+def _halved(image):
+    """The mean of each 2 x 2 pixels; an odd last row or column stands for two."""
+    h, w, _ = image.shape
+    even = jnp.pad(image, ((0, h % 2), (0, w % 2), (0, 0)), mode="edge").astype(jnp.float32)
+    mean = (even[::2, ::2] + even[::2, 1::2] + even[1::2, ::2] + even[1::2, 1::2]) / 4
+    return jnp.round(mean).astype(image.dtype) if jnp.issubdtype(image.dtype, jnp.integer) else mean

@@ -1,0 +1,250 @@
+"""A skin in colour: random tone, texture, lights and background, drawn by the rasterizer and seen through a camera's faults.
+
+Light is linear until the last step. Nothing here is measured: the aim is variety at little cost (domain randomization,
+Tobin et al. 2017, arXiv 1703.06907). Skin is matte, light wraps around it a little, it shines; there are no shadows.
+"""
+
+import functools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import random
+from jaxtyping import Array, Float, Int, PRNGKeyArray, UInt8
+
+from handjax.ops.rasterize import barycentrics, interpolate, rasterize, to_screen
+from handjax.pose import geometry
+from handjax.rigs import skinning as mesh
+from handjax.rigs.poses import Range
+from handjax.synthetic.render import over_pixels
+
+_LIGHTS, _WAVES, _BLOBS = 3, 5, 5
+_CLOUDS = (2, 4, 9, 24, 64)  # cells a side
+_PALE, _DARK = (
+    (0.80, 0.50, 0.36),
+    (0.09, 0.042, 0.023),
+)  # red, green, blue light that skin gives back
+_BLUR_REACH = 4  # px
+_WRAP = 0.3  # how far light reaches around: light in skin scatters
+
+
+class Look(NamedTuple):
+    """What a picture of a hand has at random apart from the hand and the background."""
+
+    tone: Float[Array, "3"]  # of the back; the palm is paler
+    waves: Float[Array, "w 3"]  # of the texture, rad per mm of the skin as it was bound
+    phases: Float[Array, " w"]
+    texture: Float[Array, ""]  # how strongly the tone varies
+    directions: Float[Array, "l 3"]  # to the lights, camera axes, unit length
+    lights: Float[Array, "l 3"]  # colour times strength
+    sky: Float[Array, "3"]  # light from all around above, and below
+    ground: Float[Array, "3"]
+    shine: Float[Array, ""]
+    hardness: Float[Array, ""]  # of the shine: exponent
+    exposure: Float[Array, ""]  # mean of the linear picture
+    blur_px: Float[Array, ""]
+    noise: Float[Array, ""]  # of the sensor where it is white, of 1
+
+
+def random_look(key: PRNGKeyArray, blur_px: Range = (0.0, 1.2), noise: Range = (0.0, 0.04)) -> Look:
+    # Two draws for everything: each takes long to compile.
+    uniform_key, normal_key = random.split(key)
+    sizes = (7, _WAVES, _WAVES, 4 * (_LIGHTS + 2), 3)
+    drawn = jnp.split(random.uniform(uniform_key, (sum(sizes),)), np.cumsum(sizes)[:-1])
+    (
+        (pale, red, green, blue, texture, shine, hardness),
+        phases,
+        lengths,
+        light,
+        (blur, grain, exposure),
+    ) = drawn
+    waves, directions = jnp.split(random.normal(normal_key, (_WAVES + _LIGHTS, 3)), [_WAVES])
+    # Between the two tones as eyes see it, by ratios; and each colour a little off.
+    tone = pale * jnp.log(jnp.asarray(_PALE)) + (1 - pale) * jnp.log(jnp.asarray(_DARK))
+    tone = jnp.exp(tone + 0.24 * (jnp.stack([red, green, blue]) - 0.5))
+    wavelengths_mm = 4 * 15 ** lengths[:, None]
+    waves = waves / geometry.safe_norm(waves)[:, None] * (2 * jnp.pi / wavelengths_mm)
+    directions = directions / geometry.safe_norm(directions)[:, None]
+    directions = jnp.where(
+        directions[:, 2:] > 0.5, -directions, directions
+    )  # not from right behind the hand
+    light = light.reshape(_LIGHTS + 2, 4)
+    light = light[:, 3:] * (0.6 + 0.4 * light[:, :3])  # strength times a colour not far from white
+    return Look(
+        tone=tone,
+        waves=waves,
+        phases=2 * jnp.pi * phases,
+        texture=0.25 * texture,
+        directions=directions,
+        lights=light[:_LIGHTS],
+        sky=0.1 + 0.5 * light[_LIGHTS],
+        ground=0.05 + 0.35 * light[_LIGHTS + 1],
+        shine=0.3 * shine,
+        hardness=5 * 12**hardness,
+        exposure=0.12 + 0.25 * exposure,
+        blur_px=blur_px[0] + (blur_px[1] - blur_px[0]) * blur,
+        noise=noise[0] + (noise[1] - noise[0]) * grain,
+    )
+
+
+def colour(
+    look: Look,
+    points: Float[Array, "*b 3"],
+    normals: Float[Array, "*b 3"],
+    bound: Float[Array, "*b 3"],
+    palm: Float[Array, "*b"],
+) -> Float[Array, "*b 3"]:
+    """Linear RGB of skin at `points` (camera mm) with unit `normals`; `bound` is where that skin was in the bind pose, mm,
+    and `palm` is 1 on the palm's side and 0 on the back's."""
+
+    # Plane by plane: axes of three at the end of an image are not vectorized on a CPU and take three times as long.
+    at, normal, skin = ([values[..., i] for i in range(3)] for values in (points, normals, bound))
+
+    def dot(a, b):
+        return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
+
+    ripple = sum(
+        jnp.sin(dot(skin, wave) + phase)
+        for wave, phase in zip(look.waves, look.phases, strict=True)
+    ) / len(look.waves)
+    paler = 1 - 0.35 * palm  # as an exponent
+    albedo = [jnp.exp(paler * jnp.log(tone) + look.texture * ripple) for tone in look.tone]
+
+    distance = geometry.safe_sqrt(dot(at, at)) + 1e-6
+    to_camera = [-x / distance for x in at]
+    up = 0.5 - 0.5 * normal[1]  # y is down
+    diffuse = [
+        up * sky + (1 - up) * ground for sky, ground in zip(look.sky, look.ground, strict=True)
+    ]
+    shine = [jnp.zeros_like(up)] * 3
+    for direction, light in zip(look.directions, look.lights, strict=True):
+        facing = dot(normal, direction)
+        matte = jnp.maximum(facing + _WRAP, 0.0) / (1 + _WRAP)
+        halfway = [d + c for d, c in zip(direction, to_camera, strict=True)]
+        glint = dot(normal, halfway) / (geometry.safe_sqrt(dot(halfway, halfway)) + 1e-6)
+        glint = jnp.exp(look.hardness * jnp.log(jnp.maximum(glint, 1e-6))) * (
+            facing > 0
+        )  # a power, vectorized
+        diffuse = [seen + matte * part for seen, part in zip(diffuse, light, strict=True)]
+        shine = [seen + glint * part for seen, part in zip(shine, light, strict=True)]
+    return jnp.stack(
+        [a * d + look.shine * s for a, d, s in zip(albedo, diffuse, shine, strict=True)], axis=-1
+    )
+
+
+@functools.cache
+def palm_side(skin: mesh.Skin) -> Float[np.ndarray, " v"]:
+    """1 where the skin is the palm's, 0 on the back, by where it faces in the bind pose: the palm is towards +z."""
+    facing = mesh.vertex_normals(skin)[:, 2]
+    t = np.clip((facing + 0.3) / 0.6, 0.0, 1.0)
+    return (t * t * (3 - 2 * t)).astype(np.float32)
+
+
+def hand_image(
+    look: Look,
+    background: Float[Array, "h w 3"],
+    vertices: Float[Array, "v 3"],
+    normals: Float[Array, "v 3"],
+    faces: Int[Array | np.ndarray, "f 3"],
+    bound: Float[np.ndarray, "v 3"],
+    palm: Float[np.ndarray, " v"],
+    k: Float[Array, "3 3"],
+    samples: int = 2,
+) -> Float[Array, "h w 3"]:
+    """Linear RGB of a skin, `vertices` in camera mm, before a background. Outlines are smooth: each pixel is the mean of
+    `samples` x `samples` points."""
+    height, width = background.shape[:2]
+    fixed = jnp.concatenate([jnp.asarray(bound), jnp.asarray(palm)[:, None]], axis=-1).astype(
+        vertices.dtype
+    )
+    at_vertices = jnp.concatenate([vertices, normals, fixed], axis=-1)
+
+    def draw(k):
+        screen = to_screen(vertices, k, projection="pinhole", interpolation="perspective")
+        _, face = rasterize(screen, faces, height, width, near=1.0)
+        seen = interpolate(at_vertices, faces, face, barycentrics(screen, faces, face))
+        return seen, (face >= 0)[..., None].astype(vertices.dtype)
+
+    # What is at the pixel's points is averaged first and lit then, once.
+    seen, covered = over_pixels(draw, k, samples)
+    seen = seen / jnp.where(covered > 0, covered, 1.0)
+    normal = seen[..., 3:6] / (geometry.safe_norm(seen[..., 3:6])[..., None] + 1e-6)
+    skin = colour(look, seen[..., :3], normal, seen[..., 6:9], seen[..., 9])
+    return covered * skin + (1 - covered) * background
+
+
+def random_background(
+    key: PRNGKeyArray, height: int, width: int
+) -> Float[Array, "{height} {width} 3"]:
+    """Linear RGB: coloured clouds from coarse to fine, and a few soft or sharp ellipses and boxes, some of skin's colours."""
+    clouds_key, number_key = random.split(key)
+    (*mean, greyness), strengths, blobs = jnp.split(
+        random.uniform(number_key, (4 + len(_CLOUDS) + 13 * _BLOBS,)), [4, 4 + len(_CLOUDS)]
+    )
+    blobs = blobs.reshape(_BLOBS, 13)
+    clouds = jnp.split(
+        random.normal(clouds_key, (sum(n * n for n in _CLOUDS), 3)),
+        np.cumsum([n * n for n in _CLOUDS])[:-1],
+    )
+    image = jnp.broadcast_to(jnp.stack(mean), (height, width, 3))
+    for cells, values, strength in zip(_CLOUDS, clouds, strengths, strict=True):
+        cloud = jax.image.resize(
+            values.reshape(cells, cells, 3), (height, width, 3), "linear", antialias=False
+        )
+        image = image + 0.4 * strength / np.sqrt(cells) * cloud
+    grey = jnp.mean(image, axis=-1, keepdims=True)
+    image = jnp.maximum(grey + (1 - greyness) * (image - grey), 0.0)
+    y, x = jnp.meshgrid(
+        (jnp.arange(height) + 0.5) / height, (jnp.arange(width) + 0.5) / width, indexing="ij"
+    )
+
+    def lay_over(image, blob):
+        angle = 2 * jnp.pi * blob[0]
+        across = ((x - blob[1]) * jnp.cos(angle) + (y - blob[2]) * jnp.sin(angle)) / (
+            0.05 + 0.35 * blob[3]
+        )
+        along = ((y - blob[2]) * jnp.cos(angle) - (x - blob[1]) * jnp.sin(angle)) / (
+            0.05 + 0.35 * blob[4]
+        )
+        round_, box = jnp.sqrt(across**2 + along**2), jnp.maximum(jnp.abs(across), jnp.abs(along))
+        inside = jax.nn.sigmoid(
+            (1 - jnp.where(blob[5] < 0.5, round_, box)) * jnp.exp(1 + 4 * blob[6])
+        )
+        cover = (0.5 + 0.5 * blob[7]) * inside * (blob[8] < 0.7)
+        skin = blob[12] * jnp.asarray(_PALE) + (1 - blob[12]) * jnp.asarray(_DARK)
+        return image + cover[..., None] * (
+            jnp.where(blob[9] < 0.3, skin, blob[9:12])[None, None] - image
+        ), None
+
+    image, _ = jax.lax.scan(
+        lay_over, image, blobs
+    )  # unrolled it takes twice as long, and five times to compile
+    return jnp.clip(image, 0.0, 1.0)
+
+
+def photograph(
+    key: PRNGKeyArray, look: Look, image: Float[Array, "h w 3"]
+) -> UInt8[Array, "h w 3"]:
+    """Linear RGB → sRGB bytes: exposed for the picture's mean, more or less, blurred, noisy.
+
+    The noise's variance grows with the light, as that of counted photons does, from a little that is there in the dark.
+    """
+    exposed = look.exposure * image / jnp.maximum(jnp.mean(image), 1e-3)
+    at = np.arange(-_BLUR_REACH, _BLUR_REACH + 1)
+    weights = jax.nn.softmax(-0.5 * (jnp.asarray(at) / jnp.maximum(look.blur_px, 1e-3)) ** 2)
+    for axis in (0, 1):
+        pad = [(_BLUR_REACH, _BLUR_REACH) if a == axis else (0, 0) for a in range(3)]
+        padded, size = jnp.pad(exposed, pad, mode="edge"), exposed.shape[axis]
+        parts = [
+            w * jax.lax.slice_in_dim(padded, i, i + size, axis=axis) for i, w in enumerate(weights)
+        ]
+        exposed = sum(parts, jnp.zeros_like(exposed))
+    noise = look.noise * jnp.sqrt(exposed + 0.02) * random.normal(key, exposed.shape)
+    linear = jnp.clip(exposed + noise, 0.0, 1.0)
+    curve = jnp.where(
+        linear <= 0.0031308,
+        12.92 * linear,
+        1.055 * jnp.maximum(linear, 0.0031308) ** (1 / 2.4) - 0.055,
+    )
+    return jnp.round(255 * curve).astype(jnp.uint8)

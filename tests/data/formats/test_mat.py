@@ -1,0 +1,70 @@
+import io
+import zlib
+
+import numpy as np
+import pytest
+import scipy.io
+from etils import epath
+
+from handjax.data.formats.mat import bounded
+from handjax.data.sets.stb import raw as stb
+
+
+def mat(compressed=True, **variables):
+    file = io.BytesIO()
+    scipy.io.savemat(file, variables, do_compression=compressed)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("compressed", [True, False])
+def test_what_fits_goes_through(compressed):
+    data = mat(compressed, a=np.arange(300.0), b="text")
+    assert bounded(data, 3000).getvalue() == data
+    np.testing.assert_array_equal(scipy.io.loadmat(bounded(data, 3000))["a"][0], np.arange(300))
+
+
+def test_each_variable_is_counted():
+    data = mat(a=np.zeros(10), b=np.zeros(300), c=np.zeros(10))
+    with pytest.raises(ValueError, match="unpacks to more than 2400 bytes"):
+        bounded(data, 2400)  # 300 numbers and their header
+    assert bounded(data, 2500)
+
+
+@pytest.mark.parametrize("data", [b"", b"short", b"x" * 400, mat(a=np.zeros(300))[:200]])
+def test_what_is_no_such_file_is_left_to_scipy(data):
+    try:
+        assert bounded(data, 10_000).getvalue() == data
+    except zlib.error:
+        assert data.startswith(b"MATLAB")
+
+
+def test_a_bomb_among_the_labels_is_one_clear_line(tmp_path):
+    """A variable whose name claims to be 4 GB of zeros, in 80 kB."""
+    header = mat(handPara=np.zeros((3, 21, 1)))[:128]
+
+    def element(kind, data):
+        return np.array([kind, len(data)], "<u4").tobytes() + data + bytes(-len(data) % 8)
+
+    deflate = zlib.compressobj(9)
+    size = 1 << 32
+    start = np.array([14, size - 1], "<u4").tobytes() + element(
+        6, np.array([6, 0], "<u4").tobytes()
+    )
+    start += (
+        element(5, np.array([3, 21, 1], "<i4").tobytes())
+        + np.array([1, size - 64], "<u4").tobytes()
+    )
+    packed = (
+        deflate.compress(start)
+        + b"".join(deflate.compress(bytes(1 << 20)) for _ in range(80))
+        + deflate.flush()
+    )
+    (tmp_path / "labels").mkdir()
+    (tmp_path / "labels/B1Counting_BB.mat").write_bytes(
+        header + np.array([15, len(packed)], "<u4").tobytes() + packed
+    )
+    with pytest.raises(
+        ValueError, match="B1Counting_BB.mat: a variable of it unpacks to more than 50401024 bytes"
+    ) as caught:
+        list(stb.samples(epath.Path(tmp_path), "test"))
+    assert "\n" not in str(caught.value)

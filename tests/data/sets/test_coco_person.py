@@ -1,0 +1,206 @@
+import json
+import shutil
+
+import cv2
+import numpy as np
+import pytest
+from etils import epath
+
+from handjax.data.sets.coco_person import fake, raw
+from handjax.pose.skeleton import ORDERS, SKELETONS
+
+NAMES = ORDERS["coco17"].joints
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory):
+    root = tmp_path_factory.mktemp("coco")
+    fake.write(root, 3, seed=1)
+    return epath.Path(root)
+
+
+@pytest.fixture
+def copy(tree, tmp_path):
+    shutil.copytree(tree, tmp_path / "coco")
+    return epath.Path(tmp_path / "coco")
+
+
+def pixels(sample):
+    return cv2.imdecode(np.frombuffer(sample["image"].getvalue(), np.uint8), cv2.IMREAD_COLOR)[
+        ..., ::-1
+    ]
+
+
+@pytest.mark.parametrize("split", raw.FOLDERS)
+def test_the_joints_are_where_the_people_are(tree, split):
+    assert raw.missing(tree) == []
+    found = list(raw.samples(tree, split))
+    # Two of five entries a picture are samples, ordered by their own numbers, which are against the file's order.
+    assert [key for key, _ in found] == [
+        f"{split}/{1000 * i:012d}_{1000 * i + p}" for i in (1, 2, 3) for p in (9, 10)
+    ]
+    coloured = 0
+    for n, (key, sample) in enumerate(found):
+        assert sample["id"] == key and sample["image_id"] == 1000 * (n // 2 + 1)
+        assert sample["person_id"] == sample["image_id"] + 9 + n % 2
+        shot, p = fake.scene(split, n // 2, seed=1), 1 - n % 2
+        uv, visible, image = sample["joints_uv"], sample["visible"], pixels(sample)
+        assert [name for name, seen in zip(NAMES, visible, strict=True) if not seen] == ["left_ear"]
+        assert [name for name, away in zip(NAMES, sample["hidden"], strict=True) if away] == [
+            "right_ear"
+        ]
+        assert (uv[~visible] == 0).all()
+        np.testing.assert_allclose(
+            uv[visible], fake.own_joints(shot["joints_xyz"][p], shot["k"])[visible], atol=0.51
+        )
+        left, top, width, height = sample["box"]
+        assert (
+            (uv[visible] > (left, top)).all()
+            and (uv[visible] < (left + width, top + height)).all()
+            and sample["area"] > 0
+        )
+        common = np.rint(ORDERS["coco17"].convert(uv)).astype(int)
+        for joint, at, z in zip(
+            SKELETONS["body18"].joints, common, shot["joints_xyz"][p, :, 2], strict=True
+        ):
+            if joint in NAMES and joint != "nose" and 0 < z - shot["depth"][at[1], at[0]] < 100:
+                red, _, blue = image[at[1], at[0]].astype(int)
+                coloured += 1
+                assert (red > blue) == joint.startswith("right"), (key, joint)
+    assert coloured > 30
+
+
+def test_what_is_missing_is_listed(copy):
+    (copy / "images" / "train2017" / "000000002000.jpg").unlink()
+    (copy / "annotations" / "person_keypoints_val2017.json").unlink()
+    assert raw.missing(copy) == [
+        "images/train2017/000000002000.jpg: 1 of 3 pictures with people",
+        "annotations/person_keypoints_val2017.json",
+    ]
+    shutil.rmtree(copy / "images")
+    assert raw.missing(copy) == [
+        "images/train2017",
+        "images/val2017",
+        "annotations/person_keypoints_val2017.json",
+    ]
+
+
+ANNOTATION, PICTURE = "annotations/person_keypoints_val2017.json", "images/val2017/000000001000.jpg"
+
+
+def entry(part, number, **changes):
+    def corrupt(root):
+        held = json.loads((root / ANNOTATION).read_text())
+        held[part][number] |= changes
+        (root / ANNOTATION).write_text(json.dumps(held))
+
+    return corrupt
+
+
+def broken(name, change):
+    return lambda root: (root / name).write_bytes(change((root / name).read_bytes()))
+
+
+def person(**changes):
+    return entry("annotations", 1, **changes)
+
+
+CORRUPT = {
+    "picture cut": (
+        broken(PICTURE, lambda b: b[:3000]),
+        "000000001000.jpg: no PNG or JPEG, or one cut short",
+    ),
+    "picture gone": (lambda r: (r / PICTURE).unlink(), "000000001000.jpg: no such file"),
+    "json cut": (broken(ANNOTATION, lambda b: b[:800]), "no JSON, or cut short"),
+    "json flipped": (
+        broken(ANNOTATION, lambda b: b.replace(b":", b"\xff", 1)),
+        "no JSON, or cut short",
+    ),
+    "json gone": (lambda r: (r / ANNOTATION).unlink(), "no such file"),
+    "a list": (
+        broken(ANNOTATION, lambda b: b"[1]"),
+        "no COCO annotation; expected lists of images",
+    ),
+    "no people": (
+        broken(ANNOTATION, lambda b: b.replace(b'"annotations"', b'"annotatiins"')),
+        "no COCO annotation",
+    ),
+    "other joints": (
+        entry("categories", 0, keypoints=["nose"]),
+        "category 1 is no person with COCO's 17 keypoints",
+    ),
+    "size": (entry("images", 0, width=999), "360 x 270; expected 999 x 270 as .*annotation 1 says"),
+    "size no number": (
+        entry("images", 0, width="wide"),
+        "image 0: width 'wide'; expected a whole number",
+    ),
+    "picture not listed": (person(image_id=77), "annotation 1: image 77 is not among the images"),
+    "nan": (
+        person(keypoints=[float("nan")] * 51),
+        "annotation 1: 'keypoints' is not 51 finite numbers",
+    ),
+    "a joint short": (
+        person(keypoints=[1] * 48),
+        "annotation 1: 'keypoints' is not 51 finite numbers",
+    ),
+    "mark": (
+        person(keypoints=[1, 1, 3] * 17),
+        "annotation 1: a keypoint is marked 3; expected 0, 1 or 2",
+    ),
+    "box": (person(bbox=[1, 2, "x", 4]), "annotation 1: 'bbox' is not 4 finite numbers"),
+    "no area": (person(area=None), "annotation 1: 'area' is not a finite number"),
+    "number": (person(id=1.5), "annotation 1: id 1.5; expected a whole number"),
+    "twice": (person(id=1010), "two annotations of one id"),
+    "leads out": (
+        entry("images", 0, file_name="../x.jpg"),
+        "names the file '../x.jpg'; expected a path below",
+    ),
+    "no name": (entry("images", 0, file_name=None), "image 1000 has no file_name"),
+}
+
+
+@pytest.mark.parametrize("name", CORRUPT)
+def test_a_corrupted_copy_gives_one_clear_line(copy, name):
+    corrupt, message = CORRUPT[name]
+    corrupt(copy)
+    with pytest.raises((ValueError, FileNotFoundError), match=message) as caught:
+        list(raw.samples(copy, "validation"))
+    assert "\n" not in str(caught.value) and str(copy) in str(caught.value)
+
+
+def test_real_people(real_data, tmp_path):
+    folder = real_data / "rgb" / "coco"
+    (tmp_path / "annotations").mkdir()
+    (tmp_path / "images" / "val2017").mkdir(parents=True)
+    shutil.copy(folder / "annotations.json", tmp_path / ANNOTATION)
+    for picture in folder.glob("*.jpg"):
+        shutil.copy(picture, tmp_path / "images" / "val2017")
+    given = json.loads((folder / "annotations.json").read_text())["annotations"]
+    wanted = {
+        person["id"]: person
+        for person in given
+        if person["num_keypoints"] >= 2 and not person["iscrowd"]
+    }
+    found = {
+        sample["person_id"]: sample for _, sample in raw.samples(epath.Path(tmp_path), "validation")
+    }
+    assert found.keys() == wanted.keys() and 442619 in found and len(found) < len(given)
+    for number, sample in found.items():
+        height, width, _ = pixels(sample).shape
+        uv, visible = sample["joints_uv"], sample["visible"]
+        assert visible.sum() == wanted[number]["num_keypoints"] and (uv < (width, height)).all()
+        marks = np.reshape(wanted[number]["keypoints"], (17, 3))
+        np.testing.assert_array_equal(uv[visible], marks[visible, :2])
+        left, top, box_width, box_height = sample["box"]
+        assert (
+            left >= 0
+            and top >= 0
+            and left + box_width <= width - 1
+            and top + box_height <= height - 1
+        )
+    # The skier of picture 785 faces the camera, her left at the picture's right.
+    at = dict(zip(NAMES, found[442619]["joints_uv"], strict=True))
+    assert (
+        at["left_shoulder"][0] > at["right_shoulder"][0]
+        and at["nose"][1] < at["left_hip"][1] < at["left_ankle"][1]
+    )

@@ -1,0 +1,146 @@
+"""NYU's three Kinects: raw fakes → the prepared configuration `multiview` → cubes along parallel rays and their cameras."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+pytest.importorskip(
+    "tensorflow", reason="tensorflow is not installed; the extra handjax[data] has it"
+)
+tfds = pytest.importorskip(
+    "tensorflow_datasets",
+    reason="tensorflow_datasets is not installed; the extra handjax[data] has it",
+)
+
+from handjax.data.batch import check_batch  # noqa: E402
+from handjax.data.records import Records  # noqa: E402
+from handjax.data.sets.nyu_hand import fake  # noqa: E402
+from handjax.data.sets.nyu_hand.nyu_hand_dataset_builder import Builder  # noqa: E402
+from handjax.engine import config as configs  # noqa: E402
+from handjax.fitting import losses as fit_losses  # noqa: E402
+from handjax.pose.skeleton import ORDERS  # noqa: E402
+from handjax.sources import SOURCES  # noqa: E402
+from handjax.sources.multiview import parallel_rays  # noqa: E402
+
+pytestmark = pytest.mark.tensorflow
+FRAMES = np.arange(3)
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory):
+    root = tmp_path_factory.mktemp("nyu")
+    fake.write(root / "raw", 3, seed=5)
+
+    def prepare(config):
+        builder = Builder(data_dir=str(root), config=config)
+        builder.download_and_prepare(
+            download_config=tfds.download.DownloadConfig(manual_dir=str(root / "raw"))
+        )
+        return str(builder.data_path)
+
+    return {config: prepare(config) for config in ("single", "multiview")}
+
+
+def source(repo, path, **changes):
+    overrides = [f"config.data.{name}={value}" for name, value in {"path": path, **changes}.items()]
+    config = configs.load(f"{repo}/configs/spherehand.py:nyu", overrides)
+    return SOURCES["nyu_views"](config)
+
+
+@pytest.mark.parametrize("center", ["label", "refined", "depth"])
+def test_three_kinects_see_one_hand(prepared, repo, center):
+    opened = source(repo, prepared["multiview"], center=center)
+    assert (
+        center in opened.about.replace("file of refined ones", "refined")
+        and opened.train_size == opened.eval_size == 3
+    )
+    batch = opened.train_rows(FRAMES)
+    check_batch(batch)
+    assert batch["cube_depth"].shape == (3, 3, 64, 64) and "centers" not in batch
+    assert batch["mask"].sum() == (
+        2 if center == "refined" else 3
+    )  # every third of the fake's frames has none
+    np.testing.assert_allclose(batch["cameras"][:, 0], np.tile(np.eye(4), (3, 1, 1)), atol=1e-6)
+
+    # Each view's own labels, of which only the first's are in the batch, counted from its cube's middle.
+    files = Records(prepared["multiview"], "train", keys=("joints_xyz",)).rows(FRAMES)["joints_xyz"]
+    for i in np.flatnonzero(batch["mask"]):
+        own = (
+            files[i]
+            - _middles(files[i], batch["cameras"][i], batch["center_xyz"][i], center)[:, None]
+        )
+        common = np.asarray(
+            fit_losses.to_common(jnp.asarray(own, jnp.float32), jnp.asarray(batch["cameras"][i]))
+        )
+        assert np.abs(common - common[:1]).max() < 1
+        np.testing.assert_allclose(
+            own[0, list(ORDERS["nyu36"].to_common)],
+            batch["joints_xyz"][i] - batch["center_xyz"][i],
+            atol=1e-2,
+        )
+        # And what view j sees lies about them: nothing else is as near as the wall behind.
+        for j in range(3):
+            v, u = np.nonzero(batch["cube_depth"][i, j] < 99)
+            points = np.stack(
+                [(u - 32) * 300 / 64, (v - 32) * 300 / 64, batch["cube_depth"][i, j][v, u]], axis=-1
+            )
+            moved = points @ batch["cameras"][i, j, :3, :3].T + batch["cameras"][i, j, :3, 3]
+            away = np.linalg.norm(moved[:, None] - own[0][None], axis=-1).min(1)
+            assert len(points) > 150 and np.median(away) < 25 and away.max() < 60
+
+
+def _middles(joints, cameras, center, kind):
+    """[v, 3]: for "label" each view's own palm; else the first's, through the cameras, whose shift is then nothing."""
+    if kind == "label":
+        return joints[:, 32]
+    np.testing.assert_allclose(cameras[:, :3, 3], 0, atol=1e-3)
+    shifted = joints[0].mean(0) - center
+    return joints.mean(1) - (np.swapaxes(cameras[:, :3, :3], -1, -2) @ shifted[:, None])[..., 0]
+
+
+def test_the_nearest_point_stays_and_x_is_where_its_pixel_is():
+    k = np.asarray([[500.0, 0, 20], [0, 500, 20], [0, 0, 1]])
+    depth = np.zeros((41, 41), np.float32)
+    depth[20, 20], depth[20, 21], depth[20, 19] = 700, 690, 710  # within one pixel of 4.7 mm
+    depth[20, 30], depth[10, 20], depth[0, 0] = (
+        700,
+        200,
+        860,
+    )  # 14 mm to the right; too near; too far
+    image = parallel_rays(depth, k, np.asarray([0.0, 0.0, 700.0]), 64)
+    found = {(int(v), int(u)): float(image[v, u]) for v, u in np.argwhere(image < 100)}
+    assert found == {(32, 32): -10.0, (32, 35): 0.0}
+
+
+def test_an_evaluation_says_what_it_lacks(prepared, repo):
+    lacking = source(repo, prepared["multiview"], center="refined")
+    with pytest.raises(
+        ValueError, match=r"test/000000\d has no refined center; use config.data.center=label"
+    ):
+        lacking.eval_rows(FRAMES)
+    nothing = source(repo, prepared["multiview"], center="depth", depth_mm="(100.0, 200.0)")
+    assert not nothing.train_rows(FRAMES)["mask"].any()
+    with pytest.raises(ValueError, match="no depth within config.data.depth_mm"):
+        nothing.eval_rows(FRAMES)
+    with pytest.raises(
+        ValueError,
+        match=r"several views of nyu_hand have \[views, 36, 3\]: prepare its configuration multiview",
+    ):
+        source(repo, prepared["single"]).eval_rows(FRAMES)
+    with pytest.raises(ValueError, match="config.data.path is empty"):
+        source(repo, "")
+    with pytest.raises(ValueError, match="expected two distances"):
+        source(repo, prepared["multiview"], depth_mm="(900.0, 300.0)")
+
+
+def test_a_frame_s_small_images_are_all_that_goes_to_the_device(prepared, repo):
+    opened = source(repo, prepared["multiview"])
+    rows = opened.eval_rows(FRAMES)
+    assert sum(np.asarray(value).nbytes for value in rows.values()) < 3 * 3 * 64 * 64 * 4 + 4000
+    assert jax.eval_shape(opened.expand, rows).keys() == rows.keys()
+    assert sorted(name.rpartition("/")[2] for name in opened.names(FRAMES)) == [
+        "0000001",
+        "0000002",
+        "0000003",
+    ]

@@ -1,0 +1,497 @@
+import json
+import shutil
+import subprocess
+import sys
+import types
+
+import jax
+import numpy as np
+import pytest
+
+tf = pytest.importorskip(
+    "tensorflow",
+    reason="tensorflow is not installed: pip install 'handjax[data]'",
+    exc_type=ImportError,
+)
+
+import tensorflow_datasets as tfds  # noqa: E402
+
+from handjax.data import records as pipeline  # noqa: E402
+from handjax.data.batch import check_batch  # noqa: E402
+from handjax.data.resize import fit  # noqa: E402
+from handjax.engine import evaluation, feed, sharding  # noqa: E402
+
+N = {"train": 23, "test": 5}
+
+
+def frame(i: int, size=(6, 8)) -> dict:
+    rng = np.random.default_rng(i)
+    return {
+        "image": rng.integers(0, 256, (*size, 3), np.uint8),
+        "depth": rng.integers(0, 65536, (*size, 1), np.uint16),
+        "k": np.array([[100, 0, 4], [0, 100, 3], [0, 0, 1]], np.float32),
+        "joints_xyz": rng.normal(0, 50, (21, 3)).astype(np.float32),
+        "joints_uv": rng.uniform(0, 8, (21, 2)).astype(np.float32),
+        "visible": rng.random(21) < 0.7,
+        "side": "right",
+        "id": f"frame-{i:03d}",
+    }
+
+
+def write(data_dir, name: str, numbers: dict[str, range], size=lambda i: (6, 8), leave=()) -> str:
+    """A prepared set of three shards a split, by TFDS itself; returns its folder."""
+    features = {
+        "image": tfds.features.Image(shape=(None, None, 3)),
+        "depth": tfds.features.Image(shape=(None, None, 1), dtype=np.uint16),
+        "k": tfds.features.Tensor(shape=(3, 3), dtype=np.float32),
+        "joints_xyz": tfds.features.Tensor(shape=(21, 3), dtype=np.float32),
+        "joints_uv": tfds.features.Tensor(shape=(21, 2), dtype=np.float32),
+        "visible": tfds.features.Tensor(shape=(21,), dtype=np.bool_),
+        "side": tfds.features.ClassLabel(names=["left", "right"]),
+        "id": tfds.features.Text(),
+    }
+    frames = {
+        split: [
+            (i, {key: value for key, value in frame(i, size(i)).items() if key not in leave})
+            for i in part
+        ]
+        for split, part in numbers.items()
+    }
+    builder = tfds.dataset_builders.store_as_tfds_dataset(
+        name=name,
+        version="1.0.0",
+        features=tfds.features.FeaturesDict(
+            {key: value for key, value in features.items() if key not in leave}
+        ),
+        split_datasets=frames,
+        data_dir=str(data_dir),
+        download_config=tfds.download.DownloadConfig(num_shards=3),
+    )
+    return str(builder.data_path)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return write(
+        tmp_path_factory.mktemp("prepared"), "tiny", {"train": range(23), "test": range(100, 105)}
+    )
+
+
+@pytest.fixture(scope="module")
+def records(folder):
+    return pipeline.Records(folder, "train")
+
+
+def damaged(folder, tmp_path, name="tiny-train.tfrecord-00001"):
+    copy = tmp_path / "copy"
+    shutil.copytree(folder, copy)
+    (file,) = copy.glob(f"{name}*")
+    return copy, file
+
+
+def test_every_record_is_what_was_written(records):
+    rows = records.rows(np.arange(23))
+    check_batch(rows)
+    assert set(rows) == {
+        "image",
+        "depth",
+        "k",
+        "joints_xyz",
+        "joints_uv",
+        "visible",
+        "mask",
+        "index",
+    }
+    names = records.names(np.arange(23))
+    assert sorted(names) == [f"frame-{i:03d}" for i in range(23)] and names != sorted(names)
+    assert rows["mask"].all() and rows["index"].tolist() == list(range(23))
+    for row, name in enumerate(names):
+        true = frame(int(name[-3:]))
+        np.testing.assert_array_equal(rows["depth"][row], true["depth"][..., 0].astype(np.float32))
+        for key in ("image", "k", "joints_xyz", "joints_uv", "visible"):
+            np.testing.assert_array_equal(rows[key][row], true[key])
+
+
+def test_agrees_with_as_dataset(folder, records):
+    rows = records.rows(np.arange(23))
+    read = {
+        s["id"].decode(): s
+        for s in tfds.builder_from_directory(folder).as_dataset(split="train").as_numpy_iterator()
+    }
+    for row, name in enumerate(records.names(np.arange(23))):
+        np.testing.assert_array_equal(rows["image"][row], read[name]["image"])
+
+
+def test_numbers_in_any_order_and_twice(records):
+    every = records.rows(np.arange(23))
+    asked = np.array([17, 3, 3, 22, 0])
+    rows = records.rows(asked)
+    for key in every:
+        np.testing.assert_array_equal(rows[key], every[key][asked])
+    with pytest.raises(IndexError, match="records -1 to 4 asked for; train has 0 to 22"):
+        records.rows(np.array([-1, 4]))
+
+
+@pytest.mark.parametrize("split", ["train[:7]", "train[5:11]", "train[50%:]", "train+test", "test"])
+def test_splits_are_tfds_expressions(folder, split):
+    records = pipeline.Records(folder, split, keys=("joints_uv",))
+    read = tfds.builder_from_directory(folder).as_dataset(split=split).as_numpy_iterator()
+    names = records.names(np.arange(len(records)))
+    assert sorted(names) == sorted(sample["id"].decode() for sample in read)
+    rows = records.rows(np.arange(len(records)))
+    assert set(rows) == {"joints_uv", "mask", "index"}
+    for name, uv in zip(names, rows["joints_uv"], strict=True):
+        np.testing.assert_array_equal(uv, frame(int(name[-3:]))["joints_uv"])
+
+
+def test_no_copy_on_the_way_to_numpy(records):
+    tensor = records._read(records._files[:4], records._starts[:4])["image"]
+    array = np.asarray(tensor)
+    assert not array.flags.owndata and np.shares_memory(array, np.asarray(tensor))
+
+
+def test_extra_features_by_name(folder):
+    rows = pipeline.Records(folder, "test", keys=("side", "visible")).rows(np.arange(2))
+    assert rows["side"].tolist() == [1, 1]
+
+
+@pytest.mark.parametrize("processes", [1, 2, 3])
+def test_processes_share_an_epoch(records, processes):
+    """The engine's order over this source: shares of P processes make the batch, an epoch holds each id once."""
+    seen = [[] for _ in range(processes)]
+    batch = 6
+    for step in range(4):
+        indices = feed.train_indices(step, batch, len(records), seed=5)
+        for rank, share in enumerate(np.split(indices, processes)):
+            seen[rank] += records.names(share)
+    together = [
+        name
+        for step in range(4)
+        for rank in range(processes)
+        for name in seen[rank][step * batch // processes : (step + 1) * batch // processes]
+    ]
+    alone = records.names(
+        np.concatenate([feed.train_indices(step, batch, len(records), seed=5) for step in range(4)])
+    )
+    assert together == alone
+    assert sorted(alone[:23]) == [f"frame-{i:03d}" for i in range(23)]
+
+
+def test_epochs_differ_and_restart_goes_on(records):
+    def read(step, seed=0):
+        return records.rows(feed.train_indices(step, 4, len(records), seed))["joints_uv"]
+
+    run = [read(step) for step in range(12)]
+    for step in (3, 7, 11):  # anywhere, without the steps before
+        np.testing.assert_array_equal(read(step), run[step])
+    flat = np.concatenate(run)
+    assert not np.array_equal(flat[:23], flat[23:46])
+    assert {uv.tobytes() for uv in flat[:23]} == {uv.tobytes() for uv in flat[23:46]}
+    assert not np.array_equal(read(0, seed=1), run[0])
+
+
+def test_evaluation_fills_up_and_drops_nothing(folder, records):
+    """The engine's walk over a split of 5 and one of 23, in batches of 8: each record once, in order, padding masked."""
+    mesh = sharding.make_mesh()
+
+    @jax.jit
+    def eval_step(state, batch):
+        rows = {"mask": batch["mask"], "index": batch["index"], "uv": batch["joints_uv"]}
+        return rows, jax.numpy.where(batch["mask"], batch["joints_uv"][:, 0, 0], 0).sum() / batch[
+            "mask"
+        ].sum()
+
+    for split in (records, pipeline.Records(folder, "test")):
+        source = types.SimpleNamespace(eval_size=len(split), eval_rows=split.rows)
+        rows, mean = evaluation.predict_split(eval_step, None, source, 8, mesh)
+        assert rows["index"].tolist() == list(range(len(split)))
+        every = split.rows(np.arange(len(split)))["joints_uv"]
+        np.testing.assert_array_equal(rows["uv"], every)
+        np.testing.assert_allclose(mean, every[:, 0, 0].mean(), rtol=1e-5)
+
+
+def test_the_accelerators_are_not_tensorflows(folder, monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        tf.config, "set_visible_devices", lambda devices, kind: asked.append((devices, kind))
+    )
+    pipeline.describe(folder)
+    assert asked == [([], "GPU")]
+
+
+# ---- mixtures
+
+
+def test_shares():
+    assert pipeline.shares([3, 1]) == (750, 250)
+    assert pipeline.shares([1, 1, 1]) == (334, 333, 333)
+    assert pipeline.shares([2]) == (1000,)
+    for weights, message in [
+        ([1, 0], "must be a number > 0"),
+        ([1, np.nan], "> 0"),
+        ([], "> 0"),
+        ([1, 1e-6], "at least 1/1000"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            pipeline.shares(weights)
+
+
+def test_order_of_a_mixture():
+    sizes, shares = (70, 5), (750, 250)
+    part, record = pipeline.order(np.arange(4000), sizes, shares, seed=3)
+    for block in range(4):
+        assert np.bincount(part[1000 * block : 1000 * (block + 1)]).tolist() == [750, 250]
+    assert abs((part[:200] == 0).mean() - 0.75) < 0.1  # spread, not one set after the other
+    for i, size in enumerate(sizes):
+        mine = record[part == i]
+        whole = mine[: len(mine) // size * size].reshape(-1, size)
+        assert (
+            np.sort(whole, axis=1) == np.arange(size)
+        ).all()  # each epoch holds each record once
+        assert not (whole[0] == whole[1]).all()
+    # A function of the place: any piece, in any order, is the same piece.
+    places = np.array([3999, 17, 2500, 17, 999, 1000])
+    for got, whole in zip(
+        pipeline.order(places, sizes, shares, seed=3), (part, record), strict=True
+    ):
+        np.testing.assert_array_equal(got, whole[places])
+    assert not np.array_equal(
+        pipeline.order(np.arange(100), sizes, shares, seed=4)[1], record[:100]
+    )
+
+
+def test_mixture(folder):
+    parts = [pipeline.Records(folder, split) for split in ("train", "test")]
+    mixture = pipeline.Mixture(parts, (0.8, 0.2), seed=1)
+    rows = mixture.rows(np.arange(40))
+    check_batch(rows)
+    part, record = pipeline.order(np.arange(40), (23, 5), (800, 200), seed=1)
+    assert rows["index"].tolist() == (record + 23 * part).tolist() and {0, 1} == set(part)
+    for name, uv, i in zip(mixture.names(rows["index"]), rows["joints_uv"], part, strict=True):
+        assert name.startswith("tiny/frame-") and (int(name[-3:]) >= 100) == i
+        np.testing.assert_array_equal(uv, frame(int(name[-3:]))["joints_uv"])
+    later = mixture.rows(np.arange(32, 36))
+    np.testing.assert_array_equal(later["image"], rows["image"][32:36])
+
+
+def test_sets_one_behind_the_other(folder):
+    parts = [pipeline.Records(folder, split, keys=("joints_uv",)) for split in ("train", "test")]
+    joined = pipeline.Joined(parts)
+    assert len(joined) == 28
+    numbers = np.array([27, 0, 22, 23, 5])
+    rows = joined.rows(numbers)
+    check_batch(rows)
+    assert rows["index"].tolist() == numbers.tolist() and rows["mask"].all()
+    for name, uv, number in zip(joined.names(numbers), rows["joints_uv"], numbers, strict=True):
+        assert name.startswith("tiny/frame-") and (int(name[-3:]) >= 100) == (number > 22)
+        np.testing.assert_array_equal(uv, frame(int(name[-3:]))["joints_uv"])
+    with pytest.raises(IndexError, match="records 5 to 28 asked for; the sets have 0 to 27"):
+        joined.rows(np.array([5, 28]))
+    assert pipeline.Joined(parts[:1]).names(numbers[1:2]) == parts[0].names(
+        numbers[1:2]
+    )  # alone, no name before it
+
+
+def test_what_is_finished_in_numpy(folder):
+    plain = pipeline.Records(folder, "test", keys=("side",)).rows(np.arange(5))
+    records = pipeline.Records(
+        folder, "test", keys=("side",), finish=lambda batch: {"left": batch["side"] == 0}
+    )
+    assert set(records.rows(np.arange(2))) == {"left", "mask", "index"}
+    assert records.rows(np.arange(5))["left"].tolist() == (plain["side"] == 0).tolist()
+
+
+def test_mixture_of_sets_that_do_not_fit(folder, tmp_path):
+    records = pipeline.Records(folder, "train")
+    with pytest.raises(ValueError, match="2 sets and 1 weights"):
+        pipeline.Mixture([records, records], [1], 0)
+    other = pipeline.Records(
+        write(tmp_path, "flat", {"train": range(4)}, leave=("depth",)), "train"
+    )
+    with pytest.raises(
+        ValueError,
+        match=r"'depth' is float32 \[6, 8\] in .*tiny.* and nothing in .*flat.*; sets that are joined",
+    ):
+        pipeline.Mixture([records, other], [1, 1], 0)
+    large = pipeline.Records(
+        write(tmp_path, "large", {"train": range(4)}, size=lambda i: (9, 9)), "train"
+    )
+    with pytest.raises(
+        ValueError, match=r"'depth' is float32 \[6, 8\] in .* and float32 \[9, 9\] in .*large"
+    ):
+        pipeline.Joined([records, large])
+
+
+# ---- frames of different sizes
+
+
+@pytest.fixture(scope="module")
+def uneven(tmp_path_factory):
+    return write(
+        tmp_path_factory.mktemp("uneven"),
+        "uneven",
+        {"train": range(6)},
+        size=lambda i: (20 + 10 * i, 40),
+    )
+
+
+def test_uneven_frames_need_fit(uneven):
+    with pytest.raises(
+        ValueError,
+        match=r"the frames of 'train' differ in size: bring them to one, sample=fit\(height, width\)",
+    ):
+        pipeline.Records(uneven, "train").rows(np.arange(6))
+
+
+def test_fit(uneven):
+    rows = pipeline.Records(uneven, "train", sample=fit(30, 60)).rows(np.arange(6))
+    check_batch(rows)
+    assert rows["image"].shape == (6, 30, 60, 3) and rows["depth"].shape == (6, 30, 60)
+    names = pipeline.Records(uneven, "train").names(np.arange(6))
+    for row, name in enumerate(names):
+        i = int(name[-3:])
+        true = frame(i, (20 + 10 * i, 40))
+        scale = min(30 / (20 + 10 * i), 60 / 40, 1)
+        h, w = round((20 + 10 * i) * scale), round(40 * scale)
+        image = rows["image"][row]
+        assert (
+            (image[h:] == 128).all()
+            and (image[:, w:] == 128).all()
+            and (image[:h, :w] != 128).any()
+        )
+        assert set(np.unique(rows["depth"][row])) <= {
+            0,
+            *true["depth"].ravel(),
+        }  # no depth between two surfaces
+        # A point keeps its place in the picture: projected by the new k it is where the moved joint is.
+        old, new = true["k"], rows["k"][row]
+        ray = np.linalg.solve(old, np.append(true["joints_uv"][0], 1))
+        np.testing.assert_allclose((new @ ray)[:2], rows["joints_uv"][row, 0], atol=1e-4)
+        uv = (true["joints_uv"] + 0.5) * [w / 40, h / (20 + 10 * i)] - 0.5
+        np.testing.assert_allclose(rows["joints_uv"][row], uv, atol=1e-4)
+        np.testing.assert_allclose(new[0, 0], old[0, 0] * w / 40, rtol=1e-6)
+        back = np.append(uv, np.ones((21, 1)), 1) @ rows["source_from_image"][row].T
+        np.testing.assert_allclose(back, true["joints_uv"], atol=1e-4)
+    for i in (0, 1):  # what fits stays as it is
+        row, size = names.index(f"frame-{i:03d}"), (20 + 10 * i, 40)
+        np.testing.assert_array_equal(rows["image"][row, : size[0], :40], frame(i, size)["image"])
+        np.testing.assert_array_equal(
+            rows["depth"][row, : size[0], :40], frame(i, size)["depth"][..., 0]
+        )
+        np.testing.assert_array_equal(rows["k"][row], frame(i)["k"])
+        np.testing.assert_array_equal(rows["source_from_image"][row], np.eye(2, 3))
+
+
+# ---- what may be wrong
+
+
+def one_line(error) -> str:
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+def test_no_set_there(folder, tmp_path):
+    with pytest.raises(
+        FileNotFoundError, match="no dataset_info.json.; make one with `python -m handjax.prepare`"
+    ) as error:
+        pipeline.Records(tmp_path, "train")
+    one_line(error)
+    above = folder.rsplit("/", 2)[0]
+    with pytest.raises(FileNotFoundError, match=f"give {folder}"):
+        pipeline.Records(above, "train")
+
+
+@pytest.mark.parametrize("split", ["val", "train[", "train[90:95]"])
+def test_no_such_split(folder, split):
+    with pytest.raises(ValueError, match="split") as error:
+        pipeline.Records(folder, split)
+    assert folder in one_line(error)
+
+
+def test_no_such_feature(folder):
+    with pytest.raises(ValueError, match="no feature 'voxels'; the set has depth, id, image"):
+        pipeline.Records(folder, "train", keys=("voxels",))
+
+
+def test_flipped_byte(folder, tmp_path):
+    copy, file = damaged(folder, tmp_path)
+    data = bytearray(file.read_bytes())
+    first = 16 + int.from_bytes(data[:8], "little")
+    data[first + 40] ^= 1  # in the data of the shard's second record
+    file.write_bytes(data)
+    records = pipeline.Records(copy, "train")
+    bad = int(np.flatnonzero((records._files == 1) & (records._starts == first))[0])
+    with pytest.raises(
+        ValueError, match=f"{file}: record {bad} of 'train' cannot be read .corrupted record"
+    ) as error:
+        records.rows(np.arange(23))
+    assert "prepare the data set again" in one_line(error)
+    rest = np.delete(np.arange(23), bad)
+    assert records.rows(rest)["index"].tolist() == rest.tolist()
+
+
+@pytest.mark.parametrize(
+    ("change", "whole"),
+    [
+        (lambda d: d[:-5], "6 whole"),
+        (lambda d: b"", "0 whole"),
+        (lambda d: b"\xff" * 64, "0 whole"),
+    ],
+)
+def test_file_cut_short_or_of_something_else(folder, tmp_path, change, whole):
+    copy, file = damaged(folder, tmp_path)
+    file.write_bytes(change(file.read_bytes()))
+    with pytest.raises(
+        ValueError, match=rf"{file}: {whole} records, expected \d+; prepare the data set again"
+    ) as error:
+        pipeline.Records(copy, "train")
+    one_line(error)
+
+
+def test_file_missing(folder, tmp_path):
+    copy, file = damaged(folder, tmp_path)
+    file.unlink()
+    with pytest.raises(FileNotFoundError, match=f"{file}: missing"):
+        pipeline.Records(copy, "train")
+
+
+def test_image_that_does_not_decode(folder, tmp_path):
+    """A record that is whole for TFRecord and holds a PNG that is none."""
+    copy, file = damaged(folder, tmp_path)
+    kept = [record.numpy() for record in tf.data.TFRecordDataset(str(file))]
+    example = tf.train.Example.FromString(kept[3])
+    (png,) = example.features.feature["image"].bytes_list.value
+    example.features.feature["image"].bytes_list.value[:] = [png[: len(png) // 2]]
+    kept[3] = example.SerializeToString()
+    with tf.io.TFRecordWriter(str(file)) as writer:
+        for record in kept:
+            writer.write(record)
+    records = pipeline.Records(copy, "train")
+    with pytest.raises(ValueError, match=rf"{file}: record \d+ of 'train' cannot be read") as error:
+        records.rows(np.arange(23))
+    one_line(error)
+
+
+def test_damaged_description(folder, tmp_path):
+    copy, _ = damaged(folder, tmp_path)
+    (copy / "features.json").write_text("{")
+    with pytest.raises(ValueError, match=f"{copy}: not a data set that can be read") as error:
+        pipeline.Records(copy, "train")
+    one_line(error)
+
+
+def test_other_file_format(folder, tmp_path):
+    copy, _ = damaged(folder, tmp_path)
+    info = json.loads((copy / "dataset_info.json").read_text())
+    info["fileFormat"] = "array_record"
+    (copy / "dataset_info.json").write_text(json.dumps(info))
+    with pytest.raises(ValueError, match=f"{copy}: "):
+        pipeline.Records(copy, "train")
+
+
+def test_the_default_knows_no_tensorflow(repo):
+    script = (
+        "import sys, handjax, handjax.train, handjax.evaluate, handjax.sources, handjax.data.batch;"
+        "sys.exit(bool({'tensorflow', 'tensorflow_datasets'} & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", script], cwd=repo).returncode == 0

@@ -1,0 +1,279 @@
+"""python -m handjax.predict --depth: hands found in depth images, files of the results, and mistakes in one line."""
+
+import json
+import re
+from functools import cache
+from pathlib import Path
+
+import cv2
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from handjax.engine import weights
+from handjax.fitting import objective as fitting
+from handjax.fitting import tracker
+from handjax.models.spherenet import SphereNet
+from handjax.ops.spheres import sphere_depth_pinhole
+from handjax.prediction import depth as predict_depth
+from handjax.prediction import images as predict
+from handjax.synthetic import render
+
+HEIGHT, WIDTH = 120, 160
+K = np.array([[200, 0, 80], [0, 200, 60], [0, 0, 1]], np.float32)
+CAMERA = ("--camera", "200,200,80,60")
+UNIT = 0.25
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    """Two frames of a left hand that closes a little and moves, as PNG; its centres, camera mm."""
+    folder = tmp_path_factory.mktemp("depth")
+
+    @jax.jit
+    def drawn(bend, aside):
+        pose = jnp.zeros(26).at[:3].set(jnp.asarray([np.pi - 0.3, 0.2, np.pi / 2]))
+        pose = pose.at[jnp.arange(7, 22, 4)].set(bend).at[jnp.arange(8, 22, 4)].set(bend)
+        place = jnp.stack([aside, 0.0, 420.0])
+        centers, radii, joints = render.hand_in_camera(pose, place, "hand21", 0.9, 1.0, -1.0)
+        return (
+            sphere_depth_pinhole(centers, radii, jnp.asarray(K), HEIGHT, WIDTH)[0],
+            centers,
+            joints,
+        )
+
+    truth = []
+    for name, bend, aside in (("2.png", 0.2, -10.0), ("10.png", 0.45, 5.0)):
+        depth, centers, joints = jax.device_get(drawn(bend, aside))
+        cv2.imwrite(str(folder / name), np.rint(depth / UNIT).astype(np.uint16))
+        truth.append((centers, joints))
+    return folder, truth
+
+
+@pytest.fixture(scope="module")
+def done(world, tmp_path_factory):
+    """The door's own run, from rest and in sequence, with a third file that is no depth image."""
+    folder, truth = world
+    out = tmp_path_factory.mktemp("results") / "out"
+    cv2.imwrite(str(folder / "x8.png"), np.zeros((HEIGHT, WIDTH), np.uint8))
+    argv = [
+        "--depth",
+        str(folder),
+        *CAMERA,
+        "--unit",
+        str(UNIT),
+        "--side",
+        "left",
+        "--start",
+        "rest",
+        "--refine",
+        "120",
+    ]
+    argv += ["--sequence", "--no_forearm", "--output", str(out)]
+    frames, write = [], predict_depth.write
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as left:
+        patch.setattr(
+            predict_depth,
+            "write",
+            lambda folder, found, *rest, **more: (
+                frames.extend(found),
+                write(folder, found, *rest, **more),
+            ),
+        )
+        predict.main(argv)
+    (folder / "x8.png").unlink()
+    assert left.value.code == 1
+    return argv, out, truth, frames
+
+
+def test_the_hand_is_found(done):
+    _, out, truth, frames = done
+    with np.load(out / "predictions.npz", allow_pickle=False) as found:
+        assert list(found["ids"]) == ["2.png", "10.png"]  # in the order of their numbers
+        assert found["side"] == "left"
+        off = np.linalg.norm(found["centers_xyz"] - np.stack([c for c, _ in truth]), axis=-1).mean(
+            1
+        )
+        joints_off = np.linalg.norm(
+            found["joints_xyz"] - np.stack([j for _, j in truth]), axis=-1
+        ).mean(1)
+        before, after = found["distance_before_mm"], found["distance_mm"]
+        pose, size, fingers = found["pose"], found["size"], found["fingers"]
+        shown = jax.jit(
+            lambda pose, at, size, fingers: render.hand_in_camera(
+                pose, at, "hand21", size, fingers, -jnp.ones(2)
+            )[0]
+        )
+        rebuilt = shown(pose, found["cube_center_xyz"], np.repeat(size[:, None], 3, 1), fingers)
+        np.testing.assert_allclose(rebuilt, found["centers_xyz"], atol=0.01)
+    assert off.max() < 12, off
+    assert joints_off.max() < 12, joints_off
+    assert after.max() < 3
+    assert before[0] > 2 * after[0]
+    # The second began where the first ended, in another cube.
+    assert np.abs(frames[0].view.center_xyz - frames[1].view.center_xyz).max() > 5
+    np.testing.assert_allclose(frames[1].before.centers, frames[0].after.centers, atol=0.01)
+
+
+def test_what_is_written(done):
+    argv, out, *_ = done
+    told = json.loads((out / "predictions.json").read_text())
+    assert told["side"] == "left"
+    assert len(told["joints"]) == 21
+    assert [hand["img_name"] for hand in told["hands"]] == ["2.png", "10.png"]
+    assert np.shape(told["hands"][0]["joints_xyz"]) == (21, 3)
+    assert np.shape(told["hands"][0]["pose"]) == (26,)
+    page = (out / "report.html").read_text()
+    assert "x8.png" in page
+    assert "PNG of 8 bits" in page
+    for name in ("2.png", "10.png"):
+        drawn = cv2.imread(str(out / "overlays" / f"{name}.png"))
+        assert drawn.shape == (predict_depth.SHOWN_PX, 2 * predict_depth.SHOWN_PX, 3)
+        assert f"overlays/{name}.png" in page
+        halves = np.split(drawn, 2, axis=1)
+        assert (halves[0] != halves[1]).any()
+    before = (out / "predictions.npz").read_bytes()
+    with pytest.raises(FileExistsError, match="of an earlier prediction: use --overwrite"):
+        predict.main(argv)
+    assert (out / "predictions.npz").read_bytes() == before
+
+
+def test_the_network_alone(world, tmp_path, monkeypatch):
+    """What it says goes into the file as it is: a network of random weights finds no hand, but always the same."""
+    folder, _ = world
+    net, network = SphereNet(width=32), tracker.network
+    shapes = jax.eval_shape(net.init, jax.random.key(0), jnp.zeros((1, 64, 64, 1)))
+    rng = np.random.default_rng(0)
+    variables = jax.tree.map(lambda leaf: rng.normal(0, 0.1, leaf.shape).astype(np.float32), shapes)
+    weights.save(tmp_path / "net.npz", variables)
+    argv = [
+        "--depth",
+        str(folder / "2.png"),
+        *CAMERA,
+        "--unit",
+        str(UNIT),
+        "--weights",
+        str(tmp_path / "net.npz"),
+        "--refine",
+        "0",
+    ]
+    monkeypatch.setattr(
+        tracker, "network", cache(lambda path: network(Path(path)))
+    )  # compiled once
+    predict_depth.main([*argv, "--output", str(tmp_path / "out")])
+    depth = predict_depth.read_image(folder / "2.png", "png16", UNIT)
+    view = tracker.view(depth, K)
+    centers = tracker.network(str(tmp_path / "net.npz"))(view.cube_depth)
+    with np.load(tmp_path / "out" / "predictions.npz", allow_pickle=False) as found:
+        np.testing.assert_allclose(
+            found["centers_xyz"][0], tracker.to_camera(centers, view), atol=1e-3
+        )
+        np.testing.assert_array_equal(found["distance_before_mm"], found["distance_mm"])
+    weights.save(tmp_path / "other.npz", {"params": {"dense": {"kernel": np.zeros((2, 2))}}})
+    with pytest.raises(ValueError, match="weights of another network"):
+        network(tmp_path / "other.npz")
+
+
+def test_a_left_hand_is_a_right_one_in_a_mirror(world):
+    folder, _ = world
+    depth = predict_depth.read_image(folder / "2.png", "png16", UNIT)
+    mirrored = K.copy()
+    mirrored[0, 2] = WIDTH - 1 - K[0, 2]
+    left, right = tracker.view(depth, K, left=True), tracker.view(depth[:, ::-1], mirrored)
+    np.testing.assert_allclose(left.center_xyz * [-1, 1, 1], right.center_xyz, atol=1e-2)
+    again = tracker.view(depth, K, left=True, center_xyz=right.center_xyz * [-1, 1, 1])
+    np.testing.assert_array_equal(again.cube_depth, right.cube_depth)
+    v, u = np.nonzero(depth)
+    z = depth[v, u]
+    camera = np.stack([(u - K[0, 2]) * z / K[0, 0], (v - K[1, 2]) * z / K[1, 1], z], -1)
+    back = tracker.to_camera(left.points, left)
+    np.testing.assert_allclose(back[np.lexsort(back.T)], camera[np.lexsort(camera.T)], atol=1e-3)
+
+
+def test_off_surface_is_the_unions():
+    centers, radii = np.array([[0.0, 0, 0], [6, 0, 0]], np.float32), np.array([5.0, 5], np.float32)
+    points = np.array([[0, 0, 8], [3, 0, 4], [3, 0, 0], [-5, 0, 0]], np.float32)
+    np.testing.assert_allclose(
+        predict_depth.off_surface(points, centers, radii), [3, 0, -2, 0], atol=1e-6
+    )
+
+
+def test_spread_keeps_what_it_is_given():
+    free = fitting.Free(
+        *(
+            np.random.default_rng(0).normal(size=(6, *s))
+            for s in ((3, 3), (3,), (3,), (20,), (), (5,), (2,))
+        )
+    )
+    spread = tracker._spread(free, 1)
+    for own, found in zip(free, spread, strict=True):
+        assert len(found) == tracker.HANDS
+        np.testing.assert_array_equal(found[::4], own)
+    np.testing.assert_array_equal(spread.angles[1::4], 0)
+    np.testing.assert_array_equal(spread.move[3::4], free.move)
+    assert len(np.unique(spread.angles, axis=0)) == 6 + 1 + 12
+
+
+BAD = [
+    (["--camera", ""], "--camera : expected 4 numbers"),
+    ([], "--camera is missing"),
+    (["--camera", "200,200,80"], "expected 4 numbers"),
+    (["--camera", "0,200,80,60"], "FX and FY above 0"),
+    ([*CAMERA, "--range", "900,200"], "the nearer first"),
+    ([*CAMERA, "--unit", "-1"], "expected mm, above 0"),
+    ([*CAMERA, "--start", "rest", "--refine", "0"], "with --start rest more than 0"),
+    ([*CAMERA, "--start", "rest", "--workdir", "."], "--start rest uses no network"),
+    ([*CAMERA, "--workdir", "nowhere"], "no such folder; it names a trained run"),
+    ([*CAMERA, "--weights", "nowhere.npz"], "nowhere.npz: no such file of weights"),
+    (
+        [*CAMERA, "--start", "rest", "--unit", "10"],
+        "no depth between 200 and 900 mm, where hands are looked for; it is from",
+    ),
+    ([*CAMERA, "--start", "rest", "--method", "newton"], "invalid choice: 'newton'"),
+    ([*CAMERA, "--start", "rest", "--format", "nyu"], "depth format 'nyu' is an 8-bit RGB PNG"),
+]
+
+
+@pytest.mark.parametrize(("argv", "message"), BAD)
+def test_a_mistake_is_one_line(world, tmp_path, argv, message):
+    with pytest.raises((ValueError, OSError), match=re.escape(message)) as error:
+        predict.main(["--depth", str(world[0]), "--output", str(tmp_path / "out"), *argv])
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "out").exists()
+
+
+def test_without_a_network(monkeypatch, tmp_path):
+    monkeypatch.setattr(tracker, "SHIPPED", tmp_path / "spherenet.npz")
+    with pytest.raises(FileNotFoundError, match="use --start rest"):
+        tracker.network()
+
+
+def test_files(tmp_path):
+    depth = np.array([[0, np.nan, 500.0]])
+    np.save(tmp_path / "a.npy", depth)
+    np.testing.assert_array_equal(
+        predict_depth.read_image(tmp_path / "a.npy", "png16", 2.0), [[0, 0, 1000]]
+    )
+    np.save(tmp_path / "b.npy", np.zeros((2, 3, 4)))
+    with pytest.raises(
+        ValueError, match=r"b.npy: float64 of shape \[2, 3, 4\]; expected one depth image"
+    ):
+        predict_depth.read_image(tmp_path / "b.npy", "png16", 1.0)
+    for name in ("f10.png", "f9.png", "F1.PNG", "f.txt"):
+        (tmp_path / name).touch()
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "p.png").touch()
+    found = predict_depth.list_images(tmp_path, beside=tmp_path / "out")
+    assert list(found) == ["F1.PNG", "a.npy", "b.npy", "f9.png", "f10.png"]
+    with pytest.raises(FileNotFoundError, match="no such file or folder"):
+        predict_depth.list_images(tmp_path / "none", beside=tmp_path)
+    with pytest.raises(FileNotFoundError, match="no depth image in it"):
+        predict_depth.list_images(tmp_path / "out", beside=tmp_path / "out")
+
+
+@pytest.mark.parametrize("name", predict_depth.CAMERAS)
+def test_known_cameras(name):
+    k = predict_depth.camera(name)
+    assert k.shape == (3, 3)
+    assert k[0, 0] > 200

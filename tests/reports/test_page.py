@@ -1,0 +1,198 @@
+"""The page: escaped, self-contained, complete; its pictures are sound SVG in the page's own ink."""
+
+import base64
+import re
+from html.parser import HTMLParser
+from xml.etree import ElementTree
+
+import pytest
+from matplotlib.figure import Figure
+
+from handjax.engine.files import set_aside
+from handjax.reports import page as report
+
+HOSTILE = """<script>alert("1")</script> & 'x'"""
+
+
+class Page(HTMLParser):
+    """Start tags with their attributes, and all text."""
+
+    def __init__(self, text: str):
+        super().__init__()
+        self.tags: list[tuple[str, dict]] = []
+        self.text = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append((tag, dict(attributes)))
+
+    def handle_data(self, data):
+        self.text += data
+
+    def all(self, tag: str) -> list[dict]:
+        return [attributes for name, attributes in self.tags if name == tag]
+
+
+def svg_of(picture: report.Figure) -> str:
+    head, _, body = picture.uri.partition(",")
+    assert head == "data:image/svg+xml;base64"
+    return base64.b64decode(body).decode()
+
+
+def everything() -> list[report.Section]:
+    return [
+        report.section(
+            HOSTILE,
+            HOSTILE,
+            report.keys(
+                report.Key(HOSTILE, 1234.5678, "mm", HOSTILE, 2, "mean"),
+                report.Key("none", None),
+                report.Key("count", 8252),
+                report.Key("words", HOSTILE),
+            ),
+            report.table(
+                ("name", HOSTILE, "n"),
+                [(HOSTILE, 1.23456, 7), ("b", None, 8)],
+                HOSTILE,
+                (0, 3, 0),
+                [1],
+            ),
+        ),
+        report.section(
+            "charts",
+            report.bars(("thumb_tip", "palm"), (3.0, None), "mm", HOSTILE, HOSTILE, mean=2.0),
+            report.curves(
+                [report.Curve("ours", [1, 2, 3], [10, 5, 2], emphasis=True)],
+                "x",
+                "y",
+                "curve",
+                logy=True,
+            ),
+        ),
+    ]
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory) -> Page:
+    path = tmp_path_factory.mktemp("report") / "report.html"
+    assert report.write_report(path, HOSTILE, HOSTILE, everything(), footer=HOSTILE) == path
+    return Page(path.read_text(encoding="utf-8"))
+
+
+def test_nothing_is_fetched_or_run(page):
+    tags = {tag for tag, _ in page.tags}
+    assert not tags & {"script", "iframe", "object", "embed", "base", "form"}
+    for tag, attributes in page.tags:
+        for name, value in attributes.items():
+            assert not name.startswith("on"), (tag, name)
+            if name in ("src", "href", "srcset", "action", "poster"):
+                assert value.startswith("data:"), (tag, name, value)
+
+
+def test_styles_fetch_nothing(tmp_path):
+    text = report.write_report(tmp_path / "r.html", "t", "s", everything()).read_text()
+    assert not re.search(r"url\(|@import|https?://", text)
+
+
+def test_hostile_text_is_shown_not_run(page):
+    assert page.text.count(HOSTILE) >= 10
+    assert HOSTILE in [image["alt"] for image in page.all("img")][0]
+
+
+def test_numbers(page):
+    values = {attributes.get("data-name"): attributes["value"] for attributes in page.all("data")}
+    assert values["mean"] == "1234.5678"
+    for shown in ("1,234.57", "8,252", "1.235", "–"):
+        assert shown in page.text
+    assert [row.get("class") for row in page.all("tr")] == [None, None, "own"]
+
+
+def test_pictures_are_described(page):
+    pictures = page.all("img")
+    assert len(pictures) == 2
+    assert all(picture["alt"] and picture["src"] for picture in pictures)
+
+
+def test_svg_is_sound_and_in_the_pages_ink():
+    for block in everything()[1].blocks:
+        svg = svg_of(block)
+        root = ElementTree.fromstring(svg)
+        assert root.tag.endswith("svg")
+        assert "currentColor" in svg and "prefers-color-scheme" in svg
+        assert (
+            "#000000" not in svg and "#ffffff" not in svg.split("<image")[0]
+        )  # no black on dark, no white sheet
+        hrefs = [
+            value
+            for node in root.iter()
+            for name, value in node.attrib.items()
+            if name.endswith("href")
+        ]
+        assert all(value.startswith(("#", "data:")) for value in hrefs)
+
+
+def test_the_same_picture_has_the_same_bytes():
+    first, second = (
+        report.bars(("a", "b"), (1.0, 2.0), "mm", "alt", colours=["#ff0000", "#00ff00"])
+        for _ in range(2)
+    )
+    assert first == second
+    assert "#ff0000" in svg_of(first)
+
+
+def test_curves_names_only_the_lines_that_stand_out():
+    lines = [report.Curve(name, [0, 1], [0, 1], faint=name == "grey") for name in ("ours", "grey")]
+    plots = []
+    original = Figure.savefig
+
+    def keep(self, *args, **kwargs):
+        plots.append(self)
+        return original(self, *args, **kwargs)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Figure, "savefig", keep)
+        report.curves(lines, "x", "y", "alt")
+    (axes,) = plots[0].axes
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["ours"]
+    assert len(axes.lines) == 2
+
+
+def test_a_gallery_links_to_what_lies_beside(tmp_path):
+    block = report.gallery(
+        [("overlays/a b#1?.png", HOSTILE, HOSTILE), ("overlays/ü%.png", "alt", "caption")]
+    )
+    page = Page(
+        report.write_report(
+            tmp_path / "r.html", "t", "s", [report.section("all", block)]
+        ).read_text(encoding="utf-8")
+    )
+    paths = ["overlays/a%20b%231%3F.png", "overlays/%C3%BC%25.png"]
+    assert (
+        [image["src"] for image in page.all("img")]
+        == [link["href"] for link in page.all("a")]
+        == paths
+    )
+    assert page.all("img")[0]["alt"] == HOSTILE in page.text
+
+
+def test_an_earlier_page_is_not_touched(tmp_path):
+    path = tmp_path / "report.html"
+    path.write_text("mine")
+    with pytest.raises(FileExistsError, match="exists already"):
+        report.write_report(path, "t", "s", [])
+    assert path.read_text() == "mine"
+
+
+def test_a_table_row_must_fit():
+    with pytest.raises(ValueError, match="3 cells for 2 columns"):
+        report.table(("a", "b"), [(1, 2, 3)])
+
+
+def test_set_aside_keeps_every_version(tmp_path):
+    path = tmp_path / "metrics.json"
+    assert set_aside(path) is None
+    for content in ("one", "two", "three"):
+        set_aside(path)
+        path.write_text(content)
+    kept = {p.name: p.read_text() for p in tmp_path.iterdir()}
+    assert kept == {"metrics.json": "three", "metrics.1.json": "one", "metrics.2.json": "two"}

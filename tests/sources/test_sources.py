@@ -1,0 +1,107 @@
+"""The table of sources and the synthetic pictures; prepared sets are in tests/data/tf."""
+
+import jax
+import numpy as np
+import pytest
+from ml_collections import ConfigDict
+
+from handjax.data.batch import check_batch
+from handjax.rigs.poses import ROTATION_FRONTAL
+from handjax.sources import SOURCES
+
+N = 16
+
+
+def settings(**changes):
+    camera = dict(fill=(0.6, 1.0), blur_px=(0.0, 0.0), noise=(0.0, 0.0))
+    pose = dict(rotation=ROTATION_FRONTAL, left=0.5)
+    data = dict(
+        name="hand_rgb_world",
+        image_size=32,
+        samples=1,
+        mesh="",
+        eval_size=6,
+        eval_seed=1,
+        camera=camera,
+        pose=pose,
+    )
+    return ConfigDict(dict(seed=4, data=data | changes))
+
+
+@pytest.fixture(scope="module")
+def source():
+    return SOURCES["hand_rgb_world"](settings())
+
+
+@pytest.fixture(scope="module")
+def expand(source):
+    """Compiled once: rows of N samples."""
+    return jax.jit(source.expand)
+
+
+def test_a_picture_is_a_batch_of_the_contract(source, expand):
+    batch = {
+        key: np.asarray(value) for key, value in expand(source.train_rows(np.arange(N))).items()
+    }
+    check_batch(batch)
+    assert set(batch) == {
+        *(
+            "image",
+            "k",
+            "joints_xyz",
+            "joints_uv",
+            "visible",
+            "left",
+            "source_from_image",
+            "mask",
+            "index",
+        ),
+    }
+    assert (
+        batch["image"].shape == (N, 32, 32, 3)
+        and batch["mask"].all()
+        and batch["index"].tolist() == list(range(N))
+    )
+    projected = np.einsum("nij,nkj->nki", batch["k"], batch["joints_xyz"])
+    np.testing.assert_allclose(
+        projected[..., :2] / projected[..., 2:], batch["joints_uv"], atol=2e-3
+    )
+    np.testing.assert_array_equal(
+        batch["source_from_image"], np.broadcast_to(np.eye(2, 3, dtype=np.float32), (N, 2, 3))
+    )
+    assert 0 < batch["left"].sum() < N and 0.3 < batch["visible"].mean() < 0.9
+    assert len({image.tobytes() for image in batch["image"]}) == N
+
+
+def test_a_sample_is_its_number_and_stream(source, expand):
+    one, other = (
+        expand(source.train_rows(np.arange(N))),
+        expand(source.train_rows(np.arange(N)[::-1].copy())),
+    )
+    np.testing.assert_array_equal(np.asarray(one["image"]), np.asarray(other["image"])[::-1])
+    held = np.asarray(expand(source.eval_rows(np.arange(N)))["joints_xyz"])
+    another_seed = SOURCES["hand_rgb_world"](settings(eval_seed=4)).eval_rows(
+        np.arange(N)
+    )  # the number of training's seed
+    assert another_seed["stream"].tolist() == source.train_rows(np.arange(N))["stream"].tolist()
+    for others in (held, np.asarray(expand(another_seed)["joints_xyz"])):
+        assert np.abs(others - np.asarray(one["joints_xyz"])).max((1, 2)).min() > 1
+    assert source.train_size is None and source.eval_size == 6 and source.benchmark == ""
+    assert source.names(np.array([3])) == ["synthetic-3"] and source.skeleton.name == "hand21"
+    assert source.about == "6 synthetic pictures of hands held out by seed 1"
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        (dict(image_size=0), "config.data.image_size=0: expected 1 or more"),
+        (dict(samples=0), "config.data.samples=0: expected 1 or more"),
+        (dict(eval_size=0), "config.data.eval_size=0: expected 1 or more"),
+        (dict(eval_seed=-1), "config.data.eval_seed=-1: expected 0 or more"),
+        (dict(mesh="no_such.npz"), "no_such.npz"),
+    ],
+)
+def test_what_cannot_be_is_told(changes, words):
+    with pytest.raises((ValueError, FileNotFoundError), match=words) as error:
+        SOURCES["hand_rgb_world"](settings(**changes))
+    assert "\n" not in str(error.value)

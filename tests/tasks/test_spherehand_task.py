@@ -1,0 +1,295 @@
+import dataclasses
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from ml_collections import ConfigDict
+
+from handjax.data.batch import check_batch
+from handjax.engine import config as configs
+from handjax.engine.optimizer import make_optimizer
+from handjax.engine.step import init_state, train_step
+from handjax.fitting import losses as fit_losses
+from handjax.pose.skeleton import SKELETONS
+from handjax.sources import SOURCES
+from handjax.synthetic import hands as world
+from handjax.targets import spherehand
+from handjax.tasks import spherehand as fit
+
+SIZE, SAMPLES, VIEWS = 32, 2, 3
+# Compiling is most of the time here, and this halves it; the arithmetic stays.
+quick_jit = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
+
+
+def _keys():
+    return jax.random.split(jax.random.key(1), SAMPLES)
+
+
+def _config(**task):
+    options = dict(
+        weights={name: 1.0 for name in fit_losses.WEIGHTS if name != "temporal_smooth"},
+        image_size=SIZE,
+        synthetic=1,
+        depth_resample=0,
+        across=True,
+        single_view=0.0,
+        original=False,
+        prior="",
+        denoise=False,
+        fuse=False,
+    )
+    return ConfigDict(
+        dict(
+            task=options | task,
+            model=dict(stacks=1, width=32, dtype="float32"),
+            augment=dict(enabled=True, scale=(0.75, 0.95), stretch=0.05, probability=0.5),
+        )
+    )
+
+
+@pytest.fixture(scope="module")
+def task():
+    return fit.fit_task(_config(), SKELETONS["nyu14"])
+
+
+@pytest.fixture(scope="module")
+def views(repo):
+    """Two hands of the second population, each seen by three cameras, and beside them the labels that their source leaves out."""
+    shown = [
+        "config.data.surface=spheres",
+        f"config.task.image_size={SIZE}",
+        "config.data.sensor.depth_noise_mm=0",
+    ]
+    config = configs.load(
+        f"{repo}/configs/spherehand.py:selfsup,quick", [*shown, "config.data.sensor.shift_px=0"]
+    )
+    source, data = SOURCES["hand_views_world"](config), config.data
+    options = dict(surface="spheres", image_size=SIZE, **data.cameras, **data.sensor, **data.pose)
+
+    @quick_jit
+    def made(rows):
+        keys = jax.vmap(world.sample_key)(rows["stream"], rows["heldout"], rows["index"])
+        return source.expand(rows), jax.vmap(partial(world.fitting_views, **options))(keys)
+
+    batch, drawn = made(source.train_rows(np.arange(SAMPLES)))
+    check_batch({name: np.asarray(value) for name, value in batch.items()})
+    assert set(batch) == {"cube_depth", "cameras", "joints_xyz", "mask", "index"}
+    np.testing.assert_array_equal(batch["cube_depth"], drawn["depth"])
+    return {**batch, "centers": drawn["centers"], "radii": drawn["radii"]}
+
+
+@pytest.fixture(scope="module")
+def optimizer(repo):
+    return make_optimizer(
+        configs.load(f"{repo}/configs/spherehand.py:selfsup").optimizer, 10
+    )  # no warmup: the first step is one
+
+
+@pytest.fixture(scope="module")
+def step(task, optimizer):
+    """step(state, batch) → the next state and parts. The world's hands take long to compile; beside these are others."""
+
+    def draw(key):
+        depth = jax.random.uniform(key, (SIZE, SIZE), minval=-100.0, maxval=100.0)
+        return {"depth": depth, "centers": 20 * jax.random.normal(key, (41, 3))}
+
+    drawing = dataclasses.replace(task, prepare=partial(task.prepare, draw=draw))
+    options = dict(
+        key=jax.random.key(1), task=drawing, optimizer=optimizer, expand=lambda batch: batch
+    )
+    return quick_jit(partial(train_step, **options))
+
+
+def test_joint_training_has_every_term_and_reads_no_label(task, optimizer, step, views):
+    """Labels replaced by NaN change nothing of what a step learns, not a bit."""
+    shapes = jax.eval_shape(lambda: init_state(jax.random.key(0), task, optimizer))
+    rng = np.random.default_rng(1)
+    state = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
+    state = state.replace(
+        params=jax.tree.map(
+            lambda s: jnp.asarray(rng.normal(0, 0.1, s.shape), s.dtype), shapes.params
+        )
+    )
+    batch = {name: views[name] for name in ("cube_depth", "cameras", "joints_xyz", "mask")}
+    new, parts = step(state, batch)
+    terms = set(fit_losses.WEIGHTS) - {"temporal_smooth"}
+    assert set(parts) == terms | {"loss", "grad_norm", "finite"} and parts["finite"]
+    assert all(np.isfinite(p) for p in parts.values()) and parts["mv_projection"] > 100
+    np.testing.assert_allclose(
+        parts["loss"], sum(float(parts[name]) for name in terms), rtol=1e-5
+    )  # all weights are one
+    moved = jax.tree.map(lambda a, b: np.any(a != b), new.params, state.params)
+    assert np.mean(jax.tree.leaves(moved)) > 0.9
+    blind = step(state, {**batch, "joints_xyz": np.nan * batch["joints_xyz"]})
+    jax.tree.map(np.testing.assert_array_equal, (new, parts), blind)
+
+
+def test_each_view_s_camera_is_the_right_one(views):
+    """What view i sees, moved to the first, lies on the hand there, and so do the spheres; so do not with any other camera."""
+    common = fit_losses.to_common(views["centers"], views["cameras"])
+    np.testing.assert_allclose(common, jnp.broadcast_to(common[:, :1], common.shape), atol=1e-3)
+    at = (np.arange(SIZE) - SIZE / 2) * (300 / SIZE)
+    for i in range(VIEWS):
+        for depth, camera, centers, radii in zip(
+            *(views[n] for n in ("cube_depth", "cameras", "centers", "radii")), strict=True
+        ):
+            v, u = np.nonzero(np.asarray(depth[i]) < 99)
+            points = np.stack([at[u], at[v], np.asarray(depth[i])[v, u]], axis=-1)
+            assert len(points) > 50
+
+            def apart(camera, points=points, centers=centers, radii=radii):
+                moved = points @ np.asarray(camera[:3, :3]).T + np.asarray(camera[:3, 3])
+                return np.abs(
+                    np.linalg.norm(moved[:, None] - centers[0][None], axis=-1) - radii[None]
+                ).min(1)
+
+            assert apart(camera[i]).max() < 0.1
+            assert i == 0 or apart(camera[0]).mean() > 3
+
+
+def test_views_that_are_looked_at_by_themselves(task, views):
+    """A sample of `single` costs what all cost where no view is held against another, and the others what they cost before."""
+    radii = jnp.broadcast_to(views["radii"][:, None], views["centers"].shape[:-1])
+    moved = views["centers"] + jnp.asarray([0.0, 5.0, 10.0])[None, :, None, None]
+
+    def cost(across, single=None):
+        return sum(
+            fit_losses.projection(
+                views["cube_depth"], moved, radii, views["cameras"], across, single=single
+            )
+        )
+
+    both, own, mixed = quick_jit(
+        lambda: (cost(True), cost(False), cost(True, jnp.asarray([True, False])))
+    )()
+    np.testing.assert_allclose(mixed, jnp.stack([own[0], both[1]]), rtol=1e-5)
+    assert abs(both[0] - own[0]) > 1
+    share = fit.fit_task(_config(single_view=0.48, synthetic=0), SKELETONS["nyu14"])
+    batch = {
+        name: jnp.repeat(views[name], 500, axis=0) for name in ("cube_depth", "cameras", "mask")
+    }
+    drawn = quick_jit(
+        lambda b: share.prepare(jax.random.split(jax.random.key(0), 1000), b, True)["single"]
+    )(batch)
+    assert abs(drawn.mean() - 0.48) < 0.05
+    assert "single" not in jax.eval_shape(
+        lambda b: task.prepare(_keys(), b, False), jax.tree.map(lambda x: x[:SAMPLES], batch)
+    )
+
+
+def test_each_term_can_be_switched_off(task, views):
+    """Without its weight a term is not computed."""
+    batch = {name: views[name] for name in ("cube_depth", "cameras", "mask")}
+    inputs = jax.eval_shape(lambda b: task.prepare(_keys(), b, True), batch)
+    outputs = (
+        jnp.zeros((SAMPLES * (VIEWS + 1), 1, 8, 8, 82)),
+        jnp.zeros((SAMPLES * (VIEWS + 1), 1, 2, 2, 64)),
+    )
+    known = task.loss.keywords["weights"]
+    for off in known:
+        weights = {name: weight for name, weight in known.items() if name != off}
+        _, parts = jax.eval_shape(
+            lambda i, w=weights: fit.loss(outputs, i, **{**task.loss.keywords, "weights": w}),
+            inputs,
+        )
+        assert set(parts) == set(weights)
+    config = _config(weights={**known, "collision": 0.0})
+    assert "collision" not in fit.fit_task(config, SKELETONS["nyu14"]).loss.keywords["weights"]
+
+
+def test_perfect_maps_cost_nothing_and_predict_the_joints(task, views):
+    """Of labelled single views; decoding has its 5 mm."""
+    batch = {name: views[name][:, :1] for name in ("cube_depth", "centers")} | {
+        "mask": views["mask"]
+    }
+
+    @quick_jit
+    def run(batch):
+        inputs = task.prepare(_keys(), batch, False)
+        maps = jnp.concatenate(spherehand.encode(batch["centers"]), axis=-1)
+        outputs = (maps, jnp.zeros((SAMPLES, 1, 2, 2, 64)))
+        aside = {**inputs, "center_xyz": jnp.full((SAMPLES, 3), 500.0)}
+        return (
+            inputs["x"],
+            task.loss(outputs, inputs)[1],
+            task.predict(outputs, inputs),
+            task.predict(outputs, aside),
+        )
+
+    x, parts, found, aside = run(batch)
+    assert x.shape == (SAMPLES, SIZE, SIZE, 1)
+    assert set(parts) == {"synt_uv", "synt_d"} and parts["synt_uv"] < 1e-10 and parts["synt_d"] < 10
+    assert np.linalg.norm(found["joints_xyz"] - views["joints_xyz"], axis=-1).mean() < 8
+    np.testing.assert_allclose(aside["joints_xyz"], found["joints_xyz"] + 500, rtol=1e-6)
+
+
+def test_fused_views_are_in_the_first_ones_frame(views):
+    """The second view's heat is sharp, the others' blurred."""
+    task = fit.fit_task(_config(fuse=True), SKELETONS["nyu14"])
+
+    @quick_jit
+    def run(views):
+        inputs = task.prepare(
+            _keys(), {name: views[name] for name in ("cube_depth", "cameras", "mask")}, False
+        )
+        heat, depth = spherehand.encode(views["centers"])
+        heat = heat ** jnp.asarray([0.1, 1.0, 0.1])[None, :, None, None, None]
+        maps = jnp.concatenate([heat, depth], axis=-1).reshape(SAMPLES * VIEWS, 1, 16, 16, 82)
+        return task.predict((maps, None), inputs)["joints_xyz"], *task.views(inputs)
+
+    found, front, side = run(views)
+    assert np.linalg.norm(found - views["joints_xyz"], axis=-1).mean() < 8
+    assert (
+        front.shape == side.shape == (SAMPLES, SIZE, SIZE)
+        and front.max() <= 1
+        and set(np.unique(side)) == {0.0, 1.0}
+    )
+
+
+def test_nyu_s_twelve_joints():
+    """Without the two sides of the wrist, which may be anywhere."""
+    score = fit.fit_task(_config(), SKELETONS["nyu14"]).score
+    true = np.random.default_rng(0).normal(0, 50, (5, 14, 3)).astype(np.float32)
+    found = true + np.asarray([3, 0, 4], np.float32)
+    found[:, 11:13] += 100
+    figures = score({"joints_xyz": found, "true_joints_xyz": true})
+    assert figures["mpjpe_12_mm"] == pytest.approx(5, abs=1e-4) and figures["mpjpe_mm"] > 20
+    assert "mpjpe_12_mm" not in fit.fit_task(_config(), SKELETONS["hand21"]).score(
+        {name: np.zeros((2, 21, 3), np.float32) for name in ("joints_xyz", "true_joints_xyz")}
+    )
+
+
+@pytest.mark.parametrize(
+    "change, match",
+    [
+        (
+            {"weights": {"temporal_smooth": 1.0}},
+            "task.weights.temporal_smooth=1: expected 0; .* no order",
+        ),
+        ({"single_view": 1.5}, "task.single_view=1.5: expected a share of the samples, 0 to 1"),
+        ({"weights": {"synt_uw": 1.0}}, "task.weights=synt_uw: expected of synt_uv, "),
+        ({"image_size": 40}, "task.image_size=40: expected a multiple of 16"),
+        ({"synthetic": -1}, "task.synthetic=-1"),
+    ],
+)
+def test_mistakes_are_said(change, match):
+    with pytest.raises(ValueError, match=match):
+        fit.fit_task(_config(**change), SKELETONS["nyu14"])
+
+
+def test_nothing_to_learn_from(views):
+    task = fit.fit_task(_config(weights={"mv_projection": 1.0}), SKELETONS["nyu14"])
+    batch = {name: views[name][:, :1] for name in ("cube_depth", "centers")} | {
+        "mask": views["mask"]
+    }
+
+    def run(batch):
+        inputs = task.prepare(_keys(), batch, True)
+        return task.loss(
+            (jnp.zeros((SAMPLES, 1, 8, 8, 82)), jnp.zeros((SAMPLES, 1, 2, 2, 64))), inputs
+        )
+
+    with pytest.raises(ValueError, match="nothing to learn from"):
+        jax.eval_shape(run, batch)
