@@ -25,6 +25,8 @@ from handjax.rigs import skinning as mesh
 from handjax.viewer import hand as shown
 from handjax.viewer import page as viewer
 
+pytestmark = pytest.mark.optimized
+
 viser = pytest.importorskip("viser", reason="viser is not installed: pip install 'handjax[view]'")
 
 START = np.asarray(shown.START, np.float32)

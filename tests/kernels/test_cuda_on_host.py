@@ -18,6 +18,8 @@ from test_rasterize import AWKWARD, MODES, flat, random_screen
 
 from handjax.ops import rasterize
 
+pytestmark = pytest.mark.optimized
+
 HERE = Path(__file__).parent
 FLAGS = (
     "-std=c++17",

@@ -18,6 +18,8 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from handjax.ops import library, rasterize
 from handjax.ops.rasterize import barycentrics, interpolate, to_screen
 
+pytestmark = pytest.mark.optimized
+
 CAMERA = np.float32([[100, 0, 32], [0, 90, 24], [0, 0, 1]])
 PARALLEL = np.float32([[0.25, 0, 32], [0, 0.25, 24], [0, 0, 1]])
 MODES = [(p, i) for p in ("pinhole", "orthographic") for i in ("linear", "perspective")]

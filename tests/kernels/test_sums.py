@@ -10,6 +10,8 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from handjax.ops import library, sums
 
+pytestmark = pytest.mark.optimized
+
 # [b, pixels, c]; several pieces, odd widths, one pixel, no space at all
 SHAPES = [(2, 5, 7, 6, 16), (3, 17, 21), (2, 90, 101, 5), (1, 1, 1, 70), (4, 33)]
 

@@ -1,5 +1,3 @@
-from functools import partial
-
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -7,8 +5,6 @@ import numpy as np
 import pytest
 
 from handjax.models.body import BodyNet, Deconvolution, soft_argmax_volume
-
-quick_jit = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 
 
 def shapes(net, size=(64, 64)):
@@ -55,10 +51,10 @@ def test_deconvolution_is_the_transposed_convolution():
         Deconvolution(6),
         nn.ConvTranspose(6, (4, 4), (2, 2), padding="SAME", use_bias=False),
     )
-    variables = quick_jit(ours.init)(jax.random.key(1), x)
+    variables = jax.jit(ours.init)(jax.random.key(1), x)
     turned = jax.tree.map(lambda kernel: kernel[::-1, ::-1], variables)
     np.testing.assert_allclose(
-        quick_jit(ours.apply)(variables, x), quick_jit(theirs.apply)(turned, x), atol=1e-7
+        jax.jit(ours.apply)(variables, x), jax.jit(theirs.apply)(turned, x), atol=1e-7
     )
 
 
@@ -73,14 +69,14 @@ def test_expectation_of_a_volume_with_three_different_sides():
     cells = np.meshgrid(np.arange(5) / 5, np.arange(7) / 7, np.arange(4) / 4, indexing="ij")
     y, x, z = (np.einsum("bhwjd,hwd->bj", p, cell) - 0.5 for cell in cells)
     np.testing.assert_allclose(
-        quick_jit(soft_argmax_volume)(heat), np.stack([x, y, z], -1), atol=1e-6
+        jax.jit(soft_argmax_volume)(heat), np.stack([x, y, z], -1), atol=1e-6
     )
 
 
 def test_expectation_is_finite_where_the_heat_is_not_small():
     peak = jnp.zeros((5, 7, 1, 4), jnp.bfloat16).at[1, 2, 0, 3].set(30000.0)
-    expectation = quick_jit(soft_argmax_volume)
-    found, slope = quick_jit(jax.value_and_grad(lambda h: soft_argmax_volume(h).sum()))(peak)
+    expectation = jax.jit(soft_argmax_volume)
+    found, slope = jax.jit(jax.value_and_grad(lambda h: soft_argmax_volume(h).sum()))(peak)
     np.testing.assert_allclose(
         expectation(peak)[0], (2 / 7 - 0.5, 1 / 5 - 0.5, 3 / 4 - 0.5), atol=1e-6
     )

@@ -1,7 +1,5 @@
 """Convolutional Pose Machines, and the pooling of the 2D networks."""
 
-from functools import partial
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,7 +10,6 @@ from handjax.models import layers
 from handjax.models.cpm import CPM
 
 SMALL = dict(joints=3, stages=3, widths=(8, 6, 10), kernels=(3, 3, 3), pools=2)
-quick_jit = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 
 
 def _image(*shape, seed=0):
@@ -49,8 +46,8 @@ def test_maps_have_the_strides_size(pools, pool_padding):
 def small():
     """The network's first weights, and the network compiled for one shape."""
     model = CPM(**SMALL)
-    variables = quick_jit(model.init)(jax.random.key(0), jnp.zeros((2, 16, 16, 4)))
-    return variables, quick_jit(model.apply)
+    variables = jax.jit(model.init)(jax.random.key(0), jnp.zeros((2, 16, 16, 4)))
+    return variables, jax.jit(model.apply)
 
 
 def test_weights_and_biases_start_as_pytorchs(small):
@@ -76,7 +73,7 @@ def test_bfloat16_computes_but_does_not_answer_in_it(small):
     variables, apply = small
     x = _image(2, 16, 16, 4)
     assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {jnp.dtype("float32")}
-    maps = quick_jit(CPM(**SMALL, dtype=jnp.bfloat16).apply)(variables, x)
+    maps = jax.jit(CPM(**SMALL, dtype=jnp.bfloat16).apply)(variables, x)
     assert maps.dtype == jnp.float32
     assert 0 < np.abs(maps - apply(variables, x)).max() < 0.05
 

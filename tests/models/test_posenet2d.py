@@ -1,7 +1,5 @@
 """PoseNet2D."""
 
-from functools import partial
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,7 +8,6 @@ import pytest
 from handjax.models.posenet2d import PoseNet2D
 
 SMALL = dict(joints=3, widths=(4, 5, 6, 7, 8), kernel=3)
-quick_jit = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 
 
 def test_parameters_and_shapes_of_the_original():
@@ -40,7 +37,7 @@ def test_maps_have_the_strides_size(pools, refinements):
 
 @pytest.fixture(scope="module")
 def variables():
-    return quick_jit(PoseNet2D(**SMALL).init)(jax.random.key(0), jnp.zeros((1, 8, 8, 3)))
+    return jax.jit(PoseNet2D(**SMALL).init)(jax.random.key(0), jnp.zeros((1, 8, 8, 3)))
 
 
 def test_weights_start_as_xavier_says_and_biases_from_a_ten_thousandth(variables):
@@ -54,7 +51,7 @@ def test_weights_start_as_xavier_says_and_biases_from_a_ten_thousandth(variables
 def test_bfloat16_computes_but_does_not_answer_in_it(variables):
     x = jnp.asarray(np.random.default_rng(0).uniform(-0.5, 0.5, (1, 8, 8, 3)), jnp.float32)
     exact, rounded = (
-        quick_jit(PoseNet2D(**SMALL, dtype=d).apply)(variables, x)
+        jax.jit(PoseNet2D(**SMALL, dtype=d).apply)(variables, x)
         for d in (jnp.float32, jnp.bfloat16)
     )
     assert rounded.dtype == jnp.float32

@@ -1,5 +1,3 @@
-from functools import partial
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,7 +7,6 @@ from flax.traverse_util import flatten_dict
 from handjax.models import resnet
 from handjax.models.resnet import ResNet, from_torchvision
 
-quick_jit = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 # Parameters of torchvision's networks without their classifiers: for 18 layers 11,689,512 less 512 · 1000 + 1000, and so on.
 PARAMETERS = {18: 11_176_512, 34: 21_284_672, 50: 23_508_032, 101: 42_500_160, 152: 58_143_808}
 
@@ -109,7 +106,7 @@ def test_remat_and_half_precision_change_no_names_and_little_else(monkeypatch):
     monkeypatch.setitem(resnet.STAGES, 18, ((1, 1, 1, 1), False))
     x = jax.random.normal(jax.random.key(1), (2, 32, 32, 3))
     plain, remat, half = ResNet(18, 4), ResNet(18, 4, remat=True), ResNet(18, 4, dtype=jnp.bfloat16)
-    variables = quick_jit(plain.init)(jax.random.key(0), x)
+    variables = jax.jit(plain.init)(jax.random.key(0), x)
     assert jax.tree.map(lambda a: a.dtype, variables) == jax.tree.map(
         lambda a: a.dtype, shapes(half)
     )
@@ -125,7 +122,7 @@ def test_remat_and_half_precision_change_no_names_and_little_else(monkeypatch):
         return jax.value_and_grad(loss)
 
     (one, slope), (two, other) = (
-        quick_jit(gradient(net))(variables["params"]) for net in (plain, remat)
+        jax.jit(gradient(net))(variables["params"]) for net in (plain, remat)
     )
     np.testing.assert_allclose(one, two, rtol=1e-5)
     jax.tree.map(
@@ -137,6 +134,6 @@ def test_remat_and_half_precision_change_no_names_and_little_else(monkeypatch):
     )
     jaxprs = [str(jax.make_jaxpr(gradient(net))(variables["params"])) for net in (plain, remat)]
     assert "prevent_cse" not in jaxprs[0] and "prevent_cse" in jaxprs[1]
-    exact, rough = (quick_jit(net.apply)(variables, x) for net in (plain, half))
+    exact, rough = (jax.jit(net.apply)(variables, x) for net in (plain, half))
     assert rough.dtype == jnp.bfloat16
     assert 1e-4 < np.abs(exact - rough.astype(jnp.float32)).max() / np.abs(exact).max() < 0.1

@@ -11,8 +11,6 @@ from handjax.models import layers
 from handjax.models.v2v import V2V
 
 SMALL = dict(joints=5, widths=(2, 3, 4, 5))
-# Compiling is most of the time here, and this halves it; the arithmetic stays.
-quick_jit = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 
 
 def _volume(*shape, seed=0):
@@ -33,7 +31,7 @@ def test_parameters_and_shapes_of_the_paper(joints, full_resolution, count):
 
 
 def test_weights_start_small_and_biases_from_zero():
-    variables = quick_jit(V2V(**SMALL).init)(jax.random.key(0), jnp.zeros((1, 8, 8, 8, 1)))
+    variables = jax.jit(V2V(**SMALL).init)(jax.random.key(0), jnp.zeros((1, 8, 8, 8, 1)))
     kernels = []
     for path, leaf in jax.tree_util.tree_leaves_with_path(variables["params"]):
         if path[-1].key == "kernel":
@@ -78,10 +76,8 @@ def test_half_precision_is_of_the_computation_only():
 
     x = _volume(2, 4, 4, 4, 3)
     params, batch_stats = _random_weights(layers.Residual3D(5), x)
-    (_, (expected, _)), _ = quick_jit(partial(_trained, layers.Residual3D(5)))(
-        params, batch_stats, x
-    )
-    (_, (outputs, _)), gradient = quick_jit(partial(_trained, layers.Residual3D(5, jnp.bfloat16)))(
+    (_, (expected, _)), _ = jax.jit(partial(_trained, layers.Residual3D(5)))(params, batch_stats, x)
+    (_, (outputs, _)), gradient = jax.jit(partial(_trained, layers.Residual3D(5, jnp.bfloat16)))(
         params, batch_stats, x
     )
     assert outputs.dtype == jnp.bfloat16 and all(
@@ -97,7 +93,7 @@ def test_half_precision_is_of_the_computation_only():
 def test_gradient_is_finite_on_an_empty_grid():
     """Nothing was measured: all activations are ties, and every variance comes from the rim alone."""
     model, x = V2V(**SMALL), jnp.zeros((2, 16, 16, 16, 1))
-    (loss, _), gradient = quick_jit(partial(_trained, model))(*_random_weights(model, x), x)
+    (loss, _), gradient = jax.jit(partial(_trained, model))(*_random_weights(model, x), x)
     assert np.isfinite(loss) and all(np.isfinite(g).all() for g in jax.tree.leaves(gradient))
     assert np.mean([np.any(np.asarray(g) != 0) for g in jax.tree.leaves(gradient)]) > 0.5
 
@@ -109,14 +105,12 @@ def test_grid_must_divide_by_eight():
 
 def test_max_pool_is_the_maximum_and_ties_go_to_the_first():
     x = _volume(2, 4, 6, 8, 3)
-    pooled = quick_jit(layers.max_pool3d)(x)
+    pooled = jax.jit(layers.max_pool3d)(x)
     expected = np.asarray(x).reshape(2, 2, 2, 3, 2, 4, 2, 3).max((2, 4, 6))
     np.testing.assert_array_equal(pooled, expected)
 
     tied = jnp.zeros((1, 2, 2, 4, 1)).at[0, 0, 1, 2:, 0].set(1.0).at[0, 1, 0, 3, 0].set(1.0)
-    gradient = np.asarray(quick_jit(jax.grad(lambda x: layers.max_pool3d(x).sum()))(tied))[
-        0, ..., 0
-    ]
+    gradient = np.asarray(jax.jit(jax.grad(lambda x: layers.max_pool3d(x).sum()))(tied))[0, ..., 0]
     # The left block is all zeros: its first voxel. The right one has three equal peaks: (0, 1, 2) comes first in memory.
     np.testing.assert_array_equal(np.argwhere(gradient), [[0, 0, 0], [0, 1, 2]])
     np.testing.assert_array_equal(gradient[gradient != 0], 1)
@@ -127,7 +121,7 @@ def test_upsample_is_a_transposed_convolution():
     x = _volume(2, 3, 4, 5, 6)
     module = layers.Upsample3D(7)
     kernel, bias = _volume(2, 2, 2, 6, 7, seed=1), _volume(7, seed=2)
-    ours, apart = quick_jit(module.apply)({"params": {"kernel": kernel, "bias": bias}}, x)
+    ours, apart = jax.jit(module.apply)({"params": {"kernel": kernel, "bias": bias}}, x)
     numbers = ("NDHWC", "DHWIO", "NDHWC")
     theirs = jax.jit(
         lambda x, k: jax.lax.conv_transpose(x, k, (2, 2, 2), "VALID", dimension_numbers=numbers)
@@ -148,7 +142,7 @@ def test_one_voxel_convolution_is_the_general_one():
     kernel, bias = (np.asarray(variables["params"][name]) for name in ("kernel", "bias"))
     expected = np.einsum("bdhwc,co->bdhwo", np.asarray(x), kernel[0, 0, 0]) + bias
     np.testing.assert_allclose(
-        quick_jit(layers.Conv3D(5, 1).apply)(variables, x), expected, atol=1e-5
+        jax.jit(layers.Conv3D(5, 1).apply)(variables, x), expected, atol=1e-5
     )
 
 
@@ -197,7 +191,7 @@ def test_residual_block_adds_its_input(features):
     """With the last normalization at zero only the input is left: itself, or its own convolution where the width changes."""
     x = _volume(1, 2, 3, 4, 3)
     block = layers.Residual3D(features)
-    variables = quick_jit(partial(block.init, train=False))(jax.random.key(0), x)
+    variables = jax.jit(partial(block.init, train=False))(jax.random.key(0), x)
     params = variables["params"]
     assert ("skip" in params) == (features != 3)
     params["conv2"]["norm"]["scale"] = jnp.zeros(features)
@@ -208,5 +202,5 @@ def test_residual_block_adds_its_input(features):
             "bdhwc,co->bdhwo", x, params["skip"]["conv"]["kernel"][0, 0, 0]
         ) / np.sqrt(1 + 1e-5)
     np.testing.assert_allclose(
-        quick_jit(partial(block.apply, train=False))(variables, x), jax.nn.relu(expected), atol=1e-5
+        jax.jit(partial(block.apply, train=False))(variables, x), jax.nn.relu(expected), atol=1e-5
     )

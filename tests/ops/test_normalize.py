@@ -8,6 +8,8 @@ import pytest
 
 from handjax.ops.normalize import normalize
 
+pytestmark = pytest.mark.optimized
+
 EPSILON = 1e-5
 
 

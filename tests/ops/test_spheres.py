@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 
 from handjax.ops import spheres
 
+pytestmark = pytest.mark.optimized
+
 PINHOLE = jax.jit(spheres.sphere_depth_pinhole, static_argnums=(3, 4))
 ORTHOGRAPHIC = jax.jit(spheres.sphere_depth_orthographic, static_argnums=(2, 3, 4))
 DISTANCE = jax.jit(spheres.sphere_distance)

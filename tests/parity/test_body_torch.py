@@ -1,7 +1,5 @@
 """The heads, their losses and their gradients are PyTorch's: the same weights give the same numbers."""
 
-from functools import partial
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -19,7 +17,6 @@ from body_twin import Twin, joint_loss, randomize, to_flax  # noqa: E402
 
 from scripts.convert_torch import main as convert_file  # noqa: E402
 
-quick_jit = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 OPTIONS = dict(layers=18, joints=3, depth=5, width=4, deconvolutions=(6, 7, 8))
 
 
@@ -49,7 +46,7 @@ def test_forward_loss_gradients_and_running_statistics(head, layers, power, monk
         x_torch = torch.tensor(np.moveaxis(x, -1, 1).copy())
         theirs = twin.eval()(x_torch).detach().numpy()
         np.testing.assert_allclose(
-            quick_jit(net.apply)(variables, x), theirs, rtol=0, atol=1e-5 * np.abs(theirs).max()
+            jax.jit(net.apply)(variables, x), theirs, rtol=0, atol=1e-5 * np.abs(theirs).max()
         )
 
         target, weight = rng.uniform(-0.5, 0.5, theirs.shape), rng.integers(0, 2, theirs.shape)
@@ -63,7 +60,7 @@ def test_forward_loss_gradients_and_running_statistics(head, layers, power, monk
                 error(outputs.astype(jnp.float64), jnp.asarray(target)) * weight
             ).sum() / 2, updated["batch_stats"]
 
-        (loss, stats), gradient = quick_jit(jax.value_and_grad(ours, has_aux=True))(
+        (loss, stats), gradient = jax.jit(jax.value_and_grad(ours, has_aux=True))(
             variables["params"]
         )
         loss_torch = joint_loss(
@@ -117,7 +114,7 @@ def test_weights_cross_with_their_values():
     x = np.random.default_rng(0).standard_normal((1, 64, 64, 3), np.float32)
     theirs = twin(torch.tensor(x.transpose(0, 3, 1, 2))).detach().numpy().transpose(0, 2, 3, 1)
     np.testing.assert_allclose(
-        quick_jit(net.apply)(variables, x), theirs, atol=2e-5 * np.abs(theirs).max()
+        jax.jit(net.apply)(variables, x), theirs, atol=2e-5 * np.abs(theirs).max()
     )
 
 

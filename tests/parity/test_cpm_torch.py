@@ -20,7 +20,6 @@ from cpm_twin import Twin, channels_first, channels_last, randomize, to_flax  # 
 # All sizes different: no two axes can be taken for one another.
 SMALL = dict(widths=(6, 5, 7), kernels=(5, 3, 7), pools=2)
 BATCH, SIZE, JOINTS, LR = 2, 20, 3, 1e-4
-quick_jit = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 
 
 def _input(size, dtype):
@@ -53,7 +52,7 @@ def test_loss_gradients_and_three_steps_of_sgd(background, pool_padding, stages)
         sgd = torch.optim.SGD(cpm_twin.parameter_groups(twin, LR), momentum=0.9, weight_decay=0.02)
         schedule = torch.optim.lr_scheduler.StepLR(sgd, 2, 0.333)
 
-        @quick_jit
+        @jax.jit
         def update(params, state):
             def loss_of(params):
                 maps = model.apply({"params": params}, x, train=True)

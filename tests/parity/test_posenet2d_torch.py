@@ -22,7 +22,6 @@ from posenet2d_twin import Twin  # noqa: E402
 # All sizes different: no two axes can be taken for one another.
 SMALL = dict(joints=3, refinements=1, widths=(4, 5, 6, 7, 8), kernel=5, pools=2)
 BATCH, SIZE = 2, 16
-quick_jit = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 
 
 def _input(size, dtype):
@@ -75,7 +74,7 @@ def test_loss_gradients_and_three_steps_of_adam(name):
         adam = torch.optim.Adam(twin.parameters(), lr=1e-3)
         schedule = torch.optim.lr_scheduler.MultiStepLR(adam, [1, 2], 0.1)
 
-        @quick_jit
+        @jax.jit
         def update(params, state, x, uv):
             def loss_of(params):
                 maps = model.apply({"params": params}, x, train=True)

@@ -1,7 +1,5 @@
 """The sphere hand's network, decoding, renderer, losses and all their gradients are PyTorch's."""
 
-from functools import partial
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -17,8 +15,6 @@ torch = pytest.importorskip("torch")
 import spherenet_twin as twin  # noqa: E402
 
 from scripts.convert_torch import convert  # noqa: E402
-
-quick_jit = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 
 
 def _state(module):
@@ -46,7 +42,7 @@ def test_network_decoding_and_all_gradients():
         x[rng.random(x.shape) < 0.6] = 1.0
         aims = rng.normal(0, 50, (2, 2, 41, 3))
 
-        @quick_jit
+        @jax.jit
         def ours(variables, x):
             def loss(variables, x):
                 maps, latents = model.apply(variables, x)

@@ -1,7 +1,5 @@
 """The network, its loss, its gradients and its optimizer are PyTorch's: the same weights give the same numbers."""
 
-from functools import partial
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -20,8 +18,6 @@ WIDTHS = (4, 6, 8, 10)  # all different: no two axes can be taken for one anothe
 JOINTS, SIZE, BATCH = 3, 16, 2
 RUNNING = 0.1  # a batch's share in the running statistics
 STEPS = 5
-# Compiling is most of the time here, and this halves it; the arithmetic stays.
-quick_jit = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 
 
 def _data(full_resolution, dtype):
@@ -98,7 +94,7 @@ def test_forward_gradients_running_statistics_and_steps_of_rmsprop(full_resoluti
 
         twin.eval()
         theirs = channels_last(twin(x_torch))
-        ours = quick_jit(model.apply)({"params": params, "batch_stats": batch_stats}, x)
+        ours = jax.jit(model.apply)({"params": params, "batch_stats": batch_stats}, x)
         assert ours.dtype == jnp.float32 and theirs.std() > 0.1
         np.testing.assert_allclose(ours, theirs, rtol=0, atol=2e-6 * np.abs(theirs).max())
         samples = _samples_by_norm(twin, x_torch)
@@ -106,7 +102,7 @@ def test_forward_gradients_running_statistics_and_steps_of_rmsprop(full_resoluti
         optimizer = make_optimizer(common().optimizer, STEPS)
         rmsprop = torch.optim.RMSprop(twin.parameters(), lr=2.5e-4)
 
-        @quick_jit
+        @jax.jit
         def update(params, batch_stats, state, x, target):
             def loss_of(params):
                 variables = {"params": params, "batch_stats": batch_stats}

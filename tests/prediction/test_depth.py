@@ -20,6 +20,8 @@ from handjax.prediction import depth as predict_depth
 from handjax.prediction import images as predict
 from handjax.synthetic import render
 
+pytestmark = pytest.mark.optimized
+
 HEIGHT, WIDTH = 120, 160
 K = np.array([[200, 0, 80], [0, 200, 60], [0, 0, 1]], np.float32)
 CAMERA = ("--camera", "200,200,80,60")

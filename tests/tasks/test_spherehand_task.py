@@ -19,8 +19,6 @@ from handjax.targets import spherehand
 from handjax.tasks import spherehand as fit
 
 SIZE, SAMPLES, VIEWS = 32, 2, 3
-# Compiling is most of the time here, and this halves it; the arithmetic stays.
-quick_jit = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 
 
 def _keys():
@@ -68,7 +66,7 @@ def views(repo):
     source, data = SOURCES["hand_views_world"](config), config.data
     options = dict(surface="spheres", image_size=SIZE, **data.cameras, **data.sensor, **data.pose)
 
-    @quick_jit
+    @jax.jit
     def made(rows):
         keys = jax.vmap(world.sample_key)(rows["stream"], rows["heldout"], rows["index"])
         return source.expand(rows), jax.vmap(partial(world.fitting_views, **options))(keys)
@@ -99,7 +97,7 @@ def step(task, optimizer):
     options = dict(
         key=jax.random.key(1), task=drawing, optimizer=optimizer, expand=lambda batch: batch
     )
-    return quick_jit(partial(train_step, **options))
+    return jax.jit(partial(train_step, **options))
 
 
 def test_joint_training_has_every_term_and_reads_no_label(task, optimizer, step, views):
@@ -161,7 +159,7 @@ def test_views_that_are_looked_at_by_themselves(task, views):
             )
         )
 
-    both, own, mixed = quick_jit(
+    both, own, mixed = jax.jit(
         lambda: (cost(True), cost(False), cost(True, jnp.asarray([True, False])))
     )()
     np.testing.assert_allclose(mixed, jnp.stack([own[0], both[1]]), rtol=1e-5)
@@ -170,7 +168,7 @@ def test_views_that_are_looked_at_by_themselves(task, views):
     batch = {
         name: jnp.repeat(views[name], 500, axis=0) for name in ("cube_depth", "cameras", "mask")
     }
-    drawn = quick_jit(
+    drawn = jax.jit(
         lambda b: share.prepare(jax.random.split(jax.random.key(0), 1000), b, True)["single"]
     )(batch)
     assert abs(drawn.mean() - 0.48) < 0.05
@@ -205,7 +203,7 @@ def test_perfect_maps_cost_nothing_and_predict_the_joints(task, views):
         "mask": views["mask"]
     }
 
-    @quick_jit
+    @jax.jit
     def run(batch):
         inputs = task.prepare(_keys(), batch, False)
         maps = jnp.concatenate(spherehand.encode(batch["centers"]), axis=-1)
@@ -229,7 +227,7 @@ def test_fused_views_are_in_the_first_ones_frame(views):
     """The second view's heat is sharp, the others' blurred."""
     task = fit.fit_task(_config(fuse=True), SKELETONS["nyu14"])
 
-    @quick_jit
+    @jax.jit
     def run(views):
         inputs = task.prepare(
             _keys(), {name: views[name] for name in ("cube_depth", "cameras", "mask")}, False
