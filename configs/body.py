@@ -126,7 +126,7 @@ def get_config(flavour: str = "") -> ConfigDict:
         dict(
             name="body",
             loss="l1",  # l1, l2; of the labels, sides of the patch
-            error="mpjpe_mm",  # ranks checkpoints: mpjpe_mm, epe_px where no pose in space is evaluated
+            monitor="mpjpe_mm",  # ranks checkpoints: mpjpe_mm, epe_px where no pose in space is evaluated
             root_depth="label",  # how far away the pelvis of an evaluated person is: label, as the originals; box
             flip_test=False,  # an evaluation sees each person mirrored, too, and takes the mean
             skeleton_mm=4502.881,  # length of all bones, of poses without a camera

@@ -299,14 +299,15 @@ def evaluate_run(
     if submission:
         challenge_frames(source.names(np.arange(source.eval_size)))  # before the work is done
     rows_of = jax.jit(
-        partial(eval_step, task=task, expand=source.expand), out_shardings=sharding.whole(mesh)
+        partial(eval_step, task=task, materialize=source.materialize),
+        out_shardings=sharding.whole(mesh),
     )
     steps, runs = [], []
     for step, state in restored(workdir, which, config, task, mesh):
-        print(f"checkpoint of step {step}, {source.about}", flush=True)
+        print(f"checkpoint of step {step}, {source.description}", flush=True)
         rows, _ = predict_split(rows_of, state, source, batch_size, mesh, show=True)
         steps.append(step)
-        runs.append(task.finish(rows))
+        runs.append(task.postprocess(rows))
     name = f"step {steps[0]}" if len(steps) == 1 else f"{ensemble} of {len(steps)} checkpoints"
     rows = combine(runs, ensemble)
     evaluated = report_run(
@@ -420,7 +421,7 @@ def report_run(
     folder: Path, task, source, rows: dict, name: str, history: Path
 ) -> results.Evaluated:
     """Scores a run's finished rows and writes what `write_results` does into `folder`; returns what was scored."""
-    metrics = task.score(rows) | {"evaluated": source.about, "checkpoint": name}
+    metrics = task.score(rows) | {"evaluated": source.description, "checkpoint": name}
     evaluated = kind_of(rows).of_rows(
         f"handjax, {name}", source.names(rows["index"]), rows, source.skeleton
     )
@@ -433,9 +434,9 @@ def report_run(
     results.write_results(
         folder,
         metrics,
-        [overview, *results.learning(history, task.error), *pages],
+        [overview, *results.learning(history, task.monitor), *pages],
         title=f"{task.title}, {name}",
-        subtitle=source.about,
+        subtitle=source.description,
         predictions=evaluated.predictions(),
     )
     return evaluated
@@ -447,8 +448,10 @@ def _pictures(task, source, indices) -> results.Pictures:
 
     @jax.jit
     def look(batch):
-        inputs = task.prepare(jax.random.split(jax.random.key(0), 1), source.expand(batch), False)
-        return task.views(inputs), {
+        inputs = task.prepare(
+            jax.random.split(jax.random.key(0), 1), source.materialize(batch), False
+        )
+        return task.visualize(inputs), {
             name: inputs[name] for name in ("center_xyz", "cube_mm") if name in inputs
         }
 

@@ -87,7 +87,7 @@ def train(config: ConfigDict, workdir: Path) -> None:
         key=key,
         task=task,
         optimizer=optimizer,
-        expand=source.expand,
+        materialize=source.materialize,
         accumulate=config.accumulate,
     )
     step_of = jax.jit(
@@ -96,7 +96,8 @@ def train(config: ConfigDict, workdir: Path) -> None:
         out_shardings=(jax.tree.map(lambda t: t.sharding, target), sharding.whole(mesh)),
     )
     rows_of = jax.jit(
-        partial(eval_step, task=task, expand=source.expand), out_shardings=sharding.whole(mesh)
+        partial(eval_step, task=task, materialize=source.materialize),
+        out_shardings=sharding.whole(mesh),
     )
     # A dry run over shapes: what does not fit together fails here.
     row = source.train_rows(np.array([0]))
@@ -132,19 +133,19 @@ def train(config: ConfigDict, workdir: Path) -> None:
     if begun:
         _say(begun)
     _say(
-        f"{'go on' if resumed else 'start'} at step {start} of {config.steps} on {mesh.size} device(s), {source.about}"
+        f"{'go on' if resumed else 'start'} at step {start} of {config.steps} on {mesh.size} device(s), {source.description}"
     )
 
     def heldout(state):
         rows, loss = predict_split(rows_of, state, source, config.eval_batch_size, mesh, show=True)
-        rows = task.finish(rows)
+        rows = task.postprocess(rows)
         figures = task.score(rows)
-        if task.error not in figures:
+        if task.monitor not in figures:
             raise ValueError(
-                f"the held-out samples have no {task.error}, by which checkpoints are ranked; people without a pose in space "
-                "have --config.task.error=epe_px"
+                f"the held-out samples have no {task.monitor}, by which checkpoints are ranked; people without a pose in space "
+                "have --config.task.monitor=epe_px"
             )
-        return rows, {"loss": loss, task.error: figures[task.error]}
+        return rows, {"loss": loss, task.monitor: figures[task.monitor]}
 
     writer = Writer(workdir, start, config.steps, config.batch_size)
     rows = None  # of the newest evaluation
@@ -173,7 +174,7 @@ def train(config: ConfigDict, workdir: Path) -> None:
             if evaluating:
                 rows, figures = heldout(state)
                 writer.evaluation(step, figures)
-                error = figures[task.error]
+                error = figures[task.monitor]
             if saving:
                 checkpoints.save(state, error)
     finally:

@@ -153,7 +153,7 @@ def training_step(spec: str, settings: dict[str, object], runs: bool = True):
         key=key,
         task=task,
         optimizer=optimizer,
-        expand=source.expand,
+        materialize=source.materialize,
         accumulate=config.accumulate,
     )
     placed = (jax.tree.map(lambda t: t.sharding, target), sharding.whole(mesh))
@@ -176,11 +176,11 @@ def with_joints(source, count: int):
         groups=tuple(old.groups[i] for i in which),
     )
 
-    def expand(batch):
-        made = source.expand(batch)
+    def materialize(batch):
+        made = source.materialize(batch)
         return {**made, "joints_xyz": made["joints_xyz"][:, which]}
 
-    return replace(source, skeleton=skeleton, expand=expand)
+    return replace(source, skeleton=skeleton, materialize=materialize)
 
 
 def gigabytes(compiled) -> float:

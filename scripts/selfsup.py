@@ -103,10 +103,11 @@ def random_error(overrides: list[str]) -> float:
         jax.random.key(config.seed), task, optimizer, state_target(task, optimizer, mesh)
     )
     rows_of = jax.jit(
-        partial(eval_step, task=task, expand=source.expand), out_shardings=sharding.whole(mesh)
+        partial(eval_step, task=task, materialize=source.materialize),
+        out_shardings=sharding.whole(mesh),
     )
     rows, _ = predict_split(rows_of, state, source, config.eval_batch_size, mesh, show=True)
-    return task.score(task.finish(rows))[task.error]
+    return task.score(task.postprocess(rows))[task.monitor]
 
 
 def write(workdir: Path) -> None:

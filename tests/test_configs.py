@@ -138,7 +138,9 @@ def test_every_config_loads_and_its_step_fits_together(spec, request, traced):
         for name, x in source.train_rows(np.arange(2)).items()
         if name not in HOST_ONLY
     }
-    step = functools.partial(train_step, task=task, optimizer=optimizer, expand=source.expand)
+    step = functools.partial(
+        train_step, task=task, optimizer=optimizer, materialize=source.materialize
+    )
     new, parts = jax.eval_shape(
         lambda state, batch: step(state, batch, key=jax.random.key(1)), state, batch
     )
@@ -177,7 +179,7 @@ def _stand_in(config):
         }
 
     return SimpleNamespace(
-        skeleton=SKELETONS[skeleton], train_rows=rows, expand=lambda batch: batch
+        skeleton=SKELETONS[skeleton], train_rows=rows, materialize=lambda batch: batch
     )
 
 
@@ -208,7 +210,7 @@ def test_a_mesh_of_ones_own_is_what_the_sensor_sees(tmp_path):
     def depth(*more):
         config = load(str(ROOT / "configs/v2v.py:quick"), [*base, *more])
         source = SOURCES[config.data.name](config)
-        return jax.jit(source.expand)(
+        return jax.jit(source.materialize)(
             {k: jnp.asarray(x) for k, x in source.train_rows(np.arange(8)).items()}
         )["depth"]
 

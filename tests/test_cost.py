@@ -43,13 +43,13 @@ def toy_task(config, skeleton) -> Task:
         prepare=prepare,
         loss=loss,
         predict=lambda outputs, inputs: {"joints_xyz": outputs},
-        truth=lambda batch: {"joints_xyz": batch["joints_xyz"]},
-        finish=lambda rows: rows,
+        ground_truth=lambda batch: {"joints_xyz": batch["joints_xyz"]},
+        postprocess=lambda rows: rows,
         score=lambda rows: {
             "mpjpe_mm": float(np.abs(rows["joints_xyz"] - rows["true_joints_xyz"]).mean())
         },
-        views=lambda inputs: None,
-        example=lambda n: {"x": jnp.zeros((n, side))},
+        visualize=lambda inputs: None,
+        dummy_inputs=lambda n: {"x": jnp.zeros((n, side))},
     )
 
 
@@ -57,7 +57,7 @@ def toy_source(config) -> Source:
     def rows(indices):
         return {"mask": np.ones(len(indices), bool), "index": indices.astype(np.int32)}
 
-    def expand(batch):
+    def materialize(batch):
         joints = jnp.broadcast_to(
             batch["index"][:, None, None] * 0.01, (len(batch["index"]), 21, 3)
         )
@@ -65,7 +65,7 @@ def toy_source(config) -> Source:
 
     names = partial(map, str)
     return Source(
-        SKELETONS["hand21"], None, config.data.eval_size, rows, rows, expand, names, "toy"
+        SKELETONS["hand21"], None, config.data.eval_size, rows, rows, materialize, names, "toy"
     )
 
 
@@ -190,7 +190,9 @@ def test_a_part_of_the_joints_or_more(cost, repo):
     for count in (14, 42):
         changed = cost.with_joints(source, count)
         assert (
-            len(set(changed.skeleton.joints)) == count == changed.expand(row)["joints_xyz"].shape[1]
+            len(set(changed.skeleton.joints))
+            == count
+            == changed.materialize(row)["joints_xyz"].shape[1]
         )
 
 

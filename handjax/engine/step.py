@@ -22,7 +22,7 @@ class TrainState(flax.struct.PyTreeNode):
 
 def init_state(key: Key[Array, ""], task, optimizer: optax.GradientTransformation) -> TrainState:
     """A fresh state; a function of the key."""
-    variables = task.model.init(key, task.example(1)["x"], train=False)
+    variables = task.model.init(key, task.dummy_inputs(1)["x"], train=False)
     params = variables["params"]
     model_state = {name: value for name, value in variables.items() if name != "params"}
     return TrainState(jnp.zeros((), jnp.int32), params, model_state, optimizer.init(params))
@@ -50,7 +50,7 @@ def create_state(
     )(key)
 
 
-def train_step(state: TrainState, batch, *, key, task, optimizer, expand, accumulate: int = 1):
+def train_step(state: TrainState, batch, *, key, task, optimizer, materialize, accumulate: int = 1):
     """One update → (state, parts). `parts` has `loss`, its terms, `grad_norm` and `finite`.
 
     All randomness comes from fold_in(key, step). Where loss or gradient is not finite the update is withheld: the state that
@@ -60,7 +60,7 @@ def train_step(state: TrainState, batch, *, key, task, optimizer, expand, accumu
     keys = jax.random.split(jax.random.fold_in(key, state.step), batch["mask"].shape[0])
 
     def loss_of(params, model_state, keys, batch):
-        inputs = task.prepare(keys, expand(batch), True)
+        inputs = task.prepare(keys, materialize(batch), True)
         variables = {"params": params, **model_state}
         outputs, updated = task.model.apply(
             variables, inputs["x"], train=True, mutable=list(model_state)
@@ -96,13 +96,13 @@ def train_step(state: TrainState, batch, *, key, task, optimizer, expand, accumu
     return jax.tree.map(lambda new, old: jnp.where(parts["finite"], new, old), new, state), parts
 
 
-def eval_step(state: TrainState, batch, *, task, expand):
+def eval_step(state: TrainState, batch, *, task, materialize):
     """Per-sample rows: predictions, what they are held against (prefix `true_`), `mask` and `index`, and the mean loss.
 
     Nothing random: the keys are constant and `prepare` runs without augmentation.
     """
     keys = jax.random.split(jax.random.key(0), batch["mask"].shape[0])
-    batch = expand(batch)
+    batch = materialize(batch)
     inputs = task.prepare(keys, batch, False)
     outputs = task.model.apply(
         {"params": state.params, **state.model_state}, inputs["x"], train=False
@@ -110,6 +110,6 @@ def eval_step(state: TrainState, batch, *, task, expand):
     loss, _ = task.loss(outputs, inputs)
     rows = {
         **task.predict(outputs, inputs),
-        **{f"true_{name}": value for name, value in task.truth(batch).items()},
+        **{f"true_{name}": value for name, value in task.ground_truth(batch).items()},
     }
     return {**rows, "mask": batch["mask"], "index": batch["index"]}, loss

@@ -141,7 +141,7 @@ def main(argv: Sequence[str]) -> None:
         )
     (step, state) = restored[0]
     rows_of = jax.jit(
-        partial(eval_step, task=task, expand=lambda batch: batch),
+        partial(eval_step, task=task, materialize=lambda batch: batch),
         out_shardings=sharding.whole(mesh),
     )
     print(f"checkpoint of step {step}, {len(images)} pictures of {flags.images}", flush=True)
@@ -162,7 +162,7 @@ def main(argv: Sequence[str]) -> None:
         found, _ = jax.device_get(rows_of(state, sharding.put_batch(batch, mesh)))
         return {name: found[name][: len(crops)] for name in ("joints_uv", "confidence")}
 
-    size = task.example(1)["x"].shape[1]
+    size = task.dummy_inputs(1)["x"].shape[1]
     hands, failed = [], {}
     for image, result in tqdm(
         predict(images, boxes, find, size, batch_size),

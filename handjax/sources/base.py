@@ -13,7 +13,7 @@ from handjax.pose.skeleton import Skeleton
 class Source:
     """Samples by number. `train_size` None: endless.
 
-    `train_rows` and `eval_rows` take this process's sample numbers and return host arrays with `mask` and `index`; `expand` is a
+    `train_rows` and `eval_rows` take this process's sample numbers and return host arrays with `mask` and `index`; `materialize` is a
     pure function that completes a batch on the device, inside jit: the synthetic world makes a sample from its number there.
     """
 
@@ -22,7 +22,7 @@ class Source:
     eval_size: int
     train_rows: Callable[[np.ndarray], dict[str, np.ndarray]]
     eval_rows: Callable[[np.ndarray], dict[str, np.ndarray]]
-    expand: Callable[[dict[str, Any]], dict[str, Any]]
+    materialize: Callable[[dict[str, Any]], dict[str, Any]]
     names: Callable[[np.ndarray], list[str]]
-    about: str  # for the report: what is evaluated, and where the crop's center came from
+    description: str  # for the report: what is evaluated, and where the crop's center came from
     benchmark: str = ""  # the set, where all of its own evaluation split is evaluated: published figures are comparable then

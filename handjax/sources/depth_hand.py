@@ -42,9 +42,9 @@ def voxel_h5(config, train: bool = True) -> Source:
         eval_size=len(heldout),
         train_rows=seen.rows,
         eval_rows=heldout.rows,
-        expand=lambda batch: batch,
+        materialize=lambda batch: batch,
         names=heldout.names,
-        about=f"{len(heldout)} frames of {which}; crop center from the file ({heldout.center_from})",
+        description=f"{len(heldout)} frames of {which}; crop center from the file ({heldout.center_from})",
     )
 
 
@@ -121,7 +121,7 @@ def depth_hand(config, train: bool = True) -> Source:
             )
         return {**batch, "mask": valid}
 
-    def expand(batch):
+    def materialize(batch):
         if "center_xyz" in batch:
             return batch
         return {
@@ -135,9 +135,9 @@ def depth_hand(config, train: bool = True) -> Source:
         eval_size=len(heldout),
         train_rows=partial(rows, records=seen),
         eval_rows=partial(rows, records=heldout),
-        expand=expand,
+        materialize=materialize,
         names=heldout.names,
-        about=f"{len(heldout)} frames of {data.name}, {eval_split}; crop center {center}",
+        description=f"{len(heldout)} frames of {data.name}, {eval_split}; crop center {center}",
     )
 
 

@@ -117,9 +117,9 @@ def nyu_views(config, train: bool = True) -> Source:
         eval_size=len(heldout),
         train_rows=partial(rows, records=seen),
         eval_rows=partial(rows, records=heldout),
-        expand=lambda batch: batch,
+        materialize=lambda batch: batch,
         names=heldout.names,
-        about=f"{len(heldout)} frames of nyu_hand, {data.eval_split}, first of three views; crop center {center}",
+        description=f"{len(heldout)} frames of nyu_hand, {data.eval_split}, first of three views; crop center {center}",
     )
 
 

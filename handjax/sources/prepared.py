@@ -81,9 +81,9 @@ def source(
         eval_size=len(heldout),
         train_rows=seen.rows,
         eval_rows=heldout.rows,
-        expand=lambda batch: batch,
+        materialize=lambda batch: batch,
         names=heldout.names,
-        about=f"frames: {' + '.join(frames)}; {about}",
+        description=f"frames: {' + '.join(frames)}; {about}",
         benchmark="+".join(sorted(found.name for found in held)) if whole else "",
     )
 

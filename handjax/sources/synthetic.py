@@ -152,7 +152,7 @@ def endless(config, sample: Callable, skeleton: Skeleton, about: str) -> Source:
         mask = np.ones(len(indices), bool)
         return {"index": indices.astype(np.int32), "mask": mask, "stream": filled, "heldout": split}
 
-    def expand(batch):
+    def materialize(batch):
         def one(index, stream, heldout):
             return sample(world.sample_key(stream, heldout, index))
 
@@ -165,9 +165,9 @@ def endless(config, sample: Callable, skeleton: Skeleton, about: str) -> Source:
         eval_size=data.eval_size,
         train_rows=partial(rows, stream="train"),
         eval_rows=partial(rows, stream="eval"),
-        expand=expand,
+        materialize=materialize,
         names=lambda indices: [f"synthetic-{i}" for i in indices],
-        about=f"{data.eval_size} {about}",
+        description=f"{data.eval_size} {about}",
     )
 
 

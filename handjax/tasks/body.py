@@ -79,7 +79,7 @@ def body_task(config, skeleton: Skeleton) -> Task:
         for key, value in config.model.items()
     }
     model = BodyNet(joints=len(skeleton.joints), **hyper | {"dtype": jnp.dtype(hyper["dtype"])})
-    options = {key: value for key, value in config.task.items() if key not in ("name", "error")}
+    options = {key: value for key, value in config.task.items() if key not in ("name", "monitor")}
     body = Body(**options, **config.crop, kinematic=model.head == "kinematic", skeleton=skeleton)
     augment = {key: value for key, value in config.augment.items() if key != "enabled"}
     return Task(
@@ -90,12 +90,12 @@ def body_task(config, skeleton: Skeleton) -> Task:
         ),
         loss=partial(loss, body=body),
         predict=partial(predict, body=body),
-        truth=partial(truth, body=body),
-        finish=lambda rows: rows,
+        ground_truth=partial(ground_truth, body=body),
+        postprocess=lambda rows: rows,
         score=body_metrics.score,
-        views=views,
-        example=partial(example, body=body),
-        error=config.task.error,
+        visualize=visualize,
+        dummy_inputs=partial(dummy_inputs, body=body),
+        monitor=config.task.monitor,
     )
 
 
@@ -119,7 +119,7 @@ def _check(config, skeleton) -> None:
             task.root_depth in ROOT_DEPTHS,
             " or ".join(ROOT_DEPTHS),
         ),
-        ("task.error", task.error, task.error in ("mpjpe_mm", "epe_px"), "mpjpe_mm or epe_px"),
+        ("task.monitor", task.error, task.error in ("mpjpe_mm", "epe_px"), "mpjpe_mm or epe_px"),
         ("task.figure", task.figure, task.figure in figure.MODES, " or ".join(figure.MODES)),
         (
             "task.lengths",
@@ -399,7 +399,7 @@ def predict(outputs, inputs: Inputs, *, body: Body) -> Rows:
     }
 
 
-def truth(batch: Batch, *, body: Body) -> Rows:
+def ground_truth(batch: Batch, *, body: Body) -> Rows:
     """`joints_xyz` as the batch has them, `joints_uv` in px of the source file, which of both mean something, and by what scores
     are split."""
     batch = complete(batch, body)
@@ -418,13 +418,13 @@ def truth(batch: Batch, *, body: Body) -> Rows:
     return {"joints_uv": uv, **{name: batch[name] for name in kept}}
 
 
-def views(inputs: Inputs) -> tuple[Array, Float[Array, "b 2 3"]]:
+def visualize(inputs: Inputs) -> tuple[Array, Float[Array, "b 2 3"]]:
     """The patch that the network sees, RGB bytes [b, h, w, 3], and the map of its pixels to the source file's."""
     return inputs["picture"], crop2d.compose(
         inputs["source_from_image"], crop2d.inverse(inputs["patch"])
     )
 
 
-def example(samples: int, *, body: Body) -> Inputs:
+def dummy_inputs(samples: int, *, body: Body) -> Inputs:
     """Empty patches."""
     return {"x": jnp.zeros((samples, *body.size, 3))}

@@ -83,12 +83,12 @@ def keypoints2d_task(config, skeleton: Skeleton) -> Task:
         ),
         loss=partial(loss, maps=maps),
         predict=partial(predict, maps=maps),
-        truth=partial(truth, crop=crop),
-        finish=lambda rows: rows,
+        ground_truth=partial(ground_truth, crop=crop),
+        postprocess=lambda rows: rows,
         score=partial(score, skeleton=skeleton),
-        views=views,
-        example=partial(example, maps=maps),
-        error="epe_px",
+        visualize=visualize,
+        dummy_inputs=partial(dummy_inputs, maps=maps),
+        monitor="epe_px",
     )
 
 
@@ -383,7 +383,7 @@ def predict(outputs, inputs: Inputs, *, maps: Maps) -> Rows:
     }
 
 
-def truth(batch: Batch, *, crop: Crop) -> Rows:
+def ground_truth(batch: Batch, *, crop: Crop) -> Rows:
     """Where the batch is labelled: `joints_uv`, `visible`, `labelled`, and the sides of the hand's box (the longer one of the
     rectangle about its joints) and of the square that is evaluated, all in px of the source file."""
     if "joints_uv" not in batch:
@@ -414,11 +414,11 @@ def score(rows: dict, *, skeleton: Skeleton) -> dict:
     )
 
 
-def views(inputs: Inputs) -> tuple[Array, Float[Array, "b 2 3"]]:
+def visualize(inputs: Inputs) -> tuple[Array, Float[Array, "b 2 3"]]:
     """The crop that the network sees, RGB bytes [b, n, n, 3], and the map of its pixels to the source file's."""
     return inputs["picture"], inputs["source_from_crop"]
 
 
-def example(samples: int, *, maps: Maps) -> Inputs:
+def dummy_inputs(samples: int, *, maps: Maps) -> Inputs:
     """Empty crops."""
     return {"x": jnp.zeros((samples, maps.size, maps.size, 3 + maps.centered))}

@@ -70,11 +70,11 @@ def spherehand_task(config, skeleton: Skeleton) -> Task:
             denoiser=priors["denoiser"] if options.denoise else None,
             fuse=options.fuse,
         ),
-        truth=truth,
-        finish=lambda rows: rows,
+        ground_truth=ground_truth,
+        postprocess=lambda rows: rows,
         score=partial(score, skeleton=skeleton),
-        views=views,
-        example=partial(example, size=options.image_size),
+        visualize=visualize,
+        dummy_inputs=partial(dummy_inputs, size=options.image_size),
     )
 
 
@@ -261,7 +261,7 @@ def predict(outputs, inputs: Inputs, *, spheres, denoiser, fuse: bool) -> Rows:
     return {"joints_xyz": joints + inputs["center_xyz"][:, None]}
 
 
-def truth(batch: Batch) -> Rows:
+def ground_truth(batch: Batch) -> Rows:
     """`joints_xyz` [b, j, 3] as `predict` has them, where the batch is labelled; every joint counts, seen or hidden."""
     return {name: batch[name] for name in ("joints_xyz",) if name in batch}
 
@@ -280,7 +280,7 @@ def score(rows: dict, *, skeleton: Skeleton) -> dict:
     return figures
 
 
-def views(inputs: Inputs):
+def visualize(inputs: Inputs):
     """The first view as it is seen, nearer is brighter, and from its side: rows y, columns z, where the hand is."""
     depth = inputs["cube_depth"][:, 0]
     size, is_hand = depth.shape[-1], depth < spherehand.BACKGROUND_MM - 1
@@ -290,6 +290,6 @@ def views(inputs: Inputs):
     return front, side.astype(depth.dtype)
 
 
-def example(samples: int, *, size: int) -> Inputs:
+def dummy_inputs(samples: int, *, size: int) -> Inputs:
     """Images of nothing near."""
     return {"x": jnp.zeros((samples, size, size, 1))}

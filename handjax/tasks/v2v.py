@@ -67,11 +67,11 @@ def v2v_task(config, skeleton: Skeleton) -> Task:
             sharpness=options.sharpness,
             peaks=len(skeleton.joints) if options.global_joints else None,
         ),
-        truth=truth,
-        finish=match_joints if options.global_joints else lambda rows: rows,
+        ground_truth=ground_truth,
+        postprocess=match_joints if options.global_joints else lambda rows: rows,
         score=partial(score, skeleton=skeleton, matched=options.global_joints),
-        views=partial(views, grid=grid),
-        example=partial(example, grid=grid),
+        visualize=partial(visualize, grid=grid),
+        dummy_inputs=partial(dummy_inputs, grid=grid),
     )
 
 
@@ -184,7 +184,7 @@ def predict(outputs, inputs: Inputs, *, grid, method, sharpness, peaks: int | No
     return {"joints_xyz": xyz, "confidence": confidence}
 
 
-def truth(batch: Batch) -> Rows:
+def ground_truth(batch: Batch) -> Rows:
     """`joints_xyz` [b, j, 3] in camera mm, where the batch is labelled; every joint counts, seen or hidden."""
     return {name: batch[name] for name in ("joints_xyz",) if name in batch}
 
@@ -212,7 +212,7 @@ def score(rows: dict, *, skeleton: Skeleton, matched: bool) -> dict:
     return figures
 
 
-def views(inputs: Inputs, *, grid):
+def visualize(inputs: Inputs, *, grid):
     """Occupancy as seen along z (rows y, columns x) and along x (rows y, columns z): the share of occupied cells on the way."""
     volume = inputs["x"][..., 0]
     x, y, z = (1 + grid.axes.index(axis) for axis in range(3))
@@ -220,6 +220,6 @@ def views(inputs: Inputs, *, grid):
     return volume.mean(3), volume.mean(2)
 
 
-def example(samples: int, *, grid) -> Inputs:
+def dummy_inputs(samples: int, *, grid) -> Inputs:
     """An empty grid a sample."""
     return {"x": jnp.zeros((samples, grid.size, grid.size, grid.size, 1))}

@@ -53,7 +53,7 @@ def machine(tiny):
             key=key,
             task=task,
             optimizer=optimizer,
-            expand=data.expand,
+            materialize=data.materialize,
             accumulate=accumulate,
         )
         places = jax.tree.map(lambda t: t.sharding, target), sharding.whole(mesh)

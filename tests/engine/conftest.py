@@ -55,11 +55,11 @@ def tiny_task():
                 "joints_xyz": outputs[:, None],
                 "confidence": outputs[:, :1],
             },
-            truth=lambda batch: {"joints_xyz": batch["joints_xyz"]},
-            finish=lambda rows: rows,
+            ground_truth=lambda batch: {"joints_xyz": batch["joints_xyz"]},
+            postprocess=lambda rows: rows,
             score=_never,
-            views=_never,
-            example=lambda samples: {"x": jnp.zeros((samples, FEATURES))},
+            visualize=_never,
+            dummy_inputs=lambda samples: {"x": jnp.zeros((samples, FEATURES))},
         )
 
     return make
@@ -89,9 +89,9 @@ def tiny_source():
             eval_size=size,
             train_rows=rows,
             eval_rows=rows,
-            expand=lambda batch: batch,
+            materialize=lambda batch: batch,
             names=lambda indices: [str(i) for i in indices],
-            about="tiny",
+            description="tiny",
         )
 
     return make

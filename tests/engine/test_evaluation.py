@@ -24,7 +24,8 @@ def evaluated(tiny_task, tiny_source):
             jax.random.key(0), task, optimizer, state_target(task, optimizer, mesh)
         )
         step = jax.jit(
-            partial(eval_step, task=task, expand=source.expand), out_shardings=sharding.whole(mesh)
+            partial(eval_step, task=task, materialize=source.materialize),
+            out_shardings=sharding.whole(mesh),
         )
         return *predict_split(step, state, source, batch_size, mesh), seen
 

@@ -27,7 +27,7 @@ def machine(tiny_task, tiny_source):
             key=KEY,
             task=task,
             optimizer=optimizer,
-            expand=source.expand,
+            materialize=source.materialize,
             accumulate=accumulate,
         )
         places = jax.tree.map(lambda t: t.sharding, target)
@@ -109,13 +109,15 @@ def test_accumulation_normalizes_slice_by_slice(machine, tiny_task, tiny_source)
     first = jax.device_get(state)
     new, _ = step(state, batches[0])
     keys = jax.random.split(jax.random.fold_in(KEY, 0), 16)
-    task, expand = tiny_task(True), tiny_source(1).expand
+    task, materialize = tiny_task(True), tiny_source(1).materialize
     gradients, model_state = [], first.model_state
     for s in (0, 1):
 
         def loss(params, s=s, model_state=model_state):
             inputs = task.prepare(
-                keys[s::2], expand({name: value[s::2] for name, value in batches[0].items()}), True
+                keys[s::2],
+                materialize({name: value[s::2] for name, value in batches[0].items()}),
+                True,
             )
             variables = {"params": params, **model_state}
             outputs, updated = task.model.apply(
@@ -185,7 +187,7 @@ def test_parts(machine):
 def test_evaluation_has_no_randomness_and_leaves_the_state(machine, tiny_task, tiny_source):
     state, _, batches = machine(8)
     before = jax.device_get(state)
-    step = jax.jit(partial(eval_step, task=tiny_task(True), expand=tiny_source(1).expand))
+    step = jax.jit(partial(eval_step, task=tiny_task(True), materialize=tiny_source(1).materialize))
     (rows, loss), (again, _) = step(state, batches[0]), step(state, batches[0])
     jax.tree.map(np.testing.assert_array_equal, jax.device_get(rows), jax.device_get(again))
     assert set(rows) == {"joints_xyz", "confidence", "true_joints_xyz", "mask", "index"}

@@ -34,9 +34,9 @@ def source():
 
 
 @pytest.fixture(scope="module")
-def expand(source):
+def materialize(source):
     """Compiled once: rows of N samples."""
-    return jax.jit(source.expand)
+    return jax.jit(source.materialize)
 
 
 def test_a_picture_is_a_batch_of_the_contract(source, expand):
@@ -88,7 +88,7 @@ def test_a_sample_is_its_number_and_stream(source, expand):
         assert np.abs(others - np.asarray(one["joints_xyz"])).max((1, 2)).min() > 1
     assert source.train_size is None and source.eval_size == 6 and source.benchmark == ""
     assert source.names(np.array([3])) == ["synthetic-3"] and source.skeleton.name == "hand21"
-    assert source.about == "6 synthetic pictures of hands held out by seed 1"
+    assert source.description == "6 synthetic pictures of hands held out by seed 1"
 
 
 @pytest.mark.parametrize(

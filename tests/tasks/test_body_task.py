@@ -118,7 +118,7 @@ def test_the_truth_has_no_loss_and_comes_back(people, seen, head, flip_test):
     outputs = ideal(head, inputs, flip_test)
     total, parts = jax.jit(task.loss)(outputs, inputs)
     assert total < 1e-4 and set(parts) == {"xy", "z"}
-    rows, truth = jax.jit(task.predict)(outputs, inputs), task.truth(batch)
+    rows, truth = jax.jit(task.predict)(outputs, inputs), task.ground_truth(batch)
     off = np.abs(rows["joints_xyz"] - truth["joints_xyz"]).max(-1)
     assert off[[0, 0, 1]][:, np.arange(18) != HEAD].max() < (
         0.2 if not flip_test or head != "kinematic" else 0.5
@@ -138,7 +138,7 @@ def test_the_truth_has_no_loss_and_comes_back(people, seen, head, flip_test):
     whole = {name: value[[1, FLAT, POSED, UNKNOWN]] for name, value in scored.items()}
     figures = task.score(whole)
     assert (
-        figures[task.error] < 0.3
+        figures[task.monitor] < 0.3
         and figures["frames_3d"] == 2
         and figures["frames_2d"] == 2
         and figures["epe_px"] < 1
@@ -216,7 +216,7 @@ def test_augmented_patches_show_the_joints_where_the_labels_are(repo, people, se
         and 1500 <= depth.min() < depth.max() <= 2500
     )
     order = np.where(mirrored[:, None], FLIP[None], np.arange(18)[None])
-    truth = task.truth(batch)
+    truth = task.ground_truth(batch)
 
     if head == "kinematic":  # the person turned with the picture
         numbers = motions()
@@ -250,7 +250,7 @@ def test_the_depth_of_the_pelvis_may_be_estimated(people, seen):
     batch, (given, _) = people[0], seen("kinematic")
     task, inputs = seen("direct", "config.task.root_depth=box")
     assert "depth of the pelvis from the size of the joints' box" in task.title
-    rows, truth = jax.jit(task.predict)(ideal("direct", inputs), inputs), task.truth(batch)
+    rows, truth = jax.jit(task.predict)(ideal("direct", inputs), inputs), task.ground_truth(batch)
     side = 1.25 * np.ptp(np.asarray(batch["joints_uv"])[1], axis=0).max()
     np.testing.assert_allclose(
         rows["joints_xyz"][1, 0, 2], np.sqrt(200 * 202) * 2000 / side, rtol=1e-5
@@ -265,7 +265,7 @@ def test_a_picture_alone_is_seen_whole_and_in_the_patchs_shape(repo, people):
     inputs = jax.jit(partial(task.prepare, train=False))(
         jax.random.split(jax.random.key(0), 6), alone
     )
-    patches, affine = task.views(inputs)
+    patches, affine = task.visualize(inputs)
     assert patches.shape == (6, 128, 96, 3) and patches.dtype == jnp.uint8
     corners = crop2d.apply(
         np.asarray(affine), np.tile(np.float32([[0, 0], [96, 128], [48, 64]]), (6, 1, 1))
@@ -276,7 +276,7 @@ def test_a_picture_alone_is_seen_whole_and_in_the_patchs_shape(repo, people):
     assert (patches[:, 0] == GREY).all()
     assert not any(
         np.asarray(value).any()
-        for name, value in task.truth(alone).items()
+        for name, value in task.ground_truth(alone).items()
         if name.startswith("has")
     )
     total, _ = task.loss(jnp.ones((6, 18, 3)), inputs)
@@ -302,7 +302,7 @@ def test_synthetic_people_are_a_batch_like_the_prepared_ones(repo, people, monke
             ["config.data.image_size=32", "config.data.eval_size=4"],
         )
     )
-    batch = jax.tree.map(np.asarray, source.expand(source.train_rows(np.arange(4))))
+    batch = jax.tree.map(np.asarray, source.materialize(source.train_rows(np.arange(4))))
     check_batch(batch)
     assert set(options) == set(asked.parameters) - {"key"} and options["image_size"] == 32
     assert set(batch) == set(people[0])
@@ -318,7 +318,7 @@ def test_synthetic_people_are_a_batch_like_the_prepared_ones(repo, people, monke
     np.testing.assert_allclose(
         batch["box"][:, 2:], np.tile([200 * 2000 / 3000, 202 * 2000 / 3000], (4, 1)), rtol=1e-5
     )
-    assert source.about == "4 synthetic people held out by seed 1" and source.skeleton == BODY
+    assert source.description == "4 synthetic people held out by seed 1" and source.skeleton == BODY
 
 
 @pytest.mark.parametrize(
@@ -340,7 +340,7 @@ def test_synthetic_people_are_a_batch_like_the_prepared_ones(repo, people, monke
             "stretches config.crop.box_mm=(1485.0, 1980.0) (width, height)",
         ),
         ("augment.flip=1.5", "a probability"),
-        ("task.error=pck", "expected mpjpe_mm or epe_px"),
+        ("task.monitor=pck", "expected mpjpe_mm or epe_px"),
     ],
 )
 def test_a_mistake_is_named(repo, text, words):

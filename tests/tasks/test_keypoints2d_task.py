@@ -192,7 +192,7 @@ def test_ideal_maps_give_the_truth_in_pixels_of_the_source(repo, spec, decode, s
         maps = np.concatenate([np.ones_like(maps[..., :1]), maps], -1)  # the background is no joint
     outputs = jnp.asarray(maps[:, None], jnp.float32)
     predict = jax.jit(task.predict)
-    rows, truth = predict(outputs, inputs), task.truth(on_device(batch))
+    rows, truth = predict(outputs, inputs), task.ground_truth(on_device(batch))
     px = stride * np.asarray(crop2d.size_ratio(inputs["source_from_crop"])).max()
     np.testing.assert_allclose(rows["joints_uv"], truth["joints_uv"], atol=cells * px)
     assert rows["confidence"].shape == (3, 21)
@@ -210,7 +210,7 @@ def test_truth_has_the_sides_of_box_and_crop_in_pixels_of_the_source(repo):
     batch["labelled"] = batch["visible"].copy()
     for row in (0, 1):
         batch["joints_uv"][row, ~batch["labelled"][row]] = 0
-    truth = task.truth(on_device(batch))
+    truth = task.ground_truth(on_device(batch))
     for row in (0, 1):
         own = batch["joints_uv"][row, batch["labelled"][row]]
         width, height = np.ptp(own, axis=0)
@@ -221,7 +221,7 @@ def test_truth_has_the_sides_of_box_and_crop_in_pixels_of_the_source(repo):
         **{f"true_{name}": value for name, value in truth.items()},
     }
     figures = task.score(jax.tree.map(np.asarray, rows))
-    np.testing.assert_allclose(figures[task.error], 3 * 2**0.5, rtol=1e-4)
+    np.testing.assert_allclose(figures[task.monitor], 3 * 2**0.5, rtol=1e-4)
     assert figures["visible"]["counted"] == batch["labelled"].sum() == figures["counted"]
 
 
@@ -303,10 +303,10 @@ def test_a_picture_without_labels_is_seen_whole_or_in_its_box(repo):
     np.testing.assert_allclose(
         square, [[[-0.5, -20.5], [WIDTH - 0.5, WIDTH - 20.5]]] * 2, atol=1e-3
     )
-    assert task.truth(batch) == {}
+    assert task.ground_truth(batch) == {}
     loss, parts = task.loss(jnp.zeros((2, 3, SIZE // 8, SIZE // 8, 21)), inputs)
     assert loss == 0 and parts == {}
-    image, affine = task.views(inputs)
+    image, affine = task.visualize(inputs)
     assert (
         image.shape == (2, SIZE, SIZE, 3) and image.dtype == jnp.uint8 and affine.shape == (2, 2, 3)
     )

@@ -69,7 +69,7 @@ def views(repo):
     @jax.jit
     def made(rows):
         keys = jax.vmap(world.sample_key)(rows["stream"], rows["heldout"], rows["index"])
-        return source.expand(rows), jax.vmap(partial(world.fitting_views, **options))(keys)
+        return source.materialize(rows), jax.vmap(partial(world.fitting_views, **options))(keys)
 
     batch, drawn = made(source.train_rows(np.arange(SAMPLES)))
     check_batch({name: np.asarray(value) for name, value in batch.items()})
@@ -95,7 +95,7 @@ def step(task, optimizer):
 
     drawing = dataclasses.replace(task, prepare=partial(task.prepare, draw=draw))
     options = dict(
-        key=jax.random.key(1), task=drawing, optimizer=optimizer, expand=lambda batch: batch
+        key=jax.random.key(1), task=drawing, optimizer=optimizer, materialize=lambda batch: batch
     )
     return jax.jit(partial(train_step, **options))
 
@@ -235,7 +235,7 @@ def test_fused_views_are_in_the_first_ones_frame(views):
         heat, depth = spherehand.encode(views["centers"])
         heat = heat ** jnp.asarray([0.1, 1.0, 0.1])[None, :, None, None, None]
         maps = jnp.concatenate([heat, depth], axis=-1).reshape(SAMPLES * VIEWS, 1, 16, 16, 82)
-        return task.predict((maps, None), inputs)["joints_xyz"], *task.views(inputs)
+        return task.predict((maps, None), inputs)["joints_xyz"], *task.visualize(inputs)
 
     found, front, side = run(views)
     assert np.linalg.norm(found - views["joints_xyz"], axis=-1).mean() < 8

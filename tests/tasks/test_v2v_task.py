@@ -239,7 +239,7 @@ def test_ideal_heat_maps_give_the_truth_in_camera_mm(repo, rule, method, cells):
     grid = voxel.VoxelGrid(rule, SIZE, SIZE // 2)
     outputs = encode(inputs["joints"], grid, 1.7)
     rows = jax.jit(task.predict)(outputs, inputs)
-    truth = task.truth(batch)
+    truth = task.ground_truth(batch)
     np.testing.assert_array_equal(truth["joints_xyz"], batch["joints_xyz"])
     error = np.abs(rows["joints_xyz"] - truth["joints_xyz"]).max((0, 1))
     assert (error <= cells * CUBE / (SIZE // 2) + 0.01).all()
@@ -309,7 +309,7 @@ def test_predictions_need_no_labels(repo):
         {name: value for name, value in depth_batch().items() if name != "joints_xyz"}
     )
     inputs = evaluated(task, batch)
-    assert "joints" not in inputs and task.truth(batch) == {}
+    assert "joints" not in inputs and task.ground_truth(batch) == {}
     outputs = normal((2, *(SIZE // 2,) * 3, 14))
     assert np.isfinite(jax.jit(task.predict)(outputs, inputs)["joints_xyz"]).all()
 
@@ -319,7 +319,7 @@ def test_views_show_the_hand_upright_from_the_front_and_from_its_side(rule):
     grid = voxel.VoxelGrid(rule, 16, 8)
     x, y, z = 3, 9, 12
     index = {"paper": (z, y, x), "hpoes": (y, x, z)}[rule]
-    front, side = task_module.views(
+    front, side = task_module.visualize(
         {"x": jnp.zeros((2, 16, 16, 16, 1)).at[(1, *index, 0)].set(1.0)}, grid=grid
     )
     assert front.shape == side.shape == (2, 16, 16)
@@ -331,7 +331,7 @@ def test_views_show_the_hand_upright_from_the_front_and_from_its_side(rule):
 @pytest.mark.parametrize("flavour", ["", "quick", "global_joints"])
 def test_network_and_loss_fit_together(repo, flavour):
     task = build(repo, flavour, joints="hand21")
-    example = task.example(3)
+    example = task.dummy_inputs(3)
     variables = jax.eval_shape(task.model.init, jax.random.key(0), example["x"])
     outputs = jax.eval_shape(task.model.apply, variables, example["x"])
     joints = jnp.zeros((3, 21, 3))
@@ -367,7 +367,7 @@ def test_global_joints_are_found_and_matched(repo):
     assert rows["joints_xyz"].shape == (2, 14, 3) and rows["confidence"].shape == (2, 14)
     rows = {**rows, "true_joints_xyz": joints}
     assert np.linalg.norm(rows["joints_xyz"] - joints, axis=-1).mean() > 50  # nameless
-    finished = task.finish(rows)
+    finished = task.postprocess(rows)
     assert np.abs(finished["joints_xyz"] - joints).max() < 0.5 * CUBE.max() / 48
     np.testing.assert_array_equal(finished["confidence"], rows["confidence"])
     figures = task.score(finished)

@@ -186,7 +186,7 @@ def test_all_in_one(root):
         eval_sets=("human36m/validact02",),
         train_split="validation",
     )
-    assert source.about == "frames: 16 of human36m/validact02, validation; whole pictures"
+    assert source.description == "frames: 16 of human36m/validact02, validation; whole pictures"
     batch = source.train_rows(np.arange(source.train_size))
     check_batch(batch)
     assert batch["has_uv"].all() and batch["has_xyz"].sum() == 16 and source.train_size == 20

@@ -55,7 +55,7 @@ def settings(prepared, name, repo, **changes):
 def voxels_and_joints(config, name, numbers):
     """Occupied cells and joints, in mm from the cube's corner, and the batch, of frames to evaluate."""
     source = SOURCES[name](config)
-    batch = jax.jit(source.expand)(source.eval_rows(numbers))
+    batch = jax.jit(source.materialize)(source.eval_rows(numbers))
     check_batch({key: np.asarray(value) for key, value in batch.items()})
     config.unlock()
     config.task.heatmap_grid = 24
@@ -77,7 +77,7 @@ def test_the_joints_lie_in_the_voxels(prepared, repo, name):
     assert batch["mask"].all() and batch["joints_xyz"].shape == (3, SETS[name][1], 3)
     assert len(source.skeleton.joints) == SETS[name][1] and len(set(source.names(numbers))) == 3
     assert source.train_size == {"nyu_hand": 3, "icvl": 3, "msra_hand": 24}[name]
-    assert "crop center from the label" in source.about
+    assert "crop center from the label" in source.description
     for occupied, joints in zip(*voxels_and_joints(config, name, numbers)[:2], strict=True):
         to_surface = np.linalg.norm(occupied[None] - joints[:, None], axis=-1).min(1)
         assert (to_surface < 45).all() and np.median(to_surface) < 25
@@ -89,7 +89,7 @@ def test_the_center_is_found_in_the_depth(prepared, repo, name):
     config = settings(prepared, name, repo, center="depth", cube_mm=cube)
     assert (
         "crop center from the depth: center of mass in 5 steps, of what is nearest"
-        in SOURCES[name](config).about
+        in SOURCES[name](config).description
     )
     occupied, joints, batch = voxels_and_joints(config, name, np.arange(3))
     off = np.linalg.norm(batch["center_xyz"] - batch["joints_xyz"].mean(1), axis=-1)
@@ -109,7 +109,7 @@ def test_msra_leaves_one_person_out(prepared, repo):
     assert (
         len(held) == 3
         and all(name.startswith("P3/") for name in held)
-        and "msra_hand, P3;" in source.about
+        and "msra_hand, P3;" in source.description
     )
     mine = source.eval_rows(np.arange(3))["joints_xyz"]
     assert (
@@ -121,7 +121,7 @@ def test_msra_leaves_one_person_out(prepared, repo):
 def test_refined_centers(prepared, repo):
     # Every third of the fake's frames has none: in training it counts nowhere, in the evaluation it is an error.
     source = SOURCES["nyu_hand"](settings(prepared, "nyu_hand", repo, center="refined"))
-    assert "crop center from the file of refined ones" in source.about
+    assert "crop center from the file of refined ones" in source.description
     batch = source.train_rows(np.arange(3))
     check_batch(batch)
     assert sorted(batch["mask"].tolist()) == [False, True, True]

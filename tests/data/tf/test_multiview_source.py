@@ -52,7 +52,7 @@ def source(repo, path, **changes):
 def test_three_kinects_see_one_hand(prepared, repo, center):
     opened = source(repo, prepared["multiview"], center=center)
     assert (
-        center in opened.about.replace("file of refined ones", "refined")
+        center in opened.description.replace("file of refined ones", "refined")
         and opened.train_size == opened.eval_size == 3
     )
     batch = opened.train_rows(FRAMES)
@@ -138,7 +138,7 @@ def test_a_frame_s_small_images_are_all_that_goes_to_the_device(prepared, repo):
     opened = source(repo, prepared["multiview"])
     rows = opened.eval_rows(FRAMES)
     assert sum(np.asarray(value).nbytes for value in rows.values()) < 3 * 3 * 64 * 64 * 4 + 4000
-    assert jax.eval_shape(opened.expand, rows).keys() == rows.keys()
+    assert jax.eval_shape(opened.materialize, rows).keys() == rows.keys()
     assert sorted(name.rpartition("/")[2] for name in opened.names(FRAMES)) == [
         "0000001",
         "0000002",

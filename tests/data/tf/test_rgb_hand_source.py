@@ -128,7 +128,7 @@ def test_one_set(root):
         assert batch["left"][row] == (one["side"] == "left")
     assert batch["labelled"].all() and source.skeleton.name == "hand21" and source.train_size == 6
     assert sorted(name for name in source.names(np.arange(3))) == ["rhd-101", "rhd-102", "rhd-103"]
-    assert source.about == "frames: 3 of rhd, test; joint 0 is as the set has it"
+    assert source.description == "frames: 3 of rhd, test; joint 0 is as the set has it"
     # The prepared folder itself will do, and evaluation alone does not need the training split.
     assert make(root / "rhd/1.0.0", train=False, eval_split="train").eval_size == 6
 
@@ -148,7 +148,7 @@ def test_published_figures_are_comparable_where_all_is_evaluated(root, monkeypat
 def test_the_mixture_of_the_originals(root):
     """RS: one set behind the other, an epoch holds each picture once."""
     source = make(root, sets=("rhd", "stb"), root="palm", image_size=(480, 640))
-    assert source.train_size == 10 and source.about.startswith(
+    assert source.train_size == 10 and source.description.startswith(
         "frames: 3 of rhd, test + 2 of stb, test; joint 0 is the palm"
     )
     rows = source.train_rows(train_indices(0, 10, source.train_size, seed=0))
@@ -206,7 +206,7 @@ def test_a_mixture_with_weights(root):
     assert (
         source.train_size is None
         and source.eval_size == 2
-        and source.about.startswith("frames: 2 of stb, test;")
+        and source.description.startswith("frames: 2 of stb, test;")
     )
     shares = source.train_rows(np.arange(100))["index"] < 6
     assert 0.55 < shares.mean() < 0.85
@@ -221,7 +221,7 @@ def test_joints_without_a_place(root):
     np.testing.assert_array_equal(batch["joints_uv"], [one["joints_uv"] for one in true])
     # Cut to the hand: the places of labelled joints lead back to the file, the others stay 0.
     cut, true = every(make(root, sets=("panoptic_hand/manual",), room=1.0, image_size=(20, 20)))
-    assert "cut to 1 boxes" in make(root, sets=("panoptic_hand/manual",), room=1.0).about
+    assert "cut to 1 boxes" in make(root, sets=("panoptic_hand/manual",), room=1.0).description
     assert cut["image"].shape == (2, 20, 20, 3) and not cut["joints_uv"][:, 5].any()
     for row, one in enumerate(true):
         labelled = one["visible"]
