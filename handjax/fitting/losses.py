@@ -14,11 +14,10 @@ from jaxtyping import Array, Bool, Float
 
 from handjax.ops import spheres
 from handjax.pose import geometry
+from handjax.pose.cube import BACKGROUND_MM, EXTENT_MM
 from handjax.pose.losses import squared_error
 from handjax.rigs.hand import BONE_LENGTHS, HAND
 
-EXTENT_MM = 300.0
-BACKGROUND_MM = 100.0
 SURFACE_WEIGHT = 500.0  # of `surface_distance` beside `render_error`, within `projection`
 _FURTHEST_MM = 50.0  # a point that is further from every surface pulls no more
 _CLOSEST_MM = 6.0  # centres of different fingers

@@ -27,9 +27,9 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float
 
 from handjax.fitting import losses as fit_losses
-from handjax.fitting.losses import BACKGROUND_MM, EXTENT_MM
 from handjax.ops import spheres as balls
 from handjax.pose import geometry
+from handjax.pose.cube import BACKGROUND_MM, EXTENT_MM
 from handjax.rigs import hand, poses
 
 MEAN_SIZE = 0.9  # of the sampler's hands, in the model's

@@ -14,12 +14,11 @@ from handjax import models
 from handjax.engine import weights as files
 from handjax.engine.checkpoint import Checkpoints
 from handjax.fitting import objective as fitting
-from handjax.fitting.losses import BACKGROUND_MM, EXTENT_MM
 from handjax.fitting.objective import Fit
 from handjax.fitting.solver import minimizer
 from handjax.models.spherenet import SphereNet
 from handjax.pose.center import hand_center
-from handjax.sources.multiview import parallel_rays
+from handjax.pose.cube import BACKGROUND_MM, EXTENT_MM, parallel_rays
 from handjax.targets import spherehand
 
 SIZE = 64  # cells a side of the cube's depth

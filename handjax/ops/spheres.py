@@ -12,6 +12,7 @@ from jax import lax
 from jaxtyping import Array, Float, Int
 
 from handjax.ops.batching import varying
+from handjax.pose.cube import BACKGROUND_MM, EXTENT_MM
 
 # Least square of half a chord, mm²: where a ray grazes a sphere the depth is up to a tenth of a mm off and the gradient
 # of the square root stays finite.
@@ -25,8 +26,8 @@ def sphere_depth_orthographic(
     centers: Float[Array, "*b s 3"],
     radii: Float[Array, "*b s"],
     size: int,
-    extent_mm: float = 300.0,
-    background: float = 100.0,
+    extent_mm: float = EXTENT_MM,
+    background: float = BACKGROUND_MM,
 ) -> tuple[Float[Array, "*b {size} {size}"], Int[Array, "*b {size} {size}"]]:
     """Depth in mm along z seen by parallel rays, and the sphere seen (-1: none); `background` where nothing is nearer.
 

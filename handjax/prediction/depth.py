@@ -31,6 +31,7 @@ from handjax.engine.files import refuse_to_replace
 from handjax.fitting import solver as minimize
 from handjax.fitting import tracker
 from handjax.fitting.objective import Fit
+from handjax.pose.cube import EXTENT_MM
 from handjax.pose.skeleton import COLOURS, SKELETONS
 from handjax.reports import page as report
 from handjax.rigs import hand
@@ -338,7 +339,7 @@ def overlay(
     depth: Float[np.ndarray, "h w"], k: Float[np.ndarray, "3 3"], frame: Frame
 ) -> UInt8[np.ndarray, "s t 3"]:
     """The cube's part of the image twice: the hand that was begun with, and the one that was found, in spheres and joints."""
-    middle, side = frame.view.center_xyz, 300.0
+    middle, side = frame.view.center_xyz, EXTENT_MM
     near = side * k[0, 0] / middle[2]
     left, top = (k[i, i] * middle[i] / middle[2] + k[i, 2] - near / 2 for i in (0, 1))
     scale = SHOWN_PX / near

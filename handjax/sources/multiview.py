@@ -4,18 +4,17 @@ from functools import partial
 
 import jax
 import numpy as np
-from jaxtyping import Float, Float32
 
 from handjax.engine import config as configs
 from handjax.pose.align import rigid_transform
 from handjax.pose.center import STEPS, hand_center
+from handjax.pose.cube import EXTENT_MM, parallel_rays
 from handjax.pose.skeleton import ORDERS, SKELETONS
 from handjax.rigs import hand
 from handjax.sources.base import Source
 from handjax.sources.synthetic import endless, own_skin
 from handjax.synthetic import hands as world
 
-EXTENT_MM, BACKGROUND_MM = 300.0, 100.0  # as in targets/spherehand.py
 _NYU = ORDERS["nyu36"]
 _PALM = _NYU.joints.index("palm_3")  # the middle of the original's crops
 
@@ -172,25 +171,3 @@ def _finished(
 
 
 _FOUND = jax.jit(hand_center, static_argnames="range_mm")
-
-
-def parallel_rays(
-    depth: Float[np.ndarray, "h w"],
-    k: Float[np.ndarray, "3 3"],
-    middle: Float[np.ndarray, " 3"],
-    size: int,
-) -> Float32[np.ndarray, "{size} {size}"]:
-    """A camera's depth, mm → that of a cube of 300 mm about `middle`, camera mm, along parallel rays: mm from its middle, 100
-    where nothing is.
-
-    Each measured point goes to the pixel u that is nearest to its x = (u - size/2) · 300/size, and the nearest point stays. The
-    original cuts to the pixel below, which moves its images by half a pixel against its labels, and the last point stays,
-    whichever lies behind the other. As there no hole is filled, and points beyond 100 mm are background."""
-    v, u = np.nonzero((depth > 0) & (np.abs(depth - middle[2]) < EXTENT_MM / 2))
-    z = depth[v, u].astype(np.float64)
-    x, y = (u - k[0, 2]) * z / k[0, 0] - middle[0], (v - k[1, 2]) * z / k[1, 1] - middle[1]
-    column, row = (np.rint(at * (size / EXTENT_MM) + size / 2).astype(int) for at in (x, y))
-    inside = (column >= 0) & (column < size) & (row >= 0) & (row < size)
-    image = np.full((size, size), BACKGROUND_MM, np.float32)
-    np.minimum.at(image, (row[inside], column[inside]), (z - middle[2])[inside].astype(np.float32))
-    return image

@@ -10,6 +10,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, UInt32
 from handjax.ops import spheres
 from handjax.ops.rasterize import rasterize, to_screen
 from handjax.pose import geometry
+from handjax.pose.cube import BACKGROUND_MM, EXTENT_MM
 from handjax.rigs import hand, poses
 from handjax.rigs import skinning as mesh
 from handjax.synthetic import render, shade
@@ -106,8 +107,8 @@ def fitting_sample(
     surface: Surface = "skin",
     skin: mesh.Skin | None = None,
     image_size: int = 64,
-    extent_mm: float = 300.0,
-    background: float = 100.0,
+    extent_mm: float = EXTENT_MM,
+    background: float = BACKGROUND_MM,
     samples: int = 2,
     scale: poses.Range = (0.85, 0.95),
     focal: poses.Range = (0.9, 1.1),
@@ -179,8 +180,8 @@ def fitting_views(
     surface: Surface = "skin",
     skin: mesh.Skin | None = None,
     image_size: int = 64,
-    extent_mm: float = 300.0,
-    background: float = 100.0,
+    extent_mm: float = EXTENT_MM,
+    background: float = BACKGROUND_MM,
     samples: int = 2,
     scale: poses.Range = (0.85, 0.95),
     focal: poses.Range = (1.0, 1.0),

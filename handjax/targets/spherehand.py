@@ -10,10 +10,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from handjax.pose.cube import BACKGROUND_MM, EXTENT_MM
 from handjax.targets import heatmap
 
-EXTENT_MM = 300.0
-BACKGROUND_MM = 100.0  # the depth of what is no hand
 SIZE = 16  # cells a side of the maps
 UNIT_MM = 100.0  # of the network's depths, in and out
 _SHARPNESS = 20.0

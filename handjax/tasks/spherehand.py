@@ -23,6 +23,7 @@ from handjax.models import pose_prior
 from handjax.models.pose_prior import PalmDenoiser, PoseVAE
 from handjax.models.spherenet import SphereNet
 from handjax.pose import losses
+from handjax.pose.cube import BACKGROUND_MM, EXTENT_MM
 from handjax.pose.skeleton import Skeleton
 from handjax.rigs import hand
 from handjax.synthetic import hands as world
@@ -161,7 +162,7 @@ def prepare(
     if not unlabelled:
         inputs["synthetic_centers"] = batch["centers"]
     middle = jnp.zeros((depth.shape[0], 3))
-    place = {"center_xyz": middle, "cube_mm": jnp.full_like(middle, spherehand.EXTENT_MM)}
+    place = {"center_xyz": middle, "cube_mm": jnp.full_like(middle, EXTENT_MM)}
     kept = {
         name: batch[name] for name in ("cube_depth", "cameras", *place, "mask") if name in batch
     }
@@ -283,9 +284,9 @@ def score(rows: dict, *, skeleton: Skeleton) -> dict:
 def visualize(inputs: Inputs):
     """The first view as it is seen, nearer is brighter, and from its side: rows y, columns z, where the hand is."""
     depth = inputs["cube_depth"][:, 0]
-    size, is_hand = depth.shape[-1], depth < spherehand.BACKGROUND_MM - 1
-    front = jnp.where(is_hand, jnp.clip(0.5 - depth / spherehand.EXTENT_MM, 0.1, 1.0), 0.0)
-    cell = jnp.where(is_hand, jnp.round((depth / spherehand.EXTENT_MM + 0.5) * size), -1)
+    size, is_hand = depth.shape[-1], depth < BACKGROUND_MM - 1
+    front = jnp.where(is_hand, jnp.clip(0.5 - depth / EXTENT_MM, 0.1, 1.0), 0.0)
+    cell = jnp.where(is_hand, jnp.round((depth / EXTENT_MM + 0.5) * size), -1)
     side = (cell[..., None] == jnp.arange(size, dtype=cell.dtype)[None, None, None]).any(2)
     return front, side.astype(depth.dtype)
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from handjax.fitting import objective as fitting
-from handjax.fitting.losses import EXTENT_MM
 from handjax.ops.spheres import sphere_depth_orthographic
+from handjax.pose.cube import EXTENT_MM
 from handjax.rigs import hand, poses
 
 SIZE = 32

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from handjax.pose.cube import BACKGROUND_MM
 from handjax.targets import spherehand
 
 ENCODE, DECODE = jax.jit(spherehand.encode, static_argnums=1), jax.jit(spherehand.decode)
@@ -101,5 +102,5 @@ def test_what_is_found_in_a_shrunken_image_is_divided_by_the_factors(scale_u, sc
 
 
 def test_background_is_one():
-    seen = spherehand.network_input(jnp.full((2, 4, 4), spherehand.BACKGROUND_MM))
+    seen = spherehand.network_input(jnp.full((2, 4, 4), BACKGROUND_MM))
     assert seen.shape == (2, 4, 4, 1) and np.all(seen == 1)

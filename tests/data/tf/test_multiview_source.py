@@ -21,7 +21,7 @@ from handjax.engine import config as configs  # noqa: E402
 from handjax.fitting import losses as fit_losses  # noqa: E402
 from handjax.pose.skeleton import ORDERS  # noqa: E402
 from handjax.sources import SOURCES  # noqa: E402
-from handjax.sources.multiview import parallel_rays  # noqa: E402
+from handjax.pose.cube import parallel_rays  # noqa: E402
 
 pytestmark = pytest.mark.tensorflow
 FRAMES = np.arange(3)
