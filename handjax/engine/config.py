@@ -5,8 +5,9 @@ import difflib
 import importlib.util
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
@@ -97,6 +98,25 @@ def require(config: ConfigDict, minimum: int, *keys: str) -> None:
     for key in keys:
         if (value := _get(config, key, minimum)) < minimum:
             raise ValueError(f"config.{key}={value}: expected {minimum} or more")
+
+
+class Rule(NamedTuple):
+    """What values a config key accepts: a predicate, and the same in words."""
+
+    accepts: Callable[[Any], bool]
+    expected: str
+
+
+def check(config: ConfigDict, rules: Mapping[str, Rule]) -> None:
+    """Validate the config; errors here would otherwise surface late or never.
+
+    `rules` maps dotted keys, as in "task.sigma", to what they accept. A key that this config does
+    not have is skipped. Raises ValueError with the key, its value and the expected values.
+    """
+    for key, rule in rules.items():
+        value = _get(config, key, rule)
+        if value is not rule and not rule.accepts(value):
+            raise ValueError(f"config.{key}={value}: expected {rule.expected}")
 
 
 def _apply(config: ConfigDict, setting: str, options: dict[str, str]) -> None:
