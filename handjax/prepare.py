@@ -368,7 +368,7 @@ def prepare_set(known: DataSet, args: argparse.Namespace) -> str:
     if args.check:
         with parts.Workers(workers) as running:
             splits = {
-                split: parts.check(samples.entries, running, bar(split), known.skeleton, size)
+                split: parts.check(samples.lazy, running, bar(split), known.skeleton, size)
                 for split, samples in task.samples().items()
             }
         at = args.report or Path(f"{args.name}-check")

@@ -1,4 +1,4 @@
-"""Samples of a data set → a prepared one, shard after shard, by several processes; a kill costs no shard that is whole.
+"""Examples of a data set → a prepared one, shard after shard, by several processes; a kill costs no shard that is whole.
 
 TFDS's own `download_and_prepare` runs in one process and begins anew when it was stopped, so the door uses this instead; what
 comes out is the same to every reader. One process goes through the labels and says which samples a shard is made of; the others,
@@ -37,7 +37,7 @@ import numpy as np
 from etils import epath
 
 from handjax.data.preparation import lock, validate
-from handjax.data.preparation.entries import Entries, Read, Samples
+from handjax.data.preparation.examples import Examples, LazyExamples, Read
 from handjax.data.records import (  # with their environment, before they are imported anywhere
     tf,
     tfds,
@@ -90,7 +90,7 @@ class Preparation:
         self.manual_dir = epath.Path(manual_dir).resolve()
         self._root = epath.Path(data_dir).resolve() / "unfinished"
         self._builder = _builder(name, config, str(self._root))
-        self._begun: dict[str, Samples] = {}
+        self._begun: dict[str, Examples] = {}
         self.unfinished = epath.Path(self._builder.data_dir)
         self.folder = self._root.parent / self.unfinished.relative_to(self._root)
 
@@ -153,7 +153,7 @@ class Preparation:
         chosen, cut, shards = validate.Chosen(), None, 0
         try:
             samples = self._begun.pop(split, None) or self.samples()[split]
-            entries = chosen.passing(_once(samples.entries))
+            entries = chosen.passing(_once(samples.lazy))
             for lot in _lots(entries, self.shard_bytes, self.unfinished / f"{split}.lot.json"):
                 yield (
                     self.name,
@@ -223,7 +223,7 @@ class Preparation:
         if overwrite and replaced.exists():
             replaced.rmtree()
 
-    def samples(self) -> dict[str, Samples]:
+    def samples(self) -> dict[str, Examples]:
         """Of every split. ValueError, one line, if something is missing."""
         return self._builder._split_generators(_There(self.manual_dir))
 
@@ -286,7 +286,7 @@ def write_shard(
 
 
 def check(
-    entries: Entries,
+    entries: LazyExamples,
     workers: "Workers",
     bar: contextlib.AbstractContextManager,
     skeleton: str | None,
@@ -321,7 +321,7 @@ def tiles_of(chosen: validate.Chosen, skeleton: str | None) -> tuple[tuple[str, 
     return tuple((key, validate.sheet([tile])) for key, tile in chosen.drawn(skeleton))
 
 
-def _lots(entries: Entries, size: int, kept: epath.Path | None = None) -> Iterator[Lot]:
+def _lots(entries: LazyExamples, size: int, kept: epath.Path | None = None) -> Iterator[Lot]:
     """Runs of as many entries as have about `size` bytes in memory, by the first of them; by `kept` if an earlier run wrote it."""
     entries = iter(entries)
     first = list(islice(entries, _TRIED))
@@ -416,7 +416,7 @@ class _Digest:
         return self._digest.hexdigest()
 
 
-def _once(entries: Entries) -> Entries:
+def _once(entries: LazyExamples) -> LazyExamples:
     seen = set()
     for key, read in entries:
         if key in seen:
@@ -446,8 +446,3 @@ def _features(name: str, config: str | None, data_dir: str):
     return _builder(name, config, data_dir).info.features
 
 
-def _write(path: epath.Path, text: str) -> None:
-    """In one step: a kill leaves the old content or the new."""
-    half = path.with_name(f"{path.name}.writing")
-    half.write_text(text)
-    half.replace(path)

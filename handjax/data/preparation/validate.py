@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from handjax.data.batch import unpack_voxels
-from handjax.data.preparation.entries import Entries, Read
+from handjax.data.preparation.examples import LazyExamples, Read
 from handjax.data.sets.human36m.raw import project
 from handjax.pose.skeleton import COLOURS, SKELETONS, Skeleton
 
@@ -102,7 +102,7 @@ class Findings:
         }
 
 
-def readable(entries: Entries, found: Findings) -> Iterator[tuple[str, dict]]:
+def readable(entries: LazyExamples, found: Findings) -> Iterator[tuple[str, dict]]:
     """(key, sample) of the entries that can be read; why the others cannot goes to `found`."""
     for key, read in entries:
         try:
@@ -124,7 +124,7 @@ def examined(samples: Iterable[tuple[str, dict]], found: Findings) -> Iterator[t
         yield key, sample
 
 
-def examine(entries: Entries) -> Findings:
+def examine(entries: LazyExamples) -> Findings:
     found = Findings()
     for _ in examined(readable(entries, found), found):
         pass
@@ -234,7 +234,7 @@ class Chosen:
     def __init__(self):
         self._heap: list[tuple[int, str, Read]] = []
 
-    def passing(self, entries: Entries) -> Entries:
+    def passing(self, entries: LazyExamples) -> LazyExamples:
         for key, read in entries:
             entry = (-int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big"), key, read)
             if len(self._heap) < TILES:

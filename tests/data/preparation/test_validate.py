@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from handjax.data.preparation import validate
-from handjax.data.preparation.entries import unreadable
+from handjax.data.preparation.examples import unreadable
 from handjax.data.preparation.validate import Chosen, Findings, examine
 
 K = np.array([[300, 0, 80], [0, 300, 60], [0, 0, 1]], np.float32)

@@ -44,7 +44,7 @@ def test_joints_are_just_behind_the_voxels(tree):
             assert (
                 np.median(away) < 20 and (away < 30).mean() > 0.7
             )  # under the skin, or behind another finger
-    told = examine(raw.samples(tree, "train").entries).numbers(None)
+    told = examine(raw.samples(tree, "train").lazy).numbers(None)
     assert not any(told["frames_with"].values()) and told["surface_share_within_mm"]["50"] > 0.6
 
 
@@ -104,7 +104,7 @@ def test_a_damaged_file_is_one_clear_line(copy, damage):
 
 def test_real_voxels(real_data, tmp_path):
     shutil.copy(real_data / "voxel/nyu_voxels_6frames.h5", tmp_path / "train.h5")
-    found = examine(raw.samples(epath.Path(tmp_path), "train").entries).numbers(6)
+    found = examine(raw.samples(epath.Path(tmp_path), "train").lazy).numbers(6)
     assert (
         found["frames"] == 6 and not any(found["frames_with"].values()) and not found["unreadable"]
     )

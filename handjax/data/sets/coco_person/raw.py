@@ -9,7 +9,7 @@ from etils import epath
 from jaxtyping import Float
 
 from handjax.data.formats.image import below, read_image
-from handjax.data.preparation.entries import Entries, Samples
+from handjax.data.preparation.examples import Examples, LazyExamples
 from handjax.pose.skeleton import ORDERS
 
 LAYOUT = """\
@@ -54,11 +54,11 @@ def missing(root: epath.Path) -> list[str]:
     return lacking
 
 
-def samples(root: epath.Path, split: str) -> Samples:
-    return Samples(_entries(root, split))
+def samples(root: epath.Path, split: str) -> Examples:
+    return Examples(_lazy(root, split))
 
 
-def _entries(root: epath.Path, split: str) -> Entries:
+def _lazy(root: epath.Path, split: str) -> LazyExamples:
     for where, image, person in _chosen(root, split):
         key = f"{split}/{image['id']:012d}_{person['id']}"
         told = {

@@ -11,7 +11,7 @@ import numpy as np
 from etils import epath
 
 from handjax.data.formats.voxel_h5 import VoxelH5
-from handjax.data.preparation.entries import Entries, Samples
+from handjax.data.preparation.examples import Examples, LazyExamples
 from handjax.data.sets.keypoint_list.raw import named
 
 LAYOUT = """HDF5 files as `handjax.prepare voxel_h5` or hpoes_pytorch's process_data writes them, for instance train.h5, test.h5;
@@ -27,12 +27,12 @@ def missing(root: epath.Path) -> list[str]:
     return [] if splits(root) else ["HDF5 file NAME.h5"]
 
 
-def samples(root: epath.Path, split: str) -> Samples:
+def samples(root: epath.Path, split: str) -> Examples:
     """Grids packed eight voxels a byte; joints beyond the cube are kept."""
-    return Samples(_entries(root / f"{split}.h5", split))
+    return Examples(_lazy(root / f"{split}.h5", split))
 
 
-def _entries(path: epath.Path, split: str) -> Entries:
+def _lazy(path: epath.Path, split: str) -> LazyExamples:
     for row in range(len(_file(path))):
         yield f"{split}/{row:06d}", partial(_sample, path, row, f"{split}/{row:06d}")
 

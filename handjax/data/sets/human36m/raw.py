@@ -10,7 +10,7 @@ from etils import epath
 from jaxtyping import Float
 
 from handjax.data.formats.image import read_image
-from handjax.data.preparation.entries import Entries, Samples, unreadable
+from handjax.data.preparation.examples import Examples, LazyExamples, unreadable
 from handjax.pose.skeleton import ORDERS
 
 LAYOUT = """\
@@ -165,11 +165,11 @@ def missing(root: epath.Path, split: str | None = None) -> list[str]:
     ]
 
 
-def samples(root: epath.Path, split: str) -> Samples:
-    return Samples(_entries(root, split))
+def samples(root: epath.Path, split: str) -> Examples:
+    return Examples(_lazy(root, split))
 
 
-def _entries(root: epath.Path, split: str) -> Entries:
+def _lazy(root: epath.Path, split: str) -> LazyExamples:
     for sequence in sequences(split):
         meta = root / "annot" / sequence / "matlab_meta.txt"
         try:

@@ -12,7 +12,7 @@ import numpy as np
 from etils import epath
 
 from handjax.data.formats.depth import read_centers_beside, read_depth_png, read_joints, read_lines
-from handjax.data.preparation.entries import Entries, Samples
+from handjax.data.preparation.examples import Examples, LazyExamples
 
 LAYOUT = """
 manual_dir holds the two folders of the ICVL hand posture data set (https://labicvl.github.io/hand.html):
@@ -74,12 +74,12 @@ def without_image(root: epath.Path, split: str) -> list[str]:
     return [str(frame) for frame in frames if frame.name not in there[frame.parent]]
 
 
-def samples(root: epath.Path, split: str) -> Samples:
+def samples(root: epath.Path, split: str) -> Examples:
     """Frames in the order of their labels."""
-    return Samples(_entries(root, split))
+    return Examples(_lazy(root, split))
 
 
-def _entries(root: epath.Path, split: str) -> Entries:
+def _lazy(root: epath.Path, split: str) -> LazyExamples:
     names, uvd = _labels(root, split)
     centers, valid = read_centers_beside(
         root / f"center_{split}_refined.txt", len(names), y_up=False

@@ -16,7 +16,7 @@ from jaxtyping import Float
 
 from handjax.data.formats.depth import read_lines
 from handjax.data.formats.image import below, read_image
-from handjax.data.preparation.entries import Entries, Samples
+from handjax.data.preparation.examples import Examples, LazyExamples
 from handjax.pose.skeleton import ORDERS
 
 LAYOUT = """Any pictures, PNG or JPEG, with their keypoints in text; every text file is a split (named in small letters, digits, _):
@@ -65,12 +65,12 @@ def missing(root: epath.Path) -> list[str]:
     )
 
 
-def samples(root: epath.Path, split: str, config: str = CONFIGS[0]) -> Samples:
+def samples(root: epath.Path, split: str, config: str = CONFIGS[0]) -> Examples:
     """A sample a line. A picture's second hand has #2 at the end of its key, and so on."""
-    return Samples(_entries(root, split, config))
+    return Examples(_lazy(root, split, config))
 
 
-def _entries(root: epath.Path, split: str, config: str) -> Entries:
+def _lazy(root: epath.Path, split: str, config: str) -> LazyExamples:
     before: Counter[str] = Counter()
     for where, name, words in _lines(root, split):
         before[name] += 1

@@ -12,7 +12,7 @@ from jaxtyping import Float
 
 from handjax.data.formats.image import below, read_image
 from handjax.data.formats.mat import bounded
-from handjax.data.preparation.entries import Entries, Samples, unreadable
+from handjax.data.preparation.examples import Examples, LazyExamples, unreadable
 
 LAYOUT = """\
 images/*.jpg              the pictures of mpii_human_pose_v1.tar.gz, http://human-pose.mpi-inf.mpg.de
@@ -59,11 +59,11 @@ def missing(root: epath.Path) -> list[str]:
     return lacking
 
 
-def samples(root: epath.Path, split: str) -> Samples:
-    return Samples(_entries(root, split))
+def samples(root: epath.Path, split: str) -> Examples:
+    return Examples(_lazy(root, split))
 
 
-def _entries(root: epath.Path, split: str) -> Entries:
+def _lazy(root: epath.Path, split: str) -> LazyExamples:
     people = _people(root, split)
     heads = _head_sizes(root, people) if split == "validation" else np.zeros(len(people))
     before: Counter[str] = Counter()

@@ -10,7 +10,7 @@ import numpy as np
 from etils import epath
 
 from handjax.data.formats.depth import parse_numbers, read_centers_beside, read_lines
-from handjax.data.preparation.entries import Entries, Samples, unreadable
+from handjax.data.preparation.examples import Examples, LazyExamples, unreadable
 from handjax.pose.skeleton import ORDERS
 
 LAYOUT = """
@@ -77,12 +77,12 @@ def missing(root: epath.Path) -> list[str]:
     return lines
 
 
-def samples(root: epath.Path, split: str) -> Samples:
+def samples(root: epath.Path, split: str) -> Examples:
     """One person's frames, gesture by gesture, the joints in the common order of a hand."""
-    return Samples(_entries(root, split))
+    return Examples(_lazy(root, split))
 
 
-def _entries(root: epath.Path, split: str) -> Entries:
+def _lazy(root: epath.Path, split: str) -> LazyExamples:
     gestures = {}
     for gesture in GESTURES:
         try:

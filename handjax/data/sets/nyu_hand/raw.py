@@ -13,7 +13,7 @@ from etils import epath
 
 from handjax.data.formats.depth import read_centers_beside, read_depth_png
 from handjax.data.formats.mat import bounded
-from handjax.data.preparation.entries import Entries, Samples
+from handjax.data.preparation.examples import Examples, LazyExamples
 
 LAYOUT = """
 manual_dir is the folder `dataset` of nyu_hand_dataset_v2.zip (https://cims.nyu.edu/~tompson/NYU_Hand_Pose_Dataset.htm):
@@ -65,12 +65,12 @@ def missing(root: epath.Path, config: str = "single") -> list[str]:
     return lines
 
 
-def samples(root: epath.Path, split: str, config: str = "single") -> Samples:
+def samples(root: epath.Path, split: str, config: str = "single") -> Examples:
     """Frames in their order. With `multiview` every value but the id has a leading axis of the three Kinects."""
-    return Samples(_entries(root, split, config))
+    return Examples(_lazy(root, split, config))
 
 
-def _entries(root: epath.Path, split: str, config: str) -> Entries:
+def _lazy(root: epath.Path, split: str, config: str) -> LazyExamples:
     views = CONFIGS[config]
     xyz, uv = _joints(root / split / "joint_data.mat", views)
     given, valid = read_centers_beside(

@@ -12,7 +12,7 @@ from etils import epath
 from jaxtyping import Float
 
 from handjax.data.formats.image import below, read_image
-from handjax.data.preparation.entries import Entries, Samples, unreadable
+from handjax.data.preparation.examples import Examples, LazyExamples, unreadable
 from handjax.pose.skeleton import ORDERS
 
 LAYOUT = """hand_labels.zip (config "manual"), hand_labels_synth.zip ("synth") and hand143_panopticdb.tar ("studio") of HandDB,
@@ -55,13 +55,13 @@ def missing(root: epath.Path, config: str = "manual") -> list[str]:
     return lines
 
 
-def samples(root: epath.Path, split: str) -> Samples:
+def samples(root: epath.Path, split: str) -> Examples:
     """A sample a labelled hand. A picture of several hands is there once for each, as in the files. The studio's json does not
     say which hand it is: its samples have no `side`."""
-    return Samples(_entries_of_studio(root) if split == "studio" else _entries(root, split))
+    return Examples(_lazy_studio(root) if split == "studio" else _lazy(root, split))
 
 
-def _entries(root: epath.Path, split: str) -> Entries:
+def _lazy(root: epath.Path, split: str) -> LazyExamples:
     for folder in FOLDERS[split]:
         for stem in sorted(_stems(root / folder, ".json")):
             yield (
@@ -83,7 +83,7 @@ def _sample(folder: epath.Path, stem: str, box_given: bool) -> dict:
     }
 
 
-def _entries_of_studio(root: epath.Path) -> Entries:
+def _lazy_studio(root: epath.Path) -> LazyExamples:
     for i, (where, hand) in enumerate(_hands_of_studio(root)):
         try:
             path = _picture_of_studio(root, where, hand)

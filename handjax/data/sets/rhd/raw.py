@@ -9,7 +9,7 @@ from jaxtyping import UInt8
 
 from handjax.data.formats import unpickle
 from handjax.data.formats.image import read_image
-from handjax.data.preparation.entries import Entries, Samples, unreadable
+from handjax.data.preparation.examples import Examples, LazyExamples, unreadable
 from handjax.pose.skeleton import ORDERS
 
 LAYOUT = """RHD_v1-1.zip of lmb.informatik.uni-freiburg.de, unpacked; the folder is its RHD_published_v2:
@@ -48,12 +48,12 @@ def missing(root: epath.Path) -> list[str]:
     return lines
 
 
-def samples(root: epath.Path, split: str) -> Samples:
+def samples(root: epath.Path, split: str) -> Examples:
     """A sample a picture, with the labels of its dominant hand in the common order and those of both."""
-    return Samples(_entries(root, FOLDERS[split]))
+    return Examples(_lazy(root, FOLDERS[split]))
 
 
-def _entries(root: epath.Path, folder: str) -> Entries:
+def _lazy(root: epath.Path, folder: str) -> LazyExamples:
     for number, annotation in sorted(_annotations(root, folder).items()):
         key = f"{folder}/{number:05d}"
         try:

@@ -15,7 +15,7 @@ from jaxtyping import Float
 
 from handjax.data.formats.image import read_image
 from handjax.data.formats.mat import bounded
-from handjax.data.preparation.entries import Entries, Samples, unreadable
+from handjax.data.preparation.examples import Examples, LazyExamples, unreadable
 from handjax.pose.skeleton import ORDERS, SKELETONS
 
 LAYOUT = """The STB data set, unpacked, twelve sequences B1Counting, B1Random, ... B6Counting, B6Random of 1,500 frames each:
@@ -68,12 +68,12 @@ def missing(root: epath.Path, config: str = "bb") -> list[str]:
     return lines
 
 
-def samples(root: epath.Path, split: str, config: str = "bb") -> Samples:
+def samples(root: epath.Path, split: str, config: str = "bb") -> Examples:
     """A sample a frame of one configuration: both stereo pictures, the sensor's color and depth, or a crop of its color."""
-    return Samples(_entries(root, split, config))
+    return Examples(_lazy(root, split, config))
 
 
-def _entries(root: epath.Path, split: str, config: str) -> Entries:
+def _lazy(root: epath.Path, split: str, config: str) -> LazyExamples:
     for sequence in SEQUENCES[split]:
         try:
             hands = _hands(_labels_path(root, sequence, config))
