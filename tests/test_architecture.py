@@ -30,7 +30,7 @@ ROOMS = {
     "synthetic": {"rigs", "ops", "pose"},
     "fitting": {"rigs", "targets", "models", "engine", "ops", "pose"},
     "reports": {"metrics", "pose", "data", "engine"},
-    "data": {"pose", "reports", "metrics", "synthetic", "rigs", "ops"},
+    "data": {"engine", "targets", "pose", "synthetic", "rigs", "ops"},
     "sources": {"engine", "data", "synthetic", "rigs", "targets", "pose"},
     "tasks": {
         "models",
