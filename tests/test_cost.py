@@ -39,6 +39,7 @@ def toy_task(config, skeleton) -> Task:
 
     return Task(
         title="toy",
+        kind="joints3d",
         model=Net(len(skeleton.joints)),
         prepare=prepare,
         loss=loss,
@@ -57,7 +58,7 @@ def toy_source(config) -> Source:
     def rows(indices):
         return {"mask": np.ones(len(indices), bool), "index": indices.astype(np.int32)}
 
-    def materialize(batch):
+    def materialize(batch, keys=None):
         joints = jnp.broadcast_to(
             batch["index"][:, None, None] * 0.01, (len(batch["index"]), 21, 3)
         )

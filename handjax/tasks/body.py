@@ -84,6 +84,7 @@ def body_task(config, skeleton: Skeleton) -> Task:
     augment = {key: value for key, value in config.augment.items() if key != "enabled"}
     return Task(
         title=f"body, {model.head} head; {ROOT_DEPTHS[body.root_depth]}",
+        kind="body",
         model=model,
         prepare=partial(
             prepare, body=body, augment=Augment(**augment) if config.augment.enabled else None
@@ -119,7 +120,7 @@ def _check(config, skeleton) -> None:
             task.root_depth in ROOT_DEPTHS,
             " or ".join(ROOT_DEPTHS),
         ),
-        ("task.monitor", task.error, task.error in ("mpjpe_mm", "epe_px"), "mpjpe_mm or epe_px"),
+        ("task.monitor", task.monitor, task.monitor in ("mpjpe_mm", "epe_px"), "mpjpe_mm or epe_px"),
         ("task.figure", task.figure, task.figure in figure.MODES, " or ".join(figure.MODES)),
         (
             "task.lengths",

@@ -74,6 +74,7 @@ def keypoints2d_task(config, skeleton: Skeleton) -> Task:
     augment = {key: value for key, value in config.augment.items() if key != "enabled"}
     return Task(
         title=TITLES[name],
+        kind="keypoints2d",
         model=model,
         prepare=partial(
             prepare,

@@ -54,6 +54,7 @@ def spherehand_task(config, skeleton: Skeleton) -> Task:
     single = options.single_view if options.across else 0.0
     return Task(
         title="sphere hand",
+        kind="joints3d",
         model=model,
         prepare=partial(
             prepare, draw=draw, synthetic=options.synthetic, single_view=single, augment=augment

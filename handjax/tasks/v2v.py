@@ -50,6 +50,7 @@ def v2v_task(config, skeleton: Skeleton) -> Task:
 
     return Task(
         title="V2V-PoseNet",
+        kind="joints3d",
         model=model,
         prepare=partial(prepare, grid=grid, augment=augment if config.augment.enabled else None),
         loss=partial(

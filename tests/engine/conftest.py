@@ -48,6 +48,7 @@ def tiny_task():
     def make(norm: bool = False) -> Task:
         return Task(
             title="tiny",
+            kind="joints3d",
             model=Net(norm),
             prepare=_prepare,
             loss=_loss,
@@ -89,7 +90,7 @@ def tiny_source():
             eval_size=size,
             train_rows=rows,
             eval_rows=rows,
-            materialize=lambda batch: batch,
+            materialize=lambda batch, keys=None: batch,
             names=lambda indices: [str(i) for i in indices],
             description="tiny",
         )
