@@ -25,7 +25,7 @@ def options(repo, system) -> dict[str, str]:
 @pytest.mark.parametrize("system", SYSTEMS)
 def test_every_option_leads_somewhere_and_is_in_the_docs(repo, system):
     config = load(f"{repo}/configs/{system}.py:{'stb' if system == 'posenet2d' else 'list'}")
-    docs = (repo / "docs" / "options_2d.md").read_text().lower()
+    docs = (repo / "docs" / f"{system}.md").read_text().lower()
     for option, here in options(repo, system).items():
         assert option in docs
         for key in re.findall(r"--config\.([\w.]+)", here):
