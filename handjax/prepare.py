@@ -17,6 +17,7 @@ from types import ModuleType
 import numpy as np
 from etils import epath
 
+from handjax.data.cameras import intrinsics
 from handjax.data.formats.depth import DEPTH_FORMATS, read_centers, read_depth, read_joints
 from handjax.data.formats.voxel_h5 import write_voxel_h5
 from handjax.data.preparation import validate
@@ -72,15 +73,6 @@ _LISTED = 50  # of what is missing
 _REPORT = ("report.json", "report.html")
 
 
-def camera(text: str) -> np.ndarray:
-    """'fx,fy,cx,cy' in pixels -> 3x3 intrinsics."""
-    values = [float(word) for word in text.split(",")]
-    if len(values) != 4 or not np.isfinite(values).all() or min(values[:2]) <= 0:
-        raise ValueError
-    fx, fy, cx, cy = values
-    return np.asarray([[fx, 0, cx], [0, fy, cy], [0, 0, 1]], np.float32)
-
-
 def positive(text: str) -> float:
     if not 0 < float(text) < float("inf"):
         raise ValueError
@@ -116,7 +108,7 @@ def parser() -> cli.Parser:
     )
     add.add_argument(
         "--camera",
-        type=camera,
+        type=intrinsics,
         required=True,
         metavar="FX,FY,CX,CY",
         help="NYU: 588.03,587.07,320,240",
@@ -437,7 +429,7 @@ def _write_report(known: DataSet, args: argparse.Namespace, splits: dict, at: Pa
     text = json.dumps(numbers, indent=2, allow_nan=False) + "\n"
     at.mkdir(parents=True, exist_ok=True)
     for name in _REPORT:
-        files.set_aside(at / name)
+        files.back_up(at / name)
     (at / "report.json").write_text(text, encoding="utf-8")
     title = args.name + (f" {args.config}" if args.config else "")
     subtitle = f"{numbers['manual_dir']}, " + ("looked at" if args.check else "as it was prepared")

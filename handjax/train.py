@@ -12,7 +12,6 @@ On several hosts, start the same command on each with --distributed (Slurm, Open
 
 import json
 import math
-import os
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -27,7 +26,7 @@ from handjax.engine import cli, feed, schedules, sharding
 from handjax.engine import config as configs
 from handjax.engine.checkpoint import Checkpoints
 from handjax.engine.evaluation import predict_split
-from handjax.engine.files import set_aside
+from handjax.engine.files import back_up, write_atomic
 from handjax.engine.optimizer import make_optimizer
 from handjax.engine.step import create_state, eval_step, state_target, train_step
 from handjax.engine.warm_start import warm_start
@@ -238,10 +237,8 @@ def claim_workdir(workdir: Path, config: ConfigDict) -> None:
         (workdir / "done.json").unlink(missing_ok=True)  # of a run that had fewer steps
         path = workdir / "config.json"
         if path.exists() and configs.differences(configs.from_json(path.read_text()), config):
-            _say(f"kept the earlier config.json as {set_aside(path).name}")
-        temporary = path.with_suffix(".tmp")
-        temporary.write_text(configs.to_json(config) + "\n")
-        os.replace(temporary, path)
+            _say(f"kept the earlier config.json as {back_up(path).name}")
+        write_atomic(path, configs.to_json(config) + "\n")
 
 
 def _record(writer, waiting, config, checkpoints) -> None:

@@ -1,38 +1,66 @@
-"""Files of a run: none is overwritten, and one that a kill cut short can still be read."""
+"""Files of a run: written atomically, never overwritten without a backup, readable after a kill."""
 
+import contextlib
 import json
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 
-def set_aside(path: str | Path) -> Path | None:
-    """Rename what exists, say `metrics.json`, to the first free of `metrics.1.json`, `metrics.2.json` and so on.
+@contextlib.contextmanager
+def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
+    """A temporary path next to `path`, for a writer that takes a path.
 
-    Returns the new path, or None where nothing was in the way.
+    The file is renamed to `path` when the block ends and deleted if the block raises, so `path`
+    holds either its old content or all of the new.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        yield temporary
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_atomic(path: str | os.PathLike, text: str) -> None:
+    """Writes `text`; a kill leaves the old content or the new."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(text)
+
+
+def back_up(path: str | Path) -> Path | None:
+    """Renames an existing file, say `metrics.json`, to the first free name of `metrics.1.json`,
+    `metrics.2.json` and so on.
+
+    Returns the new path, or None if there was no such file.
     """
     path = Path(path)
     if not path.exists() and not path.is_symlink():
         return None
-    for number in count(1):
-        kept = path.with_name(f"{path.stem}.{number}{path.suffix}")
-        if not kept.exists():
-            return path.rename(kept)
+    free = (path.with_name(f"{path.stem}.{number}{path.suffix}") for number in count(1))
+    return path.rename(next(kept for kept in free if not kept.exists()))
 
 
 def refuse_to_replace(folder: Path, names: Sequence[str], overwrite: bool) -> None:
-    """Sees that `folder` may get files of these names, those of a prediction; touches nothing."""
+    """Raises if `folder` already holds files called `names` and `overwrite` is false. Read-only."""
     if folder.exists() and not folder.is_dir():
         raise NotADirectoryError(f"--output {folder}: a file, not a folder")
     there = [name for name in names if (folder / name).exists()]
     if there and not overwrite:
         raise FileExistsError(
-            f"{folder} holds {' and '.join(there)} of an earlier prediction: use --overwrite or another --output"
+            f"{folder} holds {' and '.join(there)} of an earlier prediction: "
+            "use --overwrite or another --output"
         )
 
 
-def read_jsonl(path: Path) -> list[dict]:
-    """The lines of metrics.jsonl; a last line that a kill cut short is left out."""
+def read_jsonl(path: Path) -> list[dict[str, Any]]:
+    """The lines of metrics.jsonl, without a last line that a kill cut short.
+
+    Raises ValueError for any other line that is not JSON.
+    """
     lines = path.read_text().splitlines()
     values = []
     for number, line in enumerate(lines, 1):
@@ -41,6 +69,6 @@ def read_jsonl(path: Path) -> list[dict]:
         except json.JSONDecodeError as error:
             if number < len(lines):
                 raise ValueError(
-                    f"{path}: line {number} is not JSON ({error}); mend or delete it"
+                    f"{path}: line {number} is not JSON ({error}); fix or delete it"
                 ) from None
     return values

@@ -1,14 +1,13 @@
 """What a run says while it runs: a progress bar, metrics.jsonl and TensorBoard. Only the first process writes."""
 
 import json
-import os
 import sys
 from pathlib import Path
 
 import jax
 from tqdm import tqdm
 
-from handjax.engine.files import read_jsonl
+from handjax.engine.files import read_jsonl, write_atomic
 
 
 class Writer:
@@ -24,9 +23,7 @@ class Writer:
         if self.path.exists():
             # A run that starts anew writes even step 0 again. In one step, so that a kill leaves the old lines or the new ones.
             lines = [line for line in read_jsonl(self.path) if 0 < start and line["step"] <= start]
-            temporary = self.path.with_suffix(".tmp")
-            temporary.write_text("".join(json.dumps(line) + "\n" for line in lines))
-            os.replace(temporary, self.path)
+            write_atomic(self.path, "".join(json.dumps(line) + "\n" for line in lines))
         self.tensorboard = _tensorboard(workdir / "tensorboard", start)
         self.bar = tqdm(
             total=steps,

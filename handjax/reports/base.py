@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from handjax.data.formats.predictions import write_predictions
-from handjax.engine.files import read_jsonl, set_aside
+from handjax.engine.files import read_jsonl, back_up
 from handjax.metrics import joints3d as measure
 from handjax.pose.skeleton import COLOURS, Skeleton
 from handjax.reports import page as report
@@ -74,7 +74,7 @@ def write_results(
         workdir / name for name in ("metrics.json", "predictions.npz", "report.html")
     )
     written = (numbers, page) if predictions is None else (numbers, joints, page)
-    kept = {path.name: moved.name for path in written if (moved := set_aside(path))}
+    kept = {path.name: moved.name for path in written if (moved := back_up(path))}
     if kept:
         print("kept the earlier " + " and ".join(f"{old} as {new}" for old, new in kept.items()))
     numbers.write_text(text, encoding="utf-8")

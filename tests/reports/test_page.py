@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 import pytest
 from matplotlib.figure import Figure
 
-from handjax.engine.files import set_aside
+from handjax.engine.files import back_up
 from handjax.reports import page as report
 
 HOSTILE = """<script>alert("1")</script> & 'x'"""
@@ -188,11 +188,11 @@ def test_a_table_row_must_fit():
         report.table(("a", "b"), [(1, 2, 3)])
 
 
-def test_set_aside_keeps_every_version(tmp_path):
+def test_back_up_keeps_every_version(tmp_path):
     path = tmp_path / "metrics.json"
-    assert set_aside(path) is None
+    assert back_up(path) is None
     for content in ("one", "two", "three"):
-        set_aside(path)
+        back_up(path)
         path.write_text(content)
     kept = {p.name: p.read_text() for p in tmp_path.iterdir()}
     assert kept == {"metrics.json": "three", "metrics.1.json": "one", "metrics.2.json": "two"}

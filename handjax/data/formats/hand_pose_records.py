@@ -13,6 +13,7 @@ import numpy as np
 from tqdm import tqdm
 
 from handjax.data.records import Records, tf
+from handjax.engine.files import atomic_path
 from handjax.pose.skeleton import ORDERS
 
 SIZE = 320  # px
@@ -35,31 +36,25 @@ def write(
     if path.exists() and not overwrite:
         raise FileExistsError(f"{path}: exists; give another name or --overwrite")
     own = np.argsort(ORDERS["rhd"].to_common)  # RHD's joint → common joint
-    half = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with (
-            tf.io.TFRecordWriter(str(half)) as writer,
-            tqdm(desc=path.name, total=sum(map(len, sets)), unit="frame") as bar,
-        ):
-            for records in sets:
-                for start in range(0, len(records), _AT_ONCE):
-                    numbers = np.arange(start, min(start + _AT_ONCE, len(records)))
-                    batch = records.rows(numbers)
-                    joints = np.concatenate(
-                        [batch["joints_uv"], batch["visible"][..., None]], axis=-1
-                    )[:, own].astype("<f4")
-                    for image, uv_vis, name in zip(
-                        batch["image"], joints, records.names(numbers), strict=True
-                    ):
-                        writer.write(
-                            _record(
-                                image=image.tobytes(), name=name.encode(), joints=uv_vis.tobytes()
-                            )
-                        )
-                    bar.update(len(numbers))
-        half.replace(path)
-    finally:
-        half.unlink(missing_ok=True)
+    with (
+        atomic_path(path) as temporary,
+        tf.io.TFRecordWriter(str(temporary)) as writer,
+        tqdm(desc=path.name, total=sum(map(len, sets)), unit="frame") as bar,
+    ):
+        for records in sets:
+            for start in range(0, len(records), _AT_ONCE):
+                numbers = np.arange(start, min(start + _AT_ONCE, len(records)))
+                batch = records.rows(numbers)
+                joints = np.concatenate([batch["joints_uv"], batch["visible"][..., None]], axis=-1)[
+                    :, own
+                ].astype("<f4")
+                for image, uv_vis, name in zip(
+                    batch["image"], joints, records.names(numbers), strict=True
+                ):
+                    writer.write(
+                        _record(image=image.tobytes(), name=name.encode(), joints=uv_vis.tobytes())
+                    )
+                bar.update(len(numbers))
     return sum(map(len, sets))
 
 

@@ -28,6 +28,7 @@ from jaxtyping import Bool, Float, Float32
 from tqdm import tqdm
 
 from handjax.data.batch import pack_voxels
+from handjax.engine.files import atomic_path
 
 MAX_SIZE = 256  # voxels a side; with the next line it bounds what a file can make us allocate
 SLACK = (
@@ -368,13 +369,12 @@ def write_voxel_h5(
         raise FileNotFoundError(
             f"{path.parent}: no such folder; make it before writing {path.name}"
         )
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
     flip = np.asarray([1, -1 if y_up else 1, 1], np.float32)
     columns: dict[str, list] = {"labels": [], "cube": [], "com3D": [], "gt3Dcrop": []} | (
         {} if k is None else {"M": []}
     )
-    try:
-        with h5py.File(part, "w") as file:
+    with atomic_path(path) as temporary:
+        with h5py.File(temporary, "w") as file:
             grids, names = file.create_group("real_voxels"), file.create_group("file_name")
             first = None
             for i, (voxels, joints_xyz, center_xyz, cube_mm, name) in enumerate(samples):
@@ -408,9 +408,6 @@ def write_voxel_h5(
                 file.create_dataset(key, data=np.stack(rows).astype(np.float32))
         if path.exists() and not overwrite:
             raise FileExistsError(f"{path} appeared while it was being written; give another name")
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
     return len(columns["labels"])
 
 

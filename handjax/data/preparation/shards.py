@@ -42,6 +42,7 @@ from handjax.data.records import (  # with their environment, before they are im
     tf,
     tfds,
 )
+from handjax.engine.files import write_atomic
 
 Lot = list[tuple[str, Read]]
 Progress = Callable[
@@ -129,7 +130,7 @@ class Preparation:
             raise ValueError(
                 f"{self.unfinished}: begun with {path.read_text()}; give the same, or remove that folder"
             )
-        _write(path, json.dumps(plan))
+        write_atomic(path, json.dumps(plan))
         return splits
 
     def to_do(self, splits: list[str]) -> list[str]:
@@ -167,7 +168,7 @@ class Preparation:
         except (ValueError, OSError) as error:  # of the labels
             cut = " ".join(str(error).split())
         tiles = [(key, base64.b64encode(jpeg).decode()) for key, jpeg in tiles_of(chosen, skeleton)]
-        _write(
+        write_atomic(
             self.unfinished / f"{split}.all.json",
             json.dumps({"shards": shards, "cut": cut, "tiles": tiles}),
         )
@@ -199,7 +200,7 @@ class Preparation:
                 set(self.unfinished.glob(f"{self.name}-{split}.*")) - whole
             ):  # by a run that met other files
                 left.unlink()
-            _write(self._done(split), gathered.to_json())
+            write_atomic(self._done(split), gathered.to_json())
         return gathered
 
     def finish(self, splits: dict[str, Split], overwrite: bool) -> None:
@@ -281,7 +282,7 @@ def write_shard(
         "digest": digest.hex(),
         "found": found.plain(),
     }
-    _write(told, json.dumps(made))
+    write_atomic(told, json.dumps(made))
     return made
 
 
@@ -331,7 +332,7 @@ def _lots(entries: LazyExamples, size: int, kept: epath.Path | None = None) -> I
         tried = [_size(sample) for _, sample in validate.readable(first, validate.Findings())]
         count = max(1, round(size * len(tried) / sum(tried))) if tried else _TRIED
         if kept and tried:
-            _write(kept, json.dumps(count))
+            write_atomic(kept, json.dumps(count))
     entries = chain(first, entries)
     while lot := list(islice(entries, count)):
         yield lot
@@ -444,5 +445,3 @@ def _builder(name: str, config: str | None, data_dir: str):
 @functools.lru_cache(maxsize=1)
 def _features(name: str, config: str | None, data_dir: str):
     return _builder(name, config, data_dir).info.features
-
-
