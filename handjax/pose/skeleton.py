@@ -25,6 +25,12 @@ COLOURS = {
 }
 
 
+def rgb(group: str) -> tuple[int, int, int]:
+    """A group's colour, 0 to 255 per channel."""
+    red, green, blue = bytes.fromhex(COLOURS[group][1:])
+    return red, green, blue
+
+
 @dataclass(frozen=True)
 class Skeleton:
     """A tree over named joints: `parents[i]` is a joint index, -1 at the root; `groups[i]` a key of COLOURS."""

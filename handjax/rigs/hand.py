@@ -160,6 +160,8 @@ NYU14_SPHERES = (33, 32, 27, 26, 21, 20, 15, 14, 39, 40, 38, 0, 1, 2)
 _SPHERE_FINGERS = tuple(
     (0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3, 4, 4, 4, 5, 5, 5)[sphere.bone] for sphere in _SPHERES
 )
+# The group of every sphere, a key of `skeleton.COLOURS`: its finger, or the palm.
+SPHERE_GROUPS = tuple(("palm", *FINGERS)[finger] for finger in _SPHERE_FINGERS)
 
 # Skeleton "hand21": where the wrist and the three bones of thumb to little start, and the sphere that ends the finger.
 _JOINT21_BONES = (1, 14, 15, 16, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13)
