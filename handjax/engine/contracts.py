@@ -5,7 +5,7 @@ The loop calls these and nothing else, so it is blind to poses. `tasks.base.Task
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import flax.linen as nn
 import numpy as np
@@ -16,6 +16,7 @@ Inputs = dict[str, Array]  # `x` for the network, `mask`, and what loss and pred
 Rows = dict[str, Any]  # one row per sample
 
 
+@runtime_checkable
 class Skeleton(Protocol):
     """What the engine may know of joints: their names, and the name of their order."""
 
@@ -25,6 +26,7 @@ class Skeleton(Protocol):
     def joints(self) -> tuple[str, ...]: ...
 
 
+@runtime_checkable
 class Task(Protocol):
     """Pure functions around one network. `postprocess` and `score` run on the host, the others on
     the device, inside jit.
@@ -68,6 +70,7 @@ class Task(Protocol):
     def dummy_inputs(self) -> Callable[[int], Inputs]: ...
 
 
+@runtime_checkable
 class Source(Protocol):
     """Samples by number; `train_size` None: endless.
 
