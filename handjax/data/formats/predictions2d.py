@@ -21,6 +21,7 @@ from handjax.data.formats.predictions import read_arrays
 from handjax.pose.skeleton import ORDERS, SKELETONS, Skeleton
 
 LARGEST_PX = 1e6
+ORDERS_2D = ("rhd", "stb", "handdb")  # joint orders that files without joint names may have
 _MORE = ("confidence", "truth", "visible", "labelled", "box_px", "image_px")
 
 
