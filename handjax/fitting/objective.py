@@ -29,6 +29,7 @@ from jaxtyping import Array, Bool, Float
 from handjax.fitting import losses as fit_losses
 from handjax.ops import spheres as balls
 from handjax.pose import geometry
+from handjax.pose.align import kabsch
 from handjax.pose.cube import BACKGROUND_MM, EXTENT_MM
 from handjax.rigs import hand, poses
 
@@ -392,11 +393,7 @@ def from_centers(centers: Float[Array, "41 3"]) -> Fit:
     free = free_from(start)
     palm = slice(0, 11)
     middle, rest_middle = centers[palm].mean(0), rest[palm].mean(0)
-    u, _, vt = jnp.linalg.svd(
-        geometry.matmul((rest[palm] - rest_middle[None]).T, centers[palm] - middle[None])
-    )
-    proper = jnp.ones(3).at[2].set(jnp.sign(jnp.linalg.det(geometry.matmul(u, vt))))
-    rotation = geometry.matmul(u * proper[None], vt).T
+    rotation, _ = kabsch(rest[palm] - rest_middle[None], centers[palm] - middle[None])
     free = free._replace(base=rotation)
     free = free._replace(move=free.move + (middle - spheres(free)[0][palm].mean(0)) / 100.0)
 
