@@ -266,6 +266,19 @@ def test_every_room_and_door_is_in_the_tables():
     assert doors <= set(DOORS)
 
 
+def table(name: str) -> dict[str, set[str]]:
+    """First column → names in the last one, of the table marked `checked: name` in the docs."""
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    (rows,) = re.findall(rf"<!-- checked: {name} -->\n(.*?)<!-- end -->", page, re.DOTALL)
+    cells = [row.strip("| \n").split(" | ") for row in rows.splitlines()[2:]]
+    return {cell[0].strip("`"): set(cell[-1].split(", ")) - {"–"} for cell in cells}
+
+
+def test_the_docs_have_the_same_tables():
+    assert table("packages") == ROOMS
+    assert table("commands") == {f"{door}.py": doors for door, doors in DOORS.items()}
+
+
 def test_no_room_leads_back_to_itself():
     def reach(room):
         return ROOMS[room] | {far for near in ROOMS[room] for far in reach(near)}

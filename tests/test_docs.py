@@ -1,0 +1,212 @@
+"""README and docs against the code: every command parses, every example runs, every link leads on.
+
+Commands that need data or hours are parsed by the real parser, and the config of a training is
+loaded with its overrides. `tests/test_api.py` runs the README's Python example, `.ci/run` its test
+command, and `tests/e2e` trains `configs/v2v.py:quick`.
+"""
+
+import argparse
+import importlib
+import re
+import runpy
+import shlex
+import sys
+import tomllib
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from handjax.engine import cli
+from handjax.engine import config as configs
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES += [ROOT / "custom_ops" / "README.md", ROOT / "findings" / "README.md"]
+PAGES += [ROOT / "handjax" / "models" / "spherenet.md"]
+PAGES += sorted((ROOT / "handjax" / "data" / "sets").glob("*/README.md"))
+# A value that stands for the reader's own, as in FX,FY,CX,CY → one that the parser accepts.
+STANDS_FOR = {"FX,FY,CX,CY": "475,475,320,240", "NAME": "rhd", "HEAD": "integral"}
+
+
+def name(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    """Fenced code blocks of a language."""
+    return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL)
+
+
+def commands() -> list[tuple[str, str]]:
+    """(page, command) of the bash blocks and the indented blocks."""
+    found = []
+    for page in PAGES:
+        text = page.read_text().replace("\\\n", " ")
+        lines = [line for block in blocks(page, "bash") for line in joined(block)]
+        lines += re.findall(r"^    (?:\$ )?(python .*)$", text, re.MULTILINE)
+        found += [(name(page), part.strip()) for line in lines for part in line.split(" && ")]
+    wanted = re.compile(r"(python |bash |pip )")
+    return sorted({(page, " ".join(c.split())) for page, c in found if wanted.match(c)})
+
+
+def joined(block: str) -> list[str]:
+    """Lines of a block, those that end in a backslash joined with the next."""
+    return block.replace("\\\n", " ").splitlines()
+
+
+def mentions() -> list[tuple[str, str]]:
+    """(page, command) of code spans, which may leave out arguments."""
+    span = re.compile(r"`(python (?:-m handjax\.|scripts/|benchmarks/|-m benchmarks)[^`]*)`")
+    return sorted(
+        {(name(p), " ".join(c.split())) for p in PAGES for c in span.findall(p.read_text())}
+    )
+
+
+class Parsed(Exception):
+    """Raised in place of what a command would do once its arguments are parsed."""
+
+
+@pytest.fixture
+def parser_of(monkeypatch):
+    """parser_of(words, parse) → the parser of a command, having parsed the words if `parse`."""
+    monkeypatch.chdir(ROOT)
+
+    def run(words: list[str], parse: bool) -> argparse.ArgumentParser:
+        for kind in (argparse.ArgumentParser, cli.Parser):
+
+            def parse_args(self, args=None, namespace=None, real=kind.parse_args):
+                if parse:
+                    real(self, args, namespace)
+                raise Parsed(self)
+
+            monkeypatch.setattr(kind, "parse_args", parse_args)
+        monkeypatch.setattr(sys, "argv", words)
+        with pytest.raises(Parsed) as caught:
+            if words[0] == "-m" and words[1].startswith("handjax."):
+                importlib.import_module(words[1]).main(words[2:])
+            elif words[0] == "-m":
+                monkeypatch.setattr(sys, "argv", words[1:])
+                runpy.run_module(words[1], run_name="__main__")
+            else:
+                monkeypatch.syspath_prepend(str((ROOT / words[0]).parent))
+                runpy.run_path(words[0], run_name="__main__")
+        return caught.value.args[0]
+
+    return run
+
+
+def options_of(parser: argparse.ArgumentParser) -> set[str]:
+    """All flags of a parser and of its sub-commands."""
+    found = set()
+    for action in parser._actions:
+        found |= set(action.option_strings)
+        if isinstance(action, argparse._SubParsersAction):
+            found |= {flag for sub in action.choices.values() for flag in options_of(sub)}
+    return found
+
+
+COMMANDS, MENTIONS = commands(), mentions()
+# Shown because it is refused, with the answer below it.
+REFUSED = "--with_dnst"
+
+
+@pytest.mark.parametrize(("page", "command"), COMMANDS)
+def test_command_of_the_docs_parses(page, command, parser_of):
+    words = [STANDS_FOR.get(word, word) for word in shlex.split(command, comments=True)]
+    if words[0] == "pip":
+        project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+        for group in re.findall(r"\[([\w,]+)\]", command):
+            assert set(group.split(",")) <= set(project["optional-dependencies"])
+    elif words[0] == "bash":
+        assert (ROOT / words[1]).is_file() or "NAME" in words[1]
+    elif REFUSED in command:
+        with pytest.raises(ValueError, match=REFUSED):
+            importlib.import_module(words[2]).main(words[3:])
+    else:
+        parser_of(words[1:], parse=True)
+        if words[2] == "handjax.train":
+            argv, overrides = cli.split_overrides(words[3:])
+            spec = argv[argv.index("--config") + 1].replace(":HEAD", ":integral")
+            configs.load(spec, overrides)
+
+
+@pytest.mark.parametrize(("page", "command"), MENTIONS)
+def test_command_named_in_the_docs_exists(page, command, parser_of):
+    words = shlex.split(command)[1:]
+    flags = {word.partition("=")[0] for word in words if word.startswith("--")}
+    given = words[:3] if words[0] == "-m" and len(words) > 2 and words[2].isalpha() else words[:2]
+    known = options_of(parser_of(given if given[0] == "-m" else words[:1], parse=False))
+    assert {flag for flag in flags if not flag.startswith("--config.")} <= known
+
+
+def test_pages_have_commands():
+    assert len(COMMANDS) > 40 and len(MENTIONS) > 10
+    assert {"README.md", "docs/v2v.md", "docs/body.md"} <= {page for page, _ in COMMANDS}
+
+
+def test_rasterizer_example_runs():
+    (code,) = blocks(ROOT / "docs" / "rasterizer.md", "python")
+    vertices = jnp.array([[[-100.0, -100, 500], [100, -100, 500], [0, 100, 600]]])
+    given = {
+        "vertices": vertices,
+        "vertex_normals": jnp.ones_like(vertices),
+        "faces": jnp.array([[0, 1, 2]]),
+        "k": jnp.array([[[500.0, 0, 320], [0, 500, 240], [0, 0, 1]]]),
+    }
+    exec(compile(code, "docs/rasterizer.md", "exec"), given)
+    depth, face = jax.device_get((given["depth"], given["face"]))
+    assert depth.shape == face.shape == (1, 480, 640)
+    assert 500 < depth[0, 240, 320] < 600 and face[0, 0, 0] == -1
+    assert given["normals"].shape == (1, 480, 640, 3)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_python_of_the_docs_imports_what_is_there(page):
+    for code in blocks(page, "python"):
+        compile(code, name(page), "exec")
+        for module, names in re.findall(r"^from (handjax[\w.]*) import (.+)$", code, re.MULTILINE):
+            pytest.importorskip("tensorflow") if module == "handjax.data.records" else None
+            for wanted in names.split(", "):
+                assert hasattr(importlib.import_module(module), wanted)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_links_of_the_docs_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
+        if not target.startswith("http"):
+            path, _, anchor = target.partition("#")
+            file = page.parent / path if path else page
+            assert file.exists(), target
+            titles = re.findall(r"^#+ (.*)$", file.read_text(), re.MULTILINE) if anchor else []
+            slugs = {re.sub(r"[^\w -]", "", title).lower().replace(" ", "-") for title in titles}
+            assert not anchor or anchor in slugs, target
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_paths_named_in_the_docs_exist(page):
+    text = page.read_text()
+    for path in re.findall(
+        r"`((?:handjax|configs|scripts|custom_ops|benchmarks|tests)/[^`\s]*)`", text
+    ):
+        path = path.partition(":")[0].rstrip("/")
+        if not re.search(r"[<>*{]|NAME|\.\.\.|FILE", path):
+            assert (ROOT / path).exists(), path
+
+
+def test_lines_are_at_most_100_columns():
+    """Prose and C++; ruff counts Python. Tables and links cannot wrap."""
+    files = [*PAGES, ROOT / "CHANGELOG.md", ROOT / "pyproject.toml", ROOT / ".ci" / "run"]
+    files += [
+        p for p in (ROOT / "custom_ops").iterdir() if p.suffix in (".cc", ".cu", ".h", ".txt")
+    ]
+    files += [*(ROOT / "tests" / "kernels").glob("cuda_on_host.*")]
+    long = [
+        f"{name(file)}:{number}"
+        for file in files
+        for number, line in enumerate(file.read_text().splitlines(), 1)
+        if len(line) > 100 and not (file.suffix == ".md" and line.lstrip().startswith("|"))
+        if "](http" not in line
+    ]
+    assert not long, "\n".join(long)
