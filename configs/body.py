@@ -20,7 +20,7 @@ published errors: integral on Human3.6M with MPII 49.6 mm in the paper, 53.9 by 
 from ml_collections import ConfigDict
 
 from configs.common import common
-from handjax.engine.config import flavours
+from handjax.engine.config import variants
 
 HEADS = ("direct", "integral", "kinematic", "challenge")
 # Samples of an epoch: Human3.6M's 600 sequences with 200 frames each, and MPII's people, of whom a mixture sees each once.
@@ -95,8 +95,8 @@ OPTIONS = {
 }
 
 
-def get_config(flavour: str = "") -> ConfigDict:
-    wanted = flavours(flavour, ("quick", *HEADS, *SETS))
+def get_config(variant: str = "") -> ConfigDict:
+    wanted = variants(variant, ("quick", *HEADS, *SETS))
     for kind, names in (("heads", set(HEADS)), ("data sets", set(SETS))):
         if len(both := sorted(wanted & names)) > 1:
             raise ValueError(f"flavours {' and '.join(both)} are {kind}: use one of them")
@@ -119,7 +119,7 @@ def get_config(flavour: str = "") -> ConfigDict:
         dict(
             size=(256, 256),  # px that the network sees: height, width
             box_mm=(2000.0, 2000.0),  # that they show at the pelvis: width, height
-            halvings=1,  # of a picture read at less than half its size; the originals skip pixels: 0
+            mip_levels=1,  # of a picture read at less than half its size; the originals skip pixels: 0
         )
     )
     config.task = ConfigDict(

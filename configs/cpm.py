@@ -15,7 +15,7 @@ Flavours join by commas (`:kwai,list`): quick, kwai, and one of rhd, stb, rs, ha
 from ml_collections import ConfigDict
 
 from configs.common import RGB_HANDS, common, hand_rgb_world, rgb_hand
-from handjax.engine.config import flavours
+from handjax.engine.config import variants
 from handjax.rigs.poses import ROTATION_FRONTAL
 
 SIZE = 368
@@ -49,8 +49,8 @@ OPTIONS = {
 }
 
 
-def get_config(flavour: str = "") -> ConfigDict:
-    wanted = flavours(flavour, ("quick", "kwai", *RGB_HANDS))
+def get_config(variant: str = "") -> ConfigDict:
+    wanted = variants(variant, ("quick", "kwai", *RGB_HANDS))
     sets = sorted(wanted & set(RGB_HANDS))
     if len(sets) > 1:
         raise ValueError(f"flavours {' and '.join(sets)} are data sets: use one of them")
@@ -92,7 +92,7 @@ def get_config(flavour: str = "") -> ConfigDict:
             pad_px=4.0,  # added to the hand's height, px of the picture
             scale=1 / FILLED,  # side of the crop in evaluation, in that height
             side_px=(8.0, 1e5),  # least and greatest, px of the picture
-            halvings=2,  # of a picture read at less than half its size; the original skips pixels: 0
+            mip_levels=2,  # of a picture read at less than half its size; the original skips pixels: 0
         )
     )
     config.task = ConfigDict(
@@ -154,7 +154,7 @@ def _kwai(config):
     )
     config.model.update(background=False, pools=1)  # its maps have half the picture's resolution
     config.task.update(loss="kwai")
-    # Its pixels are normalized by mean and deviation of its training pictures: task.pixel_mean, pixel_std (docs/options_2d.md).
+    # Its pixels are normalized by mean and deviation of its training pictures: task.pixel_mean, pixel_std (docs/cpm.md).
     config.crop.update(
         rule="box", size=64, pad_px=40.0, scale=1.0
     )  # the key area: 20 px around the hand

@@ -14,7 +14,7 @@ Flavours join by commas (`:rhd,dsnt`): quick, heatmap or dsnt, augment, and one 
 from ml_collections import ConfigDict
 
 from configs.common import RGB_HANDS, common, hand_rgb_world, rgb_hand
-from handjax.engine.config import flavours
+from handjax.engine.config import variants
 from handjax.rigs.poses import ROTATION_FRONTAL
 
 SIZE = 256
@@ -56,8 +56,8 @@ OPTIONS = {
 }
 
 
-def get_config(flavour: str = "") -> ConfigDict:
-    wanted = flavours(flavour, ("quick", "heatmap", "dsnt", "augment", *RGB_HANDS))
+def get_config(variant: str = "") -> ConfigDict:
+    wanted = variants(variant, ("quick", "heatmap", "dsnt", "augment", *RGB_HANDS))
     for kind, names in (("data sets", set(RGB_HANDS)), ("ways to learn", {"heatmap", "dsnt"})):
         if len(both := sorted(wanted & names)) > 1:
             raise ValueError(f"flavours {' and '.join(both)} are {kind}: use one of them")
@@ -85,7 +85,7 @@ def get_config(flavour: str = "") -> ConfigDict:
             scale=1.2,  # side of the crop, in twice the way from the middle finger's base to the furthest joint
             pad_px=0.0,
             side_px=(50.0, 500.0),  # least and greatest, px of the picture
-            halvings=2,  # of a picture read at less than half its size; the original skips pixels: 0
+            mip_levels=2,  # of a picture read at less than half its size; the original skips pixels: 0
         )
     )
     config.task = ConfigDict(

@@ -15,12 +15,12 @@ Flavours join by commas (`:h5,quick`): quick, global_joints, and one of h5, nyu,
 from ml_collections import ConfigDict
 
 from configs.common import common
-from handjax.engine.config import flavours
+from handjax.engine.config import variants
 from handjax.rigs.poses import ALL_MODES, ROTATION_ANY, ROTATION_FRONTAL
 
 
-def get_config(flavour: str = "") -> ConfigDict:
-    wanted = flavours(flavour, ("quick", "h5", "nyu", "icvl", "msra", "global_joints"))
+def get_config(variant: str = "") -> ConfigDict:
+    wanted = variants(variant, ("quick", "h5", "nyu", "icvl", "msra", "global_joints"))
     sets = sorted(wanted & {"h5", "nyu", "icvl", "msra"})
     if len(sets) > 1:
         raise ValueError(f"flavours {' and '.join(sets)} are data sets: use one of them")

@@ -25,23 +25,27 @@ written there too, one 00001.csv a frame, as the challenge takes it:
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from handjax.data.formats.predictions import FORMATS, read_arrays, read_pair
-from handjax.data.formats.predictions2d import read_hands, read_predictions2d, skeleton_of
+from handjax.data.formats.predictions2d import (
+    ORDERS_2D,
+    read_hands,
+    read_predictions2d,
+    skeleton_of,
+)
 from handjax.engine import cli
-from handjax.metrics.body import check_new, write_challenge
 from handjax.metrics.published.keypoints2d import TEST_HANDS
 from handjax.pose.skeleton import Skeleton
 from handjax.reports import base as results
-from handjax.reports.body import Bodies, challenge_frames
+from handjax.reports.body import Bodies
 from handjax.reports.joints3d import Joints3d
 from handjax.reports.keypoints2d import Joints2d
+from handjax.reports.submission import check_new, frame_numbers, write_submission
 
-ORDERS_2D = ("rhd", "stb", "handdb")
 # A row of a task → what holds its joints against the truth; the first that is there counts.
 KINDS = {kind.row: kind for kind in (Bodies, Joints3d, Joints2d)}
 
@@ -187,9 +191,8 @@ def evaluate_bodies(
 
 def submit(folder: str, evaluated: Bodies) -> None:
     """Writes the challenge's files."""
-    poses = dict(zip(challenge_frames(evaluated.ids), evaluated.pred, strict=True))
-    write_challenge(folder, poses)
-    print(f"submission: {len(poses)} files in {Path(folder).resolve()}")
+    poses = dict(zip(frame_numbers(evaluated.ids), evaluated.pred, strict=True))
+    write_submission(folder, poses)
 
 
 def _hands(predictions: str, groundtruth: str | None, order: str) -> Joints2d:
@@ -277,39 +280,24 @@ def evaluate_run(
     submission: str | None = None,
 ) -> None:
     """Restores checkpoints of a run and measures what they predict, together."""
-    # A network is needed here and not above: prediction files are measured without waiting for JAX.
-    from functools import partial
+    # JAX is imported here and not above: prediction files are evaluated without it.
+    from handjax import run
 
-    import jax
-
-    from handjax.engine import config as configs
-    from handjax.engine import sharding
-    from handjax.engine.evaluation import predict_split
-    from handjax.engine.step import eval_step
-    from handjax.sources import SOURCES
-    from handjax.tasks import TASKS
-
-    config, mesh, batch_size = open_run(workdir, overrides)
-    source = configs.choose(SOURCES, config, "data.name")(config, train=False)
-    task = configs.choose(TASKS, config, "task.name")(config, source.skeleton)
+    opened = run.open_run(workdir, overrides)
+    source, task = opened.source, opened.task
     if submission and source.skeleton.name != "body18":
         raise ValueError(
             f"--submission is for bodies; this run finds joints of {source.skeleton.name}"
         )
     if submission:
-        challenge_frames(source.names(np.arange(source.eval_size)))  # before the work is done
-    rows_of = jax.jit(
-        partial(eval_step, task=task, materialize=source.materialize),
-        out_shardings=sharding.whole(mesh),
-    )
+        frame_numbers(source.names(np.arange(source.eval_size)))  # before the work is done
     steps, runs = [], []
-    for step, state in restored(workdir, which, config, task, mesh):
+    for step, state in opened.restore(which):
         print(f"checkpoint of step {step}, {source.description}", flush=True)
-        rows, _ = predict_split(rows_of, state, source, batch_size, mesh, show=True)
         steps.append(step)
-        runs.append(task.postprocess(rows))
+        runs.append(opened.predict(state)[0])
     name = f"step {steps[0]}" if len(steps) == 1 else f"{ensemble} of {len(steps)} checkpoints"
-    rows = combine(runs, ensemble)
+    rows = run.combine(runs, ensemble)
     evaluated = report_run(
         Path(output or workdir / "evaluation"),
         task,
@@ -320,96 +308,6 @@ def evaluate_run(
     )
     if submission:
         submit(submission, evaluated)
-
-
-def open_run(workdir: Path, overrides: Sequence[str]) -> tuple:
-    """(config, mesh, batch size) of a trained run on whatever devices there are."""
-    import jax
-
-    from handjax.engine import config as configs
-    from handjax.engine import sharding
-
-    path = workdir / "config.json"
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"{path}: no such file; --workdir names the folder of a trained run"
-        )
-    try:
-        config = configs.from_json(path.read_text())
-    except ValueError as error:
-        raise ValueError(f"{path}: not a config ({error})") from error
-    config = configs.override(config, overrides)
-    if config.compile_cache:
-        cli.use_compile_cache()
-    mesh = sharding.make_mesh(config.devices if config.devices <= len(jax.devices()) else 0)
-    return (
-        config,
-        mesh,
-        -(-config.eval_batch_size // mesh.size) * mesh.size,
-    )  # as many more as the devices need; padding is masked
-
-
-def restored(workdir: Path, which: str, config, task, mesh) -> Iterator[tuple]:
-    """(step, state) of the checkpoints that `which` names."""
-    from handjax.engine.checkpoint import Checkpoints
-    from handjax.engine.optimizer import make_optimizer
-    from handjax.engine.step import state_target
-
-    checkpoints = Checkpoints(workdir / "checkpoints", read_only=True)
-    steps = chosen_steps(checkpoints, which)
-    target = state_target(task, make_optimizer(config.optimizer, config.steps), mesh)
-    for step in steps:
-        yield step, checkpoints.restore(step, target)
-    checkpoints.close()
-
-
-def chosen_steps(checkpoints, which: str) -> list[int]:
-    """`last`, `best`, `all` or `100,200` → steps that have a checkpoint."""
-    steps = checkpoints.steps()
-    if not steps:
-        raise FileNotFoundError(f"{checkpoints.folder}: no checkpoint there")
-    if which in ("last", "all"):
-        return steps if which == "all" else steps[-1:]
-    if which == "best":
-        best = checkpoints.best()
-        if best is None:
-            raise ValueError(
-                f"{checkpoints.folder}: no checkpoint was saved at an evaluation; use --checkpoint last"
-            )
-        return [best]
-    try:
-        wanted = [int(step) for step in which.split(",")]
-    except ValueError:
-        raise ValueError(
-            f"--checkpoint {which}: expected last, best, all, or steps such as 100,200"
-        ) from None
-    if lost := [step for step in wanted if step not in steps]:
-        raise ValueError(
-            f"--checkpoint {which}: there is none of step {lost[0]}; there are {', '.join(map(str, steps))}"
-        )
-    return wanted
-
-
-def combine(runs: Sequence[dict], ensemble: str) -> dict:
-    """Finished rows of several checkpoints → one: joints averaged in mm and px (Moon et al. 2018), or each joint from the
-    checkpoint whose heat map is highest."""
-    if len(runs) == 1:
-        return runs[0]
-    names = [name for name in ("joints_xyz", "joints_uv", "confidence") if name in runs[0]]
-    merged = {name: np.stack([rows[name] for rows in runs]) for name in names}
-    confidence = merged.pop("confidence", None)
-    if ensemble == "mean":
-        merged = {name: joints.mean(0) for name, joints in merged.items()}
-    elif confidence is None:
-        raise ValueError(
-            "--ensemble max needs a confidence, which this system does not give; use mean"
-        )
-    else:
-        surest = confidence.argmax(0)[None, ..., None]
-        merged = {
-            name: np.take_along_axis(joints, surest, axis=0)[0] for name, joints in merged.items()
-        }
-    return runs[0] | merged | ({} if confidence is None else {"confidence": confidence.max(0)})
 
 
 def kind_of(rows: dict) -> type[results.Evaluated]:
@@ -449,7 +347,7 @@ def _pictures(task, source, indices) -> results.Pictures:
     @jax.jit
     def look(batch):
         inputs = task.prepare(
-            jax.random.split(jax.random.key(0), 1), source.materialize(batch), False
+            jax.random.split(jax.random.key(0), 1), source.materialize(batch, None), False
         )
         return task.visualize(inputs), {
             name: inputs[name] for name in ("center_xyz", "cube_mm") if name in inputs

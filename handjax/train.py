@@ -1,19 +1,19 @@
-"""python -m handjax.train: trains what a config describes, evaluates it on held-out samples and reports.
+"""python -m handjax.train: trains a config, evaluates it on the evaluation split and reports.
 
     python -m handjax.train --config configs/v2v.py:quick --workdir DIR [--config.KEY=VALUE …]
 
-DIR gets checkpoints/, config.json, metrics.jsonl, tensorboard/, and at the end metrics.json, predictions.npz, report.html and
-done.json. Given again with the same DIR and config, a run goes on where its newest checkpoint is: the same run, on CPUs bit for
-bit. All hosts must see DIR.
+DIR gets checkpoints/, config.json, metrics.jsonl, tensorboard/, and at the end metrics.json,
+predictions.npz, report.html and done.json. Rerun the command to resume from the newest readable
+checkpoint; on CPU the result is bit-identical to an uninterrupted run. All hosts must see DIR.
 
-On several hosts, start the same command on each with --distributed (Slurm, Open MPI, cloud TPU), or with --coordinator HOST:PORT
---num_processes N --process_id I; scripts/launch.py does it for you.
+On several hosts, start the same command on each with --distributed (Slurm, Open MPI, cloud TPU),
+or with --coordinator HOST:PORT --num_processes N --process_id I. scripts/launch.py does both.
 """
 
+import contextlib
 import json
 import math
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 
 import jax
@@ -21,172 +21,101 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from handjax import evaluate
+from handjax import run as runs
 from handjax.data.batch import check_batch
-from handjax.engine import cli, feed, schedules, sharding
+from handjax.engine import cli, feed, runtime, schedules
 from handjax.engine import config as configs
 from handjax.engine.checkpoint import Checkpoints
-from handjax.engine.evaluation import predict_split
+from handjax.engine.contracts import Rows
 from handjax.engine.files import back_up, write_atomic
-from handjax.engine.optimizer import make_optimizer
-from handjax.engine.step import create_state, eval_step, state_target, train_step
+from handjax.engine.step import TrainState
 from handjax.engine.warm_start import warm_start
 from handjax.engine.writer import Writer
-from handjax.sources import SOURCES
-from handjax.tasks import TASKS
 
 
 def parser() -> cli.Parser:
+    """The command's flags."""
     flags = cli.Parser(prog="python -m handjax.train", description=__doc__)
     flags.add_argument(
-        "--config", metavar="FILE.py[:FLAVOUR]", required=True, help="what to train; see configs/"
+        "--config", metavar="FILE.py[:VARIANT]", required=True, help="what to train; see configs/"
     )
     flags.add_argument(
-        "--workdir", metavar="DIR", required=True, help="new, or that of the run to go on with"
+        "--workdir", metavar="DIR", required=True, help="a new folder, or a run to resume"
     )
     flags.add_argument(
         "--global_joints",
         action="store_true",
-        help="V2V: one map of all joints, the flavour of that name",
+        help="V2V: one map of all joints; the variant of that name",
     )
     cli.add_distributed(flags)
     return flags
 
 
 def main(argv: Sequence[str]) -> None:
+    """Runs the command."""
     argv, overrides = cli.split_overrides(argv)
     flags = parser().parse_args(argv)
-    flavour = ("," if ":" in flags.config else ":") + "global_joints" if flags.global_joints else ""
-    config = configs.load(flags.config + flavour, overrides)
-    cli.start_distributed(flags)
+    variant = ("," if ":" in flags.config else ":") + "global_joints" if flags.global_joints else ""
+    config = configs.load(flags.config + variant, overrides)
+    runtime.start_distributed(flags)
     train(config, Path(flags.workdir))
 
 
 def train(config: ConfigDict, workdir: Path) -> None:
-    """The loop. Everything a user can get wrong is found before the work folder is touched."""
+    """Trains `config` in `workdir`. User errors are raised before the folder is touched."""
+    # --- Checks, and the parts that are functions of the config.
     configs.require(
         config, 1, "accumulate", "steps", "log_every", "eval_every", "save_every", "keep"
     )
     configs.require(config, 0, "seed")
-    if config.compile_cache:
-        cli.use_compile_cache()
-    mesh = sharding.make_mesh(config.devices)
-    sharding.check_batch_size(config.batch_size, mesh, config.accumulate)
-    sharding.check_batch_size(config.eval_batch_size, mesh, name="eval_batch_size")
-
-    # Task, model and optimizer; all are functions of the config.
-    source = configs.choose(SOURCES, config, "data.name")(config)
-    task = configs.choose(TASKS, config, "task.name")(config, source.skeleton)
-    optimizer = make_optimizer(config.optimizer, config.steps)
+    run = runs.build(config, workdir=workdir)
     check_workdir(workdir, config)
+    _dry_run(run)
 
-    target = state_target(task, optimizer, mesh)
-    key = jax.random.key(config.seed)
-    step_of = partial(
-        train_step,
-        key=key,
-        task=task,
-        optimizer=optimizer,
-        materialize=source.materialize,
-        accumulate=config.accumulate,
-    )
-    step_of = jax.jit(
-        step_of,
-        donate_argnums=0,
-        out_shardings=(jax.tree.map(lambda t: t.sharding, target), sharding.whole(mesh)),
-    )
-    rows_of = jax.jit(
-        partial(eval_step, task=task, materialize=source.materialize),
-        out_shardings=sharding.whole(mesh),
-    )
-    # A dry run over shapes: what does not fit together fails here.
-    row = source.train_rows(np.array([0]))
-    check_batch(row)
-    step_of.eval_shape(
-        target,
-        {
-            name: jax.ShapeDtypeStruct((config.batch_size, *x.shape[1:]), x.dtype)
-            for name, x in row.items()
-        },
-    )
-
-    # The newest checkpoint that can be read, else a fresh state; either is made where it lives.
-    checkpoints = Checkpoints(workdir / "checkpoints", config.keep, say=_say)
-    state = checkpoints.restore_latest(target)
-    resumed = state is not None
-    begun = ""
-    if not resumed:
-        state = create_state(key, task, optimizer, target)
+    # --- State: the newest readable checkpoint, else a fresh one; created on its devices.
+    checkpoints = Checkpoints(workdir / "checkpoints", config.keep, log=runtime.log)
+    state = checkpoints.restore_latest(run.target)
+    resumed, note = state is not None, ""
+    if state is None:
+        state = run.init_state()
         if config.init:
-            state, begun = warm_start(state, config.init, config.init_skip)
+            state, note = warm_start(state, config.init, config.init_skip)
     start = int(state.step)
     if start > config.steps:
         raise ValueError(
-            f"{workdir} is at step {start}, beyond config.steps={config.steps}: raise it or use another --workdir"
+            f"{workdir} is at step {start}, beyond config.steps={config.steps}: "
+            "raise it or use another --workdir"
         )
     if start == config.steps and (workdir / "done.json").exists():
-        _say(
-            f"{workdir} is finished at step {start}: python -m handjax.evaluate --workdir {workdir} measures it again"
+        runtime.log(
+            f"{workdir} is finished at step {start}: "
+            f"python -m handjax.evaluate --workdir {workdir} evaluates it again"
         )
         return
     claim_workdir(workdir, config)
-    if begun:
-        _say(begun)
-    _say(
-        f"{'go on' if resumed else 'start'} at step {start} of {config.steps} on {mesh.size} device(s), {source.description}"
+    if note:
+        runtime.log(note)
+    runtime.log(
+        f"{'resume' if resumed else 'start'} at step {start} of {config.steps} "
+        f"on {run.mesh.size} device(s), {run.source.description}"
     )
 
-    def heldout(state):
-        rows, loss = predict_split(rows_of, state, source, config.eval_batch_size, mesh, show=True)
-        rows = task.postprocess(rows)
-        figures = task.score(rows)
-        if task.monitor not in figures:
-            raise ValueError(
-                f"the held-out samples have no {task.monitor}, by which checkpoints are ranked; people without a pose in space "
-                "have --config.task.monitor=epe_px"
-            )
-        return rows, {"loss": loss, task.monitor: figures[task.monitor]}
-
+    # --- Loop.
     writer = Writer(workdir, start, config.steps, config.batch_size)
-    rows = None  # of the newest evaluation
     try:
-        if start == 0:
-            writer.evaluation(0, heldout(state)[1])
-        waiting = None  # the step whose numbers have not come to the host yet
-        batches = feed.train_batches(
-            source, mesh, config.batch_size, config.seed, start, config.steps
-        )
-        for step, batch in enumerate(batches, start + 1):
-            state, parts = step_of(state, batch)
-            # The numbers of the step before: the device is never waited for while it has nothing to do.
-            _record(writer, waiting, config, checkpoints)
-            waiting = (step, parts)
-
-            last = step == config.steps
-            evaluating, saving = (
-                last or step % config.eval_every == 0,
-                last or step % config.save_every == 0,
-            )
-            if evaluating or saving:
-                _record(writer, waiting, config, checkpoints)
-                waiting = None
-            error = None
-            if evaluating:
-                rows, figures = heldout(state)
-                writer.evaluation(step, figures)
-                error = figures[task.monitor]
-            if saving:
-                checkpoints.save(state, error)
+        state, rows = _loop(run, state, start, writer, checkpoints)
     finally:
         writer.close()
         checkpoints.wait()
 
-    if rows is None:  # a kill came between the last save and the report
-        rows, _ = heldout(state)
+    # --- Report.
+    if rows is None:  # the run was killed between its last checkpoint and the report
+        rows, _ = _evaluate(run, state)
     best = checkpoints.best()
     checkpoints.close()
     if jax.process_index() == 0:
         evaluate.report_run(
-            workdir, task, source, rows, f"step {config.steps}", workdir / "metrics.jsonl"
+            workdir, run.task, run.source, rows, f"step {config.steps}", workdir / "metrics.jsonl"
         )
         done = {
             "step": config.steps,
@@ -196,9 +125,72 @@ def train(config: ConfigDict, workdir: Path) -> None:
         (workdir / "done.json").write_text(json.dumps(done, indent=2) + "\n")
 
 
+def _dry_run(run: runs.Run) -> None:
+    """One training step by shapes alone: an error here is in the config."""
+    row = run.source.train_rows(np.array([0]))
+    check_batch(row)
+    batch = {
+        name: jax.ShapeDtypeStruct((run.config.batch_size, *x.shape[1:]), x.dtype)
+        for name, x in row.items()
+    }
+    run.train_step.eval_shape(run.target, batch)
+
+
+def _loop(
+    run: runs.Run, state: TrainState, start: int, writer: Writer, checkpoints: Checkpoints
+) -> tuple[TrainState, Rows | None]:
+    """Steps `start` to `config.steps` → the last state, and the rows of the last evaluation."""
+    config, rows = run.config, None
+    if start == 0:
+        writer.evaluation(0, _evaluate(run, state)[1])
+    pending = None  # the step whose terms are still on the device
+    batches = feed.train_batches(
+        run.source, run.mesh, config.batch_size, config.seed, start, config.steps
+    )
+    for step, batch in enumerate(batches, start + 1):
+        # --- Step. The first one compiles, which copies constants.
+        first = step == start + 1
+        with contextlib.nullcontext() if first else runtime.no_implicit_transfers():
+            state, terms = run.train_step(state, batch)
+            # Those of the step before, so that the device has work while the host waits.
+            _record(writer, pending, config, checkpoints)
+        pending = (step, terms)
+
+        # --- Evaluation and checkpoint.
+        last = step == config.steps
+        evaluating = last or step % config.eval_every == 0
+        saving = last or step % config.save_every == 0
+        if evaluating or saving:
+            _record(writer, pending, config, checkpoints)
+            pending = None
+        monitored = None
+        if evaluating:
+            rows, metrics = _evaluate(run, state)
+            writer.evaluation(step, metrics)
+            monitored = metrics[run.task.monitor]
+        if saving:
+            checkpoints.save(state, monitored)
+    return state, rows
+
+
+def _evaluate(run: runs.Run, state: TrainState) -> tuple[Rows, dict[str, float]]:
+    """Postprocessed rows of the evaluation split, its loss, and the metric that ranks."""
+    rows, loss = run.predict(state)
+    metrics, monitor = run.task.score(rows), run.task.monitor
+    if monitor not in metrics:
+        raise ValueError(
+            f"the evaluated samples have no {monitor}, which ranks the checkpoints; "
+            "for people without 3D poses use --config.task.monitor=epe_px"
+        )
+    return rows, {"loss": loss, monitor: metrics[monitor]}
+
+
 def check_workdir(workdir: Path, config: ConfigDict) -> None:
-    """Sees that the folder is new or that the run that lies there is this one; touches nothing. A run that has no checkpoint yet
-    has nothing to lose: its config may be mended."""
+    """Checks that `workdir` is new or holds this run. Read-only.
+
+    Before the first checkpoint the config may still change. Raises ValueError otherwise, with the
+    keys that differ.
+    """
     path = workdir / "config.json"
     if workdir.exists() and not workdir.is_dir():
         raise ValueError(f"--workdir {workdir}: a file, not a folder")
@@ -216,40 +208,43 @@ def check_workdir(workdir: Path, config: ConfigDict) -> None:
     if not begun:
         return
     if changed := configs.differences(old, config):
-        shown = "; ".join(changed[:4]) + (
-            f"; and {len(changed) - 4} more" if len(changed) > 4 else ""
-        )
+        more = f"; and {len(changed) - 4} more" if len(changed) > 4 else ""
         raise ValueError(
-            f"{workdir} holds a run of another config ({shown}): use another --workdir or the run's own config"
+            f"{workdir} holds a run of another config ({'; '.join(changed[:4])}{more}): "
+            "use another --workdir or the run's own config"
         )
     if old.steps != config.steps and config.optimizer.schedule in schedules.OF_THE_WHOLE_RUN:
         raise ValueError(
-            f"{workdir} holds a run of {old.steps} steps whose {old.optimizer.schedule} schedule ends there; "
-            f"config.steps={config.steps} would be another schedule: use another --workdir"
+            f"{workdir} holds a run of {old.steps} steps whose {old.optimizer.schedule} schedule "
+            f"ends there; config.steps={config.steps} would be another schedule: "
+            "use another --workdir"
         )
 
 
 def claim_workdir(workdir: Path, config: ConfigDict) -> None:
-    """Writes config.json, in one step, so that a kill leaves the old file or the new one. Another config keeps its content under
-    a numbered name."""
+    """Creates `workdir` and writes config.json atomically; a different older one is backed up."""
     if jax.process_index() == 0:
         workdir.mkdir(parents=True, exist_ok=True)
-        (workdir / "done.json").unlink(missing_ok=True)  # of a run that had fewer steps
+        (workdir / "done.json").unlink(missing_ok=True)  # of a run with fewer steps
         path = workdir / "config.json"
-        if path.exists() and configs.differences(configs.from_json(path.read_text()), config):
-            _say(f"kept the earlier config.json as {back_up(path).name}")
+        if (
+            path.exists()
+            and configs.differences(configs.from_json(path.read_text()), config)
+            and (kept := back_up(path))
+        ):
+            runtime.log(f"kept the earlier config.json as {kept.name}")
         write_atomic(path, configs.to_json(config) + "\n")
 
 
-def _record(writer, waiting, config, checkpoints) -> None:
-    """Pulls a step's numbers to the host and writes them; stops the run where they are not finite."""
-    if waiting is None:
+def _record(writer, pending, config, checkpoints) -> None:
+    """Copies a step's terms to the host and writes them; ValueError if they are not finite."""
+    if pending is None:
         return
-    step, parts = waiting
-    parts = {name: float(value) for name, value in jax.device_get(parts).items()}
-    if not parts["finite"]:
+    step, terms = pending
+    terms = {name: float(value) for name, value in jax.device_get(terms).items()}
+    if not terms["finite"]:
         bad = ", ".join(
-            f"{name} {value}" for name, value in parts.items() if not math.isfinite(value)
+            f"{name} {value}" for name, value in terms.items() if not math.isfinite(value)
         )
         checkpoints.wait()
         saved = checkpoints.steps()
@@ -259,12 +254,7 @@ def _record(writer, waiting, config, checkpoints) -> None:
             else "there is no checkpoint yet"
         )
         raise ValueError(f"step {step} is not finite ({bad}); its update was withheld; {where}")
-    writer.step(step, parts, record=step % config.log_every == 0 or step == config.steps)
-
-
-def _say(text: str) -> None:
-    if jax.process_index() == 0:
-        print(text, flush=True)
+    writer.step(step, terms, record=step % config.log_every == 0 or step == config.steps)
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from jaxtyping import Float
 
 from handjax.data.formats.depth import DEPTH_FORMATS
 from handjax.data.formats.mesh import read_skin
-from handjax.engine import cli
+from handjax.engine import cli, runtime
 from handjax.fitting import tracker
 from handjax.rigs import hand
 from handjax.rigs import skinning as mesh
@@ -195,7 +195,7 @@ def main(argv: Sequence[str]) -> None:
         import viser
     except ImportError as error:
         raise ValueError(f"the viewer needs viser ({error}): pip install 'handjax[view]'") from None
-    cli.use_compile_cache()
+    runtime.use_compile_cache()
     for ending in (signal.SIGINT, signal.SIGTERM):
         signal.signal(ending, signal.default_int_handler)
     with contextlib.redirect_stdout(io.StringIO()):

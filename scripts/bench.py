@@ -3,11 +3,11 @@
 
 Who is measured takes turns, A B C A B C …, after a warm-up of each, so that a machine that slows down does so for all. Given
 are the median over the turns, the range of the middle half of them, and how many times as long as the first it took (the
-median over the turns of that ratio). Networks are measured against their twins in PyTorch on the CPU. Peers that are not
+median over the turns of that ratio). Networks are measured against their references in PyTorch on the CPU. Peers that are not
 installed are named: `pip install open3d` (in an environment of its own: it brings much along), `pip install torch`.
 
 On a machine with a GPU the CUDA kernel is measured as well, the straightforward one beside it where there is nvcc; and every
-network there, too, computing in bfloat16, against its twin under torch.compile, autocast and channels last.
+network there, too, computing in bfloat16, against its reference under torch.compile, autocast and channels last.
 """
 
 import argparse
@@ -35,18 +35,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from handjax.engine.cli import keep_memory
 from handjax.engine.optimizer import make_optimizer
+from handjax.engine.runtime import keep_memory
 from handjax.models.body import HEADS, BodyNet
 from handjax.models.cpm import CPM
 from handjax.models.posenet2d import PoseNet2D
 from handjax.models.resnet import ResNet
 from handjax.models.spherenet import SphereNet
 from handjax.models.v2v import V2V
-from handjax.ops import library, rasterize, spheres
+from handjax.ops import library, rasterize
 from handjax.pose.augment import random_affine
 from handjax.pose.geometry import depth_to_points, map_points
-from handjax.rigs import hand, poses
+from handjax.rigs import hand, poses, spheres
 from handjax.rigs import skinning as mesh
 from handjax.synthetic import hands as world
 from handjax.targets import voxel
@@ -254,11 +254,11 @@ def rasterizer(effort: Effort) -> Iterator[Case]:
                 small,
                 small,
                 effort,
-                with_twin=True,
+                with_reference=True,
             )
         for batch in (1, 8):
             yield rasterizer_case(
-                PINHOLE, "pinhole", effort.batch(batch), *large, effort, with_twin=batch == 1
+                PINHOLE, "pinhole", effort.batch(batch), *large, effort, with_reference=batch == 1
             )
         yield gradient_case(effort.batch(48), small)
     if (device := gpu()) is not None:
@@ -270,7 +270,7 @@ def rasterizer(effort: Effort) -> Iterator[Case]:
 
 
 def rasterizer_case(
-    view: dict, name: str, batch: int, height: int, width: int, effort: Effort, with_twin: bool
+    view: dict, name: str, batch: int, height: int, width: int, effort: Effort, with_reference: bool
 ) -> Case:
     vertices, faces = posed_skin(batch, 500.0 if view is PINHOLE else 0.0)
     k = camera(view, height, width)
@@ -284,16 +284,16 @@ def rasterizer_case(
         )
 
     @jax.jit
-    def twin(vertices):
-        return rasterize.twin(
+    def reference(vertices):
+        return rasterize.reference(
             rasterize.to_screen(vertices, ks, **view),
             jnp.asarray(faces),
             (height, width, 0, -np.inf, far),
         )
 
     runs = {"CPU kernel": functools.partial(ours, placed)}
-    if with_twin:
-        runs["plain JAX, one face after the other"] = functools.partial(twin, placed)
+    if with_reference:
+        runs["plain JAX, one face after the other"] = functools.partial(reference, placed)
     depth, face = (np.asarray(x) for x in ours(placed))
     peers, agreement = open3d_runs(view, vertices, faces, k, depth, face)
 
@@ -588,12 +588,12 @@ ROOT = Path(__file__).resolve().parent.parent
 
 @dataclass(frozen=True)
 class Network:
-    """A network, its twin's class in tests/parity and how both are called, and what goes in: [b, *shape]. Of several
+    """A network, its reference's class in tests/parity and how both are called, and what goes in: [b, *shape]. Of several
     outputs the first counts."""
 
     title: str
     module: Callable
-    twin: tuple[str, str]
+    reference: tuple[str, str]
     options: dict  # of both
     small: dict
     shape: tuple[int, ...]
@@ -605,7 +605,7 @@ NETWORKS = {
     "v2v": Network(
         "V2V-PoseNet",
         V2V,
-        ("v2v_twin", "Twin"),
+        ("v2v_reference", "Reference"),
         dict(joints=21),
         dict(widths=(2, 3, 4, 5)),
         (88, 88, 88, 1),
@@ -615,7 +615,7 @@ NETWORKS = {
     "cpm": Network(
         "CPM",
         CPM,
-        ("cpm_twin", "Twin"),
+        ("cpm_reference", "Reference"),
         dict(joints=21),
         dict(stages=2, widths=(4, 4, 4)),
         (368, 368, 4),
@@ -625,7 +625,7 @@ NETWORKS = {
     "posenet2d": Network(
         "PoseNet2D",
         PoseNet2D,
-        ("posenet2d_twin", "Twin"),
+        ("posenet2d_reference", "Reference"),
         {},
         dict(widths=(2, 2, 2, 2, 2)),
         (256, 256, 3),
@@ -635,7 +635,7 @@ NETWORKS = {
     "resnet": Network(
         "ResNet-50",
         ResNet,
-        ("resnet_twin", "ResNet"),
+        ("resnet_reference", "ResNet"),
         dict(layers=50),
         dict(width=2),
         (256, 256, 3),
@@ -645,7 +645,7 @@ NETWORKS = {
     "fit": Network(
         "the sphere hand's network",
         SphereNet,
-        ("spherenet_twin", "Twin"),
+        ("spherenet_reference", "Reference"),
         {},
         dict(width=32),
         (64, 64, 1),
@@ -656,7 +656,7 @@ NETWORKS = {
         f"body, {head} head": Network(
             f"ResNet-50 and {head} head",
             BodyNet,
-            ("body_twin", "Twin"),
+            ("body_reference", "Reference"),
             dict(head=head, layers=50),
             dict(layers=18, width=2, depth=4, deconvolutions=(2, 2, 2)),
             (256, 256, 3),
@@ -828,19 +828,19 @@ KINDS = ("inference", "training step")
 def torch_runs(
     net: Network, options: dict, x: np.ndarray, target: np.ndarray, effort: Effort
 ) -> dict[str, dict]:
-    """The same of the twin, in both of PyTorch's layouts; in a process whose memory is managed as PyTorch's users have it, and in
+    """The same of the reference, in both of PyTorch's layouts; in a process whose memory is managed as PyTorch's users have it, and in
     one that keeps what it freed, as ours does."""
     if importlib.util.find_spec("torch") is None:
         return dict.fromkeys(KINDS, {"PyTorch": "not installed: pip install torch"})
-    arguments = (net.twin, options, x, target, 1 if effort.tiny else cores())
-    twins = {
+    arguments = (net.reference, options, x, target, 1 if effort.tiny else cores())
+    references = {
         how: Elsewhere(kept, *arguments) for how, kept in (("", False), (", memory kept", True))
     }
     return {
         kind: {
-            f"{way}{how}": functools.partial(twin.run, kind, way)
-            for how, twin in twins.items()
-            for way in TorchTwin.WAYS
+            f"{way}{how}": functools.partial(reference.run, kind, way)
+            for how, reference in references.items()
+            for way in TorchReference.WAYS
         }
         for kind in KINDS
     }
@@ -849,16 +849,18 @@ def torch_runs(
 def torch_gpu_runs(
     net: Network, options: dict, x: np.ndarray, target: np.ndarray, effort: Effort
 ) -> dict[str, dict]:
-    """The same of the twin on the GPU, as fast as PyTorch goes."""
+    """The same of the reference on the GPU, as fast as PyTorch goes."""
     if importlib.util.find_spec("torch") is None:
-        return dict.fromkeys(KINDS, {TorchTwin.COMPILED: "not installed: pip install torch"})
+        return dict.fromkeys(KINDS, {TorchReference.COMPILED: "not installed: pip install torch"})
     if not torch_sees_a_gpu():
         return dict.fromkeys(
-            KINDS, {TorchTwin.COMPILED: "this PyTorch sees no GPU: install one built for CUDA"}
+            KINDS, {TorchReference.COMPILED: "this PyTorch sees no GPU: install one built for CUDA"}
         )
-    twin = Elsewhere(False, net.twin, options, x, target, cores(), "cuda", True)
+    reference = Elsewhere(False, net.reference, options, x, target, cores(), "cuda", True)
     return {
-        kind: {TorchTwin.COMPILED: functools.partial(twin.run, kind, TorchTwin.COMPILED)}
+        kind: {
+            TorchReference.COMPILED: functools.partial(reference.run, kind, TorchReference.COMPILED)
+        }
         for kind in KINDS
     }
 
@@ -873,15 +875,15 @@ def torch_sees_a_gpu() -> bool:
     return subprocess.run(command, capture_output=True, text=True).stdout.strip() == "True"
 
 
-class TorchTwin:
-    """A network's twin, ready to run: in both of PyTorch's layouts, or compiled, in bfloat16, channels last."""
+class TorchReference:
+    """A network's reference, ready to run: in both of PyTorch's layouts, or compiled, in bfloat16, channels last."""
 
     WAYS = ("PyTorch", "PyTorch, channels last")
     COMPILED = "PyTorch, compiled, bfloat16, channels last"
 
     def __init__(
         self,
-        twin: tuple[str, str],
+        reference: tuple[str, str],
         options: dict,
         x: np.ndarray,
         target: np.ndarray,
@@ -892,8 +894,8 @@ class TorchTwin:
         import torch
 
         sys.path.insert(0, str(ROOT / "tests" / "parity"))
-        twin_of = getattr(importlib.import_module(twin[0]), twin[1])
-        torch.set_num_threads(threads)  # after the import: the twins' own tests ask for one
+        reference_of = getattr(importlib.import_module(reference[0]), reference[1])
+        torch.set_num_threads(threads)  # after the import: the references' own tests ask for one
         last = torch.channels_last_3d if x.ndim == 5 else torch.channels_last
         ways = (
             [(self.COMPILED, last)]
@@ -903,7 +905,7 @@ class TorchTwin:
         half = functools.partial(torch.autocast, device, torch.bfloat16, enabled=compiled)
         self._runs = {}
         for name, layout in ways:
-            net = twin_of(**options).to(device)
+            net = reference_of(**options).to(device)
             optimizer = torch.optim.RMSprop(net.parameters(), lr=2.5e-4)
             net = net.to(memory_format=layout)
             if compiled:
@@ -938,7 +940,7 @@ class TorchTwin:
 
 
 class Elsewhere:
-    """A TorchTwin in another process, one for all networks, which works only while it is asked to."""
+    """A TorchReference in another process, one for all networks, which works only while it is asked to."""
 
     def __init__(self, kept: bool, *arguments):
         self._pipe = _process(kept)
@@ -960,13 +962,13 @@ def _process(kept: bool):
 def _serve(pipe, kept: bool) -> None:
     if kept:
         keep_memory()
-    twin = None
+    reference = None
     while True:
         asked = pipe.recv()
         if len(asked) == 2:
-            pipe.send(twin.run(*asked))
+            pipe.send(reference.run(*asked))
         else:
-            twin = TorchTwin(*asked)
+            reference = TorchReference(*asked)
 
 
 # ---- what a voxel network is fed -----------------------------------------------------------------------------------

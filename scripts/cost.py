@@ -126,43 +126,27 @@ def say(text: str) -> None:
 def training_step(spec: str, settings: dict[str, object], runs: bool = True):
     """What handjax.train compiles, compiled: the step, a call that makes its state, and its first batch. What never `runs` is
     compiled without LLVM's optimizations, which move no buffer and take a third of the time."""
-    import jax
     import numpy as np
 
+    from handjax import run
     from handjax.engine import config as configs
     from handjax.engine import sharding
-    from handjax.engine.optimizer import make_optimizer
-    from handjax.engine.step import create_state, state_target, train_step
     from handjax.sources import SOURCES
-    from handjax.tasks import TASKS
 
     settings = {"devices": 1} | settings
     joints = settings.pop("joints", 0)
     config = configs.load(
         str(ROOT / spec), [f"config.{key}={value}" for key, value in settings.items()]
     )
-    mesh = sharding.make_mesh(config.devices)
-    source = configs.choose(SOURCES, config, "data.name")(config)
+    source = configs.lookup(SOURCES, config, "data.name")(config)
     if joints:
         source = with_joints(source, joints)
-    task = configs.choose(TASKS, config, "task.name")(config, source.skeleton)
-    optimizer = make_optimizer(config.optimizer, config.steps)
-    target, key = state_target(task, optimizer, mesh), jax.random.key(config.seed)
-    step = functools.partial(
-        train_step,
-        key=key,
-        task=task,
-        optimizer=optimizer,
-        materialize=source.materialize,
-        accumulate=config.accumulate,
-    )
-    placed = (jax.tree.map(lambda t: t.sharding, target), sharding.whole(mesh))
-    batch = sharding.put_batch(source.train_rows(np.arange(config.batch_size)), mesh)
-    lowered = jax.jit(step, donate_argnums=0, out_shardings=placed).lower(target, batch)
-    compiled = lowered.compile(
+    built = run.build(config, source=source)
+    batch = sharding.put_batch(source.train_rows(np.arange(config.batch_size)), built.mesh)
+    compiled = built.train_step.lower(built.target, batch).compile(
         compiler_options=None if runs else {"xla_backend_optimization_level": 0}
     )
-    return compiled, functools.partial(create_state, key, task, optimizer, target), batch
+    return compiled, built.init_state, batch
 
 
 def with_joints(source, count: int):
@@ -176,8 +160,8 @@ def with_joints(source, count: int):
         groups=tuple(old.groups[i] for i in which),
     )
 
-    def materialize(batch):
-        made = source.materialize(batch)
+    def materialize(batch, keys=None):
+        made = source.materialize(batch, keys)
         return {**made, "joints_xyz": made["joints_xyz"][:, which]}
 
     return replace(source, skeleton=skeleton, materialize=materialize)
@@ -204,19 +188,19 @@ def first_step(began: float, spec: str, workdir: str) -> dict:
     def mark(name: str) -> None:
         marks.setdefault(name, time.time() - began)
 
-    from handjax import train
+    from handjax import run, train
 
     mark("imported")
     import jax
 
-    train.cli.keep_memory()
+    train.runtime.keep_memory()
     jax.monitoring.register_event_duration_secs_listener(
         lambda name, seconds, **_: compiling.append(
             seconds if name.endswith("/backend_compile_duration") else 0.0
         )
     )
     create_state, train_batches, record = (
-        train.create_state,
+        run.create_state,
         train.feed.train_batches,
         train._record,
     )
@@ -239,7 +223,7 @@ def first_step(began: float, spec: str, workdir: str) -> dict:
             mark("step")
             raise Reached
 
-    train.create_state, train.feed.train_batches, train._record = (
+    run.create_state, train.feed.train_batches, train._record = (
         timed_state,
         timed_batches,
         timed_record,
@@ -549,7 +533,7 @@ def run() -> None:
     if sys.argv[1:2] == [CHILD]:
         print(json.dumps(first_step(*json.loads(sys.argv[2]))))
         return
-    from handjax.engine.cli import keep_memory
+    from handjax.engine.runtime import keep_memory
 
     keep_memory()
     os.environ["XLA_FLAGS"] = (

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from handjax.engine import cli, weights
 from handjax.engine.checkpoint import Checkpoints
-from handjax.evaluate import chosen_steps
+from handjax.run import choose_steps
 
 
 def main(argv: list[str]) -> None:
@@ -27,7 +27,7 @@ def main(argv: list[str]) -> None:
     if args.out.exists():
         raise FileExistsError(f"{args.out}: is there already; remove it or name another file")
     checkpoints = Checkpoints(args.workdir / "checkpoints", read_only=True)
-    steps = chosen_steps(checkpoints, args.checkpoint)
+    steps = choose_steps(checkpoints, args.checkpoint)
     if len(steps) > 1:
         raise ValueError(
             f"--checkpoint {args.checkpoint}: {len(steps)} checkpoints, and a file holds the weights of one"

@@ -10,25 +10,18 @@ it goes on. Settings for all of the runs follow as in handjax.train.
 import json
 import sys
 import time
-from functools import partial
 from pathlib import Path
-
-import jax
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # configs/ lies beside scripts/
 
+from handjax import run as runs  # noqa: E402
 from handjax import train  # noqa: E402
-from handjax.engine import cli, sharding  # noqa: E402
+from handjax.engine import cli  # noqa: E402
 from handjax.engine import config as configs  # noqa: E402
-from handjax.engine.evaluation import predict_split  # noqa: E402
 from handjax.engine.files import read_jsonl  # noqa: E402
-from handjax.engine.optimizer import make_optimizer  # noqa: E402
-from handjax.engine.step import create_state, eval_step, state_target  # noqa: E402
-from handjax.sources import SOURCES  # noqa: E402
-from handjax.tasks import TASKS  # noqa: E402
 
-CONFIG = ROOT / "configs" / "fit.py"
+CONFIG = ROOT / "configs" / "spherehand.py"
 TERMS = ("mv_projection", "mv_consistency", "uv_hm_mean", "pose_prior", "collision", "bone_length")
 WEIGHT = "config.task.weights."
 # Run → what it has beside `:selfsup,quick`; all of them are as long.
@@ -36,7 +29,7 @@ RUNS = {
     "all terms": (),
     **{f"without {term}": (f"{WEIGHT}{term}=0",) for term in TERMS},
     "each view by itself": ("config.task.across=False",),
-    "without labelled hands": ("config.task.synthetic=0",),
+    "without labelled hands": ("config.data.synthetic.count=0",),
     # The heat's own term stays, which an evaluation's loss is then made of.
     "labelled hands alone": tuple(f"{WEIGHT}{term}=0" for term in TERMS if term != "uv_hm_mean"),
     "from random weights": ("config.init=",),
@@ -89,25 +82,9 @@ def run(workdir: Path, flavour: str, overrides: list[str]) -> None:
 def random_error(overrides: list[str]) -> float:
     """mm on the second population, with the weights that a run of this seed begins with."""
     config = configs.load(f"{CONFIG}:selfsup,quick", overrides)
-    if config.compile_cache:
-        cli.use_compile_cache()
-    mesh, source = (
-        sharding.make_mesh(config.devices),
-        SOURCES[config.data.name](config, train=False),
-    )
-    task, optimizer = (
-        TASKS[config.task.name](config, source.skeleton),
-        make_optimizer(config.optimizer, config.steps),
-    )
-    state = create_state(
-        jax.random.key(config.seed), task, optimizer, state_target(task, optimizer, mesh)
-    )
-    rows_of = jax.jit(
-        partial(eval_step, task=task, materialize=source.materialize),
-        out_shardings=sharding.whole(mesh),
-    )
-    rows, _ = predict_split(rows_of, state, source, config.eval_batch_size, mesh, show=True)
-    return task.score(task.postprocess(rows))[task.monitor]
+    start = runs.build(config, train=False)
+    rows, _ = start.predict(start.init_state())
+    return start.task.score(rows)[start.task.monitor]
 
 
 def write(workdir: Path) -> None:

@@ -43,7 +43,9 @@ ROOMS = {
         "pose",
         "engine",
     },
+    "run": {"engine", "sources", "tasks", "pose"},  # a module: what commands and prediction share
     "prediction": {
+        "run",
         "tasks",
         "sources",
         "reports",
@@ -58,10 +60,9 @@ ROOMS = {
 }
 # Command, a module of the top level → the other ones it may import.
 DOORS = {
-    "run": set(),
-    "train": {"evaluate", "run"},
-    "evaluate": {"run"},
-    "predict": {"run"},
+    "train": {"evaluate"},
+    "evaluate": set(),
+    "predict": set(),
     "prepare": set(),
     "view": set(),
 }
@@ -261,8 +262,8 @@ def test_the_package_keeps_the_rules():
 
 def test_every_room_and_door_is_in_the_tables():
     rooms = {p.parent.name for p in PACKAGE.glob("*/__init__.py")}
-    doors = {p.stem for p in PACKAGE.glob("*.py")} - {"__init__"}
-    assert rooms == set(ROOMS)
+    doors = {p.stem for p in PACKAGE.glob("*.py")} - {"__init__", "run"}
+    assert rooms | {"run"} == set(ROOMS)
     assert doors <= set(DOORS)
 
 

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from handjax import sources, tasks, train
+from handjax import run, sources, tasks, train
 from handjax.pose.skeleton import SKELETONS
 from handjax.sources import Source
 from handjax.tasks.base import Task
@@ -81,14 +81,14 @@ def cost(repo, monkeypatch):
     for name in ("hand_world", "hand_rgb_world"):
         monkeypatch.setitem(sources.SOURCES, name, toy_source)
     for owner, name in (
-        (train, "create_state"),
+        (run, "create_state"),
         (train.feed, "train_batches"),
         (train, "_record"),
-        (train.cli, "keep_memory"),
+        (train.runtime, "keep_memory"),
     ):
         monkeypatch.setattr(owner, name, getattr(owner, name))  # put back what first_step replaces
-    monkeypatch.setattr(train.cli, "keep_memory", lambda: None)
-    monkeypatch.setattr(train.cli, "use_compile_cache", lambda: None)
+    monkeypatch.setattr(train.runtime, "keep_memory", lambda: None)
+    monkeypatch.setattr(train.runtime, "use_compile_cache", lambda: None)
     found = {}
 
     def child(*arguments, env, flags=()):

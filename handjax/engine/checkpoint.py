@@ -1,30 +1,41 @@
-"""Orbax checkpoints of a run: the last n and the best, written in the background, restored onto whatever devices there are."""
+"""Orbax checkpoints of a run: the last n and the best, written in the background, restored onto
+whatever devices there are."""
 
 import json
 import math
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
 
+from handjax.engine.step import TrainState
+
 
 class Checkpoints:
-    """`folder` holds one numbered folder a checkpoint. A checkpoint that cannot be read (a killed disk, a truncated file) is
-    passed over for the one before it, and that is said."""
+    """The checkpoints in `folder`, one numbered folder each.
 
-    def __init__(self, folder: Path, keep: int = 3, say=print, read_only: bool = False):
-        self.folder, self.keep, self.say, self.read_only = (
-            Path(folder).absolute(),
-            keep,
-            say,
-            read_only,
-        )
-        self._manager = None
+    `keep` newest checkpoints and the best one are kept. A checkpoint that cannot be read (a failed
+    disk, a truncated file) is skipped for the one before it, with a warning to `log`. A `read_only`
+    reader never touches what a run may be writing at the same time.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        keep: int = 3,
+        log: Callable[[str], Any] = print,
+        read_only: bool = False,
+    ) -> None:
+        self.folder, self.keep = Path(folder).absolute(), keep
+        self.log, self.read_only = log, read_only
+        self._manager: ocp.CheckpointManager | None = None
 
     @property
     def manager(self) -> ocp.CheckpointManager:
+        """Orbax's manager, opened on first use. ValueError if the metrics are corrupt."""
         if self._manager is None:
             best = BestN(
                 get_metric_fn=lambda m: m["error"],
@@ -37,23 +48,20 @@ class Checkpoints:
                 preservation_policy=policy,
                 best_fn=lambda m: m["error"],
                 best_mode="min",
-                # What a kill left half written goes; a reader must leave alone what a run may be writing just now.
-                cleanup_tmp_directories=not self.read_only,
+                cleanup_tmp_directories=not self.read_only,  # left half written by a kill
                 create=not self.read_only,
                 read_only=self.read_only,
             )
+            # Without an explicit handler, orbax does not find the shapes of a saved state.
+            handler = ocp.StandardCheckpointHandler()
             try:
-                handler = (
-                    ocp.StandardCheckpointHandler()
-                )  # without it orbax cannot tell the shapes of what was saved
                 self._manager = ocp.CheckpointManager(
                     self.folder, options=options, item_handlers=handler
                 )
-            except (
-                json.JSONDecodeError
-            ) as error:  # of metrics/metrics; orbax reads that of every checkpoint
+            except json.JSONDecodeError as error:  # orbax reads metrics/metrics of all checkpoints
                 raise ValueError(
-                    f"{self.folder}: the error of a checkpoint cannot be read ({error}); go on training to mend it"
+                    f"{self.folder}: checkpoint metrics are corrupt ({error}); "
+                    "resume training to repair them"
                 ) from error
         return self._manager
 
@@ -62,29 +70,29 @@ class Checkpoints:
         return sorted(self.manager.all_steps()) if self.folder.is_dir() else []
 
     def best(self) -> int | None:
-        """The step with the least held-out error, among those that are kept; None where none was evaluated."""
+        """The step with the lowest error among those that are kept; None if none was evaluated."""
         step = self.manager.best_step()
-        return (
-            step
-            if step is not None and math.isfinite(self.manager.metrics(step)["error"])
-            else None
-        )
+        if step is None or not math.isfinite(self.manager.metrics(step)["error"]):
+            return None
+        return step
 
-    def save(self, state, error: float | None = None) -> None:
-        """Starts writing; returns once the state may change. `error` ranks checkpoints, smaller is better."""
-        step = int(state.step)
+    def save(self, state: TrainState, error: float | None = None) -> None:
+        """Starts writing; returns as soon as the state may change.
+
+        `error` ranks checkpoints, lower is better; None: not evaluated at this step.
+        """
+        step = int(jax.device_get(state.step))
         if step not in self.manager.all_steps():
-            metrics = {
-                "error": math.inf if error is None else float(error)
-            }  # orbax warns of every checkpoint without one
+            # orbax warns about every checkpoint without metrics.
+            metrics = {"error": math.inf if error is None else float(error)}
             self.manager.save(step, args=ocp.args.StandardSave(state), metrics=metrics)
 
-    def restore(self, step: int, target):
-        """The state of `step` as `target` (shapes, dtypes, shardings) wants it."""
+    def restore(self, step: int, target: TrainState) -> TrainState:
+        """The state of `step`, with the shapes, dtypes and shardings of `target`."""
         return self._restore(step, lambda: target)
 
-    def weights(self, step: int) -> dict:
-        """The network's variables of `step` as numpy, whatever optimizer they were trained with."""
+    def weights(self, step: int) -> dict[str, Any]:
+        """The network's variables of `step` as numpy arrays, whatever optimizer trained them."""
 
         def target():
             host = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
@@ -96,7 +104,7 @@ class Checkpoints:
         state = jax.device_get(self._restore(step, target))
         return {"params": state["params"], **state["model_state"]}
 
-    def _restore(self, step: int, target: Callable):
+    def _restore(self, step: int, target: Callable[[], Any]) -> Any:
         try:
             return self.manager.restore(step, args=ocp.args.StandardRestore(target()))
         except Exception as error:  # orbax and tensorstore raise many kinds for one meaning
@@ -105,19 +113,22 @@ class Checkpoints:
                 f"checkpoint {self.folder / str(step)} cannot be read: {reason}"
             ) from error
 
-    def restore_latest(self, target):
-        """The newest state that can be read, or None where there is no checkpoint. Unreadable ones newer than it are set aside;
-        where none can be read all stay where they are, and that is an error."""
-        self._forget_broken_errors()
-        unreadable = {}
+    def restore_latest(self, target: TrainState) -> TrainState | None:
+        """The newest readable state, or None if there is no checkpoint.
+
+        Unreadable checkpoints newer than it are moved to unreadable/. If none can be read, all stay
+        where they are and ValueError is raised.
+        """
+        self._forget_broken_metrics()
+        unreadable: dict[int, ValueError] = {}
         for step in reversed(self.steps()):
             try:
                 state = self.restore(step, target)
             except ValueError as error:
                 unreadable[step] = error
                 continue
-            for bad, error in unreadable.items():
-                self._set_aside(bad, error, step)
+            for bad, reason in unreadable.items():
+                self._move_away(bad, reason, step)
             return state
         if unreadable:
             newest = next(iter(unreadable.values()))
@@ -126,44 +137,49 @@ class Checkpoints:
                 if len(unreadable) > 1
                 else ", and there is no other"
             )
-            raise ValueError(f"{newest}{others}: mend one, or use another --workdir to start anew")
+            raise ValueError(
+                f"{newest}{others}: repair one, or use another --workdir to start again"
+            )
         return None
 
-    def _set_aside(self, step, error, used):
+    def _move_away(self, step: int, error: ValueError, used: int) -> None:
         aside, number = self.folder.parent / "unreadable" / f"{step}", 1
         while aside.exists():
             aside, number = aside.with_name(f"{step}.{number}"), number + 1
-        self.say(f"warning: {error}; it is moved to {aside} and that of step {used} is used")
+        self.log(f"warning: {error}; moved to {aside}, using the checkpoint of step {used}")
         self.close()
         if jax.process_index() == 0:
             aside.parent.mkdir(exist_ok=True)
             (self.folder / str(step)).rename(aside)
-        _meet(f"set aside {step}")
+        _synchronize(f"moved {step} away")
 
-    def _forget_broken_errors(self):
-        """Renames `error` files that are cut short: orbax reads them all when it starts, and would stop there."""
+    def _forget_broken_metrics(self) -> None:
+        """Renames truncated metrics files: orbax reads all of them at the start and would fail."""
         for file in self.folder.glob("*/metrics/metrics") if jax.process_index() == 0 else ():
             try:
                 json.loads(file.read_bytes())
             except ValueError:
-                self.say(
-                    f"warning: {file} cannot be read: that checkpoint no longer counts in the choice of the best"
+                self.log(
+                    f"warning: {file} cannot be read: its checkpoint no longer counts as a "
+                    "candidate for the best"
                 )
                 file.rename(file.with_name("unreadable"))
-        _meet("errors were read")
+        _synchronize("read the metrics")
 
     def wait(self) -> None:
+        """Returns when everything is written."""
         if self._manager is not None:
             self._manager.wait_until_finished()
 
     def close(self) -> None:
+        """Waits and releases orbax's manager; it opens again on the next use."""
         if self._manager is not None:
             self._manager.close()
             self._manager = None
 
 
-def _meet(name):
-    """Processes wait for each other."""
+def _synchronize(name: str) -> None:
+    """A barrier between processes."""
     if jax.process_count() > 1:
         from jax.experimental.multihost_utils import sync_global_devices
 

@@ -37,10 +37,10 @@ def load(spec: str, overrides: Sequence[str] = ()) -> ConfigDict:
     return override(module.get_config(flavour), overrides, getattr(module, "OPTIONS", {}))
 
 
-def meant(spec: str, option: str) -> str:
+def suggest(spec: str, option: str) -> str:
     """What somebody may want who gives an option that does not exist; "" where nothing is like it."""
     module, flavour = _module(spec)
-    return _meant(option, module.get_config(flavour), getattr(module, "OPTIONS", {}))
+    return _suggest(option, module.get_config(flavour), getattr(module, "OPTIONS", {}))
 
 
 def _module(spec):
@@ -75,7 +75,7 @@ def override(
     return config.lock()
 
 
-def flavours(flavour: str, known: Sequence[str]) -> set[str]:
+def variants(flavour: str, known: Sequence[str]) -> set[str]:
     """`"quick,h5"` → {"quick", "h5"}; for use in `get_config`."""
     wanted = {part for part in flavour.split(",") if part}
     if unknown := wanted - set(known):
@@ -85,7 +85,7 @@ def flavours(flavour: str, known: Sequence[str]) -> set[str]:
     return wanted
 
 
-def choose(table: dict, config: ConfigDict, key: str):
+def lookup(table: dict, config: ConfigDict, key: str):
     """What the config's value at `key` (as in "task.name") names in `table`."""
     name = _get(config, key, None)
     if name not in table:
@@ -126,14 +126,14 @@ def _apply(config: ConfigDict, setting: str, options: dict[str, str]) -> None:
     for part in parents:
         node = node[part] if isinstance(node, ConfigDict) and part in node else None
     if not isinstance(node, ConfigDict) or leaf not in node or isinstance(node[leaf], ConfigDict):
-        said = _meant(key.removeprefix("config."), config, options) or _did_you_mean(
+        said = _suggest(key.removeprefix("config."), config, options) or _did_you_mean(
             sorted(_leaves(config))[:8]
         )
         raise ValueError(f"--{key}: no such config key; {said}")
     node[leaf] = _parse(key, text, node[leaf])
 
 
-def _meant(name: str, config: ConfigDict, options: dict[str, str]) -> str:
+def _suggest(name: str, config: ConfigDict, options: dict[str, str]) -> str:
     """The original's option of that name or, misspelled, of nearly that name; else the config's keys most like it."""
     for original in difflib.get_close_matches(name.rpartition(".")[2], options, n=1, cutoff=0.8):
         return f"the original's {original} is here {options[original]}"

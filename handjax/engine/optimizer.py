@@ -7,6 +7,8 @@ import optax
 
 from handjax.engine.schedules import make_schedule
 
+Optimizer = optax.GradientTransformation
+
 MOMENTUM = 0.9  # of sgd, where `momentum` is not given
 
 

@@ -18,12 +18,12 @@ def make_mesh(devices: int = 0) -> Mesh:
     return jax.make_mesh((len(found),), ("data",), axis_types=(AxisType.Auto,), devices=found)
 
 
-def split(mesh: Mesh) -> NamedSharding:
+def batch_sharded(mesh: Mesh) -> NamedSharding:
     """First axis over the devices."""
     return NamedSharding(mesh, PartitionSpec("data"))
 
 
-def whole(mesh: Mesh) -> NamedSharding:
+def replicated(mesh: Mesh) -> NamedSharding:
     """A copy on every device."""
     return NamedSharding(mesh, PartitionSpec())
 
@@ -49,7 +49,7 @@ def process_rows(indices: np.ndarray) -> np.ndarray:
 
 def put_batch(batch: dict[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:
     """Each process's rows → global arrays split over the mesh."""
-    sharding = split(mesh)
+    sharding = batch_sharded(mesh)
     return {
         key: jax.make_array_from_process_local_data(sharding, value) for key, value in batch.items()
     }

@@ -56,7 +56,7 @@ def machine(tiny):
             materialize=data.materialize,
             accumulate=accumulate,
         )
-        places = jax.tree.map(lambda t: t.sharding, target), sharding.whole(mesh)
+        places = jax.tree.map(lambda t: t.sharding, target), sharding.replicated(mesh)
         batches = list(feed.train_batches(data, mesh, config.batch_size, config.seed, 0, STEPS))
         lowered = jax.jit(step, donate_argnums=0, out_shardings=places).lower(target, batches[0])
         # Compiled in half the time; what passes between devices was decided before.

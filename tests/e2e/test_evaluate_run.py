@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from handjax import evaluate
+from handjax.run import choose_steps, combine
 
 
 def figures(folder: Path) -> dict:
@@ -94,8 +95,8 @@ def test_ensembles():
         }
         for _ in range(3)
     ]
-    assert evaluate.combine(runs[:1], "mean") is runs[0]
-    mean, best = evaluate.combine(runs, "mean"), evaluate.combine(runs, "max")
+    assert combine(runs[:1], "mean") is runs[0]
+    mean, best = combine(runs, "mean"), combine(runs, "max")
     np.testing.assert_allclose(mean["joints_xyz"], sum(rows["joints_xyz"] for rows in runs) / 3)
     for frame in range(4):
         for joint in range(3):
@@ -114,20 +115,20 @@ class Saved:
 
 def test_checkpoints_are_chosen():
     saved = Saved("f", [5, 10, 15], 10)
-    assert evaluate.chosen_steps(saved, "last") == [15]
-    assert evaluate.chosen_steps(saved, "best") == [10]
-    assert evaluate.chosen_steps(saved, "all") == [5, 10, 15]
-    assert evaluate.chosen_steps(saved, "5,15") == [5, 15]
+    assert choose_steps(saved, "last") == [15]
+    assert choose_steps(saved, "best") == [10]
+    assert choose_steps(saved, "all") == [5, 10, 15]
+    assert choose_steps(saved, "5,15") == [5, 15]
     for which, words in (
         ("7", "there is none of step 7; there are 5, 10, 15"),
         ("newest", "expected last, best, all"),
     ):
         with pytest.raises(ValueError, match=words):
-            evaluate.chosen_steps(saved, which)
+            choose_steps(saved, which)
     with pytest.raises(ValueError, match="use --checkpoint last"):
-        evaluate.chosen_steps(Saved("f", [5], None), "best")
+        choose_steps(Saved("f", [5], None), "best")
     with pytest.raises(FileNotFoundError, match="f: no checkpoint there"):
-        evaluate.chosen_steps(Saved("f", [], None), "last")
+        choose_steps(Saved("f", [], None), "last")
 
 
 MISTAKES = {

@@ -89,7 +89,7 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(tmp_path, tiny, door, f
         assert steps(broken)[-1] == last and not (broken / "done.json").exists()
     done = door("-m", "handjax.train", *tiny(broken, source=source))
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "go on at step 5 of 10" in done.stdout and "error" not in done.stderr
+    assert "resume at step 5 of 10" in done.stdout and "error" not in done.stderr
     same_run(whole, broken)
     assert {path.name for path in (broken / "checkpoints").iterdir()} == {"5", "10"}
 
@@ -104,7 +104,7 @@ def test_a_finished_run_is_left_alone(finished, tiny, snapshot, capsys):
 def test_a_finished_run_may_be_made_longer(finished, tiny, tmp_path, capsys):
     workdir = shutil.copytree(finished, tmp_path / "run")
     train.main(tiny(workdir, "--config.steps=12"))
-    assert "go on at step 10 of 12" in capsys.readouterr().out
+    assert "resume at step 10 of 12" in capsys.readouterr().out
     assert steps(workdir) == [*steps(finished), 11, 12, 12]
     assert json.loads((workdir / "done.json").read_text())["step"] == 12
     assert (workdir / "metrics.1.json").read_text() == (finished / "metrics.json").read_text()
@@ -130,7 +130,7 @@ def test_a_truncated_checkpoint_is_passed_over_and_that_is_said(tmp_path, tiny, 
     assert done.returncode == 0, done.stdout + done.stderr
     warnings = [line for line in done.stdout.splitlines() if "warning" in line]
     assert len(warnings) == 1 and f"{workdir / 'checkpoints' / '10'} cannot be read" in warnings[0]
-    assert "that of step 5 is used" in warnings[0] and "go on at step 5 of 10" in done.stdout
+    assert "using the checkpoint of step 5" in warnings[0] and "resume at step 5 of 10" in done.stdout
     assert "Traceback" not in done.stderr and "error" not in done.stderr.lower()
     same_run(finished, workdir)
     assert data.name in {path.name for path in (workdir / "unreadable" / "10").rglob("*")}

@@ -20,8 +20,8 @@ TINY = (
     "batch_size=2",
     "eval_batch_size=2",
     "devices=1",
-    "task.image_size=32",
-    "task.synthetic=0",
+    "data.image_size=32",
+    "data.synthetic.count=0",
 )
 TINY += (
     "data.eval_size=2",

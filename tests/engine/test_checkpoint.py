@@ -145,7 +145,7 @@ def test_every_file_of_the_newest_may_be_cut_short(tmp_path, state):
         content = (broken / file).read_bytes()
         (broken / file).write_bytes(content[: len(content) // 2])
         said = []
-        checkpoints = Checkpoints(broken, say=said.append)
+        checkpoints = Checkpoints(broken, log=said.append)
         restored = checkpoints.restore_latest(target)
         step = int(restored.step)
         equal(restored, state(step)[0])
@@ -185,7 +185,7 @@ def test_a_reader_says_so_where_an_error_is_cut_short(tmp_path, state):
     before = snapshot(tmp_path)
     with pytest.raises(
         ValueError,
-        match=f"{folder}: the error of a checkpoint cannot be read .*; go on training to mend it",
+        match=f"{folder}: checkpoint metrics are corrupt .*; resume training to repair them",
     ):
         Checkpoints(folder, read_only=True).steps()
     assert snapshot(tmp_path) == before

@@ -8,7 +8,7 @@ import threading
 import jax
 import pytest
 
-from handjax.engine import cli
+from handjax.engine import cli, runtime
 
 
 def test_overrides_are_told_apart_from_flags():
@@ -99,18 +99,18 @@ def test_distributed_flags_belong_together(given):
     parser = cli.Parser()
     cli.add_distributed(parser)
     with pytest.raises(ValueError, match="give all three, or --distributed"):
-        cli.start_distributed(parser.parse_args(given))
+        runtime.start_distributed(parser.parse_args(given))
 
 
 def test_one_process_is_the_default():
-    cli.start_distributed(
+    runtime.start_distributed(
         argparse.Namespace(coordinator=None, num_processes=None, process_id=None, distributed=False)
     )
 
 
 FAULTS = """
 import resource, sys
-from handjax.engine.cli import keep_memory
+from handjax.engine.runtime import keep_memory
 if sys.argv[1] == "keep":
     keep_memory()
 import jax, jax.numpy as jnp

@@ -8,10 +8,10 @@ from handjax.engine.config import RESUMABLE
 
 FILE = """
 from ml_collections import ConfigDict
-from handjax.engine.config import flavours
+from handjax.engine.config import variants
 
 def get_config(flavour=""):
-    wanted = flavours(flavour, ("quick", "h5"))
+    wanted = variants(variant, ("quick", "h5"))
     config = ConfigDict(dict(steps=100, lr=0.5, on=True, name="adam", widths=(2, 4), empty=(), optimizer=dict(lr=1e-3, clip=0.0)))
     if "quick" in wanted:
         config.steps = 7
@@ -167,9 +167,9 @@ def test_what_a_resumed_run_may_change(repo):
 
 def test_names_resolve_through_a_table():
     config = ConfigDict({"task": {"name": "b"}, "steps": 0})
-    assert configs.choose({"a": 1, "b": 2}, config, "task.name") == 2
+    assert configs.lookup({"a": 1, "b": 2}, config, "task.name") == 2
     with pytest.raises(ValueError, match="config.task.name=b is unknown: use a or c"):
-        configs.choose({"a": 1, "c": 2}, config, "task.name")
+        configs.lookup({"a": 1, "c": 2}, config, "task.name")
     configs.require(config, 0, "steps")
     with pytest.raises(ValueError, match="config.steps=0: expected 1 or more"):
         configs.require(config, 1, "steps")

@@ -25,7 +25,7 @@ def evaluated(tiny_task, tiny_source):
         )
         step = jax.jit(
             partial(eval_step, task=task, materialize=source.materialize),
-            out_shardings=sharding.whole(mesh),
+            out_shardings=sharding.replicated(mesh),
         )
         return *predict_split(step, state, source, batch_size, mesh), seen
 

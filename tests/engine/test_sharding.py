@@ -57,10 +57,10 @@ def test_rows_lie_in_order_over_the_devices():
     batch = sharding.put_batch({"a": np.arange(8), "b": np.arange(16.0).reshape(8, 2)}, mesh)
     np.testing.assert_array_equal(batch["a"], np.arange(8))
     for array in batch.values():
-        assert array.sharding == sharding.split(mesh)
+        assert array.sharding == sharding.batch_sharded(mesh)
         assert all(len(shard.data) == 2 for shard in array.addressable_shards)
     placed = {
         shard.device.id: np.asarray(shard.data).tolist() for shard in batch["a"].addressable_shards
     }
     assert placed == {0: [0, 1], 1: [2, 3], 2: [4, 5], 3: [6, 7]}
-    assert jax.device_put(np.ones(3), sharding.whole(mesh)).is_fully_replicated
+    assert jax.device_put(np.ones(3), sharding.replicated(mesh)).is_fully_replicated

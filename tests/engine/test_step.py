@@ -31,7 +31,7 @@ def machine(tiny_task, tiny_source):
             accumulate=accumulate,
         )
         places = jax.tree.map(lambda t: t.sharding, target)
-        step = jax.jit(step, donate_argnums=0, out_shardings=(places, sharding.whole(mesh)))
+        step = jax.jit(step, donate_argnums=0, out_shardings=(places, sharding.replicated(mesh)))
         batches = list(feed.train_batches(source, mesh, 16, 0, 0, 4))
         return state, places, step.lower(target, batches[0]).compile(), batches
 
@@ -116,7 +116,7 @@ def test_accumulation_normalizes_slice_by_slice(machine, tiny_task, tiny_source)
         def loss(params, s=s, model_state=model_state):
             inputs = task.prepare(
                 keys[s::2],
-                materialize({name: value[s::2] for name, value in batches[0].items()}),
+                materialize({name: value[s::2] for name, value in batches[0].items()}, None),
                 True,
             )
             variables = {"params": params, **model_state}
@@ -141,14 +141,14 @@ def test_the_random_numbers_of_a_step_come_from_its_number(machine):
     state, _ = step(state, batches[0])
     halfway = jax.device_get(state)
     straight, parts = step(state, batches[1])
-    again, same = step(jax.device_put(halfway, sharding.whole(sharding.make_mesh(1))), batches[1])
+    again, same = step(jax.device_put(halfway, sharding.replicated(sharding.make_mesh(1))), batches[1])
     jax.tree.map(
         np.testing.assert_array_equal,
         jax.device_get((straight, parts)),
         jax.device_get((again, same)),
     )
     earlier = halfway.replace(step=np.int32(0))
-    _, other = step(jax.device_put(earlier, sharding.whole(sharding.make_mesh(1))), batches[1])
+    _, other = step(jax.device_put(earlier, sharding.replicated(sharding.make_mesh(1))), batches[1])
     assert float(other["loss"]) != float(parts["loss"])
 
 

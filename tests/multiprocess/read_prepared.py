@@ -14,7 +14,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from handjax.engine import cli, evaluation, feed, sharding
+from handjax.engine import cli, evaluation, feed, runtime, sharding
 from handjax.sources import SOURCES
 
 BATCH, SEED = 6, 3
@@ -45,7 +45,7 @@ def held(source, mesh) -> list[str]:
             {key: batch[key] for key in ("mask", "index", "image")},
             batch["mask"].sum(),
         ),
-        out_shardings=sharding.whole(mesh),
+        out_shardings=sharding.replicated(mesh),
     )
     rows, _ = evaluation.predict_split(eval_step, None, source, BATCH, mesh)
     return [
@@ -71,7 +71,7 @@ def main():
     parser.add_argument("stop", type=int)
     cli.add_distributed(parser)
     args = parser.parse_args()
-    cli.start_distributed(args)
+    runtime.start_distributed(args)
     mesh, hands = sharding.make_mesh(), source(args.path)
     print("pid", os.getpid(), flush=True)
     print("held", *held(hands, mesh), flush=True)

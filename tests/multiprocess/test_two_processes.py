@@ -16,7 +16,7 @@ import pytest
 
 from handjax import evaluate, train
 from handjax.data.formats.voxel_h5 import write_voxel_h5
-from handjax.engine import cli
+from handjax.engine import runtime
 
 pytestmark = pytest.mark.slow
 
@@ -67,7 +67,7 @@ def compile_cache(tmp_path_factory):
     before = jax.config.jax_compilation_cache_dir
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
-        cli.use_compile_cache()
+        runtime.use_compile_cache()
         yield
     jax.config.update("jax_compilation_cache_dir", before)
 

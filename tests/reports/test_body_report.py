@@ -13,6 +13,7 @@ from handjax.metrics.published.body import by_action, published_body
 from handjax.pose.skeleton import SKELETONS
 from handjax.reports import base as results
 from handjax.reports.body import Bodies
+from handjax.run import combine
 
 SKELETON = SKELETONS["body18"]
 REST = 100.0 * np.array(  # a person, dm: x right, y down, z away
@@ -271,13 +272,13 @@ def test_the_challenges_files(tmp_path):
 
 def test_checkpoints_are_averaged_in_space_and_in_the_picture():
     runs = [rows_of(seed=seed) for seed in range(2)]
-    merged = evaluate.combine(runs, "mean")
+    merged = combine(runs, "mean")
     for name in ("joints_xyz", "joints_uv"):
         np.testing.assert_allclose(merged[name], (runs[0][name] + runs[1][name]) / 2)
     with pytest.raises(
         ValueError, match="--ensemble max needs a confidence, which this system does not give"
     ):
-        evaluate.combine(runs, "max")
+        combine(runs, "max")
 
 
 def test_published_figures_are_consistent():
