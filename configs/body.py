@@ -132,7 +132,7 @@ def get_config(variant: str = "") -> ConfigDict:
             skeleton_mm=4502.881,  # length of all bones, of poses without a camera
             pixel_mean=(123.675, 116.28, 103.53),  # R, G, B of 0 to 255
             pixel_std=(58.395, 57.12, 57.375),
-            figure="default",  # default, original; kinematic, as what follows
+            rig="default",  # default, original; kinematic, as what follows
             lengths=(),  # of the 12 bones of rigs/body.py, mm; empty: an adult's
             learn_scale=True,  # of all bones together, by the network; False: as long as they are
             limits=0.0,  # weight of how far, rad², joints turn beyond what they can
@@ -185,7 +185,7 @@ def _people(sets, weights, eval_sets) -> ConfigDict:
                 512,
                 512,
             ),  # height, width in px that pictures are brought to; larger ones are scaled down
-            room=1.5,  # boxes that a picture is cut to; 0: whole pictures
+            crop_boxes=1.5,  # boxes that a picture is cut to; 0: whole pictures
             box_mm=2000.0,  # of that box at the pelvis, Human3.6M
         )
     )
@@ -201,9 +201,9 @@ def _world() -> ConfigDict:
             eval_size=512,
             eval_seed=1,  # another stream of numbers than training's, whatever the seeds
             camera=dict(
-                fill=(0.75, 1.0),  # part of the picture's side that 2000 mm at the pelvis take
+                fraction=(0.75, 1.0),  # part of the picture's side that 2000 mm at the pelvis take
                 distance_mm=(2500.0, 6000.0),
-                aside=0.2,  # how far off the axis, of the distance
+                offset=0.2,  # how far off the axis, of the distance
                 blur_px=(0.0, 0.8),
                 noise=(0.0, 0.04),
             ),

@@ -47,7 +47,7 @@ from handjax.ops import library, rasterize
 from handjax.pose.augment import random_affine
 from handjax.pose.geometry import depth_to_points, map_points
 from handjax.rigs import hand, poses, spheres
-from handjax.rigs import skinning as mesh
+from handjax.rigs import skinning
 from handjax.synthetic import hands as world
 from handjax.targets import voxel
 
@@ -226,10 +226,10 @@ PINHOLE = dict(projection="pinhole", interpolation="perspective")
 
 def posed_skin(batch: int, distance_mm: float) -> tuple[np.ndarray, np.ndarray]:
     """Vertices [b, v, 3] of sampled hands, camera mm, and their faces."""
-    skin = mesh.hand_skin()
+    skin = skinning.hand_skin()
     pose = jax.jit(jax.vmap(poses.sample_pose))(jax.random.split(jax.random.key(0), batch))
-    vertices = jax.jit(functools.partial(mesh.hand_vertices, skin))(pose)
-    return np.asarray(vertices) + np.float32([0, 0, distance_mm]), mesh.right_hand_faces(skin)
+    vertices = jax.jit(functools.partial(skinning.hand_vertices, skin))(pose)
+    return np.asarray(vertices) + np.float32([0, 0, distance_mm]), skinning.right_hand_faces(skin)
 
 
 def hands(count: int) -> str:

@@ -15,10 +15,9 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
-from handjax.ops import spheres
 from handjax.pose.skeleton import COLOURS, SKELETONS
-from handjax.rigs import hand, poses
-from handjax.rigs import skinning as mesh
+from handjax.rigs import hand, poses, spheres
+from handjax.rigs import skinning
 from handjax.synthetic import hands as world
 from handjax.synthetic import render, shade
 
@@ -44,7 +43,7 @@ LOOK = shade.Look(
 def shown_poses() -> list[np.ndarray]:
     """A hand held up, the spread pose the skin is made in, and sampled ones."""
     spread = HELD_UP.copy()
-    spread[6:] = np.asarray(mesh.BIND_POSE[6:])
+    spread[6:] = np.asarray(skinning.BIND_POSE[6:])
     sample = partial(poses.sample_pose, rotation=poses.ROTATION_FRONTAL)
     keys = [(3, "half_open"), (5, "pinching"), (1, "closed"), (4, "index_middle")]
     drawn = [np.asarray(sample(jax.random.key(seed), modes=(mode,))) for seed, mode in keys]
@@ -54,14 +53,14 @@ def shown_poses() -> list[np.ndarray]:
 @jax.jit
 def views(pose):
     """One pose through one camera: the skin lit, the sphere of each pixel and its normal, the skin's depth."""
-    skin, at = mesh.hand_skin(), jnp.asarray([0.0, 0.0, 600.0])
+    skin, at = skinning.hand_skin(), jnp.asarray([0.0, 0.0, 600.0])
     pose = pose.at[3:6].set(0.0)
     centers, radii, _ = render.hand_in_camera(pose, at)
     middle = jnp.mean(centers, axis=0)
     k = render.crop_intrinsics(middle, jnp.asarray(250.0), PIXELS)
-    vertices = mesh.hand_vertices(skin, pose) + at[None]
+    vertices = skinning.hand_vertices(skin, pose) + at[None]
     white = jnp.ones((PIXELS, PIXELS, 3))
-    normals = mesh.hand_normals(skin, pose)
+    normals = skinning.hand_normals(skin, pose)
     picture = shade.hand_image(
         LOOK, white, vertices, normals, skin.faces, skin.vertices, shade.palm_side(skin), k, 3
     )

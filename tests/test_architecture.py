@@ -21,7 +21,7 @@ PACKAGE = ROOT / "handjax"
 # Package → the other packages it may import. Downward only.
 ROOMS = {
     "engine": set(),
-    "ops": {"pose"},  # the cube of the sphere hand
+    "ops": set(),
     "pose": set(),
     "models": {"ops", "engine"},
     "targets": {"pose"},

@@ -56,7 +56,7 @@ def test_table_and_json(bench, tmp_path):
     )
 
 
-def test_networks_against_their_twins(bench, tmp_path):
+def test_networks_against_their_references(bench, tmp_path):
     pytest.importorskip("torch")
     file = tmp_path / "bench.json"
     done = bench("v2v", "--tiny", "--json", str(file))
@@ -71,7 +71,7 @@ def test_networks_against_their_twins(bench, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["fit", "body, integral head", "body, kinematic head"])
-def test_a_twin_says_what_the_network_does(repo, monkeypatch, name):
+def test_a_reference_says_what_the_network_does(repo, monkeypatch, name):
     """As many numbers in the same places: what is compared is the same work."""
     pytest.importorskip("torch")
     monkeypatch.syspath_prepend(repo / "scripts")
@@ -82,9 +82,13 @@ def test_a_twin_says_what_the_network_does(repo, monkeypatch, name):
     model = net.module(**options)
     variables = jax.eval_shape(model.init, jax.random.key(0), x)
     out = bench.first(jax.eval_shape(model.apply, variables, x))
-    twin = bench.TorchTwin(net.twin, options, x, np.zeros(out.shape, np.float32), threads=1)
-    for way in twin.WAYS:  # a loss of other shapes warns
-        assert np.isfinite([twin.run("inference", way), twin.run("training step", way)]).all()
+    reference = bench.TorchReference(
+        net.reference, options, x, np.zeros(out.shape, np.float32), threads=1
+    )
+    for way in reference.WAYS:  # a loss of other shapes warns
+        assert np.isfinite(
+            [reference.run("inference", way), reference.run("training step", way)]
+        ).all()
 
 
 def test_networks_as_on_a_gpu(repo, monkeypatch):
@@ -103,7 +107,7 @@ def test_networks_as_on_a_gpu(repo, monkeypatch):
         assert net.module(**net.options, dtype=jnp.bfloat16).dtype == jnp.bfloat16
 
 
-def test_the_compiled_twin(repo, monkeypatch):
+def test_the_compiled_reference(repo, monkeypatch):
     """What a GPU would run, on the CPU, and not compiled: that takes a minute."""
     torch = pytest.importorskip("torch")
     monkeypatch.syspath_prepend(repo / "scripts")
@@ -113,13 +117,19 @@ def test_the_compiled_twin(repo, monkeypatch):
     monkeypatch.setattr(torch, "compile", lambda net: compiled.append(net) or net)
     net = bench.NETWORKS["v2v"]
     x = np.zeros((2, *net.small_shape), np.float32)
-    twin = bench.TorchTwin(
-        net.twin, net.options | net.small, x, np.zeros((2, 8, 8, 8, 21), np.float32), 1, "cpu", True
+    reference = bench.TorchReference(
+        net.reference,
+        net.options | net.small,
+        x,
+        np.zeros((2, 8, 8, 8, 21), np.float32),
+        1,
+        "cpu",
+        True,
     )
     layer = next(layer for layer in compiled[0].modules() if isinstance(layer, torch.nn.Conv3d))
     layer.register_forward_hook(lambda layer, inputs, out: asked.append((out.dtype, inputs[0])))
     for kind in bench.KINDS:
-        assert np.isfinite(twin.run(kind, twin.COMPILED))
+        assert np.isfinite(reference.run(kind, reference.COMPILED))
     assert len(compiled) == 1 and len(asked) == 2
     for dtype, inputs in asked:
         assert dtype == torch.bfloat16 and inputs.is_contiguous(

@@ -3,7 +3,7 @@ fitted by (Wan et al. 2019, github.com/melonwan/sphereHand).
 
 Each is a value a sample [*b], to be averaged. Where the original sums over a batch, its weight in `WEIGHTS` is times that batch's
 size, so that it means the same whatever the batch. `centers` [s, 3] and `radii` [s] are in mm of the view's own cube (parallel rays
-over 300 mm, x = 0 at pixel n/2; `ops.spheres.sphere_depth_orthographic`), depth in mm from its middle and `BACKGROUND_MM` where
+over 300 mm, x = 0 at pixel n/2; `rigs.spheres.sphere_depth_orthographic`), depth in mm from its middle and `BACKGROUND_MM` where
 nothing is. `cameras` [v, 4, 4] take each view's mm to those of one frame.
 """
 
@@ -12,10 +12,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from handjax.ops import spheres
 from handjax.pose import geometry
 from handjax.pose.cube import BACKGROUND_MM, EXTENT_MM
 from handjax.pose.losses import squared_error
+from handjax.rigs import spheres
 from handjax.rigs.hand import BONE_LENGTHS, HAND
 
 SURFACE_WEIGHT = 500.0  # of `surface_distance` beside `render_error`, within `projection`

@@ -27,11 +27,11 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float
 
 from handjax.fitting import losses as fit_losses
-from handjax.ops import spheres as balls
 from handjax.pose import geometry
 from handjax.pose.align import kabsch
 from handjax.pose.cube import BACKGROUND_MM, EXTENT_MM
 from handjax.rigs import hand, poses
+from handjax.rigs import spheres as balls
 
 MEAN_SIZE = 0.9  # of the sampler's hands, in the model's
 

@@ -28,7 +28,7 @@ def per_sample(function: Callable, ranks: tuple[int, ...], *operands: Array):
     return _with_rules(function, ranks, shared)(*operands)
 
 
-def over_batch(function: Callable, *operands: Array, sets: bool = False):
+def reduce_over_batch(function: Callable, *operands: Array, sets: bool = False):
     """function(*operands), which sums over samples, made fit for vmap and for sharding over the batch.
 
     The first axis of every operand is the batch, which the result has not. With `sets` an axis of sets of samples comes before it,
@@ -38,7 +38,7 @@ def over_batch(function: Callable, *operands: Array, sets: bool = False):
     return _with_summing_rules(function, sets)(*operands)
 
 
-def varying(x: Array, like: Array) -> Array:
+def pvary(x: Array, like: Array) -> Array:
     """x, which is made of constants, as a value that inside shard_map differs between the devices that `like` differs between.
 
     `like` is of the same rank. The selection is between x and x and costs nothing once compiled.
@@ -178,8 +178,8 @@ def _with_summing_rules(function: Callable, sets: bool) -> Callable:
             for x, has in zip(operands, has_axis, strict=True)
         ]
         if not sets:
-            return over_batch(function, *wide, sets=True), True
-        total = over_batch(
+            return reduce_over_batch(function, *wide, sets=True), True
+        total = reduce_over_batch(
             function, *(x.reshape(size * x.shape[1], *x.shape[2:]) for x in wide), sets=True
         )
         return total.reshape(size, -1, *total.shape[1:]), True

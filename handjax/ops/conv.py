@@ -26,7 +26,7 @@ from jax.sharding import AxisType
 from jaxtyping import Array, Float
 
 from handjax.ops import library
-from handjax.ops.batching import over_batch, per_sample, varying
+from handjax.ops.batching import per_sample, pvary, reduce_over_batch
 
 Padding = str | Sequence[tuple[int, int]]
 
@@ -156,7 +156,7 @@ def conv_general_dilated(
 def _for_each_device(kernel, x):
     """Inside shard_map one kernel for all devices becomes each device's own, and its gradient, by JAX, the sum over them."""
     inside = AxisType.Manual in jax.sharding.get_abstract_mesh().axis_types
-    return varying(kernel, like=x[(slice(1),) * x.ndim]) if inside else kernel
+    return pvary(kernel, like=x[(slice(1),) * x.ndim]) if inside else kernel
 
 
 # ---- three bilinear functions --------------------------------------------------------------------------------------
@@ -188,22 +188,22 @@ def _value(window, x, kernel):
 def _to_input(window, y, kernel):
     """What `_value` makes of an input, transposed: from outputs to inputs."""
 
-    def twin(y, kernel):
+    def reference(y, kernel):
         zeros = _zeros((y.shape[0], *window.space, kernel.shape[-2]), y)
         return jax.vjp(lambda x: plain(window, x, kernel), zeros)[1](y)[0]
 
-    return _run(_kernel("handjax_conv_input", window), twin, y, kernel)
+    return _run(_kernel("handjax_conv_input", window), reference, y, kernel)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _to_kernel(window, x, y):
     """What `_value` makes of a kernel, transposed: from outputs to kernels, summed over the batch."""
 
-    def twin(x, y):
+    def reference(x, y):
         zeros = _zeros((*window.taps, x.shape[-1], y.shape[-1]), x)
         return jax.vjp(lambda kernel: plain(window, x, kernel), zeros)[1](y)[0]
 
-    return _run(_kernel("handjax_conv_kernel", window), twin, x, y)
+    return _run(_kernel("handjax_conv_kernel", window), reference, x, y)
 
 
 def _derivative(function: Callable, left: Callable, right: Callable) -> None:
@@ -234,7 +234,7 @@ _derivative(_to_kernel, lambda w, g, x, y: _to_input(w, y, g), lambda w, g, x, y
 def plain(
     window: Window, x: Float[Array, "b *space c"], kernel: Float[Array, "*taps c o"]
 ) -> Float[Array, "b *moved o"]:
-    """The twin of the kernel."""
+    """The reference of the kernel."""
     return lax.conv_general_dilated(
         x,
         kernel,
@@ -246,7 +246,7 @@ def plain(
 
 def _zeros(shape, like):
     """Of `like`'s dtype, and inside shard_map different on every device as far as types know."""
-    return varying(
+    return pvary(
         jnp.zeros(shape, like.dtype), like=like[(slice(1),) * like.ndim].reshape((1,) * len(shape))
     )
 
@@ -259,16 +259,16 @@ def _channels_last(axes: int) -> tuple[str, str, str]:
 # ---- the kernel ----------------------------------------------------------------------------------------------------
 
 
-def _run(kernel, twin, a, b):
+def _run(kernel, reference, a, b):
     a, b = jnp.asarray(a), jnp.asarray(b)
     made_for = a.dtype in (jnp.float32, jnp.bfloat16) and a.size and b.size
     if not made_for or "cpu" not in library.platforms():
-        return twin(a, b)
+        return reference(a, b)
 
     def cpu(a, b):
         return kernel(a.astype(jnp.float32), b.astype(jnp.float32)).astype(a.dtype)
 
-    return lax.platform_dependent(a, b, cpu=cpu, default=twin)
+    return lax.platform_dependent(a, b, cpu=cpu, default=reference)
 
 
 @functools.cache
@@ -286,7 +286,7 @@ def _kernel(name: str, window: Window) -> Callable:
 
     def call(a, b, out):
         y = jax.ffi.ffi_call(name, jax.ShapeDtypeStruct(out, jnp.float32))(a, b, **options)
-        return varying(y, like=a[(slice(1),) * a.ndim].reshape((1,) * len(out)))
+        return pvary(y, like=a[(slice(1),) * a.ndim].reshape((1,) * len(out)))
 
     def of_samples(a, b):
         to_output = name == "handjax_conv"
@@ -304,5 +304,5 @@ def _kernel(name: str, window: Window) -> Callable:
         return call(x, y, (*x.shape[: x.ndim - rank], *window.taps, x.shape[-1], y.shape[-1]))
 
     if name == "handjax_conv_kernel":
-        return lambda x, y: over_batch(of_sets, x, y)
+        return lambda x, y: reduce_over_batch(of_sets, x, y)
     return lambda a, b: per_sample(of_samples, (rank, rank + 1), a, b)

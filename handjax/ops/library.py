@@ -25,7 +25,7 @@ _BUILT_FOR = {"cpu": "cpu", "cuda": "CUDA"}  # our name → XLA's
 
 @functools.cache
 def platforms() -> tuple[str, ...]:
-    """Platforms whose kernels are there and registered: of "cpu" and "cuda". On others the plain JAX twins run.
+    """Platforms whose kernels are there and registered: of "cpu" and "cuda". On others the plain JAX references run.
 
     HANDJAX_OPS=off leaves all kernels out. What the default backend lacks without that is said once.
     """

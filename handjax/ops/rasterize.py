@@ -33,7 +33,7 @@ from jax import lax
 from jaxtyping import Array, Float, Int
 
 from handjax.ops import library
-from handjax.ops.batching import per_sample, varying
+from handjax.ops.batching import per_sample, pvary
 
 Cull = Literal["none", "back", "front"]
 Faces = Int[Array | np.ndarray, "*_ f 3"]
@@ -108,9 +108,9 @@ def rasterize(
             f"screen {screen.shape}: expected [..., vertices, 4], what to_screen gives"
         )
     batch = screen.shape[:-2]
-    view = (height, width, _CULLED[cull], float(near), float(background))
+    viewport = (height, width, _CULLED[cull], float(near), float(background))
     depth, face = _rasterize(
-        _flat(screen, batch).astype(jnp.float32), _flat_faces(faces, batch), view
+        _flat(screen, batch).astype(jnp.float32), _flat_faces(faces, batch), viewport
     )
     return depth.reshape(*batch, height, width), face.reshape(*batch, height, width)
 
@@ -161,20 +161,20 @@ def _flat_faces(faces: Faces, batch: tuple[int, ...]) -> Array:
 
 # ---- gradient ------------------------------------------------------------------------------------------------------
 
-View = tuple[int, int, int, float, float]  # height, width, sign culled, near, background
+Viewport = tuple[int, int, int, float, float]  # height, width, sign culled, near, background
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
-def _rasterize(screen, faces, view):
-    return per_sample(_visible(view), (3, 3), screen, faces)
+def _rasterize(screen, faces, viewport):
+    return per_sample(_visible(viewport), (3, 3), screen, faces)
 
 
-def _rasterize_forward(screen, faces, view):
-    depth, face = _rasterize(screen, faces, view)
+def _rasterize_forward(screen, faces, viewport):
+    depth, face = _rasterize(screen, faces, viewport)
     return (depth, face), (screen, faces, face)
 
 
-def _rasterize_backward(view, saved, gradients):
+def _rasterize_backward(viewport, saved, gradients):
     screen, faces, face = saved
     return per_sample(_plane_depth_vjp, (3, 3, 3, 3), screen, faces, face, gradients[0])[0], None
 
@@ -267,9 +267,9 @@ def _add_sorted(count: int) -> Callable:
 
 
 @functools.cache
-def _visible(view: View) -> Callable:
-    """(screen [b v 4], faces [f 3] or [b f 3]) → depth, face [b h w]: the kernel of the platform, or the twin."""
-    height, width, culled, near, background = view
+def _visible(viewport: Viewport) -> Callable:
+    """(screen [b v 4], faces [f 3] or [b f 3]) → depth, face [b h w]: the kernel of the platform, or the reference."""
+    height, width, culled, near, background = viewport
 
     def kernel(screen, faces):
         shape = (screen.shape[0], height, width)
@@ -278,29 +278,29 @@ def _visible(view: View) -> Callable:
             culled=np.int32(culled), near=np.float32(near), background=np.float32(background)
         )
         images = jax.ffi.ffi_call("handjax_rasterize", out)(screen, faces, **attributes)
-        return tuple(varying(x, like=screen[:, :1, :1]) for x in images)
+        return tuple(pvary(x, like=screen[:, :1, :1]) for x in images)
 
     def visible(screen, faces):
         if 0 in (screen.shape[1], faces.shape[-2], height, width):
-            return twin(screen, faces, view)  # nothing to draw, or nowhere
+            return reference(screen, faces, viewport)  # nothing to draw, or nowhere
         kernels = dict.fromkeys(library.platforms(), kernel)
         return lax.platform_dependent(
-            screen, faces, **kernels, default=functools.partial(twin, view=view)
+            screen, faces, **kernels, default=functools.partial(reference, viewport=viewport)
         )
 
     return visible
 
 
-def twin(
-    screen: Float[Array, "b v 4"], faces: Array, view: View
+def reference(
+    screen: Float[Array, "b v 4"], faces: Array, viewport: Viewport
 ) -> tuple[Float[Array, "b h w"], Int[Array, "b h w"]]:
     """The kernels' function in plain JAX: every face is tried at every pixel, one face after the other."""
-    height, width, culled, near, background = view
+    height, width, culled, near, background = viewport
     batch, vertices = screen.shape[:2]
     shape = (batch, height, width)
     if 0 in (faces.shape[-2], vertices, height, width):
         empty = jnp.full(shape, background, screen.dtype), jnp.full(shape, -1, jnp.int32)
-        return tuple(varying(x, like=jnp.sum(screen, axis=(1, 2), keepdims=True)) for x in empty)
+        return tuple(pvary(x, like=jnp.sum(screen, axis=(1, 2), keepdims=True)) for x in empty)
     index = jnp.broadcast_to(faces, (batch, *faces.shape[-2:]))
     named = jnp.all((index >= 0) & (index < vertices), axis=-1)
     corners = jnp.take_along_axis(
@@ -320,7 +320,7 @@ def twin(
         return (jnp.where(closer, depth, best), jnp.where(closer, number, face)), None
 
     start = (jnp.full(shape, jnp.inf, screen.dtype), jnp.full(shape, -1, jnp.int32))
-    start = tuple(varying(x, like=screen[:, :1, :1]) for x in start)
+    start = tuple(pvary(x, like=screen[:, :1, :1]) for x in start)
     each = (jnp.arange(faces.shape[-2], dtype=jnp.int32), corners.transpose(2, 0, 1, 3), drawn.T)
     (depth, face), _ = lax.scan(draw, start, each)
     return jnp.where(face >= 0, depth, background), face

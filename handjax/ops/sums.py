@@ -10,7 +10,7 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from handjax.ops import library
-from handjax.ops.batching import per_sample, varying
+from handjax.ops.batching import per_sample, pvary
 
 Image = Float[Array, "b *space c"]
 Origin = Float[Array, " c"] | Float[Array, "b c"]
@@ -70,7 +70,7 @@ def _either(x, y, x0, y0):
 def _kernel(x, y, x0, y0):
     out = jax.ShapeDtypeStruct((x.shape[0], 2, x.shape[-1]), jnp.float32)
     x0, y0 = (a.reshape(-1, a.shape[-1]) for a in (x0, y0))
-    return varying(
+    return pvary(
         jax.ffi.ffi_call("handjax_sums", out)(x, y, x0, y0),
         like=x[(slice(1),) * x.ndim].reshape(1, 1, 1),
     )

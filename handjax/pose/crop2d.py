@@ -30,7 +30,7 @@ class Crop:
     scale: float = 1.0
     pad_px: float = 0.0
     side_px: tuple[float, float] = (1.0, float("inf"))
-    halvings: int = 0  # of a picture that is much larger than the crop (`ops.warp`)
+    mip_levels: int = 0  # of a picture that is much larger than the crop (`ops.warp`)
     center_joint: int = 0
 
 

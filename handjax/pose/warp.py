@@ -9,11 +9,11 @@ def warp_affine(
     matrix: Float[Array, "2 3"],
     size: tuple[int, int],
     fill: float = 0.0,
-    halvings: int = 0,
+    mip_levels: int = 0,
 ) -> Float[Array, "m n c"]:
     """Output pixel (u, v) is the input at matrix · (u, v, 1), bilinear; pixel centres are integers; outside lies `fill`.
 
-    The same figures as cv2.warpAffine with WARP_INVERSE_MAP and BORDER_CONSTANT. A map that shrinks skips pixels: with `halvings`
+    The same figures as cv2.warpAffine with WARP_INVERSE_MAP and BORDER_CONSTANT. A map that shrinks skips pixels: with `mip_levels`
     it reads, from twice smaller on, the input halved as often as it shrinks by two, up to so many times. Halving means 2 x 2
     pixels (bytes stay bytes, rounded); what is shrunk by less than two is read as it is.
 
@@ -28,17 +28,17 @@ def warp_affine(
 
     # All levels lie one behind another, each in a frame of `fill` one pixel wide.
     flat, shapes, start = [], [], 0
-    for _ in range(halvings + 1):
+    for _ in range(mip_levels + 1):
         framed = jnp.pad(
             image, ((1, 1), (1, 1), (0, 0)), constant_values=jnp.asarray(fill, image.dtype)
         )
         shapes.append((start, *image.shape[:2]))
         start += framed.shape[0] * framed.shape[1]
         flat.append(framed.reshape(-1, image.shape[-1]))
-        image = _halved(image) if len(flat) <= halvings else image
+        image = _halved(image) if len(flat) <= mip_levels else image
     flat = jnp.concatenate(flat)
     area = jnp.abs(matrix[0, 0] * matrix[1, 1] - matrix[0, 1] * matrix[1, 0])
-    level = jnp.clip(jnp.floor(jnp.log2(jnp.maximum(area, 1.0)) / 2), 0, halvings).astype(jnp.int32)
+    level = jnp.clip(jnp.floor(jnp.log2(jnp.maximum(area, 1.0)) / 2), 0, mip_levels).astype(jnp.int32)
     start, height, width = jnp.asarray(shapes)[level]
     u, v = ((x + 0.5) * 0.5 ** level.astype(jnp.float32) - 0.5 for x in (u, v))
 

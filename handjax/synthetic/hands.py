@@ -7,12 +7,11 @@ import jax.numpy as jnp
 from jax import random
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, UInt32
 
-from handjax.ops import spheres
 from handjax.ops.rasterize import rasterize, to_screen
 from handjax.pose import geometry
 from handjax.pose.cube import BACKGROUND_MM, EXTENT_MM
-from handjax.rigs import hand, poses
-from handjax.rigs import skinning as mesh
+from handjax.rigs import hand, poses, spheres
+from handjax.rigs import skinning
 from handjax.synthetic import render, shade
 
 Surface = Literal["spheres", "skin"]
@@ -33,12 +32,12 @@ def hand_sample(
     *,
     joints: Literal["hand21", "nyu14"] = "hand21",
     surface: Surface = "spheres",
-    skin: mesh.Skin | None = None,
+    skin: skinning.Skin | None = None,
     image_size: int = 64,
     cube_mm: float = 300.0,
     center: Literal["depth", "label"] = "depth",
     distance_mm: poses.Range = (500.0, 900.0),
-    aside: float = 0.2,
+    offset: float = 0.2,
     scale: poses.Range = (0.85, 0.95),
     fingers: poses.Range = (1.0, 1.0),
     left: float = 0.0,
@@ -56,14 +55,14 @@ def hand_sample(
 
     What is seen is the 41 spheres or the skin over them (`skin`: a mesh of one's own in place of ours), and `visible` are
     joints that it does not hide; those of a skin are also in the picture. `fingers` is the range of their size beside the
-    palm's, each on its own; `left` is the part of left hands. The hand is up to `aside` of its distance off the optical
+    palm's, each on its own; `left` is the part of left hands. The hand is up to `offset` of its distance off the optical
     axis, to each side and up and down. It has no forearm and nothing is behind it. Noise: `render.sensor_noise`. Poses and
     `scale`, drawn for each axis: sphereHand (Wan et al. 2019), which looks along parallel rays; this is a perspective
     camera that need not look straight at the hand.
     """
     pose_key, place_key, noise_key = random.split(key, 3)
     pose = poses.sample_pose(pose_key, modes=modes, rotation=rotation)
-    low, high = jnp.asarray([scale, scale, scale, (-aside, aside), (-aside, aside), distance_mm]).T
+    low, high = jnp.asarray([scale, scale, scale, (-offset, offset), (-offset, offset), distance_mm]).T
     *scales, x, y, z = random.uniform(place_key, (6,), minval=low, maxval=high)
     build = (jnp.stack(scales), *_fingers_and_side(random.fold_in(place_key, 1), fingers, left))
     position = jnp.stack([x * z, y * z, z])
@@ -80,7 +79,7 @@ def hand_sample(
 
     k = render.crop_intrinsics(window, jnp.asarray(_WINDOW_MARGIN * cube_mm), image_size)
     if surface == "skin":
-        skin = skin or mesh.hand_skin()
+        skin = skin or skinning.hand_skin()
         vertices = _skin_in_camera(skin, pose, position, *build)
         clean, _ = render.mesh_depth(
             vertices, skin.faces, k, image_size, image_size, projection="pinhole"
@@ -105,7 +104,7 @@ def fitting_sample(
     key: PRNGKeyArray,
     *,
     surface: Surface = "skin",
-    skin: mesh.Skin | None = None,
+    skin: skinning.Skin | None = None,
     image_size: int = 64,
     extent_mm: float = EXTENT_MM,
     background: float = BACKGROUND_MM,
@@ -135,7 +134,7 @@ def fitting_sample(
     centers, radii, joints_xyz = render.hand_in_camera(pose, jnp.zeros(3), "hand21", *build)
     k = render.orthographic_intrinsics(image_size, extent_mm)
     if surface == "skin":
-        skin = skin or mesh.hand_skin()
+        skin = skin or skinning.hand_skin()
         vertices = _skin_in_camera(skin, pose, jnp.zeros(3), *build)
         clean, mean, covered = _along_parallel_rays(
             vertices, skin.faces, k, image_size, samples, background
@@ -175,10 +174,10 @@ def fitting_views(
     key: PRNGKeyArray,
     *,
     turns_deg: tuple[tuple[float, float], ...] = ((0.0, 0.0), (0.0, 40.0), (0.0, -40.0)),
-    aside_mm: float = 10.0,
+    offset_mm: float = 10.0,
     thickness_mm: poses.Range = (0.0, 0.0),
     surface: Surface = "skin",
-    skin: mesh.Skin | None = None,
+    skin: skinning.Skin | None = None,
     image_size: int = 64,
     extent_mm: float = EXTENT_MM,
     background: float = BACKGROUND_MM,
@@ -196,7 +195,7 @@ def fitting_views(
 
     depth [v, h, w] mm; cameras [v, 4, 4] take each view's mm to those of the first; centers [v, 41, 3], mm of each view, and
     radii [41] of the spheres. A camera is turned by `turns_deg` about x, then y, of the first, as NYU's three Kinects stand
-    about a hand, and all cubes but the first are up to `aside_mm` beside it. `thickness_mm` of flesh lies on hand and spheres;
+    about a hand, and all cubes but the first are up to `offset_mm` beside it. `thickness_mm` of flesh lies on hand and spheres;
     `holes` is the part of the pixels that a sensor loses.
     """
     pose_key, build_key, noise_key, camera_key = random.split(key, 4)
@@ -211,15 +210,15 @@ def fitting_views(
     views = len(turns_deg)
     about_x, about_y = jnp.deg2rad(jnp.asarray(turns_deg)).T
     turns = geometry.matmul(geometry.rotation_y(about_y), geometry.rotation_x(about_x))
-    aside = random.uniform(camera_key, (views, 3), minval=-aside_mm, maxval=aside_mm).at[0].set(0.0)
+    offset = random.uniform(camera_key, (views, 3), minval=-offset_mm, maxval=offset_mm).at[0].set(0.0)
 
     def seen(points):
         # Rows times R are columns times R's inverse.
-        return geometry.matmul(points[None] - aside[:, None], turns)
+        return geometry.matmul(points[None] - offset[:, None], turns)
 
     k = render.orthographic_intrinsics(image_size, extent_mm)
     if surface == "skin":
-        skin = skin or mesh.hand_skin()
+        skin = skin or skinning.hand_skin()
         flesh = thickness * _normals_in_camera(skin, pose, *build)
         vertices = seen(_skin_in_camera(skin, pose, jnp.zeros(3), *build) + flesh)
         clean, _, _ = jax.vmap(
@@ -239,7 +238,7 @@ def fitting_views(
 
     return {
         "depth": jax.vmap(noisy)(random.split(noise_key, views), clean),
-        "cameras": geometry.homogeneous(turns, aside),
+        "cameras": geometry.homogeneous(turns, offset),
         "centers": seen(centers),
         "radii": radii,
     }
@@ -248,12 +247,12 @@ def fitting_views(
 def rgb_sample(
     key: PRNGKeyArray,
     *,
-    skin: mesh.Skin | None = None,
+    skin: skinning.Skin | None = None,
     image_size: int = 256,
     samples: int = 2,
-    fill: poses.Range = (0.6, 1.0),
+    fraction: poses.Range = (0.6, 1.0),
     distance_mm: poses.Range = (300.0, 900.0),
-    aside: float = 0.2,
+    offset: float = 0.2,
     scale: poses.Range = (0.85, 0.95),
     fingers: poses.Range = (0.9, 1.1),
     left: float = 0.5,
@@ -267,13 +266,13 @@ def rgb_sample(
     image [h, w, 3] sRGB bytes; depth [h, w] mm of the hand, 0 where it is not; mask [h, w]; k [3, 3]; joints_xyz [21, 3]
     camera mm, wrist first; joints_uv [21, 2] px; visible [21]: in the picture and not hidden by the hand itself; left [].
 
-    The ball about the hand takes `fill` of the picture's side and may be anywhere in it. Looks and backgrounds:
+    The ball about the hand takes `fraction` of the picture's side and may be anywhere in it. Looks and backgrounds:
     synthetic/shade.py. It has no forearm, casts no shadow and holds nothing.
     """
     pose_key, place_key, look_key, background_key, camera_key = random.split(key, 5)
     pose = poses.sample_pose(pose_key, modes=modes, rotation=rotation)
     low, high = jnp.asarray(
-        [scale, scale, scale, (-aside, aside), (-aside, aside), distance_mm, fill, (-1, 1), (-1, 1)]
+        [scale, scale, scale, (-offset, offset), (-offset, offset), distance_mm, fraction, (-1, 1), (-1, 1)]
     ).T
     *scales, x, y, z, part, du, dv = random.uniform(place_key, (9,), minval=low, maxval=high)
     sizes, side = _fingers_and_side(random.fold_in(place_key, 1), fingers, left)
@@ -287,7 +286,7 @@ def rgb_sample(
     zoom = jnp.diag(jnp.stack([part, part, jnp.ones(())])).at[:2, 2].set(at)
     k = geometry.matmul(zoom, render.crop_intrinsics(around, reach, image_size))
 
-    skin = skin or mesh.hand_skin()
+    skin = skin or skinning.hand_skin()
     vertices, normals = (
         _skin_in_camera(skin, pose, position, *build),
         _normals_in_camera(skin, pose, *build),
@@ -344,11 +343,11 @@ def _fingers_and_side(
 
 
 def _skin_in_camera(skin, pose, position, scale, fingers, side: Array | float = 1.0) -> Array:
-    return render.in_camera(mesh.hand_vertices(skin, pose, scale, fingers), position, side)
+    return render.in_camera(skinning.hand_vertices(skin, pose, scale, fingers), position, side)
 
 
 def _normals_in_camera(skin, pose, scale, fingers, side: Array | float = 1.0) -> Array:
-    return render.in_camera(mesh.hand_normals(skin, pose, scale, fingers), jnp.zeros(3), side)
+    return render.in_camera(skinning.hand_normals(skin, pose, scale, fingers), jnp.zeros(3), side)
 
 
 def _mean_point(depth: Array, k: Array) -> Array:

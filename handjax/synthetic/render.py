@@ -9,10 +9,9 @@ import numpy as np
 from jax import lax, random
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from handjax.ops import spheres
 from handjax.ops.rasterize import rasterize, to_screen
 from handjax.pose import geometry
-from handjax.rigs import hand
+from handjax.rigs import hand, spheres
 
 
 def crop_intrinsics(

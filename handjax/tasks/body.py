@@ -48,13 +48,13 @@ class Body:
     skeleton_mm: float
     pixel_mean: tuple[float, float, float]
     pixel_std: tuple[float, float, float]
-    figure: str
+    rig: str
     lengths: tuple[float, ...]
     learn_scale: bool
     limits: float
     size: tuple[int, int]  # of the patch: height, width
     box_mm: tuple[float, float]  # that it shows: width, height
-    halvings: int
+    mip_levels: int
     kinematic: bool
     skeleton: Skeleton
 
@@ -93,7 +93,7 @@ def body_task(config, skeleton: Skeleton) -> Task:
         predict=partial(predict, body=body),
         ground_truth=partial(ground_truth, body=body),
         postprocess=lambda rows: rows,
-        score=body_metrics.score,
+        score=body_metrics.summarize,
         visualize=visualize,
         dummy_inputs=partial(dummy_inputs, body=body),
         monitor=config.task.monitor,
@@ -121,7 +121,7 @@ def _check(config, skeleton) -> None:
             " or ".join(ROOT_DEPTHS),
         ),
         ("task.monitor", task.monitor, task.monitor in ("mpjpe_mm", "epe_px"), "mpjpe_mm or epe_px"),
-        ("task.figure", task.figure, task.figure in figure.MODES, " or ".join(figure.MODES)),
+        ("task.rig", task.rig, task.rig in figure.MODES, " or ".join(figure.MODES)),
         (
             "task.lengths",
             task.lengths,
@@ -149,7 +149,7 @@ def _check(config, skeleton) -> None:
             len(crop.box_mm) == 2 and min(crop.box_mm) > 0,
             "width and height, mm",
         ),
-        ("crop.halvings", crop.halvings, 0 <= crop.halvings <= 8, "0 to 8"),
+        ("crop.mip_levels", crop.mip_levels, 0 <= crop.mip_levels <= 8, "0 to 8"),
         *((f"augment.{k}", augment[k], 0 <= augment[k] < 1, "0 to 1") for k in ("scale", "colour")),
         *(
             (f"augment.{k}", augment[k], 0 <= augment[k] <= 1, "a probability")
@@ -169,7 +169,7 @@ def _check(config, skeleton) -> None:
         raise ValueError(
             f"config.crop.size={crop.size} (height, width) stretches config.crop.box_mm={crop.box_mm} (width, height)"
         )
-    if model.head == "kinematic" and task.figure == "original" and task.limits:
+    if model.head == "kinematic" and task.rig == "original" and task.limits:
         raise ValueError(
             f"config.task.limits={task.limits}: the original's figure has no limits of its joints; use 0.0"
         )
@@ -233,7 +233,7 @@ def prepare(
         patch = targets.patch_from_picture(center, sides, body.size, scale, angle, mirrored)
         axes = targets.turned_axes(angle, mirrored)
         affine = crop2d.inverse(patch)
-        image = warp_affine(sample["image"], affine, body.size, FILL, body.halvings)
+        image = warp_affine(sample["image"], affine, body.size, FILL, body.mip_levels)
         inputs = {} if train else {"picture": jnp.round(image).astype(jnp.uint8)}
         image = image if colour is None else jnp.clip(image * colour[None, None], 0.0, 255.0)
         x = normalize(image, body.pixel_mean, body.pixel_std, bgr=False)
@@ -333,16 +333,16 @@ def labels_of(outputs, inputs: Inputs, body: Body) -> Float[Array, "b v 18 3"]:
     """What the network says of each view, as labels of targets/body.py.
 
     The kinematic head's numbers pose the figure of rigs/body.py, which stands about the pelvis of a sample before a camera, else
-    about the middle of the box. `figure="original"` takes the figure's mm for labels, as there; the head's scale has to find
+    about the middle of the box. `rig="original"` takes the figure's mm for labels, as there; the head's scale has to find
     1/2000.
     """
     outputs = outputs.reshape(inputs["mask"].shape[0], -1, *outputs.shape[1:])
     if not body.kinematic:
         return outputs
-    motion, scale = figure.motion_and_scale(outputs, body.figure)
+    motion, scale = figure.motion_and_scale(outputs, body.rig)
     scale = scale if body.learn_scale else jnp.ones_like(scale)
-    joints = figure.joints(motion, scale, body.lengths or None, body.figure)
-    if body.figure == "original":
+    joints = figure.joints(motion, scale, body.lengths or None, body.rig)
+    if body.rig == "original":
         return joints
     root_z, depth_mm = (
         jnp.broadcast_to(inputs[name][:, None], scale.shape) for name in ("root_z", "depth_mm")
@@ -372,7 +372,7 @@ def loss(outputs, inputs: Inputs, *, body: Body):
     total = parts["xy"] + parts["z"]
     if body.kinematic and body.limits:
         views = outputs.shape[0] // inputs["mask"].shape[0]
-        motion, _ = figure.motion_and_scale(outputs[::views], body.figure)
+        motion, _ = figure.motion_and_scale(outputs[::views], body.rig)
         parts["limits"] = losses.masked_total(figure.beyond_limits(motion) ** 2, inputs["mask"])
         total = total + body.limits * parts["limits"]
     return total, parts

@@ -15,10 +15,9 @@ import numpy as np
 from jaxtyping import Array, Float, Int, UInt8
 
 from handjax.fitting import objective as fitting
-from handjax.ops import spheres
 from handjax.pose import skeleton
-from handjax.rigs import hand, poses
-from handjax.rigs import skinning as mesh
+from handjax.rigs import hand, poses, spheres
+from handjax.rigs import skinning
 from handjax.synthetic import render
 
 # The camera is half a metre and a bit before the hand, as a sensor is, and sees a ball of 300 mm around it.
@@ -88,7 +87,7 @@ def window(center: Float[Array | np.ndarray, "3"]) -> Float[Array, "3 3"]:
 
 
 @functools.partial(jax.jit, static_argnums=(2, 3))
-def look(shown: Hand, center: Float[Array | np.ndarray, "3"], skin: mesh.Skin, source: str) -> Look:
+def look(shown: Hand, center: Float[Array | np.ndarray, "3"], skin: skinning.Skin, source: str) -> Look:
     """The hand with its model origin at `center`, camera mm, and its depth image from `source`, one of SOURCES."""
     pose, fingers, scale = (
         jnp.asarray(shown.pose),
@@ -99,7 +98,7 @@ def look(shown: Hand, center: Float[Array | np.ndarray, "3"], skin: mesh.Skin, s
     centers, radii, joints = render.hand_in_camera(
         pose, center, scale=scale, fingers=fingers, side=shown.side
     )
-    vertices = render.in_camera(mesh.hand_vertices(skin, pose, scale, fingers), center, shown.side)
+    vertices = render.in_camera(skinning.hand_vertices(skin, pose, scale, fingers), center, shown.side)
     k = window(center)
     if source == "skin":
         depth, _ = render.mesh_depth(vertices, skin.faces, k, PIXELS, PIXELS, projection="pinhole")
@@ -108,9 +107,9 @@ def look(shown: Hand, center: Float[Array | np.ndarray, "3"], skin: mesh.Skin, s
     return Look(vertices, centers, radii, joints, depth)
 
 
-def faces(skin: mesh.Skin, shown: Hand) -> Int[np.ndarray, "f 3"]:
+def faces(skin: skinning.Skin, shown: Hand) -> Int[np.ndarray, "f 3"]:
     """Counter-clockwise seen from outside, on the vertices that `look` gives for this hand."""
-    return mesh.right_hand_faces(skin) if shown.side > 0 else skin.faces
+    return skinning.right_hand_faces(skin) if shown.side > 0 else skin.faces
 
 
 @functools.partial(jax.jit, static_argnames=("modes", "rotation"))
@@ -201,7 +200,7 @@ def ball(
 class Scene:
     """The 3D view: the skin, its spheres and joints; points that were observed; and the spheres that a network found."""
 
-    def __init__(self, server, skin: mesh.Skin):
+    def __init__(self, server, skin: skinning.Skin):
         self.server, scene = server, server.scene
         scene.set_up_direction("-y")
         scene.configure_default_lights(False)
@@ -210,7 +209,7 @@ class Scene:
         self.skin = scene.add_mesh_simple(
             "/skin",
             skin.vertices,
-            mesh.right_hand_faces(skin),
+            skinning.right_hand_faces(skin),
             color=(224, 172, 140),
             side="double",
         )

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from handjax.fitting import losses as fit_losses
-from handjax.ops.spheres import sphere_depth_orthographic
 from handjax.rigs import hand
+from handjax.rigs.spheres import sphere_depth_orthographic
 
 # Compiling is most of the time here, and this halves it; the arithmetic stays.
 PROJECTION = jax.jit(

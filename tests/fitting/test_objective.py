@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from handjax.fitting import objective as fitting
-from handjax.ops.spheres import sphere_depth_orthographic
 from handjax.pose.cube import EXTENT_MM
 from handjax.rigs import hand, poses
+from handjax.rigs.spheres import sphere_depth_orthographic
 
 SIZE = 32
 

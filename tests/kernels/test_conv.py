@@ -1,4 +1,4 @@
-"""The convolutions: kernel ≡ twin in values and gradients, zeros skipped or not; transforms, sharding, mistakes."""
+"""The convolutions: kernel ≡ reference in values and gradients, zeros skipped or not; transforms, sharding, mistakes."""
 
 import inspect
 import os
@@ -113,7 +113,7 @@ def assert_close(ours, theirs, tolerance=3e-6):
         )
 
 
-def kernel_and_twin(name):
+def kernel_and_reference(name):
     x, kernel, strides, padding = arrays(name)
     ours = jax.jit(partial(all_of, partial(conv.conv, strides=strides, padding=padding)))(x, kernel)
     theirs = jax.jit(partial(all_of, partial(conv.plain, window(x, kernel, strides, padding))))(
@@ -196,19 +196,19 @@ def test_a_grid_in_16_bits_is_convolved_by_blocks_where_no_cpu_is():
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_kernel_is_twin(name):
-    assert_close(*kernel_and_twin(name))
+def test_kernel_is_reference(name):
+    assert_close(*kernel_and_reference(name))
 
 
 @pytest.mark.parametrize("tiles", ["avx2", "any"])
-def test_kernel_is_twin_with_other_registers(tiles, repo):
+def test_kernel_is_reference_with_other_registers(tiles, repo):
     """What machines without AVX-512 run."""
     names = [
         name
         for name in CASES
         if name.startswith(("widths", "several", "strides of", "one channel, s", "patches", "wide"))
     ]
-    code = f"from test_conv import *\nfor name in {names}: assert_close(*kernel_and_twin(name))\nprint('same')"
+    code = f"from test_conv import *\nfor name in {names}: assert_close(*kernel_and_reference(name))\nprint('same')"
     paths = os.pathsep.join([str(repo), str(repo / "tests" / "kernels")])
     env = {
         **os.environ,
@@ -471,7 +471,7 @@ def test_for_flax():
         assert_close(jax.jit(ours.apply)(variables, x), jax.jit(theirs.apply)(variables, x))
 
 
-def test_switched_off_it_is_the_twin(repo):
+def test_switched_off_it_is_the_reference(repo):
     code = """
 import jax, jax.numpy as jnp
 from handjax.ops import conv

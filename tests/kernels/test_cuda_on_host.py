@@ -1,4 +1,4 @@
-"""The CUDA kernels' own source, compiled for the host and run with real threads under the sanitizers: ≡ twin, without a GPU.
+"""The CUDA kernels' own source, compiled for the host and run with real threads under the sanitizers: ≡ reference, without a GPU.
 
 What a GPU's compute-sanitizer would look for is looked for here too: reads and writes out of bounds, and races, so that
 a missing __syncthreads is an error and no matter of luck.
@@ -129,17 +129,17 @@ def images(program: Path, scenes: list[Scene]):
     assert at == len(done.stdout)
 
 
-draw_twin = jax.jit(rasterize.twin, static_argnames="view")
+draw_reference = jax.jit(rasterize.reference, static_argnames="viewport")
 
 
-def assert_twins(program: Path, scenes: list[Scene]):
+def assert_references(program: Path, scenes: list[Scene]):
     for scene, depth, face in images(program, scenes):
-        view = (scene.height, scene.width, scene.culled, scene.near, scene.background)
-        twin_depth, twin_face = draw_twin(
-            jnp.asarray(scene.screen), jnp.asarray(scene.faces), view=view
+        viewport = (scene.height, scene.width, scene.culled, scene.near, scene.background)
+        reference_depth, reference_face = draw_reference(
+            jnp.asarray(scene.screen), jnp.asarray(scene.faces), viewport=viewport
         )
-        np.testing.assert_array_equal(face, twin_face, err_msg=scene.name)
-        np.testing.assert_array_equal(depth, twin_depth, err_msg=scene.name)
+        np.testing.assert_array_equal(face, reference_face, err_msg=scene.name)
+        np.testing.assert_array_equal(depth, reference_depth, err_msg=scene.name)
         assert (face >= 0).any() or "nothing" in scene.name, scene.name
 
 
@@ -196,7 +196,7 @@ def soup(
     )
 
 
-def test_source_for_cuda_is_the_twin(build):
+def test_source_for_cuda_is_the_reference(build):
     scenes = awkward()
     rng = np.random.default_rng(20)
     for i, (projection, interpolation) in enumerate(
@@ -253,7 +253,7 @@ def test_source_for_cuda_is_the_twin(build):
             background=3.0,
         ),
     ]
-    assert_twins(build("address,undefined"), scenes)
+    assert_references(build("address,undefined"), scenes)
 
 
 def test_threads_do_not_race(build):
@@ -264,6 +264,6 @@ def test_threads_do_not_race(build):
         pytest.skip(
             "this system lays out memory in a way that g++'s thread sanitizer does not know"
         )
-    assert_twins(program, scenes)
+    assert_references(program, scenes)
     # It would have told.
     assert b"data race" in run(program, scenes, "no-barriers").stderr

@@ -1,4 +1,4 @@
-"""The rasterizer: kernel ≡ twin bit for bit, pictures worked out by hand, properties, gradients, transforms, sharding."""
+"""The rasterizer: kernel ≡ reference bit for bit, pictures worked out by hand, properties, gradients, transforms, sharding."""
 
 import inspect
 import os
@@ -33,26 +33,26 @@ def flat(*corners, scale=1.0):
 # One compilation for each size of image and set of options, however often it is drawn.
 OPTIONS = ("height", "width", "cull", "near", "background")
 draw = jax.jit(rasterize.rasterize, static_argnames=OPTIONS)
-draw_twin = jax.jit(rasterize.twin, static_argnames="view")
+draw_reference = jax.jit(rasterize.reference, static_argnames="viewport")
 
 
 def both(screen, faces, height=48, width=64, *, cull="none", near=-np.inf, background=0.0):
-    """Images of the kernel and of the twin."""
+    """Images of the kernel and of the reference."""
     screen, faces = jnp.asarray(screen), jnp.asarray(faces, jnp.int32)
     kernel = draw(screen, faces, height, width, cull=cull, near=near, background=background)
     batched = screen if screen.ndim == 3 else screen[None]
-    twin = draw_twin(
+    reference = draw_reference(
         batched,
         faces,
-        view=(height, width, {"none": 0, "back": 1, "front": -1}[cull], near, background),
+        viewport=(height, width, {"none": 0, "back": 1, "front": -1}[cull], near, background),
     )
-    return kernel, tuple(x.reshape(kernel[0].shape) for x in twin)
+    return kernel, tuple(x.reshape(kernel[0].shape) for x in reference)
 
 
-def assert_same(kernel, twin):
-    np.testing.assert_array_equal(kernel[1], twin[1])
+def assert_same(kernel, reference):
+    np.testing.assert_array_equal(kernel[1], reference[1])
     np.testing.assert_array_equal(
-        kernel[0], twin[0]
+        kernel[0], reference[0]
     )  # the issue of a tie must not hang on rounding
 
 
@@ -171,12 +171,12 @@ def test_front_is_where_the_normal_points_to_the_camera():
 
 def test_a_tie_goes_to_the_lowest_face():
     screen = flat((0, 0, 5), (20, 0, 5), (0, 20, 5))
-    (_, face), twin = both(screen, [[0, 1, 2], [1, 2, 0], [2, 0, 1]], 16, 16)
+    (_, face), reference = both(screen, [[0, 1, 2], [1, 2, 0], [2, 0, 1]], 16, 16)
     assert set(np.unique(face)) == {-1, 0}
-    np.testing.assert_array_equal(face, twin[1])
+    np.testing.assert_array_equal(face, reference[1])
 
 
-# ---- kernel ≡ twin -------------------------------------------------------------------------------------------------
+# ---- kernel ≡ reference -------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("cull", ["none", "back", "front"])
@@ -184,20 +184,20 @@ def test_a_tie_goes_to_the_lowest_face():
 @pytest.mark.parametrize(
     ("depth", "grid"), [((200.0, 400.0), None), ((-100.0, 100.0), None), ((40.0, 400.0), 20.0)]
 )
-def test_kernel_is_twin(projection, interpolation, depth, grid, cull):
+def test_kernel_is_reference(projection, interpolation, depth, grid, cull):
     rng = np.random.default_rng(0)
     screen = random_screen(
         rng, 40, 2, depth=depth, projection=projection, interpolation=interpolation, grid=grid
     )
     faces = rng.integers(0, 40, (2, 60, 3)).astype(np.int32)
-    kernel, twin = both(
+    kernel, reference = both(
         screen,
         faces,
         cull=cull,
         near=-20.0 if projection == "orthographic" else 30.0,
         background=1000.0,
     )
-    assert_same(kernel, twin)
+    assert_same(kernel, reference)
     assert 0.02 < (kernel[1] >= 0).mean()
 
 
@@ -257,10 +257,10 @@ AWKWARD = {
 
 
 @pytest.mark.parametrize("name", AWKWARD)
-def test_kernel_is_twin_on_awkward_triangles(name):
+def test_kernel_is_reference_on_awkward_triangles(name):
     screen, faces = AWKWARD[name]
-    kernel, twin = both(screen, faces, 33, 47)
-    assert_same(kernel, twin)
+    kernel, reference = both(screen, faces, 33, 47)
+    assert_same(kernel, reference)
     assert np.all(np.isfinite(kernel[0]))
     nothing = {
         "no face",
@@ -302,7 +302,7 @@ numbers = st.one_of(
         max_size=9,
     )
 )
-def test_kernel_is_twin_on_anything(vertices):
+def test_kernel_is_reference_on_anything(vertices):
     faces = np.int32([[0, 1, 2], [3, 4, 5], [6, 7, 8], [0, 4, 8], [2, 4, 6], [0, 0, 1]])
     assert_same(*both(np.float32(vertices), faces, 32, 32))
 
@@ -311,7 +311,7 @@ def test_kernel_is_twin_on_anything(vertices):
     ("batch", "height", "width"),
     [(1, 1, 1), (1, 300, 7), (5, 64, 64), (1, 0, 8), (0, 8, 8), (2, 70, 129)],
 )
-def test_kernel_is_twin_for_any_size(batch, height, width):
+def test_kernel_is_reference_for_any_size(batch, height, width):
     rng = np.random.default_rng(1)
     screen = random_screen(rng, 30, batch)
     faces = rng.integers(0, 30, (50, 3)).astype(np.int32)
@@ -405,7 +405,7 @@ def test_weights_and_attributes_agree_with_depth(projection, interpolation):
 
 
 @pytest.mark.parametrize(("projection", "interpolation"), MODES)
-def test_gradient_is_the_twins(projection, interpolation):
+def test_gradient_is_the_references(projection, interpolation):
     rng = np.random.default_rng(7)
     xyz = np.concatenate(
         [rng.uniform(-120, 120, (2, 40, 2)), rng.uniform(200, 400, (2, 40, 1))], axis=-1
@@ -419,12 +419,12 @@ def test_gradient_is_the_twins(projection, interpolation):
         return jnp.sum(draw(screen) * weight)
 
     kernel = jax.grad(partial(loss, lambda s: draw(s, faces, 48, 64)[0]), argnums=(0, 1))
-    twin = jax.grad(
-        partial(loss, lambda s: rasterize.twin(s, faces, (48, 64, 0, -np.inf, 0.0))[0]),
+    reference = jax.grad(
+        partial(loss, lambda s: rasterize.reference(s, faces, (48, 64, 0, -np.inf, 0.0))[0]),
         argnums=(0, 1),
     )
     for ours, theirs in zip(
-        jax.jit(kernel)(jnp.asarray(xyz), k), jax.jit(twin)(jnp.asarray(xyz), k), strict=True
+        jax.jit(kernel)(jnp.asarray(xyz), k), jax.jit(reference)(jnp.asarray(xyz), k), strict=True
     ):
         assert np.all(np.isfinite(ours)) and np.abs(ours).max() > 0
         np.testing.assert_allclose(ours, theirs, atol=2e-4 * float(np.abs(theirs).max()))
@@ -743,7 +743,7 @@ def probe(change="pass", **environment):
     return run.stdout.strip() if run.returncode == 0 else run.stderr
 
 
-def test_switched_off_the_twin_runs_and_nothing_is_said():
+def test_switched_off_the_reference_runs_and_nothing_is_said():
     assert probe(HANDJAX_OPS="off") == "() 43 []"
 
 

@@ -1,4 +1,4 @@
-"""Sums over pixels: kernel ≡ twin in values and gradients; transforms, sharding, mistakes."""
+"""Sums over pixels: kernel ≡ reference in values and gradients; transforms, sharding, mistakes."""
 
 import re
 
@@ -48,7 +48,7 @@ def test_kernel_is_the_exact_sum(shape, swap):
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_all_gradients_are_the_twins(shape):
+def test_all_gradients_are_the_references(shape):
     operands = arrays(shape)
 
     def loss(both):

@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from handjax.fitting import tracker
-from handjax.ops.spheres import sphere_depth_orthographic
 from handjax.rigs import hand, poses
+from handjax.rigs.spheres import sphere_depth_orthographic
 from handjax.synthetic import render
 
 

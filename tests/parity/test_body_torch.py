@@ -12,8 +12,8 @@ from handjax.models.resnet import STAGES, ResNet, from_torchvision
 from handjax.pose import losses
 
 torch = pytest.importorskip("torch")
-import resnet_twin  # noqa: E402
-from body_twin import Twin, joint_loss, randomize, to_flax  # noqa: E402
+import resnet_reference  # noqa: E402
+from body_reference import Reference, joint_loss, randomize, to_flax  # noqa: E402
 
 from scripts.convert_torch import main as convert_file  # noqa: E402
 
@@ -36,15 +36,15 @@ def test_forward_loss_gradients_and_running_statistics(head, layers, power, monk
     options = OPTIONS | dict(layers=layers)
     # One block a stage has all there is in a block, and compiles in a quarter of the time.
     monkeypatch.setitem(STAGES, layers, ((1, 1, 1, 1), layers == 50))
-    monkeypatch.setitem(resnet_twin.STAGES, layers, (1, 1, 1, 1))
+    monkeypatch.setitem(resnet_reference.STAGES, layers, (1, 1, 1, 1))
     with jax.enable_x64(True):
-        twin = randomize(Twin(head, **options), seed=1).double()
+        reference = randomize(Reference(head, **options), seed=1).double()
         net = BodyNet(head, **options, dtype=jnp.float64)
-        variables = to_flax(twin.state_dict())
+        variables = to_flax(reference.state_dict())
         rng = np.random.default_rng(0)
         x = jnp.asarray(rng.standard_normal((2, 64, 32, 3)))
         x_torch = torch.tensor(np.moveaxis(x, -1, 1).copy())
-        theirs = twin.eval()(x_torch).detach().numpy()
+        theirs = reference.eval()(x_torch).detach().numpy()
         np.testing.assert_allclose(
             jax.jit(net.apply)(variables, x), theirs, rtol=0, atol=1e-5 * np.abs(theirs).max()
         )
@@ -64,15 +64,15 @@ def test_forward_loss_gradients_and_running_statistics(head, layers, power, monk
             variables["params"]
         )
         loss_torch = joint_loss(
-            twin.train()(x_torch), torch.tensor(target), torch.tensor(weight), power
+            reference.train()(x_torch), torch.tensor(target), torch.tensor(weight), power
         )
         loss_torch.backward()
         np.testing.assert_allclose(loss, loss_torch.item(), rtol=1e-5)
-        named = {n: p.grad for n, p in twin.named_parameters() if p.grad is not None}
+        named = {n: p.grad for n, p in reference.named_parameters() if p.grad is not None}
         worst = shares(gradient, to_flax(named)["params"])
         assert max(jax.tree.leaves(worst)) < 1e-3, worst
         means = {path: leaf for path, leaf in flatten_dict(stats).items() if path[-1] == "mean"}
-        expected = flatten_dict(to_flax(twin.state_dict())["batch_stats"])
+        expected = flatten_dict(to_flax(reference.state_dict())["batch_stats"])
         for path, leaf in means.items():
             np.testing.assert_allclose(leaf, expected[path], atol=1e-6, err_msg=str(path))
 
@@ -82,7 +82,7 @@ def test_a_state_dict_of_torchvisions_layout_converts_name_by_name(layers):
     with torch.device("meta"):
         shapes = {
             name: tuple(tensor.shape)
-            for name, tensor in resnet_twin.ResNet(layers).state_dict().items()
+            for name, tensor in resnet_reference.ResNet(layers).state_dict().items()
         }
     assert (
         shapes["fc.weight"] == (1000, 512 if layers < 50 else 2048)
@@ -106,13 +106,13 @@ def test_a_state_dict_of_torchvisions_layout_converts_name_by_name(layers):
 
 def test_weights_cross_with_their_values():
     torch.manual_seed(0)
-    twin = randomize(resnet_twin.ResNet(50, width=4), seed=0).eval()
+    reference = randomize(resnet_reference.ResNet(50, width=4), seed=0).eval()
     net = ResNet(50, width=4)
     variables = from_torchvision(
-        {name: tensor.numpy() for name, tensor in twin.state_dict().items()}, net
+        {name: tensor.numpy() for name, tensor in reference.state_dict().items()}, net
     )
     x = np.random.default_rng(0).standard_normal((1, 64, 64, 3), np.float32)
-    theirs = twin(torch.tensor(x.transpose(0, 3, 1, 2))).detach().numpy().transpose(0, 2, 3, 1)
+    theirs = reference(torch.tensor(x.transpose(0, 3, 1, 2))).detach().numpy().transpose(0, 2, 3, 1)
     np.testing.assert_allclose(
         jax.jit(net.apply)(variables, x), theirs, atol=2e-5 * np.abs(theirs).max()
     )
@@ -121,8 +121,8 @@ def test_weights_cross_with_their_values():
 @pytest.mark.parametrize("layers", [18, 50])
 def test_a_file_of_torchvisions_becomes_the_backbone(layers, tmp_path, capsys):
     """Every name and number of the .npz is a leaf of the body network's tree."""
-    twin = randomize(resnet_twin.ResNet(layers, width=4), seed=2)
-    torch.save(twin.state_dict(), tmp_path / "resnet.pth")
+    reference = randomize(resnet_reference.ResNet(layers, width=4), seed=2)
+    torch.save(reference.state_dict(), tmp_path / "resnet.pth")
     convert_file(["torchvision", str(tmp_path / "resnet.pth"), str(tmp_path / "resnet.npz")])
     assert "resnet.npz: " in capsys.readouterr().out
     found = flatten_dict(weights.load(tmp_path / "resnet.npz"), sep="/")
@@ -137,7 +137,7 @@ def test_a_file_of_torchvisions_becomes_the_backbone(layers, tmp_path, capsys):
     assert {name: (leaf.shape, leaf.dtype) for name, leaf in found.items()} == {
         n: (s.shape, s.dtype) for n, s in expected.items()
     }
-    state = {name: tensor.numpy() for name, tensor in twin.state_dict().items()}
+    state = {name: tensor.numpy() for name, tensor in reference.state_dict().items()}
     np.testing.assert_array_equal(
         found["params/backbone/layer3_0/downsample_conv/kernel"][0, 0],
         state["layer3.0.downsample.0.weight"][:, :, 0, 0].T,
@@ -148,7 +148,7 @@ def test_a_file_of_torchvisions_becomes_the_backbone(layers, tmp_path, capsys):
 
 
 def test_another_network_is_refused_by_name(tmp_path, capsys):
-    state = resnet_twin.ResNet(18, width=4).state_dict()
+    state = resnet_reference.ResNet(18, width=4).state_dict()
     for change, message in (
         (
             {"layer1.2.conv1.weight": torch.zeros(4, 4, 3, 3)},

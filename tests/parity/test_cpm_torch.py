@@ -14,8 +14,8 @@ from handjax.models.cpm import CPM
 from handjax.pose import losses
 
 torch = pytest.importorskip("torch")
-import cpm_twin  # noqa: E402
-from cpm_twin import Twin, channels_first, channels_last, randomize, to_flax  # noqa: E402
+import cpm_reference  # noqa: E402
+from cpm_reference import Reference, channels_first, channels_last, randomize, to_flax  # noqa: E402
 
 # All sizes different: no two axes can be taken for one another.
 SMALL = dict(widths=(6, 5, 7), kernels=(5, 3, 7), pools=2)
@@ -31,7 +31,7 @@ def test_loss_gradients_and_three_steps_of_sgd(background, pool_padding, stages)
     """In float64, where nothing is left between the two but its rounding."""
     with jax.enable_x64(True):
         variant = dict(stages=stages, background=background, pool_padding=pool_padding, **SMALL)
-        twin = randomize(Twin(JOINTS, **variant), seed=1).double()
+        reference = randomize(Reference(JOINTS, **variant), seed=1).double()
         model = CPM(JOINTS, dtype=jnp.float64, **variant)
         x, m = _input(SIZE, np.float64), SIZE // 4 - (not pool_padding)
         target = np.random.default_rng(1).standard_normal((BATCH, m, m, JOINTS + background))
@@ -49,7 +49,9 @@ def test_loss_gradients_and_three_steps_of_sgd(background, pool_padding, stages)
             (".*bias", 8.0),
         )
         optimizer = make_optimizer(config, 3)
-        sgd = torch.optim.SGD(cpm_twin.parameter_groups(twin, LR), momentum=0.9, weight_decay=0.02)
+        sgd = torch.optim.SGD(
+            cpm_reference.parameter_groups(reference, LR), momentum=0.9, weight_decay=0.02
+        )
         schedule = torch.optim.lr_scheduler.StepLR(sgd, 2, 0.333)
 
         @jax.jit
@@ -63,28 +65,30 @@ def test_loss_gradients_and_three_steps_of_sgd(background, pool_padding, stages)
             updates, state = optimizer.update(gradient, state, params)
             return optax.apply_updates(params, updates), state, loss, maps, gradient
 
-        params = jax.tree.map(jnp.asarray, to_flax(twin.state_dict()))
+        params = jax.tree.map(jnp.asarray, to_flax(reference.state_dict()))
         start, state = params, optimizer.init(params)
         for _ in range(3):
             params, state, loss, maps, gradient = update(params, state)
             sgd.zero_grad()
-            maps_torch = twin(x_torch)
-            loss_torch = cpm_twin.loss(maps_torch, target_torch)
+            maps_torch = reference(x_torch)
+            loss_torch = cpm_reference.loss(maps_torch, target_torch)
             loss_torch.backward()
             np.testing.assert_allclose(maps, channels_last(maps_torch), rtol=0, atol=1e-11)
             np.testing.assert_allclose(loss, loss_torch.item(), rtol=1e-12)
-            scale = max(np.abs(g).max() for g in jax.tree.leaves(cpm_twin.gradients(twin)))
+            scale = max(
+                np.abs(g).max() for g in jax.tree.leaves(cpm_reference.gradients(reference))
+            )
             jax.tree.map(
                 partial(np.testing.assert_allclose, rtol=0, atol=1e-12 * scale),
                 gradient,
-                cpm_twin.gradients(twin),
+                cpm_reference.gradients(reference),
             )
             sgd.step()
             schedule.step()
         jax.tree.map(
             partial(np.testing.assert_allclose, rtol=0, atol=1e-11),
             params,
-            to_flax(twin.state_dict()),
+            to_flax(reference.state_dict()),
         )
         moved = jax.tree.map(lambda a, b: np.abs(a - b).max(), params, start)
         assert min(jax.tree.leaves(moved)) > 1e-6
@@ -92,11 +96,11 @@ def test_loss_gradients_and_three_steps_of_sgd(background, pool_padding, stages)
 
 def test_forward_at_full_width():
     """The network of the original, on a small image."""
-    twin = randomize(Twin(21), seed=2)
+    reference = randomize(Reference(21), seed=2)
     x = _input(32, np.float32)[:1]
     with torch.no_grad():
-        theirs = channels_last(twin(channels_first(x)))
-    ours = jax.jit(CPM(21).apply)({"params": to_flax(twin.state_dict())}, x)
+        theirs = channels_last(reference(channels_first(x)))
+    ours = jax.jit(CPM(21).apply)({"params": to_flax(reference.state_dict())}, x)
     assert (
         ours.shape == (1, 6, 4, 4, 22) and ours.dtype == jnp.float32 and theirs[:, -1].std() > 0.01
     )
@@ -107,12 +111,12 @@ def test_forward_at_full_width():
     "joints, background, count",
     [(21, True, 31_770_052), (14, True, 31_219_866), (21, False, 31_691_454)],
 )
-def test_trees_have_the_twins_shapes(joints, background, count):
+def test_trees_have_the_references_shapes(joints, background, count):
     """Weights go across whole, at full width, and nothing is left over on either side."""
     model = CPM(joints, background=background)
     ours = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 64, 64, 4)))["params"]
     with torch.device("meta"):
-        theirs = Twin(joints, background=background).state_dict()
+        theirs = Reference(joints, background=background).state_dict()
     assert sum(tensor.numel() for tensor in theirs.values()) == count
     theirs = to_flax({name: torch.empty(tensor.shape) for name, tensor in theirs.items()})
     assert jax.tree.map(lambda a: a.shape, dict(ours)) == jax.tree.map(lambda a: a.shape, theirs)

@@ -15,9 +15,9 @@ from handjax.pose import losses
 from handjax.targets import keypoints2d
 
 torch = pytest.importorskip("torch")
-import posenet2d_twin  # noqa: E402
-from cpm_twin import channels_first, channels_last, gradients, randomize, to_flax  # noqa: E402
-from posenet2d_twin import Twin  # noqa: E402
+import posenet2d_reference  # noqa: E402
+from cpm_reference import channels_first, channels_last, gradients, randomize, to_flax  # noqa: E402
+from posenet2d_reference import Reference  # noqa: E402
 
 # All sizes different: no two axes can be taken for one another.
 SMALL = dict(joints=3, refinements=1, widths=(4, 5, 6, 7, 8), kernel=5, pools=2)
@@ -47,21 +47,21 @@ def _dsnt_loss(maps, uv, visible):
     )
 
 
-def _twin_loss(name, maps, uv, visible):
+def _reference_loss(name, maps, uv, visible):
     if name == "dsnt":
-        return posenet2d_twin.dsnt_loss(maps, torch.tensor(uv / SIZE))
+        return posenet2d_reference.dsnt_loss(maps, torch.tensor(uv / SIZE))
     pixel = torch.arange(SIZE, dtype=torch.float64)
     squared = (pixel - torch.tensor(np.trunc(uv))[..., None, :1]) ** 2
     squared = squared + (pixel[:, None] - torch.tensor(np.trunc(uv))[..., 1:, None]) ** 2
     target = torch.exp(-squared / 4.0**2)
-    return posenet2d_twin.heatmap_loss(maps, target, torch.tensor(visible).double())
+    return posenet2d_reference.heatmap_loss(maps, target, torch.tensor(visible).double())
 
 
 @pytest.mark.parametrize("name", ["visible", "dsnt"])
 def test_loss_gradients_and_three_steps_of_adam(name):
     """In float64, where nothing is left between the two but its rounding."""
     with jax.enable_x64(True):
-        twin = randomize(Twin(**SMALL), seed=1).double()
+        reference = randomize(Reference(**SMALL), seed=1).double()
         model = PoseNet2D(dtype=jnp.float64, **SMALL)
         rng = np.random.default_rng(1)
         x, uv = _input(SIZE, np.float64), rng.uniform(1.5, SIZE - 2, (BATCH, SMALL["joints"], 2))
@@ -71,7 +71,7 @@ def test_loss_gradients_and_three_steps_of_adam(name):
         config = common().optimizer
         config.update(name="adam", lr=1e-3, schedule="multistep", boundaries=(1, 2), factor=0.1)
         optimizer = make_optimizer(config, 3)
-        adam = torch.optim.Adam(twin.parameters(), lr=1e-3)
+        adam = torch.optim.Adam(reference.parameters(), lr=1e-3)
         schedule = torch.optim.lr_scheduler.MultiStepLR(adam, [1, 2], 0.1)
 
         @jax.jit
@@ -85,19 +85,19 @@ def test_loss_gradients_and_three_steps_of_adam(name):
             updates, state = optimizer.update(gradient, state, params)
             return optax.apply_updates(params, updates), state, loss, maps, gradient
 
-        params = jax.tree.map(jnp.asarray, to_flax(twin.state_dict()))
+        params = jax.tree.map(jnp.asarray, to_flax(reference.state_dict()))
         start, state = params, optimizer.init(params)
         for _ in range(3):
             params, state, loss, maps, gradient = update(
                 params, state, jnp.asarray(x), jnp.asarray(uv)
             )
             adam.zero_grad(set_to_none=False)
-            maps_torch = twin(x_torch)
-            loss_torch = _twin_loss(name, maps_torch, uv, visible)
+            maps_torch = reference(x_torch)
+            loss_torch = _reference_loss(name, maps_torch, uv, visible)
             loss_torch.backward()
             np.testing.assert_allclose(maps, channels_last(maps_torch), rtol=0, atol=1e-11)
             np.testing.assert_allclose(loss, loss_torch.item(), rtol=1e-12)
-            expected = gradients(twin)
+            expected = gradients(reference)
             scale = max(np.abs(g).max() for g in jax.tree.leaves(expected))
             jax.tree.map(
                 partial(np.testing.assert_allclose, rtol=0, atol=1e-11 * scale), gradient, expected
@@ -107,7 +107,7 @@ def test_loss_gradients_and_three_steps_of_adam(name):
         jax.tree.map(
             partial(np.testing.assert_allclose, rtol=0, atol=1e-8),
             params,
-            to_flax(twin.state_dict()),
+            to_flax(reference.state_dict()),
         )
         moved = jax.tree.map(lambda a, b: np.abs(a - b).max(), params, start)
         assert max(jax.tree.leaves(moved)) > 1e-3
@@ -115,23 +115,23 @@ def test_loss_gradients_and_three_steps_of_adam(name):
 
 def test_forward_at_full_width():
     """The network of the original, on a small image."""
-    twin = randomize(Twin(), seed=2)
+    reference = randomize(Reference(), seed=2)
     x = _input(32, np.float32)[:1]
     with torch.no_grad():
-        theirs = channels_last(twin(channels_first(x)))
-    ours = jax.jit(PoseNet2D().apply)({"params": to_flax(twin.state_dict())}, x)
+        theirs = channels_last(reference(channels_first(x)))
+    ours = jax.jit(PoseNet2D().apply)({"params": to_flax(reference.state_dict())}, x)
     assert (
         ours.shape == (1, 3, 4, 4, 21) and ours.dtype == jnp.float32 and theirs[:, -1].std() > 0.01
     )
     np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-5 * np.abs(theirs).max())
 
 
-def test_trees_have_the_twins_shapes():
+def test_trees_have_the_references_shapes():
     """Weights go across whole, at full width, and nothing is left over on either side."""
     model = PoseNet2D()
     ours = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 32, 32, 3)))["params"]
     with torch.device("meta"):
-        theirs = Twin().state_dict()
+        theirs = Reference().state_dict()
     assert sum(tensor.numel() for tensor in theirs.values()) == 17_518_847
     theirs = to_flax({name: torch.empty(tensor.shape) for name, tensor in theirs.items()})
     assert jax.tree.map(lambda a: a.shape, dict(ours)) == jax.tree.map(lambda a: a.shape, theirs)
@@ -141,5 +141,5 @@ def test_resizing_is_tensorflow_1s():
     maps = np.random.default_rng(0).standard_normal((2, 8, 8, 3)).astype(np.float32)
     ours = keypoints2d.resize(jnp.asarray(maps), 64)
     np.testing.assert_allclose(
-        ours, channels_last(posenet2d_twin.resize(channels_first(maps), 64)), rtol=0, atol=1e-6
+        ours, channels_last(posenet2d_reference.resize(channels_first(maps), 64)), rtol=0, atol=1e-6
     )

@@ -7,12 +7,12 @@ import pytest
 
 from handjax.fitting import losses as fit_losses
 from handjax.models.spherenet import SphereNet
-from handjax.ops.spheres import sphere_depth_orthographic
 from handjax.rigs import hand
+from handjax.rigs.spheres import sphere_depth_orthographic
 from handjax.targets import spherehand
 
 torch = pytest.importorskip("torch")
-import spherenet_twin as twin  # noqa: E402
+import spherenet_reference as reference  # noqa: E402
 
 from scripts.convert_torch import convert  # noqa: E402
 
@@ -32,7 +32,7 @@ def test_network_decoding_and_all_gradients():
     """Two stacks, in float64, or a ReLU falls on the other side of its bend here and there. Maps, features and decoded centres have
     a say in the loss."""
     with jax.enable_x64(True):
-        other = twin.randomize(twin.Twin(stacks=2, width=32), seed=1).double()
+        other = reference.randomize(reference.Reference(stacks=2, width=32), seed=1).double()
         variables = convert(
             {f"hg.{name}": value for name, value in _state(other).items()}, "sphere_net"
         )
@@ -60,7 +60,7 @@ def test_network_decoding_and_all_gradients():
     x_torch = torch.tensor(np.moveaxis(x, -1, 1).copy(), requires_grad=True)
     maps_torch, latents_torch = other(x_torch)
     heat, depth = maps_torch.split(41, dim=2)
-    centers_torch = twin.decode(heat.flatten(0, 1), depth.flatten(0, 1)).view(2, 2, 41, 3)
+    centers_torch = reference.decode(heat.flatten(0, 1), depth.flatten(0, 1)).view(2, 2, 41, 3)
     loss_torch = (
         ((centers_torch - torch.tensor(aims)) ** 2).mean()
         + (maps_torch**2).mean()
@@ -106,7 +106,7 @@ def scene():
     found = seen + rng.normal(0, 6, seen.shape)
     radii = np.asarray(radii)
     depth = [
-        [twin.render(*map(torch.tensor, (c, r)), 32).numpy() for c in v]
+        [reference.render(*map(torch.tensor, (c, r)), 32).numpy() for c in v]
         for v, r in zip(seen, radii, strict=True)
     ]
     return {"depth": np.array(depth), "centers": found, "radii": radii, "cameras": cameras}
@@ -136,7 +136,7 @@ def test_renderer(scene):
         )
         gradients = pull(jnp.asarray(weights))
     leaves = [torch.tensor(a, requires_grad=True) for a in (c, r)]
-    image_torch = twin.render(*leaves, 32)
+    image_torch = reference.render(*leaves, 32)
     (image_torch * torch.tensor(weights)).sum().backward()
     assert 100 < np.sum(np.asarray(image) < 100) < 900
     np.testing.assert_allclose(image, image_torch.detach().numpy(), atol=1e-9)
@@ -160,7 +160,7 @@ def test_projection(scene, across):
         for depth, found, r, cameras in zip(
             scene["depth"], centers, scene["radii"], scene["cameras"], strict=True
         ):
-            rendered, near = twin.projection(
+            rendered, near = reference.projection(
                 torch.tensor(depth), found, torch.tensor(r), torch.tensor(cameras), across
             )
             values.append(rendered + 500 * near)
@@ -173,7 +173,10 @@ def test_consistency(scene):
     _compare(
         lambda c: fit_losses.multiview_consistency(c, jnp.asarray(scene["cameras"])),
         lambda c: torch.stack(
-            [twin.consistency(*one) for one in zip(c, torch.tensor(scene["cameras"]), strict=True)]
+            [
+                reference.consistency(*one)
+                for one in zip(c, torch.tensor(scene["cameras"]), strict=True)
+            ]
         ),
         scene["centers"],
     )
@@ -185,12 +188,12 @@ def test_collision_and_bone_length(scene):
         centers = size * scene["centers"][:, 0]
         _compare(
             fit_losses.bone_length,
-            lambda c: torch.stack([twin.bone_length(h[None], hand.BONE_LENGTHS) for h in c]),
+            lambda c: torch.stack([reference.bone_length(h[None], hand.BONE_LENGTHS) for h in c]),
             centers,
         )
     _compare(
         fit_losses.collision,
-        lambda c: torch.stack([twin.collision(h[None]) for h in c]),
+        lambda c: torch.stack([reference.collision(h[None]) for h in c]),
         0.2 * scene["centers"][:, 0],
     )
 
@@ -204,7 +207,7 @@ def test_prior():
             lambda *a: fit_losses.pose_prior(*a, batch=5).mean(), argnums=(0, 1, 2, 3)
         )(*map(jnp.asarray, arrays))
     leaves = [torch.tensor(a, requires_grad=True) for a in arrays]
-    expected = twin.prior(leaves[0].flatten(1) / 100, leaves[1].flatten(1) / 100, *leaves[2:])
+    expected = reference.prior(leaves[0].flatten(1) / 100, leaves[1].flatten(1) / 100, *leaves[2:])
     expected.backward()
     np.testing.assert_allclose(value, expected.item(), rtol=1e-12)
     for ours, leaf in zip(gradients, leaves, strict=True):

@@ -12,7 +12,7 @@ from handjax.models.v2v import V2V
 from handjax.pose import losses
 
 torch = pytest.importorskip("torch")
-from v2v_twin import Twin, channels_first, channels_last, randomize, to_flax  # noqa: E402
+from v2v_reference import Reference, channels_first, channels_last, randomize, to_flax  # noqa: E402
 
 WIDTHS = (4, 6, 8, 10)  # all different: no two axes can be taken for one another
 JOINTS, SIZE, BATCH = 3, 16, 2
@@ -61,17 +61,17 @@ def _unbiased(old, new, samples):
     return jax.tree_util.tree_map_with_path(correct, old, jax.device_get(new))
 
 
-def _samples_by_norm(twin, x):
+def _samples_by_norm(reference, x):
     """How many voxels each batch normalization averages over."""
     found, hooks = {}, []
-    for name, module in twin.named_modules():
+    for name, module in reference.named_modules():
         if isinstance(module, torch.nn.BatchNorm3d):
 
             def note(module, args, name=name):
                 found[tuple(name.split("."))] = args[0].numel() // args[0].shape[1]
 
             hooks.append(module.register_forward_pre_hook(note))
-    twin(x)
+    reference(x)
     for hook in hooks:
         hook.remove()
     return found
@@ -82,25 +82,25 @@ def _samples_by_norm(twin, x):
 def test_forward_gradients_running_statistics_and_steps_of_rmsprop(full_resolution, dtype):
     exact = dtype == jnp.float64
     with jax.enable_x64(exact):
-        twin = randomize(Twin(JOINTS, WIDTHS, full_resolution), seed=1).to(
+        reference = randomize(Reference(JOINTS, WIDTHS, full_resolution), seed=1).to(
             torch.float64 if exact else torch.float32
         )
         model = V2V(JOINTS, WIDTHS, full_resolution=full_resolution, dtype=dtype)
         params, batch_stats = (
-            to_flax(twin.state_dict())[name] for name in ("params", "batch_stats")
+            to_flax(reference.state_dict())[name] for name in ("params", "batch_stats")
         )
         x, target = _data(full_resolution, dtype)
         x_torch, target_torch = channels_first(x), channels_first(target)
 
-        twin.eval()
-        theirs = channels_last(twin(x_torch))
+        reference.eval()
+        theirs = channels_last(reference(x_torch))
         ours = jax.jit(model.apply)({"params": params, "batch_stats": batch_stats}, x)
         assert ours.dtype == jnp.float32 and theirs.std() > 0.1
         np.testing.assert_allclose(ours, theirs, rtol=0, atol=2e-6 * np.abs(theirs).max())
-        samples = _samples_by_norm(twin, x_torch)
+        samples = _samples_by_norm(reference, x_torch)
 
         optimizer = make_optimizer(common().optimizer, STEPS)
-        rmsprop = torch.optim.RMSprop(twin.parameters(), lr=2.5e-4)
+        rmsprop = torch.optim.RMSprop(reference.parameters(), lr=2.5e-4)
 
         @jax.jit
         def update(params, batch_stats, state, x, target):
@@ -121,7 +121,7 @@ def test_forward_gradients_running_statistics_and_steps_of_rmsprop(full_resoluti
         start = params
         params, batch_stats = jax.tree.map(jnp.asarray, (params, batch_stats))
         state = optimizer.init(params)
-        twin.train()
+        reference.train()
         # In float32 sooner or later rounding sends a ReLU or a maximum of two equal values the other way, and the runs part.
         for step in range(STEPS if exact else 2):
             old_stats = jax.device_get(batch_stats)
@@ -129,7 +129,7 @@ def test_forward_gradients_running_statistics_and_steps_of_rmsprop(full_resoluti
                 params, batch_stats, state, x, target
             )
             rmsprop.zero_grad()
-            outputs_torch = twin(x_torch)
+            outputs_torch = reference(x_torch)
             loss_torch = torch.nn.functional.mse_loss(outputs_torch, target_torch)
             loss_torch.backward()
             rmsprop.step()
@@ -141,15 +141,17 @@ def test_forward_gradients_running_statistics_and_steps_of_rmsprop(full_resoluti
                 np.testing.assert_allclose(
                     outputs, theirs, rtol=0, atol=5e-6 * np.abs(theirs).max()
                 )
-                expected = to_flax({name: p.grad for name, p in twin.named_parameters()})["params"]
+                expected = to_flax({name: p.grad for name, p in reference.named_parameters()})[
+                    "params"
+                ]
                 worst, where = _worst(gradient, expected)
                 assert worst < (1e-11 if exact else 5e-5), where
-                expected = to_flax(twin.state_dict())["batch_stats"]
+                expected = to_flax(reference.state_dict())["batch_stats"]
                 worst, where = _worst(_unbiased(old_stats, batch_stats, samples), expected)
                 assert worst < (1e-11 if exact else 5e-6), where
                 assert _worst(batch_stats, expected)[0] > 1e-3  # the factor n / (n - 1) shows
 
-        params, expected = jax.device_get(params), to_flax(twin.state_dict())["params"]
+        params, expected = jax.device_get(params), to_flax(reference.state_dict())["params"]
         assert (
             np.abs(params["stem"]["conv"]["kernel"] - start["stem"]["conv"]["kernel"]).max() > 4e-3
         )
@@ -166,19 +168,19 @@ def test_forward_gradients_running_statistics_and_steps_of_rmsprop(full_resoluti
 
 def test_full_width_forward():
     """The network of the paper at its own size."""
-    twin = randomize(Twin(14), seed=2).eval()
+    reference = randomize(Reference(14), seed=2).eval()
     x = (np.random.default_rng(0).random((1, 88, 88, 88, 1)) < 0.01).astype(np.float32)
     with torch.no_grad():
-        theirs = channels_last(twin(channels_first(x)))
-    ours = jax.jit(V2V(14).apply)(to_flax(twin.state_dict()), x)
+        theirs = channels_last(reference(channels_first(x)))
+    ours = jax.jit(V2V(14).apply)(to_flax(reference.state_dict()), x)
     assert ours.shape == (1, 44, 44, 44, 14) and theirs.std() > 0.1
     np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-5 * np.abs(theirs).max())
 
 
 @pytest.mark.parametrize("full_resolution", [False, True])
-def test_trees_have_the_twins_shapes(full_resolution):
+def test_trees_have_the_references_shapes(full_resolution):
     """Weights go across whole, at full width, and nothing is left over on either side."""
     model = V2V(21, full_resolution=full_resolution)
     ours = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 88, 88, 88, 1)))
-    theirs = to_flax(Twin(21, full_resolution=full_resolution).state_dict())
+    theirs = to_flax(Reference(21, full_resolution=full_resolution).state_dict())
     assert jax.tree.map(lambda a: a.shape, dict(ours)) == jax.tree.map(lambda a: a.shape, theirs)

@@ -25,7 +25,7 @@ FIND = jax.jit(partial(hand_center, range_mm=RANGE))
 def hands():
     """Depth [8, 240, 320] of hands alone, and the mean of each one's points."""
     seen = [
-        fake_depth_hand.hand((3, i), CAMERA, 240, 320, distance_mm=(350.0, 500.0)).depth[0]
+        fake_depth_hand.render_hand((3, i), CAMERA, 240, 320, distance_mm=(350.0, 500.0)).depth[0]
         for i in range(8)
     ]
     depth = np.asarray(seen, np.float32)
@@ -75,7 +75,7 @@ def test_neither_do_specks_nor_what_is_out_of_range(hands):
 
 def test_of_two_hands_it_is_the_nearer():
     first, second = (
-        fake_depth_hand.hand((3, i), CAMERA, 240, 320, distance_mm=(400.0, 401.0)).depth[0]
+        fake_depth_hand.render_hand((3, i), CAMERA, 240, 320, distance_mm=(400.0, 401.0)).depth[0]
         for i in range(2)
     )
     left, right = np.zeros((2, 240, 640), np.float32)

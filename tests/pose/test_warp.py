@@ -31,7 +31,7 @@ MATRICES = np.stack(
 def test_it_is_opencvs_warp(dtype):
     image = np.random.default_rng(0).integers(0, 256, (31, 40, 3)).astype(dtype)
     warp = jax.jit(
-        jax.vmap(partial(warp_affine, size=(24, 32), fill=128.0, halvings=2), in_axes=(None, 0))
+        jax.vmap(partial(warp_affine, size=(24, 32), fill=128.0, mip_levels=2), in_axes=(None, 0))
     )
     # Older OpenCVs round places to 1/32 px: a picture without noise.
     image = cv2.GaussianBlur(image, (0, 0), 2.0)
@@ -56,14 +56,14 @@ def test_a_strong_reduction_takes_the_mean_and_keeps_the_place():
         0.0, 4.0, (1.5, 1.5)
     )  # output pixel i is the middle of input pixels 4i to 4i + 3
     skipped, taken = (
-        jax.jit(partial(warp_affine, size=(20, 30), halvings=n))(image, shrink) for n in (0, 2)
+        jax.jit(partial(warp_affine, size=(20, 30), mip_levels=n))(image, shrink) for n in (0, 2)
     )
     np.testing.assert_allclose(taken[..., 0], 127.5)
     for found in (skipped, taken):
         np.testing.assert_allclose(
             found[:, 1:, 1], np.broadcast_to(4 * np.arange(1.0, 30.0) + 1.5, (20, 29)), atol=1e-3
         )
-    beside = jax.jit(partial(warp_affine, size=(20, 30), halvings=0))(
+    beside = jax.jit(partial(warp_affine, size=(20, 30), mip_levels=0))(
         image, turned(0.0, 4.0, (1.0, 1.0))
     )
     assert np.ptp(beside[..., 0]) == 0 and beside[0, 0, 0] in (
@@ -74,7 +74,7 @@ def test_a_strong_reduction_takes_the_mean_and_keeps_the_place():
 
 def test_bytes_and_odd_sides_are_halved_too():
     image = np.full((7, 9, 1), 200, np.uint8)
-    found = jax.jit(partial(warp_affine, size=(3, 4), halvings=1))(
+    found = jax.jit(partial(warp_affine, size=(3, 4), mip_levels=1))(
         image, turned(0.0, 2.0, (0.5, 0.5))
     )
     np.testing.assert_allclose(found, 200.0)

@@ -1,4 +1,4 @@
-"""python -m handjax.predict --depth: hands found in depth images, files of the results, and mistakes in one line."""
+"""python -m handjax.predict depth: hands in depth images, result files, one-line errors."""
 
 import json
 import re
@@ -11,13 +11,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from handjax import predict
 from handjax.engine import weights
 from handjax.fitting import objective as fitting
 from handjax.fitting import tracker
 from handjax.models.spherenet import SphereNet
-from handjax.ops.spheres import sphere_depth_pinhole
+from handjax.prediction import common, fitter
 from handjax.prediction import depth as predict_depth
-from handjax.prediction import images as predict
+from handjax.rigs.spheres import sphere_depth_pinhole
 from handjax.synthetic import render
 
 pytestmark = pytest.mark.optimized
@@ -30,7 +31,7 @@ UNIT = 0.25
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
-    """Two frames of a left hand that closes a little and moves, as PNG; its centres, camera mm."""
+    """Two PNG frames of a left hand that closes a little and moves, and its joints, camera mm."""
     folder = tmp_path_factory.mktemp("depth")
 
     @jax.jit
@@ -55,12 +56,12 @@ def world(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def done(world, tmp_path_factory):
-    """The door's own run, from rest and in sequence, with a third file that is no depth image."""
+    """The command, from rest and in sequence, with a third file that is no depth image."""
     folder, truth = world
     out = tmp_path_factory.mktemp("results") / "out"
     cv2.imwrite(str(folder / "x8.png"), np.zeros((HEIGHT, WIDTH), np.uint8))
     argv = [
-        "--depth",
+        "depth",
         str(folder),
         *CAMERA,
         "--unit",
@@ -89,7 +90,7 @@ def done(world, tmp_path_factory):
     return argv, out, truth, frames
 
 
-def test_the_hand_is_found(done):
+def test_fit_finds_hand(done):
     _, out, truth, frames = done
     with np.load(out / "predictions.npz", allow_pickle=False) as found:
         assert list(found["ids"]) == ["2.png", "10.png"]  # in the order of their numbers
@@ -113,25 +114,25 @@ def test_the_hand_is_found(done):
     assert joints_off.max() < 12, joints_off
     assert after.max() < 3
     assert before[0] > 2 * after[0]
-    # The second began where the first ended, in another cube.
+    # The second frame starts where the first ended, in another cube.
     assert np.abs(frames[0].view.center_xyz - frames[1].view.center_xyz).max() > 5
     np.testing.assert_allclose(frames[1].before.centers, frames[0].after.centers, atol=0.01)
 
 
-def test_what_is_written(done):
+def test_result_files(done):
     argv, out, *_ = done
-    told = json.loads((out / "predictions.json").read_text())
-    assert told["side"] == "left"
-    assert len(told["joints"]) == 21
-    assert [hand["img_name"] for hand in told["hands"]] == ["2.png", "10.png"]
-    assert np.shape(told["hands"][0]["joints_xyz"]) == (21, 3)
-    assert np.shape(told["hands"][0]["pose"]) == (26,)
+    data = json.loads((out / "predictions.json").read_text())
+    assert data["side"] == "left"
+    assert len(data["joints"]) == 21
+    assert [hand["img_name"] for hand in data["hands"]] == ["2.png", "10.png"]
+    assert np.shape(data["hands"][0]["joints_xyz"]) == (21, 3)
+    assert np.shape(data["hands"][0]["pose"]) == (26,)
     page = (out / "report.html").read_text()
     assert "x8.png" in page
     assert "PNG of 8 bits" in page
     for name in ("2.png", "10.png"):
         drawn = cv2.imread(str(out / "overlays" / f"{name}.png"))
-        assert drawn.shape == (predict_depth.SHOWN_PX, 2 * predict_depth.SHOWN_PX, 3)
+        assert drawn.shape == (predict_depth.OVERLAY_PX, 2 * predict_depth.OVERLAY_PX, 3)
         assert f"overlays/{name}.png" in page
         halves = np.split(drawn, 2, axis=1)
         assert (halves[0] != halves[1]).any()
@@ -141,8 +142,8 @@ def test_what_is_written(done):
     assert (out / "predictions.npz").read_bytes() == before
 
 
-def test_the_network_alone(world, tmp_path, monkeypatch):
-    """What it says goes into the file as it is: a network of random weights finds no hand, but always the same."""
+def test_network_alone_writes_its_own_centers(world, tmp_path, monkeypatch):
+    """Random weights find no hand, but always the same one, which is written unchanged."""
     folder, _ = world
     net, network = SphereNet(width=32), tracker.network
     shapes = jax.eval_shape(net.init, jax.random.key(0), jnp.zeros((1, 64, 64, 1)))
@@ -150,7 +151,6 @@ def test_the_network_alone(world, tmp_path, monkeypatch):
     variables = jax.tree.map(lambda leaf: rng.normal(0, 0.1, leaf.shape).astype(np.float32), shapes)
     weights.save(tmp_path / "net.npz", variables)
     argv = [
-        "--depth",
         str(folder / "2.png"),
         *CAMERA,
         "--unit",
@@ -177,7 +177,7 @@ def test_the_network_alone(world, tmp_path, monkeypatch):
         network(tmp_path / "other.npz")
 
 
-def test_a_left_hand_is_a_right_one_in_a_mirror(world):
+def test_left_hand_is_mirrored_right_hand(world):
     folder, _ = world
     depth = predict_depth.read_image(folder / "2.png", "png16", UNIT)
     mirrored = K.copy()
@@ -193,15 +193,13 @@ def test_a_left_hand_is_a_right_one_in_a_mirror(world):
     np.testing.assert_allclose(back[np.lexsort(back.T)], camera[np.lexsort(camera.T)], atol=1e-3)
 
 
-def test_off_surface_is_the_unions():
+def test_off_surface_is_of_the_union():
     centers, radii = np.array([[0.0, 0, 0], [6, 0, 0]], np.float32), np.array([5.0, 5], np.float32)
     points = np.array([[0, 0, 8], [3, 0, 4], [3, 0, 0], [-5, 0, 0]], np.float32)
-    np.testing.assert_allclose(
-        predict_depth.off_surface(points, centers, radii), [3, 0, -2, 0], atol=1e-6
-    )
+    np.testing.assert_allclose(fitter.off_surface(points, centers, radii), [3, 0, -2, 0], atol=1e-6)
 
 
-def test_spread_keeps_what_it_is_given():
+def test_spread_keeps_given_hands():
     free = fitting.Free(
         *(
             np.random.default_rng(0).normal(size=(6, *s))
@@ -218,15 +216,16 @@ def test_spread_keeps_what_it_is_given():
 
 
 BAD = [
-    (["--camera", ""], "--camera : expected 4 numbers"),
-    ([], "--camera is missing"),
-    (["--camera", "200,200,80"], "expected 4 numbers"),
-    (["--camera", "0,200,80,60"], "FX and FY above 0"),
+    (["--camera", ""], "camera (nothing): expected FX,FY,CX,CY in px"),
+    ([], "the following arguments are required: --camera"),
+    (["--camera", "200,200,80"], "camera 200,200,80: expected FX,FY,CX,CY in px"),
+    (["--camera", "0,200,80,60"], "FX and FY above 0, or one of icvl, msra, nyu"),
+    ([*CAMERA, "--range", "900"], "--range 900: expected 2 numbers joined by commas"),
     ([*CAMERA, "--range", "900,200"], "the nearer first"),
     ([*CAMERA, "--unit", "-1"], "expected mm, above 0"),
-    ([*CAMERA, "--start", "rest", "--refine", "0"], "with --start rest more than 0"),
+    ([*CAMERA, "--start", "rest", "--refine", "0"], "with --start rest 1 or more"),
     ([*CAMERA, "--start", "rest", "--workdir", "."], "--start rest uses no network"),
-    ([*CAMERA, "--workdir", "nowhere"], "no such folder; it names a trained run"),
+    ([*CAMERA, "--workdir", "nowhere"], "no such folder; expected a trained run"),
     ([*CAMERA, "--weights", "nowhere.npz"], "nowhere.npz: no such file of weights"),
     (
         [*CAMERA, "--start", "rest", "--unit", "10"],
@@ -238,20 +237,20 @@ BAD = [
 
 
 @pytest.mark.parametrize(("argv", "message"), BAD)
-def test_a_mistake_is_one_line(world, tmp_path, argv, message):
+def test_invalid_input_is_one_line(world, tmp_path, argv, message):
     with pytest.raises((ValueError, OSError), match=re.escape(message)) as error:
-        predict.main(["--depth", str(world[0]), "--output", str(tmp_path / "out"), *argv])
+        predict.main(["depth", str(world[0]), "--output", str(tmp_path / "out"), *argv])
     assert "\n" not in str(error.value)
     assert not (tmp_path / "out").exists()
 
 
-def test_without_a_network(monkeypatch, tmp_path):
+def test_missing_network_names_the_flag(monkeypatch, tmp_path):
     monkeypatch.setattr(tracker, "SHIPPED", tmp_path / "spherenet.npz")
     with pytest.raises(FileNotFoundError, match="use --start rest"):
         tracker.network()
 
 
-def test_files(tmp_path):
+def test_npy_images(tmp_path):
     depth = np.array([[0, np.nan, 500.0]])
     np.save(tmp_path / "a.npy", depth)
     np.testing.assert_array_equal(
@@ -262,20 +261,30 @@ def test_files(tmp_path):
         ValueError, match=r"b.npy: float64 of shape \[2, 3, 4\]; expected one depth image"
     ):
         predict_depth.read_image(tmp_path / "b.npy", "png16", 1.0)
-    for name in ("f10.png", "f9.png", "F1.PNG", "f.txt"):
+
+
+def test_images_are_listed_in_natural_order(tmp_path):
+    for name in ("f10.png", "f9.png", "F1.PNG", "f.txt", "sub/f2.npy", "out/p.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
-    (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "p.png").touch()
-    found = predict_depth.list_images(tmp_path, beside=tmp_path / "out")
-    assert list(found) == ["F1.PNG", "a.npy", "b.npy", "f9.png", "f10.png"]
-    with pytest.raises(FileNotFoundError, match="no such file or folder"):
-        predict_depth.list_images(tmp_path / "none", beside=tmp_path)
-    with pytest.raises(FileNotFoundError, match="no depth image in it"):
-        predict_depth.list_images(tmp_path / "out", beside=tmp_path / "out")
+    endings, out = predict_depth.ENDINGS, tmp_path / "out"
+    found = common.list_images(tmp_path, endings, exclude=out)
+    assert list(found) == ["F1.PNG", "f9.png", "f10.png", "sub/f2.npy"]
+    assert list(common.list_images(tmp_path / "f9.png", endings, exclude=out)) == ["f9.png"]
+    with pytest.raises(FileNotFoundError, match="none: no such file or folder"):
+        common.list_images(tmp_path / "none", endings, exclude=out)
+    with pytest.raises(FileNotFoundError, match="no image in it; .* .png or .npy"):
+        common.list_images(out, endings, exclude=out)
 
 
-@pytest.mark.parametrize("name", predict_depth.CAMERAS)
-def test_known_cameras(name):
-    k = predict_depth.camera(name)
-    assert k.shape == (3, 3)
-    assert k[0, 0] > 200
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["--depth", "x"], "--depth is now a command: python -m handjax.predict depth INPUT "),
+        (["--workdir", "w", "--images=x"], "python -m handjax.predict images INPUT --workdir RUN"),
+        (["video", "x"], "invalid choice: 'video'"),
+    ],
+)
+def test_old_form_names_the_new_one(argv, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        predict.main(argv)

@@ -5,9 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from handjax.ops import spheres
 from handjax.pose.skeleton import SKELETONS
-from handjax.rigs import body
+from handjax.rigs import body, spheres
 from handjax.synthetic import people as body_world
 from handjax.synthetic.render import mesh_depth
 

@@ -6,11 +6,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from handjax.ops import library, spheres
+from handjax.ops import library
 from handjax.pose import geometry
 from handjax.pose.skeleton import SKELETONS
-from handjax.rigs import hand, poses
-from handjax.rigs import skinning as mesh
+from handjax.rigs import hand, poses, spheres
+from handjax.rigs import skinning
 from handjax.synthetic import render
 
 _SAMPLE, _PLACE = jax.jit(poses.sample_pose), jax.jit(render.hand_in_camera, static_argnums=2)
@@ -74,8 +74,8 @@ def test_rendered_skin_lies_on_the_spheres():
 
 _LINKS = np.asarray(
     [
-        *mesh.HAND_LINKS.palm,
-        *(p for chain in mesh.HAND_LINKS.fingers for p in itertools.pairwise(chain)),
+        *skinning.HAND_LINKS.palm,
+        *(p for chain in skinning.HAND_LINKS.fingers for p in itertools.pairwise(chain)),
     ]
 )
 # mm that linear blending takes off the cones at a visible joint when the fingers bend as far as they are ever sampled.
@@ -101,10 +101,10 @@ def _seen_at_joints(n, **options):
             .set(jnp.asarray([500.0, 500.0, 1.0])[None])
         )
         k = k.at[:, :2, 2].set(-500 * rays[:, :2])
-        vertices = render.in_camera(mesh.hand_vertices(mesh.hand_skin(), pose), position)
+        vertices = render.in_camera(skinning.hand_vertices(skinning.hand_skin(), pose), position)
         skin, covered = render.mesh_depth(
             jnp.broadcast_to(vertices, (21, *vertices.shape)),
-            mesh.hand_skin().faces,
+            skinning.hand_skin().faces,
             k,
             1,
             1,
@@ -171,15 +171,15 @@ def _camera(size=24, extent=60.0):
 @cache
 def _lying_hand():
     """Vertices of one posed skin, mm: half a metre away, and about 0."""
-    vertices = jax.jit(mesh.hand_vertices, static_argnums=0)(
-        mesh.hand_skin(), _SAMPLE(jax.random.key(1))
+    vertices = jax.jit(skinning.hand_vertices, static_argnums=0)(
+        skinning.hand_skin(), _SAMPLE(jax.random.key(1))
     )
     return vertices + jnp.asarray([[0.0, 0.0, 500.0]]), vertices
 
 
 @pytest.mark.parametrize("projection", ["pinhole", "orthographic"])
 def test_mean_over_a_pixel_is_the_mean_of_a_large_images_blocks(projection):
-    faces, n = mesh.hand_skin().faces, 3
+    faces, n = skinning.hand_skin().faces, 3
     before, centred = _lying_hand()
     vertices = before if projection == "pinhole" else centred
     k = (
@@ -215,7 +215,7 @@ def test_large_image_is_never_stored():
     def memory(samples):
         draw = jax.jit(
             lambda v, k: render.mesh_depth(
-                v, mesh.hand_skin().faces, k, 64, 64, projection="pinhole", samples=samples
+                v, skinning.hand_skin().faces, k, 64, 64, projection="pinhole", samples=samples
             )
         )
         return draw.lower(vertices, k).compile().memory_analysis().temp_size_in_bytes
@@ -234,7 +234,7 @@ def test_mirrored_hand_before_a_mirrored_camera_is_the_mirrored_picture(projecti
         jnp.asarray([30.0, -20.0, 600.0 if projection == "pinhole" else 0.0]),
     )
     mirrored = position * jnp.asarray([-1.0, 1.0, 1.0])
-    skin, size = mesh.hand_skin(), 40
+    skin, size = skinning.hand_skin(), 40
     k = (
         _camera(size, 250.0)
         if projection == "pinhole"
@@ -245,7 +245,7 @@ def test_mirrored_hand_before_a_mirrored_camera_is_the_mirrored_picture(projecti
         @ k
         @ jnp.diag(jnp.asarray([-1.0, 1.0, 1.0]))
     )
-    bound = jax.jit(mesh.hand_vertices, static_argnums=0)(skin, pose)
+    bound = jax.jit(skinning.hand_vertices, static_argnums=0)(skin, pose)
     draw = jax.jit(partial(render.mesh_depth, projection=projection), static_argnums=(3, 4))
     left_skin = render.in_camera(bound, mirrored, -1.0)
     right, _ = draw(render.in_camera(bound, position), skin.faces, k, size, size)

@@ -1,4 +1,7 @@
-"""Hands before cameras, for the fakes of the hand sets: 41 spheres each, so that depth, joints and picture belong together."""
+"""Rendered hands for the fake hand sets.
+
+Each hand is 41 spheres, so depth, joints and color image are consistent with one another.
+"""
 
 import functools
 
@@ -8,8 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 
-from handjax.ops import spheres
-from handjax.rigs import hand, poses
+from handjax.rigs import hand, poses, spheres
 from handjax.synthetic import render
 
 SPHERES = len(hand.HAND.sphere_bones)
@@ -22,30 +24,39 @@ def _hands(keys, positions, sides, rotation):
 
 
 @functools.partial(jax.jit, static_argnames=("height", "width"))
-def _look(centers, radii, k, height, width):
+def _sphere_depth(centers, radii, k, height, width):
     return spheres.sphere_depth_pinhole(centers, radii, k, height, width)
 
 
 def hands(
     seed: int, positions: Float[np.ndarray, "n 3"], left: Bool[np.ndarray, " n"]
 ) -> tuple[Float[np.ndarray, "n 41 3"], Float[np.ndarray, "n 41"], Float[np.ndarray, "n 21 3"]]:
-    """Spheres and joints ("hand21"), camera mm, of random hands held up to the camera, the middle of a palm at a position."""
+    """Random hands that face the camera, the center of the palm at `positions`, camera mm.
+
+    Returns the centers and radii of their spheres, and their joints ("hand21"), all in camera mm.
+    """
     keys = jax.random.split(jax.random.key(seed), len(positions))
     sides = jnp.where(jnp.asarray(left), -1.0, 1.0)
-    found = _hands(keys, jnp.asarray(positions, jnp.float32), sides, poses.ROTATION_FRONTAL)
-    return tuple(np.asarray(part) for part in found)
+    centers, radii, joints = _hands(
+        keys, jnp.asarray(positions, jnp.float32), sides, poses.ROTATION_FRONTAL
+    )
+    return np.asarray(centers), np.asarray(radii), np.asarray(joints)
 
 
-def look(
+def render_spheres(
     centers: Float[np.ndarray, "s 3"],
     radii: Float[np.ndarray, " s"],
     k: Float[np.ndarray, "3 3"],
     height: int,
     width: int,
 ) -> tuple[Float[np.ndarray, "h w"], Int[np.ndarray, "h w"]]:
-    """Depth in mm and the sphere that each pixel sees; 0 and -1 where none."""
-    found = _look(*(jnp.asarray(part, jnp.float32) for part in (centers, radii, k)), height, width)
-    return tuple(np.asarray(part) for part in found)
+    """Depth in mm and the index of the visible sphere at each pixel; 0 and -1 where there is none.
+
+    `centers` and `radii` in camera mm, `k` in px.
+    """
+    centers32, radii32, k32 = (jnp.asarray(part, jnp.float32) for part in (centers, radii, k))
+    depth, winner = _sphere_depth(centers32, radii32, k32, height, width)
+    return np.asarray(depth), np.asarray(winner)
 
 
 def visible(
@@ -54,26 +65,21 @@ def visible(
     radii: Float[np.ndarray, " s"],
     first: int = 0,
 ) -> Bool[np.ndarray, " 21"]:
-    """Which joints no sphere hides but their own; the hand's spheres begin at `first`."""
+    """Whether each joint is hidden by no sphere other than its own.
+
+    All in camera mm. The spheres of the joints' hand start at index `first`.
+    """
     own = tuple(first + sphere for sphere in hand.JOINT_SPHERES["hand21"])
-    return np.asarray(
-        render.visible_joints(
-            *(jnp.asarray(part, jnp.float32) for part in (joints, centers, radii)), own
-        )
+    joints32, centers32, radii32 = (
+        jnp.asarray(part, jnp.float32) for part in (joints, centers, radii)
     )
+    return np.asarray(render.visible_joints(joints32, centers32, radii32, own))
 
 
-def project(
-    points: Float[np.ndarray, "*b n 3"], k: Float[np.ndarray, "3 3"]
-) -> Float[np.ndarray, "*b n 2"]:
-    """Camera mm → px."""
-    return points[..., :2] / points[..., 2:] * k[[0, 1], [0, 1]] + k[:2, 2]
-
-
-def picture(
+def color_image(
     seed: int, depth: Float[np.ndarray, "h w"], seen: Bool[np.ndarray, "h w"]
 ) -> UInt8[np.ndarray, "h w 3"]:
-    """RGB: what is seen is skin, the brighter the nearer; behind it are patches of colour."""
+    """RGB for a depth image: skin where `seen`, the nearer the brighter, on colored patches."""
     rng = np.random.default_rng(seed)
     image = cv2.resize(
         rng.uniform(0, 255, (6, 6, 3)), depth.shape[::-1], interpolation=cv2.INTER_CUBIC
@@ -85,5 +91,5 @@ def picture(
 
 
 def encode(image: UInt8[np.ndarray, "h w *c"], form: str = ".png") -> bytes:
-    """The file of an RGB or single-channel picture."""
+    """An RGB or single-channel image as the bytes of a file of type `form`."""
     return cv2.imencode(form, image[..., ::-1] if image.ndim == 3 else image)[1].tobytes()

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from handjax.ops import spheres
+from handjax.rigs import spheres
 
 pytestmark = pytest.mark.optimized
 

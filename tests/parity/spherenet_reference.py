@@ -47,7 +47,7 @@ class Hourglass(nn.Module):
         return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
 
 
-class Twin(nn.Module):
+class Reference(nn.Module):
     """[b, 1, n, n] → per stack [b, 2 · spheres, n/4, n/4], and [b, 2 · width, n/16, n/16]."""
 
     def __init__(self, spheres=41, stacks=1, width=128):
@@ -88,11 +88,11 @@ class Twin(nn.Module):
         return torch.stack(maps, 1), torch.stack(latents, 1)
 
 
-def randomize(twin, seed):
+def randomize(reference, seed):
     """PyTorch starts normalizations at 1 and 0, where mistakes would hide: they are drawn, too."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
-        for module in twin.modules():
+        for module in reference.modules():
             if isinstance(module, nn.GroupNorm):
                 module.weight.uniform_(0.5, 1.5, generator=generator)
                 module.bias.uniform_(-0.3, 0.3, generator=generator)
@@ -100,7 +100,7 @@ def randomize(twin, seed):
                 bound = (3 / module.weight[0].numel()) ** 0.5
                 module.weight.uniform_(-bound, bound, generator=generator)
                 module.bias.uniform_(-0.1, 0.1, generator=generator)
-    return twin
+    return reference
 
 
 def decode(heat, depth):

@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn import functional
 
 
-class Twin(nn.Module):
+class Reference(nn.Module):
     """[b, 3, n, n] → [b, 1 + refinements, joints, m, m]."""
 
     def __init__(

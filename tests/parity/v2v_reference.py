@@ -25,7 +25,7 @@ class Residual(nn.Module):
         return torch.relu(self.conv2(torch.relu(self.conv1(x))) + self.skip(x))
 
 
-class Twin(nn.Module):
+class Reference(nn.Module):
     """[b, 1, n, n, n] → [b, joints, n/2, n/2, n/2], or n³ with `full_resolution`; float32 whatever it computes in."""
 
     def __init__(self, joints, widths=(16, 32, 64, 128), full_resolution=False):
@@ -67,11 +67,11 @@ class Twin(nn.Module):
         return self.out(x).float()
 
 
-def randomize(twin: nn.Module, seed: int) -> nn.Module:
+def randomize(reference: nn.Module, seed: int) -> nn.Module:
     """PyTorch's own weights keep activations of order one; what it starts as 0 or 1 is drawn too, or mistakes there would hide."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
-        for module in twin.modules():
+        for module in reference.modules():
             if isinstance(module, nn.BatchNorm3d):
                 for tensor, low, high in (
                     (module.weight, 0.5, 1.5),
@@ -88,7 +88,7 @@ def randomize(twin: nn.Module, seed: int) -> nn.Module:
                 )
                 module.weight.uniform_(-bound * 3**0.5, bound * 3**0.5, generator=generator)
                 module.bias.uniform_(-0.1, 0.1, generator=generator)
-    return twin
+    return reference
 
 
 def to_flax(tensors) -> dict:

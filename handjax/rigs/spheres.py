@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Int
 
-from handjax.ops.batching import varying
+from handjax.ops.batching import pvary
 from handjax.pose.cube import BACKGROUND_MM, EXTENT_MM
 
 # Least square of half a chord, mm²: where a ray grazes a sphere the depth is up to a tenth of a mm off and the gradient
@@ -143,8 +143,8 @@ def _nearest(
 
     both = still[0] + one_by_one[0][0]
     start = (
-        varying(jnp.full(both.shape, limit, both.dtype), both),
-        varying(jnp.full(both.shape, -1, jnp.int32), both),
+        pvary(jnp.full(both.shape, limit, both.dtype), both),
+        pvary(jnp.full(both.shape, -1, jnp.int32), both),
     )
     numbers = jnp.arange(radii.shape[-1], dtype=jnp.int32)
     (_, winner), _ = lax.scan(compare, start, (numbers, one_by_one), unroll=_ROUND)

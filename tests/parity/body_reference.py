@@ -5,13 +5,13 @@ trees."""
 import numpy as np
 import torch
 from flax.traverse_util import unflatten_dict
-from resnet_twin import ResNet
+from resnet_reference import ResNet
 from torch import nn
 
 torch.set_num_threads(1)
 
 
-class Twin(nn.Module):
+class Reference(nn.Module):
     """[b, 3, h, w] → [b, joints, 3], or [b, 30] of the kinematic head."""
 
     def __init__(self, head, layers, joints=18, depth=64, width=64, deconvolutions=(256, 256, 256)):
@@ -56,11 +56,11 @@ def joint_loss(prediction, target, weight, power):
     return ((prediction - target).abs() ** power * weight).sum() / len(prediction)
 
 
-def randomize(twin: nn.Module, seed: int) -> nn.Module:
+def randomize(reference: nn.Module, seed: int) -> nn.Module:
     """PyTorch's own weights, but what it starts as 0 or 1 is drawn too, or mistakes there would hide."""
     torch.manual_seed(seed)
     with torch.no_grad():
-        for module in twin.modules():
+        for module in reference.modules():
             if isinstance(module, nn.BatchNorm2d):
                 module.weight.uniform_(0.5, 1.5)
                 module.bias.uniform_(-0.3, 0.3)
@@ -68,7 +68,7 @@ def randomize(twin: nn.Module, seed: int) -> nn.Module:
                 module.running_var.uniform_(0.5, 2.0)
             elif isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
                 nn.init.kaiming_normal_(module.weight)
-    return twin
+    return reference
 
 
 def to_flax(tensors) -> dict:

@@ -9,7 +9,7 @@ from torch.nn import functional
 torch.set_num_threads(1)  # more of them mostly wait for each other on images as small as the tests'
 
 
-class Twin(nn.Module):
+class Reference(nn.Module):
     """[b, 3 + 1, n, n] → [b, stages, channels, m, m]."""
 
     def __init__(
@@ -77,25 +77,25 @@ def loss(maps, target):
     return sum(functional.mse_loss(stage, target) for stage in maps.unbind(1)) * target[0].numel()
 
 
-def parameter_groups(twin, lr):
+def parameter_groups(reference, lr):
     """SGD's: learning rates times 1 and 2 for kernels and biases of the first stage, 4 and 8 for the others."""
     groups = {}
-    for name, parameter in twin.named_parameters():
+    for name, parameter in reference.named_parameters():
         factor = (1 if name.startswith("stage1") else 4) * (2 if name.endswith("bias") else 1)
         groups.setdefault(factor, []).append(parameter)
     return [{"params": parameters, "lr": factor * lr} for factor, parameters in groups.items()]
 
 
-def randomize(twin: nn.Module, seed: int) -> nn.Module:
+def randomize(reference: nn.Module, seed: int) -> nn.Module:
     """Weights that keep activations of order one, and biases that are not zero."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
-        for module in twin.modules():
+        for module in reference.modules():
             if isinstance(module, nn.Conv2d):
                 bound = (6 / module.weight[0].numel()) ** 0.5
                 module.weight.uniform_(-bound, bound, generator=generator)
                 module.bias.uniform_(-0.1, 0.1, generator=generator)
-    return twin
+    return reference
 
 
 def to_flax(tensors) -> dict:
@@ -111,8 +111,8 @@ def to_flax(tensors) -> dict:
     return params
 
 
-def gradients(twin) -> dict:
-    return to_flax({name: parameter.grad for name, parameter in twin.named_parameters()})
+def gradients(reference) -> dict:
+    return to_flax({name: parameter.grad for name, parameter in reference.named_parameters()})
 
 
 def channels_first(x) -> torch.Tensor:
@@ -124,10 +124,10 @@ def channels_last(x: torch.Tensor) -> np.ndarray:
     return np.moveaxis(x.detach().numpy(), -3, -1)
 
 
-def train_step(twin, optimizer, x, target, loss=loss) -> torch.Tensor:
+def train_step(reference, optimizer, x, target, loss=loss) -> torch.Tensor:
     """One update, for measuring; the loss before it."""
     optimizer.zero_grad()
-    value = loss(twin(x), target)
+    value = loss(reference(x), target)
     value.backward()
     optimizer.step()
     return value.detach()
