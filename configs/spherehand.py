@@ -7,7 +7,7 @@
 
 As in the original: Adam at 1e-3 and a weight decay of 1e-5, a tenth after each third of 75 epochs. With labels an epoch is 1000
 steps of 128 hands; without, the set, in steps of 24 frames of three views and 48 labelled synthetic hands (the original: 25 and
-48), or with `config.task.synthetic=0` of those frames alone. `:selfsup` is the same on synthetic views of a second population:
+48), or with `config.data.synthetic.count=0` of those frames alone. `:selfsup` is the same on synthetic views of a second population:
 hands of another build before another sensor. Figures of an evaluation are of the first view; `config.task.denoise` and `fuse`
 can be given to python -m handjax.evaluate, too.
 Flavours join by commas (`:selfsup,quick`): quick, and one of synthetic, selfsup, nyu.
@@ -16,13 +16,13 @@ Flavours join by commas (`:selfsup,quick`): quick, and one of synthetic, selfsup
 from ml_collections import ConfigDict
 
 from configs.common import common
-from handjax.engine.config import flavours
+from handjax.engine.config import variants
 from handjax.fitting.losses import WEIGHTS
 from handjax.rigs.poses import ALL_MODES, ROTATION_ANY, ROTATION_FRONTAL
 
 # The options of melonwan/sphereHand and what they are here.
 OPTIONS = {
-    "synthesize": "--config.task.synthetic=0, labelled hands a sample; there the switch turns them OFF",
+    "synthesize": "--config.data.synthetic.count=0, labelled hands per sample; there the switch turns them OFF",
     "mv_projection": "--config.task.weights.mv_projection=0; there the switch turns the term OFF",
     "mv_consistency": "--config.task.weights.mv_consistency=0; there the switch turns the term OFF",
     "collision": "--config.task.weights.collision=0; there the switch turns the term OFF",
@@ -38,16 +38,16 @@ OPTIONS = {
     "num_stacks": "--config.model.stacks",
     "epoch": "--config.steps and, a third of them, --config.optimizer.step_size",
     "dataset_dir": "--config.data.path",
-    "depth_resample": "--config.task.depth_resample",
+    "depth_resample": "--config.data.depth_resample",
     "lr": "--config.optimizer.lr",
     "tag": "--workdir, which names a run",
     "nyu_path": "python -m handjax.prepare",
 }
 
 
-def get_config(flavour: str = "") -> ConfigDict:
+def get_config(variant: str = "") -> ConfigDict:
     kinds = {"synthetic": _synthetic, "selfsup": _selfsup, "nyu": _nyu}
-    wanted = flavours(flavour, ("quick", *kinds))
+    wanted = variants(variant, ("quick", *kinds))
     if len(both := sorted(wanted & set(kinds))) > 1:
         raise ValueError(f"flavours {' and '.join(both)} are data sets: use one of them")
     config = common()
@@ -56,10 +56,7 @@ def get_config(flavour: str = "") -> ConfigDict:
     config.task = ConfigDict(
         dict(
             name="spherehand",
-            image_size=64,  # px of the cube of 300 mm
             weights={name: weight for name, weight in WEIGHTS.items() if name != "temporal_smooth"},
-            synthetic=2,  # labelled hands beside each sample without labels
-            depth_resample=0,  # 3, 5: pixels that are lost, and a blur, in synthetic depth
             across=True,  # each view's spheres are held against all views' depth; False: against its own
             single_view=0.0,  # share of the samples that are held against their own all the same
             original=False,  # the original's translation of cameras, which is none
@@ -97,6 +94,24 @@ def _sensor():
     return dict(depth_noise_mm=5.0, shift_px=0.5, samples=2)
 
 
+def _images():
+    return dict(
+        image_size=64,  # px of the 300 mm cube
+        depth_resample=0,  # 3, 5: lost pixels and a blur in labelled synthetic depth
+    )
+
+
+def _synthetic_hands():
+    return ConfigDict(
+        dict(
+            count=2,  # labelled hands per unlabelled sample
+            surface="skin",
+            **_build(),
+            **_sensor(),
+        )
+    )
+
+
 def _world(name):
     return ConfigDict(
         dict(
@@ -104,6 +119,7 @@ def _world(name):
             joints="nyu14",  # nyu14, hand21: which spheres are scored
             surface="skin",  # what the sensor sees: spheres, or the skin over them
             mesh="",  # of the skin: .npz, .obj or sphereHand's .pkl; empty: our own
+            **_images(),
             eval_size=512,
             eval_seed=1,  # another stream of numbers than training's, whatever the seeds
             pose=_build(),
@@ -117,11 +133,10 @@ def _synthetic(config):
         batch_size=128, eval_batch_size=64, steps=75_000, eval_every=5_000, save_every=5_000
     )
     config.optimizer.step_size = 25_000
-    config.data = _world("hand_fit_world")
+    config.data = _world("spherehand_world")
 
 
 def _unlabelled(config):
-    config.labelled = ConfigDict(dict(surface="skin", **_build(), **_sensor()))  # the hands beside
     epoch = 3_032  # of NYU's 72,757 frames
     config.update(
         batch_size=24, eval_batch_size=24, steps=75 * epoch, eval_every=epoch, save_every=epoch
@@ -131,7 +146,8 @@ def _unlabelled(config):
 
 def _selfsup(config):
     _unlabelled(config)
-    config.data = _world("hand_views_world")
+    config.data = _world("multiview_world")
+    config.data.synthetic = _synthetic_hands()
     config.data.pose.update(scale=(0.78, 0.85), focal=(1.0, 1.0), fingers=(1.0, 1.2))
     config.data.sensor.update(depth_noise_mm=8.0, holes=0.2)  # the part of the pixels that are lost
     config.data.cameras = ConfigDict(
@@ -141,7 +157,7 @@ def _selfsup(config):
                 (0.0, 25.0),
                 (0.0, -25.0),
             ),  # of each camera about x and y of the first
-            aside_mm=10.0,  # how far the other cubes are beside the first, at most
+            offset_mm=10.0,  # how far the other cubes are beside the first, at most
             thickness_mm=(0.0, 0.0),  # of flesh over the spheres
         )
     )
@@ -158,6 +174,8 @@ def _nyu(config):
             depth_mm=(300.0, 1200.0),  # where the hand is looked for; center=depth
             train_split="train",
             eval_split="test",  # or a part, as in test[:10%]
+            **_images(),
+            synthetic=_synthetic_hands(),
         )
     )
 
@@ -173,7 +191,7 @@ def _quick(config):
     config.model.width = 32
     config.update(keep=3)
     config.optimizer.update(schedule="cosine", warmup=50, clip_norm=1.0)
-    if "labelled" in config:
+    if "synthetic" in config.data:
         config.update(batch_size=8, eval_batch_size=32, steps=600, eval_every=200, save_every=200)
         config.optimizer.lr = 5e-4
         # With the original's weights the projection is a hundred times all the rest together. With these the hand comes out as
@@ -184,7 +202,7 @@ def _quick(config):
         config.augment.enabled = (
             False  # the world never repeats itself: another hand beats an altered one
         )
-        config.labelled.update(rotation=ROTATION_FRONTAL, modes=QUICK, samples=1)
+        config.data.synthetic.update(rotation=ROTATION_FRONTAL, modes=QUICK, samples=1)
     else:
         config.update(batch_size=32, eval_batch_size=64, steps=1200, eval_every=400, save_every=400)
         config.optimizer.lr = 3e-3
@@ -192,7 +210,7 @@ def _quick(config):
         config.data.update(eval_size=256)
         config.data.pose.update(rotation=ROTATION_FRONTAL, modes=QUICK)
         config.data.sensor.samples = 1
-    if config.data.name == "hand_views_world":
+    if config.data.name == "multiview_world":
         config.data.pose.rotation = (
             _NEARLY_FRONTAL  # so that no camera sees a hand from where no labelled one is seen
         )

@@ -18,7 +18,7 @@ from handjax.engine.optimizer import make_optimizer
 from handjax.engine.schedules import SCHEDULES
 from handjax.engine.step import init_state, train_step
 from handjax.pose.skeleton import SKELETONS
-from handjax.rigs import skinning as mesh
+from handjax.rigs import skinning
 from handjax.sources import SOURCES
 from handjax.tasks import TASKS
 
@@ -154,7 +154,7 @@ def test_every_config_loads_and_its_step_fits_together(spec, request, traced):
 def _stand_in(config):
     """What the sources of hands and of people in colour, and of several Kinects, give, without the files."""
     if config.data.name == "nyu_views":
-        size = (config.task.image_size,) * 2
+        size = (config.data.image_size,) * 2
         skeleton, shapes = (
             "nyu14",
             {"cube_depth": (3, *size), "cameras": (3, 4, 4), "joints_xyz": (14, 3)},
@@ -179,7 +179,7 @@ def _stand_in(config):
         }
 
     return SimpleNamespace(
-        skeleton=SKELETONS[skeleton], train_rows=rows, materialize=lambda batch: batch
+        skeleton=SKELETONS[skeleton], train_rows=rows, materialize=lambda batch, keys: batch
     )
 
 
@@ -196,8 +196,8 @@ def test_two_data_sets_are_one_too_many(path, pair):
 
 
 def test_a_mesh_of_ones_own_is_what_the_sensor_sees(tmp_path):
-    own = mesh.hand_skin()
-    thin = own.vertices - 4 * mesh.vertex_normals(own)
+    own = skinning.hand_skin()
+    thin = own.vertices - 4 * skinning.vertex_normals(own)
     np.savez(
         tmp_path / "thin.npz",
         vertices=thin,

@@ -23,6 +23,8 @@ camera       int32    b                  which camera
 head_px      float32  b                  size of the head in px of the file, for PCKh; 0 unknown
 cube_depth   float32  b v n n            depth of a cube along parallel rays, in v views: mm from its middle, 100 = nothing there
 centers      float32  b v s 3            mm from the middle, the view's own frame: of the hand's spheres
+synthetic_depth float32 b m n n          like cube_depth, of m labelled synthetic hands per sample (training only)
+synthetic_centers float32 b m s 3        their centers
 cameras      float32  b v 4 4            each view's mm → those of the first
 center_xyz   float32  b 3                mm, middle of the crop; who found it is the configuration's business
 cube_mm      float32  b 3                mm, edges of the crop
@@ -56,6 +58,8 @@ BATCH = {
     "head_px": ("float32", "b"),
     "cube_depth": ("float32", "b v n n"),
     "centers": ("float32", "b v s 3"),
+    "synthetic_depth": ("float32", "b m n n"),
+    "synthetic_centers": ("float32", "b m s 3"),
     "cameras": ("float32", "b v 4 4"),
     "center_xyz": ("float32", "b 3"),
     "cube_mm": ("float32", "b 3"),

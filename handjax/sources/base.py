@@ -1,28 +1,51 @@
-"""What the loop knows of where batches come from."""
+"""`Source`: where batches come from, and what every source needs."""
 
 import dataclasses
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import numpy as np
+from jaxtyping import Array, Key
+from ml_collections import ConfigDict
 
+from handjax.engine.contracts import Batch
 from handjax.pose.skeleton import Skeleton
 
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """Samples by number. `train_size` None: endless.
+    """Samples by number; implements `engine.contracts.Source`.
 
-    `train_rows` and `eval_rows` take this process's sample numbers and return host arrays with `mask` and `index`; `materialize` is a
-    pure function that completes a batch on the device, inside jit: the synthetic world makes a sample from its number there.
+    train_size   None: endless.
+    train_rows, eval_rows  this process's sample numbers → host arrays with `mask` and `index`.
+    materialize  (batch, keys) → the complete batch. A pure function that runs on the device, inside
+                 jit; synthetic sources draw their samples there from the sample's number. `keys`
+                 holds one key per sample of a training step and is None in an evaluation.
+    names        sample numbers of the evaluation split → names.
+    description  for the report: what is evaluated and where the crop's center came from.
+    benchmark    the data set, if its entire published evaluation split is evaluated, so that
+                 published results are comparable; otherwise "".
     """
 
     skeleton: Skeleton
     train_size: int | None
     eval_size: int
-    train_rows: Callable[[np.ndarray], dict[str, np.ndarray]]
-    eval_rows: Callable[[np.ndarray], dict[str, np.ndarray]]
-    materialize: Callable[[dict[str, Any]], dict[str, Any]]
-    names: Callable[[np.ndarray], list[str]]
-    description: str  # for the report: what is evaluated, and where the crop's center came from
-    benchmark: str = ""  # the set, where all of its own evaluation split is evaluated: published figures are comparable then
+    train_rows: Callable[[np.ndarray], Batch]
+    eval_rows: Callable[[np.ndarray], Batch]
+    materialize: Callable[[Batch, Key[Array, " b"] | None], Batch]
+    names: Callable[[np.ndarray], Sequence[str]]
+    description: str
+    benchmark: str = ""
+
+
+def unchanged(batch: Batch, keys: Key[Array, " b"] | None = None) -> Batch:
+    """`Source.materialize` for batches that are complete when they leave the host."""
+    return batch
+
+
+def required_path(config: ConfigDict, content: str, form: str = "DIR") -> str:
+    """`config.data.path`. Raises ValueError, which names `content`, if it is empty."""
+    if not config.data.path:
+        raise ValueError(
+            f"config.data.path is empty: name the {content} by --config.data.path={form}"
+        )
+    return config.data.path

@@ -1,27 +1,36 @@
-"""Several depth cameras about one hand, for the sphere hand: synthetic, and NYU's three Kinects. No labels are learnt from."""
+"""Several depth cameras around one hand, for the sphere hand: synthetic hands, and NYU's three
+Kinects. Training reads no joint labels from them."""
 
 from functools import partial
 
 import jax
 import numpy as np
+from jaxtyping import Array, Int, Key
+from ml_collections import ConfigDict
 
 from handjax.engine import config as configs
+from handjax.engine.contracts import Batch
 from handjax.pose.align import rigid_transform
-from handjax.pose.center import STEPS, hand_center
+from handjax.pose.center import hand_center
 from handjax.pose.cube import EXTENT_MM, parallel_rays
 from handjax.pose.skeleton import ORDERS, SKELETONS
 from handjax.rigs import hand
-from handjax.sources.base import Source
-from handjax.sources.synthetic import endless, own_skin
-from handjax.synthetic import hands as world
+from handjax.sources.base import Source, required_path, unchanged
+from handjax.sources.crop_center import CropCenter, crop_center
+from handjax.sources.mixed_synthetic import with_synthetic
+from handjax.sources.synthetic import custom_skin, endless
+from handjax.synthetic import hands
 
 _NYU = ORDERS["nyu36"]
-_PALM = _NYU.joints.index("palm_3")  # the middle of the original's crops
+_PALM = _NYU.joints.index("palm_3")  # center of the original's crops
 
 
-def hand_views_world(config, train: bool = True) -> Source:
-    """Hands of another build than training's, seen by several cameras with another noise. `joints_xyz`, in mm of the first view's
-    cube, are there to be measured by; nothing that is learnt from them is in a batch."""
+def multiview_world(config: ConfigDict, train: bool = True) -> Source:
+    """Synthetic hands of a second population, seen by several cameras with other noise.
+
+    `joints_xyz`, mm in the cube of the first view, serve evaluation only; the batch holds no label
+    that training reads. `config.data.synthetic` adds labelled hands (`with_synthetic`).
+    """
     data = config.data
     skeleton = configs.choose(
         {name: SKELETONS[name] for name in hand.JOINT_SPHERES}, config, "data.joints"
@@ -29,137 +38,114 @@ def hand_views_world(config, train: bool = True) -> Source:
     configs.choose(dict.fromkeys(("spheres", "skin")), config, "data.surface")
     if not data.cameras.turns_deg or any(len(turn) != 2 for turn in data.cameras.turns_deg):
         raise ValueError(
-            f"config.data.cameras.turns_deg={data.cameras.turns_deg}: expected two angles a camera, about x and y"
+            f"config.data.cameras.turns_deg={data.cameras.turns_deg}: expected two angles per "
+            "camera, about x and y"
         )
     joints = np.array(hand.JOINT_SPHERES[skeleton.name])
-    drawn = partial(
-        world.fitting_views,
+    draw = partial(
+        hands.fitting_views,
         surface=data.surface,
-        skin=own_skin(data.mesh),
-        image_size=config.task.image_size,
+        skin=custom_skin(data.mesh),
+        image_size=data.image_size,
         **data.cameras,
         **data.sensor,
         **data.pose,
     )
 
-    def sample(key):
-        made = drawn(key)
+    def sample(key: Key[Array, ""]) -> dict[str, Array]:
+        made = draw(key)
         return {
             "cube_depth": made["depth"],
             "cameras": made["cameras"],
             "joints_xyz": made["centers"][0, joints],
         }
 
-    about = f"synthetic hands of the second population, held out by seed {data.eval_seed}; in the middle of their cube"
-    return endless(config, sample, skeleton, about)
+    description = (
+        f"synthetic hands of the second population, held out by seed {data.eval_seed}; centered "
+        "in their cube"
+    )
+    return with_synthetic(endless(config, sample, skeleton, description), config)
 
 
-def nyu_views(config, train: bool = True) -> Source:
-    """NYU as `handjax.prepare` leaves its configuration `multiview`: three Kinects' depth of a cube, along parallel rays.
+def nyu_views(config: ConfigDict, train: bool = True) -> Source:
+    """NYU's configuration `multiview`, prepared by `handjax.prepare`: three Kinects' depth of a
+    cube, along parallel rays. `config.data.synthetic` adds labelled hands (`with_synthetic`).
 
-    The cube's middle is the palm's joint 32, each view's own, as in the original ("label"); V2V-PoseNet's refined one ("refined")
-    or the center of mass of what is nearest within `data.depth_mm` ("depth"), both of the first view, brought to the others.
-    Where a frame has none, it counts nowhere in training and is an error in an evaluation.
+    The cube's middle is the palm's joint 32 of each view, as in the original ("label"), or, from
+    the first view and transformed to the others, V2V-PoseNet's refined center ("refined") or the
+    center of mass of the nearest thing within `data.depth_mm` ("depth"). A frame without a center
+    is masked in training and an error in an evaluation.
 
-    How the Kinects stand to each other the set does not say: as in the original it follows from the 36 joints of each view
-    (`rigid_transform`), a frame at a time. The original writes the shift where its losses do not look for it. So training reads
-    labels for the cameras, and for "label" the crop, and for nothing else. An evaluation is of the first view.
+    The set lacks the poses of the cameras. As in the original they follow from the 36 joints of
+    each view (`rigid_transform`), frame by frame; the original writes the translation where its
+    losses do not read it. So training reads labels for the cameras and, with "label", for the crop,
+    and for nothing else. Evaluations use the first view.
     """
-    from handjax.data.records import Records  # the synthetic world needs no TensorFlow
+    from handjax.data.records import Records  # synthetic sources work without TensorFlow
 
     data = config.data
-    if len(data.depth_mm) != 2 or not 0 < data.depth_mm[0] < data.depth_mm[1] < float("inf"):
-        raise ValueError(
-            f"config.data.depth_mm={data.depth_mm}: expected two distances in mm, the nearer above 0 and first"
-        )
-    near, far = data.depth_mm
-    center = configs.choose(
-        {
-            "label": "from the label: joint 32, the palm",
-            "refined": "from the file of refined ones",
-            "depth": f"from the depth: center of mass in {STEPS} steps, of what is nearest within {near:g} to {far:g} mm",
-        },
-        config,
-        "data.center",
-    )
-    if not data.path:
-        raise ValueError(
-            "config.data.path is empty: name the folder of the prepared nyu_hand/multiview by --config.data.path=DIR"
-        )
-    keys = (
-        "depth",
-        "k",
-        "joints_xyz",
-        *(("center_xyz", "center_valid") if data.center == "refined" else ()),
-    )
-    finish = partial(
-        _finished, center=data.center, range_mm=(near, far), size=config.task.image_size
-    )
-    heldout = Records(data.path, data.eval_split, keys=keys, finish=finish)
-    seen = Records(data.path, data.train_split, keys=keys, finish=finish) if train else heldout
+    center = crop_center(config, "joint 32, the palm")
+    path = required_path(config, "folder of the prepared nyu_hand/multiview")
+    keys = ("depth", "k", "joints_xyz", *center.features)
+    finish = partial(_to_batch, center=center, size=data.image_size)
+    eval_set = Records(path, data.eval_split, keys=keys, finish=finish)
+    train_set = Records(path, data.train_split, keys=keys, finish=finish) if train else eval_set
 
-    def rows(numbers, records):
+    def rows(numbers: Int[np.ndarray, " b"], records: Records) -> Batch:
         batch = records.rows(numbers)
         valid = batch.pop("center_valid")
-        if records is heldout and not valid.all():
-            lacks = {
-                "refined": "no refined center",
-                "depth": "no depth within config.data.depth_mm to find a center in",
-            }[data.center]
-            frame = records.names(numbers[~valid][:1])[0]
-            raise ValueError(f"{data.path}: {frame} has {lacks}; use config.data.center=label")
+        if records is eval_set:
+            center.require(valid, numbers, records.names, path)
         return {**batch, "mask": valid}
 
-    return Source(
+    source = Source(
         skeleton=SKELETONS["nyu14"],
-        train_size=len(seen),
-        eval_size=len(heldout),
-        train_rows=partial(rows, records=seen),
-        eval_rows=partial(rows, records=heldout),
-        materialize=lambda batch: batch,
-        names=heldout.names,
-        description=f"{len(heldout)} frames of nyu_hand, {data.eval_split}, first of three views; crop center {center}",
+        train_size=len(train_set),
+        eval_size=len(eval_set),
+        train_rows=partial(rows, records=train_set),
+        eval_rows=partial(rows, records=eval_set),
+        materialize=unchanged,
+        names=eval_set.names,
+        description=f"{len(eval_set)} frames of nyu_hand, {data.eval_split}, first of three views; "
+        f"crop center {center.description}",
     )
+    return with_synthetic(source, config)
 
 
-def _finished(
-    batch: dict[str, np.ndarray], *, center: str, range_mm: tuple[float, float], size: int
+def _to_batch(
+    features: dict[str, np.ndarray], *, center: CropCenter, size: int
 ) -> dict[str, np.ndarray]:
-    """Whole frames of three Kinects → what lies in a cube of each. `center_valid`: whether there is one."""
-    depth, k, joints = batch["depth"], batch["k"], batch["joints_xyz"]
+    """Entire frames of three Kinects → the cube of each view; `center_valid`: it has a center."""
+    depth, k, joints = features["depth"], features["k"], features["joints_xyz"]
     if depth.ndim == 5:
         depth = depth[..., 0]
     if depth.ndim != 4 or joints.shape[2:] != (len(_NYU.joints), 3):
         raise ValueError(
-            f"joints of a sample are {list(joints.shape[1:])}; several views of nyu_hand have [views, 36, 3]: prepare its "
-            "configuration multiview"
+            f"joints of a sample are {list(joints.shape[1:])}; several views of nyu_hand have "
+            "[views, 36, 3]: prepare its configuration multiview"
         )
     cameras = rigid_transform(joints, np.broadcast_to(joints[:, :1], joints.shape))
+
+    # --- the middle of each view's cube
     valid = np.ones(len(depth), bool)
-    if center == "label":
+    if center.rule == "label":
         middles = joints[:, :, _PALM].astype(np.float64)
     else:
-        if center == "refined":
-            first, valid = batch["center_xyz"][:, 0], batch["center_valid"][:, 0]
+        if center.rule == "refined":
+            first, valid = features["center_xyz"][:, 0], features["center_valid"][:, 0]
         else:
-            near, far = range_mm
-            valid = ((depth[:, 0] >= near) & (depth[:, 0] <= far)).any((1, 2))
-            cube_mm = np.full((len(depth), 3), EXTENT_MM, np.float32)
-            # Here, among the threads that read, and not on the accelerator, which gets the small images alone.
-            with jax.default_device(jax.local_devices(backend="cpu")[0]):
-                first = np.asarray(
-                    _FOUND(depth[:, 0].astype(np.float32), k[:, 0], cube_mm, range_mm=range_mm)
-                )
-        # Columns times R's inverse are rows times R.
-        middles = ((first[:, None] - cameras[..., :3, 3])[..., None, :] @ cameras[..., :3, :3])[
-            ..., 0, :
-        ]
+            valid = center.has_depth(depth[:, 0])
+            first = _center_of_mass(depth[:, 0], k[:, 0], center.range_mm)
+        # Columns times the inverse of R are rows times R.
+        rotation, shift = cameras[..., :3, :3], cameras[..., :3, 3]
+        middles = ((first[:, None] - shift)[..., None, :] @ rotation)[..., 0, :]
+
+    # --- the cubes, and the cameras between points relative to the middles of the cubes
     views = depth.shape[:2]
     each_view = (x.reshape(-1, *x.shape[2:]) for x in (depth, k, middles))
     cubes = [parallel_rays(*view, size) for view in zip(*each_view, strict=True)]
-    # x' = R x + t of the cameras, between points that are counted from the cubes' middles.
-    turned = (cameras[..., :3, :3] @ middles[..., None])[..., 0]
-    cameras[..., :3, 3] += turned - middles[:, :1]
+    rotated = (cameras[..., :3, :3] @ middles[..., None])[..., 0]
+    cameras[..., :3, 3] += rotated - middles[:, :1]
     return {
         "cube_depth": np.stack(cubes).reshape(*views, size, size),
         "cameras": cameras.astype(np.float32),
@@ -170,4 +156,11 @@ def _finished(
     }
 
 
-_FOUND = jax.jit(hand_center, static_argnames="range_mm")
+def _center_of_mass(depth, k, range_mm):
+    """`hand_center` on the CPU, in the reading threads: the accelerator gets the cubes alone."""
+    cube_mm = np.full((len(depth), 3), EXTENT_MM, np.float32)
+    with jax.default_device(jax.local_devices(backend="cpu")[0]):
+        return np.asarray(_hand_center(depth.astype(np.float32), k, cube_mm, range_mm=range_mm))
+
+
+_hand_center = jax.jit(hand_center, static_argnames="range_mm")

@@ -1,4 +1,4 @@
-"""Prepared sets by name below one folder, alone, one behind the other or mixed: what sources of pictures share."""
+"""Prepared sets of RGB images by name below one folder: alone, concatenated or mixed."""
 
 import importlib
 import re
@@ -6,143 +6,157 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from ml_collections import ConfigDict
+
 from handjax.pose.skeleton import Skeleton
-from handjax.sources.base import Source
+from handjax.sources.base import Source, required_path, unchanged
 
 _VERSION = re.compile(r"\d+\.\d+\.\d+")
 
 
-class Found(NamedTuple):
-    given: str  # as the config names it, "stb/bb"
-    folder: Path
+class PreparedSet(NamedTuple):
+    """One split of a set that `handjax.prepare` wrote."""
+
+    requested: str  # as the config names it, "stb/bb"
+    folder: Path  # the one with dataset_info.json
     name: str  # of the set, "stb"
     split: str
     features: tuple[str, ...]
 
 
 def source(
-    config,
+    config: ConfigDict,
     train: bool,
     known: Sequence[str],
-    opened: Callable,
+    open_records: Callable[[list[PreparedSet]], list],
     skeleton: Skeleton,
-    about: str,
-    usual: tuple[str, ...],
-    agree: Callable = lambda found: None,
+    description: str,
+    default_splits: Sequence[str],
+    check_sets: Callable[[list[PreparedSet]], None] = lambda sets: None,
 ) -> Source:
-    """`config.data.sets` to train on, `config.data.eval_sets`, or the same, to evaluate; `opened(list of Found)` → their Records.
+    """Trains on `config.data.sets` and evaluates on `config.data.eval_sets`, or the same sets.
 
-    `agree` is asked of all of them together, and raises if they must not meet. Splits that the config does not name are "train",
-    and to evaluate the first of the `usual` ones that there is.
+    known           names of the sets that this source can read.
+    open_records    sets → their `data.records.Records`, one for each.
+    default_splits  the first one that a set has is evaluated, unless the config names a split; the
+                    default for training is "train".
+    check_sets      sees the sets of training and evaluation together; raises if they are
+                    incompatible.
 
-    Without `config.data.weights` the sets are one behind the other and shuffled together, so each has the share of its
-    size; with them each has its weight's share of every thousand samples, and the source is endless.
+    Without `config.data.weights` the sets are concatenated and shuffled together, so each has a
+    share by its size. With weights each has its weight's share of every thousand samples, and the
+    source is endless.
     """
-    from handjax.data import records as pipeline  # the synthetic world needs no TensorFlow
+    from handjax.data import records as pipeline  # synthetic sources work without TensorFlow
 
     data = config.data
-    if not data.path:
-        raise ValueError(
-            "config.data.path is empty: name the folder of the prepared sets by --config.data.path=DIR"
-        )
+    required_path(config, "folder of the prepared sets")
     if not data.sets:
         raise ValueError(
-            "config.data.sets is empty: name the prepared sets, as in --config.data.sets=\"('rhd', 'stb')\""
+            "config.data.sets is empty: name the prepared sets, as in "
+            "--config.data.sets=\"('rhd', 'stb')\""
         )
-    held = [
-        _found(config, given, known, "eval_split", usual) for given in data.eval_sets or data.sets
-    ]
-    trained = (
-        [_found(config, given, known, "train_split", ("train",)) for given in data.sets]
+    # --- find the sets
+    requested = data.eval_sets or data.sets
+    eval_sets = [_find(config, name, known, "eval_split", default_splits) for name in requested]
+    train_sets = (
+        [_find(config, name, known, "train_split", ("train",)) for name in data.sets]
         if train
         else []
     )
-    agree([*trained, *held])
-    heldout = pipeline.Joined(opened(held))
-    seen, size = heldout, len(heldout)
+    check_sets([*train_sets, *eval_sets])
+
+    # --- open them
+    evaluated = pipeline.Joined(open_records(eval_sets))
+    trained, train_size = evaluated, len(evaluated)
     if train:
-        records = opened(trained)
-        seen = (
+        records = open_records(train_sets)
+        trained = (
             pipeline.Mixture(records, data.weights, config.seed)
             if data.weights
             else pipeline.Joined(records)
         )
-        size = None if data.weights else len(seen)
-    frames = [
-        f"{len(part)} of {found.given}, {found.split}"
-        for part, found in zip(heldout.parts, held, strict=True)
-    ]
-    whole = all(
-        len(part) == _published(found) for part, found in zip(heldout.parts, held, strict=True)
-    )
+        train_size = None if data.weights else len(trained)
+
+    pairs = list(zip(evaluated.parts, eval_sets, strict=True))
+    frames = [f"{len(part)} of {found.requested}, {found.split}" for part, found in pairs]
+    entire = all(len(part) == _published_size(found) for part, found in pairs)
     return Source(
         skeleton=skeleton,
-        train_size=size,
-        eval_size=len(heldout),
-        train_rows=seen.rows,
-        eval_rows=heldout.rows,
-        materialize=lambda batch: batch,
-        names=heldout.names,
-        description=f"frames: {' + '.join(frames)}; {about}",
-        benchmark="+".join(sorted(found.name for found in held)) if whole else "",
+        train_size=train_size,
+        eval_size=len(evaluated),
+        train_rows=trained.rows,
+        eval_rows=evaluated.rows,
+        materialize=unchanged,
+        names=evaluated.names,
+        description=f"frames: {' + '.join(frames)}; {description}",
+        benchmark="+".join(sorted(found.name for found in eval_sets)) if entire else "",
     )
 
 
-def check_size(data) -> tuple[int, int]:
-    """`config.data.image_size` (height, width)."""
+def image_size(config: ConfigDict) -> tuple[int, int]:
+    """`config.data.image_size`, (height, width) in px. Also checks `config.data.crop_boxes`."""
+    data = config.data
     if len(data.image_size) != 2 or min(data.image_size) < 1:
         raise ValueError(
             f"config.data.image_size={data.image_size}: expected height and width in px"
         )
-    if data.room and data.room < 1:
+    if data.crop_boxes and data.crop_boxes < 1:
         raise ValueError(
-            f"config.data.room={data.room}: expected 0, the whole picture, or how many boxes, 1 or more"
+            f"config.data.crop_boxes={data.crop_boxes}: expected 0 for the entire image, or the size of the "
+            "window in boxes, 1 or more"
         )
-    return tuple(data.image_size)
+    height, width = data.image_size
+    return height, width
 
 
-def _found(config, given: str, known: Sequence[str], key: str, usual: tuple[str, ...]) -> Found:
+def _find(
+    config: ConfigDict, requested: str, known: Sequence[str], key: str, defaults: Sequence[str]
+) -> PreparedSet:
+    """The prepared set of that name, with the split of `config.data[key]` or a default one."""
     from handjax.data import records as pipeline
 
-    folder = _folder(
-        Path(config.data.path), given, alone=len({*config.data.sets, *config.data.eval_sets}) == 1
-    )
+    alone = len({*config.data.sets, *config.data.eval_sets}) == 1
+    folder = _folder(Path(config.data.path), requested, alone)
     name, splits, features = pipeline.describe(folder)
     if name not in known:
         raise ValueError(
-            f"{folder}: a prepared {name}; config.data.name={config.data.name} reads {', '.join(known)}"
+            f"{folder}: a prepared {name}; config.data.name={config.data.name} reads "
+            f"{', '.join(known)}"
         )
-    split = config.data[key] or next((split for split in usual if split in splits), "")
+    split = config.data[key] or next((split for split in defaults if split in splits), "")
     if not split and key == "train_split" and len(splits) == 1:
-        split = splits[0]  # a set that is all for training
+        split = splits[0]  # a set for training only
     if not split:
         raise ValueError(
-            f"{folder}: no split {' or '.join(usual)} but {', '.join(splits)}; name one by config.data.{key}"
+            f"{folder}: no split {' or '.join(defaults)} but {', '.join(splits)}; name one by "
+            f"config.data.{key}"
         )
-    return Found(given, folder, name, split, features)
+    return PreparedSet(requested, folder, name, split, features)
 
 
-def _folder(path: Path, given: str, alone: bool) -> Path:
-    """The prepared set: `path` itself if it is one, else the newest version of what lies at path/given."""
+def _folder(path: Path, requested: str, alone: bool) -> Path:
+    """The prepared set: `path` itself if it is one, else the newest version in path/requested."""
     if (path / "dataset_info.json").exists():
         if alone:
             return path
         raise ValueError(
-            f"config.data.path={path} is one prepared set; for several give the folder that holds them all"
+            f"config.data.path={path} is one prepared set; for several give the folder that holds "
+            "them all"
         )
-    configurations = {}
-    for file in sorted(path.joinpath(given).glob("**/dataset_info.json")):
+    configurations: dict[Path, list[Path]] = {}
+    for file in sorted(path.joinpath(requested).glob("**/dataset_info.json")):
         if _VERSION.fullmatch(file.parent.name):
             configurations.setdefault(file.parent.parent, []).append(file.parent)
     if len(configurations) != 1:
-        there = ", ".join(f.relative_to(path).as_posix() for f in configurations) or "none"
+        found = ", ".join(f.relative_to(path).as_posix() for f in configurations) or "none"
         raise ValueError(
-            f"{path}: one prepared {given} is expected there, and {there} found; name it by config.data.sets"
+            f"{path}: expected one prepared {requested}, found {found}; name it by config.data.sets"
         )
     (versions,) = configurations.values()
     return max(versions, key=lambda folder: [int(part) for part in folder.name.split(".")])
 
 
-def _published(found: Found) -> int | None:
-    """How many samples the split has as its authors published it; None where they do not say, or a part is read."""
+def _published_size(found: PreparedSet) -> int | None:
+    """Number of samples of the split as published; None if unknown or only a part is read."""
     return importlib.import_module(f"handjax.data.sets.{found.name}.raw").COUNTS.get(found.split)

@@ -1,9 +1,11 @@
-"""Colour pictures of hands as `handjax.prepare` leaves them: RHD, STB, HandDB, lists of keypoints, and what is mixed of them."""
+"""RGB images of hands prepared by `handjax.prepare`: RHD, STB, HandDB, lists of keypoints, and
+mixtures of them."""
 
 from functools import partial
 
 import numpy as np
 from jaxtyping import Bool, Float
+from ml_collections import ConfigDict
 
 from handjax.engine import config as configs
 from handjax.pose.skeleton import SKELETONS, palm_from_wrist
@@ -13,94 +15,104 @@ from handjax.sources.base import Source
 _HAND = SKELETONS["hand21"]
 _MIDDLE, _RING = _HAND.joints.index("middle_base"), _HAND.joints.index("ring_base")
 _SETS = ("rhd", "stb", "panoptic_hand", "keypoint_list")
-_HIDDEN_HAVE_PLACES = ("rhd", "stb")  # elsewhere `visible` says which joints are labelled
+_ALL_LABELLED = ("rhd", "stb")  # in the others `visible` says which joints are labelled
 
 
-def rgb_hand(config, train: bool = True) -> Source:
-    """Pictures of one hand each, at most `data.image_size` large (`fit.fit`), with joints in the common order.
+def rgb_hand(config: ConfigDict, train: bool = True) -> Source:
+    """Images of one hand each, at most `data.image_size` large, joints in the common order.
 
-    `joints_xyz` and `k`, `left`, and `box` are in the batches where all the sets have them.
+    `joints_xyz` and `k`, `left`, and `box` are in the batches if all the sets have them.
 
-    `data.room` 0 keeps the whole picture; else it is cut to that many boxes of the labelled joints about their middle, for
-    photographs in which a hand is small. RHD's joint 0 is the wrist and STB's the palm, and `data.root` says what a batch's
-    is: "as_labelled", which refuses sets that differ, "palm" or "wrist". Either comes of the other by hand3d's rules
-    (lmb-freiburg/hand3d, use_wrist_coord): the palm is the middle between wrist and base of the middle finger; the wrist is
-    as far behind the palm as the base of the RING finger is before it. The two do not undo each other, there as here.
+    `data.crop_boxes` 0 keeps the entire image; otherwise images are cropped to that many boxes of the
+    labelled joints around their middle, for photographs in which a hand is small.
+
+    `data.root` names joint 0 of the batches, which is the wrist in RHD and the palm in STB:
+    "as_labelled" (refuses to combine sets that differ), "palm" or "wrist". One is computed from the
+    other by hand3d's rules (lmb-freiburg/hand3d, use_wrist_coord): the palm is the midpoint of the
+    wrist and the base of the middle finger; the wrist is the base of the RING finger reflected
+    through the palm. As in the original, the two are not each other's inverse.
     """
     data = config.data
-    size = prepared.check_size(data)
-    roots = {"as_labelled": "as the set has it", "palm": "the palm", "wrist": "the wrist"}
-    about = f"joint 0 is {configs.choose(roots, config, 'data.root')}"
-    if data.room:
-        about += f"; pictures cut to {data.room:g} boxes of the true joints"
-    opened = partial(_opened, root=data.root, size=size, room=data.room)
-    agree = {"agree": _same_root} if data.root == "as_labelled" else {}
+    size = prepared.image_size(config)
+    roots = {"as_labelled": "as in the set", "palm": "the palm", "wrist": "the wrist"}
+    description = f"joint 0 is {configs.choose(roots, config, 'data.root')}"
+    if data.crop_boxes:
+        description += f"; images cropped to {data.crop_boxes:g} boxes of the true joints"
     return prepared.source(
-        config, train, _SETS, opened, _HAND, about, usual=("test", "validation"), **agree
+        config,
+        train,
+        known=_SETS,
+        open_records=partial(_open, root=data.root, size=size, crop_boxes=data.crop_boxes),
+        skeleton=_HAND,
+        description=description,
+        default_splits=("test", "validation"),
+        check_sets=_check_root if data.root == "as_labelled" else lambda sets: None,
     )
 
 
-def _same_root(sets: list[prepared.Found]) -> None:
+def _check_root(sets: list[prepared.PreparedSet]) -> None:
+    """Raise ValueError unless joint 0 is the same in all sets."""
     from handjax.data.records import Records
 
-    roots = {}  # by the set's name in the config: splits do not differ
+    roots: dict[str, str] = {}  # by the set's name in the config: all splits have the same
     for found in sets:
-        if found.given not in roots:
-            palm = Records(found.folder, found.split, keys=("root",)).rows(np.zeros(1, int))[
-                "root"
-            ][0]
-            roots[found.given] = "palm" if palm else "wrist"
+        if found.requested not in roots:
+            records = Records(found.folder, found.split, keys=("root",))
+            palm = records.rows(np.zeros(1, int))["root"][0]
+            roots[found.requested] = "palm" if palm else "wrist"
     if len(set(roots.values())) > 1:
-        says = ", ".join(f"{given} the {root}" for given, root in roots.items())
+        listed = ", ".join(f"{name} the {root}" for name, root in roots.items())
         raise ValueError(
-            f"joint 0 is not the same in these sets: {says}; choose config.data.root=palm or wrist"
+            f"joint 0 is not the same in these sets: {listed}; choose config.data.root=palm or "
+            "wrist"
         )
 
 
-def _opened(sets: list[prepared.Found], root: str, size: tuple[int, int], room: float) -> list:
+def _open(sets: list[prepared.PreparedSet], root: str, size: tuple[int, int], crop_boxes: float) -> list:
     from handjax.data.records import Records
     from handjax.data.resize import around_joints, fit
 
-    common = [
-        key
-        for key in ("joints_xyz", "k", "box", "side")
-        if all(key in found.features for found in sets)
-    ]
+    optional = ("joints_xyz", "k", "box", "side")
+    common = [key for key in optional if all(key in found.features for found in sets)]
     return [
         Records(
             found.folder,
             found.split,
             keys=("image", "joints_uv", "visible", "root", *common),
-            sample=fit(*size, around_joints(room) if room else None),
-            finish=partial(_finished, root=root, all_labelled=found.name in _HIDDEN_HAVE_PLACES),
+            sample=fit(*size, around_joints(crop_boxes) if crop_boxes else None),
+            finish=partial(_to_batch, root=root, all_labelled=found.name in _ALL_LABELLED),
         )
         for found in sets
     ]
 
 
-def _finished(batch: dict[str, np.ndarray], root: str, all_labelled: bool) -> dict[str, np.ndarray]:
-    """A prepared set's own features → a batch's."""
-    batch = dict(batch)
+def _to_batch(
+    features: dict[str, np.ndarray], root: str, all_labelled: bool
+) -> dict[str, np.ndarray]:
+    """The features of a prepared set → the keys of a batch."""
+    batch = dict(features)
     is_palm, visible = batch.pop("root") == 1, batch["visible"]
     labelled = np.ones_like(visible) if all_labelled else visible.copy()
     if "side" in batch:
         batch["left"] = batch.pop("side") == 0
     if root != "as_labelled":
-        turned, other, make = (
+        changed, other, convert = (
             (~is_palm, _MIDDLE, palm_from_wrist)
             if root == "palm"
             else (is_palm, _RING, _wrist_from_palm)
         )
         for key in [key for key in ("joints_uv", "joints_xyz") if key in batch]:
-            joints, seen = make(batch[key], visible)
-            batch[key] = np.where(turned[:, None, None], joints, batch[key])
-        labelled[:, 0] &= labelled[:, other] | ~turned
-        visible = np.where(turned[:, None], seen, visible) & labelled
+            joints, seen = convert(batch[key], visible)
+            batch[key] = np.where(changed[:, None, None], joints, batch[key])
+        labelled[:, 0] &= labelled[:, other] | ~changed
+        visible = np.where(changed[:, None], seen, visible) & labelled
     batch["joints_uv"] = np.where(labelled[..., None], batch["joints_uv"], np.float32(0))
     return {**batch, "visible": visible, "labelled": labelled}
 
 
-def _wrist_from_palm(joints: Float[np.ndarray, "b 21 c"], visible: Bool[np.ndarray, "b 21"]):
+def _wrist_from_palm(
+    joints: Float[np.ndarray, "b 21 c"], visible: Bool[np.ndarray, "b 21"]
+) -> tuple[Float[np.ndarray, "b 21 c"], Bool[np.ndarray, "b 21"]]:
     wrist = 2 * joints[:, :1] - joints[:, _RING, None]
     seen = visible[:, :1] | visible[:, _RING, None]
     return np.concatenate([wrist, joints[:, 1:]], 1), np.concatenate([seen, visible[:, 1:]], 1)

@@ -1,4 +1,4 @@
-"""Sources that read no file: hands and people of the synthetic worlds, made on the device."""
+"""Sources without files: synthetic hands and people, drawn on the device."""
 
 from collections.abc import Callable
 from functools import partial
@@ -6,19 +6,21 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Int, Key
+from ml_collections import ConfigDict
 
 from handjax.data.formats.mesh import read_skin
 from handjax.engine import config as configs
+from handjax.engine.contracts import Batch
 from handjax.pose.skeleton import SKELETONS, Skeleton
-from handjax.rigs import hand
-from handjax.rigs import skinning as mesh
+from handjax.rigs import hand, skinning
 from handjax.sources.base import Source
-from handjax.synthetic import hands as world
+from handjax.synthetic import hands
 from handjax.synthetic.people import BOX_MM, body_sample
 
 
-def hand_world(config, train: bool = True) -> Source:
-    """Hands before a depth camera."""
+def hand_world(config: ConfigDict, train: bool = True) -> Source:
+    """Hands in front of a depth camera (`hands.hand_sample`)."""
     data = config.data
     skeleton = configs.choose(
         {name: SKELETONS[name] for name in ("hand21", "nyu14")}, config, "data.joints"
@@ -28,133 +30,136 @@ def hand_world(config, train: bool = True) -> Source:
     configs.choose(dict.fromkeys(("spheres", "skin")), config, "data.surface")
     if data.mesh and data.surface != "skin":
         raise ValueError(
-            f"config.data.mesh={data.mesh} is shown with config.data.surface=skin alone; it is {data.surface}"
+            f"config.data.mesh={data.mesh} is used with config.data.surface=skin only; it is "
+            f"{data.surface}"
         )
     sample = partial(
-        world.hand_sample,
+        hands.hand_sample,
         joints=data.joints,
         surface=data.surface,
-        skin=own_skin(data.mesh),
+        skin=custom_skin(data.mesh),
         image_size=data.image_size,
         cube_mm=data.cube_mm,
         center=data.center,
         **data.sensor,
         **data.pose,
     )
-    return endless(
-        config,
-        sample,
-        skeleton,
-        f"synthetic hands held out by seed {data.eval_seed}; crop center from the {data.center}",
+    description = (
+        f"synthetic hands held out by seed {data.eval_seed}; crop center from the {data.center}"
     )
+    return endless(config, sample, skeleton, description)
 
 
-def hand_rgb_world(config, train: bool = True) -> Source:
-    """Hands in colour pictures. The picture is its own source file, so errors in px are in the generated picture's."""
+def hand_rgb_world(config: ConfigDict, train: bool = True) -> Source:
+    """Hands in RGB images (`hands.rgb_sample`). Each image counts as its own source file, so errors
+    in px are measured in the generated image."""
     data = config.data
     configs.require(config, 1, "data.image_size", "data.samples")
-    drawn = partial(
-        world.rgb_sample,
-        skin=own_skin(data.mesh),
+    draw = partial(
+        hands.rgb_sample,
+        skin=custom_skin(data.mesh),
         image_size=data.image_size,
         samples=data.samples,
         **data.camera,
         **data.pose,
     )
 
-    def sample(key):
-        made = drawn(key)
-        kept = {
-            name: made[name]
-            for name in ("image", "k", "joints_xyz", "joints_uv", "visible", "left")
-        }
-        return {**kept, "source_from_image": jnp.eye(2, 3)}
+    def sample(key: Key[Array, ""]) -> dict[str, Array]:
+        made = draw(key)
+        kept = ("image", "k", "joints_xyz", "joints_uv", "visible", "left")
+        return {**{name: made[name] for name in kept}, "source_from_image": jnp.eye(2, 3)}
 
-    about = f"synthetic pictures of hands held out by seed {data.eval_seed}"
-    return endless(config, sample, SKELETONS["hand21"], about)
+    description = f"synthetic images of hands held out by seed {data.eval_seed}"
+    return endless(config, sample, SKELETONS["hand21"], description)
 
 
-def hand_fit_world(config, train: bool = True) -> Source:
-    """Hands as sphereHand's network sees them, one view of parallel rays each, with the centres of their spheres."""
+def spherehand_world(config: ConfigDict, train: bool = True) -> Source:
+    """Hands as the sphere hand's network sees them (`hands.fitting_sample`): one view along
+    parallel rays each, with the centers of its spheres."""
     data = config.data
     skeleton = configs.choose(
         {name: SKELETONS[name] for name in hand.JOINT_SPHERES}, config, "data.joints"
     )
     configs.choose(dict.fromkeys(("spheres", "skin")), config, "data.surface")
     joints = np.array(hand.JOINT_SPHERES[skeleton.name])
-    drawn = partial(
-        world.fitting_sample,
+    draw = partial(
+        hands.fitting_sample,
         surface=data.surface,
-        skin=own_skin(data.mesh),
-        image_size=config.task.image_size,
-        resample=config.task.depth_resample,
+        skin=custom_skin(data.mesh),
+        image_size=data.image_size,
+        resample=data.depth_resample,
         **data.sensor,
         **data.pose,
     )
 
-    def sample(key):
-        made = drawn(key)
+    def sample(key: Key[Array, ""]) -> dict[str, Array]:
+        made = draw(key)
         return {
             "cube_depth": made["depth"][None],
             "centers": made["centers"][None],
             "joints_xyz": made["centers"][joints],
         }
 
-    return endless(
-        config,
-        sample,
-        skeleton,
-        f"synthetic hands held out by seed {data.eval_seed}; in the middle of their cube",
-    )
+    description = f"synthetic hands held out by seed {data.eval_seed}; centered in their cube"
+    return endless(config, sample, skeleton, description)
 
 
-def body_world(config, train: bool = True) -> Source:
-    """People in colour pictures, as `samples.body` has them of a set that knows all: every joint is labelled, and `box` is the
-    square of 2000 mm about the pelvis."""
+def body_world(config: ConfigDict, train: bool = True) -> Source:
+    """People in RGB images, with every key of a `sources.body` batch: all joints are labelled, and
+    `box` is the square of 2000 mm around the pelvis."""
     data = config.data
     configs.require(config, 1, "data.image_size", "data.samples")
-    drawn = partial(
+    draw = partial(
         body_sample, image_size=data.image_size, samples=data.samples, **data.camera, **data.pose
     )
 
-    def sample(key):
-        made = drawn(key)
-        kept = {name: made[name] for name in ("image", "k", "joints_xyz", "joints_uv", "visible")}
+    def sample(key: Key[Array, ""]) -> dict[str, Array]:
+        made = draw(key)
         (fx, fy), z = jnp.diag(made["k"])[:2], made["joints_xyz"][0, 2]
         sides = jnp.stack([fx, fy]) * BOX_MM / z
-        kept |= {
+        return {
+            **{name: made[name] for name in ("image", "k", "joints_xyz", "joints_uv", "visible")},
             "box": jnp.concatenate([made["joints_uv"][0] - sides / 2, sides]),
             "source_from_image": jnp.eye(2, 3),
-        }
-        kept |= {
             "labelled": jnp.ones(18, bool),
             "has_uv": jnp.array(True),
             "has_xyz": jnp.array(True),
             "head_px": jnp.zeros(()),
+            **dict.fromkeys(("subject", "action", "camera"), jnp.int32(-1)),
         }
-        return kept | dict.fromkeys(("subject", "action", "camera"), jnp.int32(-1))
 
-    return endless(
-        config, sample, SKELETONS["body18"], f"synthetic people held out by seed {data.eval_seed}"
-    )
+    description = f"synthetic people held out by seed {data.eval_seed}"
+    return endless(config, sample, SKELETONS["body18"], description)
 
 
-def endless(config, sample: Callable, skeleton: Skeleton, about: str) -> Source:
-    """`sample(key)` → one row. Held-out samples come from their own stream of numbers, fixed by `eval_seed`."""
+def endless(
+    config: ConfigDict,
+    sample: Callable[[Key[Array, ""]], dict[str, Array]],
+    skeleton: Skeleton,
+    description: str,
+) -> Source:
+    """A source that draws row i of its batches by `sample(key of sample i)`, on the device.
+
+    Training counts through an endless stream, numbered by `config.seed`. The evaluation split has
+    its own stream, numbered by `config.data.eval_seed`, and `config.data.eval_size` samples.
+    """
     data = config.data
     configs.require(config, 1, "data.eval_size")
     configs.require(config, 0, "seed", "data.eval_seed")
     streams = {"train": config.seed, "eval": data.eval_seed}
 
-    def rows(indices, stream):
-        filled = np.full(len(indices), streams[stream], np.uint32)
-        split = np.full(len(indices), stream == "eval")
-        mask = np.ones(len(indices), bool)
-        return {"index": indices.astype(np.int32), "mask": mask, "stream": filled, "heldout": split}
+    def rows(indices: Int[np.ndarray, " b"], split: str) -> Batch:
+        count = len(indices)
+        return {
+            "index": indices.astype(np.int32),
+            "mask": np.ones(count, bool),
+            "stream": np.full(count, streams[split], np.uint32),
+            "heldout": np.full(count, split == "eval"),
+        }
 
-    def materialize(batch):
+    def materialize(batch: Batch, keys: Key[Array, " b"] | None = None) -> Batch:
         def one(index, stream, heldout):
-            return sample(world.sample_key(stream, heldout, index))
+            return sample(hands.sample_key(stream, heldout, index))
 
         made = jax.vmap(one)(batch["index"], batch["stream"], batch["heldout"])
         return {**made, "mask": batch["mask"], "index": batch["index"]}
@@ -163,13 +168,14 @@ def endless(config, sample: Callable, skeleton: Skeleton, about: str) -> Source:
         skeleton=skeleton,
         train_size=None,
         eval_size=data.eval_size,
-        train_rows=partial(rows, stream="train"),
-        eval_rows=partial(rows, stream="eval"),
+        train_rows=partial(rows, split="train"),
+        eval_rows=partial(rows, split="eval"),
         materialize=materialize,
         names=lambda indices: [f"synthetic-{i}" for i in indices],
-        description=f"{data.eval_size} {about}",
+        description=f"{data.eval_size} {description}",
     )
 
 
-def own_skin(path: str) -> mesh.Skin | None:
-    return mesh.skin_from(*read_skin(path, bones=len(hand.HAND.bones))) if path else None
+def custom_skin(path: str) -> skinning.Skin | None:
+    """The skin in a mesh file (.npz, .obj or sphereHand's .pkl); None, the built-in one, for ""."""
+    return skinning.bind_mesh(*read_skin(path, bones=len(hand.HAND.bones))) if path else None

@@ -187,9 +187,7 @@ def loss(
     return sum(terms.values(), start=jnp.zeros(())), terms
 
 
-def predict(
-    outputs: Float[Array, "n s m m c"], inputs: Inputs, *, options: MapOptions
-) -> Rows:
+def predict(outputs: Float[Array, "n s m m c"], inputs: Inputs, *, options: MapOptions) -> Rows:
     """The last stage's maps → `joints_uv` [b, j, 2] in px of the source file, and `confidence`
     [b, j], the height of the peak.
 

@@ -1,22 +1,29 @@
-"""The sphere hand: depth of a cube → 41 sphere centres, learnt from synthetic hands, and from real depth without labels by holding
-the spheres against it (Wan et al. 2019, github.com/melonwan/sphereHand).
+"""The sphere hand: depth of a cube → centers of 41 spheres, learnt from synthetic hands and, without
+labels, from real depth that the spheres have to explain (Wan et al. 2019,
+github.com/melonwan/sphereHand).
 
-A batch has `cube_depth` [b, v, n, n]: v views of a hand, mm from the middle of a 300 mm cube and 100 where nothing is (frames of
-targets/spherehand.py). What else it has says what is learnt from it:
+A batch has `cube_depth` [b, v, n, n]: v views of a hand, in the frames of targets/spherehand.py.
+Its other keys select what is learnt from it:
 
-    centers [b, v, 41, 3]    labels, of the spheres: a synthetic hand's
-    cameras [b, v, 4, 4]     each view's mm → those of the first: learnt from without labels, and no label is read
-
-With `cameras`, `task.synthetic` labelled hands of `config.labelled` are drawn beside each sample while training: the original's
-joint training. With 0 of them it is training on real depth alone, and without `cameras` on synthetic depth alone.
+    centers [b, v, 41, 3]          labels: the spheres of a synthetic hand
+    cameras [b, v, 4, 4]           each view's mm → those of the first; learnt without labels
+    synthetic_depth [b, m, n, n]   with `cameras`: m labelled synthetic hands per sample, the
+                                   original's joint training (sources/mixed_synthetic.py)
 """
 
+from collections.abc import Callable, Mapping
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float, Int, Key
+from ml_collections import ConfigDict
 
+from handjax.engine import config as configs
+from handjax.engine.config import Rule
+from handjax.engine.contracts import Batch, Inputs, Rows
 from handjax.fitting import losses as fit_losses
 from handjax.metrics import joints3d as metrics
 from handjax.models import pose_prior
@@ -26,15 +33,18 @@ from handjax.pose import losses
 from handjax.pose.cube import BACKGROUND_MM, EXTENT_MM
 from handjax.pose.skeleton import Skeleton
 from handjax.rigs import hand
-from handjax.synthetic import hands as world
 from handjax.targets import spherehand
-from handjax.tasks.base import Batch, Inputs, Rows, Task
+from handjax.tasks.base import Task
+from handjax.tasks.rules import DTYPE, above
 
 SPHERES = len(hand.HAND.sphere_radii)
 
+Outputs = tuple[Array, Array]  # maps and features of every stack, as SphereNet returns them
 
-def spherehand_task(config, skeleton: Skeleton) -> Task:
-    """The task of `config.task`, `config.model` and `config.augment` for joints in this skeleton's order."""
+
+def spherehand_task(config: ConfigDict, skeleton: Skeleton) -> Task:
+    """The task of `config.task`, `config.model` and `config.augment`, joints in this skeleton's
+    order; `config.data.image_size` is the size of its images."""
     options = config.task
     _check(config, skeleton)
     model = SphereNet(
@@ -44,27 +54,23 @@ def spherehand_task(config, skeleton: Skeleton) -> Task:
     priors = (
         pose_prior.load_priors(options.prior or None)
         if "pose_prior" in weights or options.denoise
-        else None
+        else {}
     )
-    augment = config.augment if config.augment.enabled else None
-    draw = partial(
-        world.fitting_sample, image_size=options.image_size, resample=options.depth_resample
-    )
-    draw = partial(draw, **config.get("labelled", {}))
-    single = options.single_view if options.across else 0.0
     return Task(
         title="sphere hand",
         kind="joints3d",
         model=model,
         prepare=partial(
-            prepare, draw=draw, synthetic=options.synthetic, single_view=single, augment=augment
+            prepare,
+            single_view=options.single_view if options.across else 0.0,
+            augment=config.augment if config.augment.enabled else None,
         ),
         loss=partial(
             loss,
             weights=weights,
             across=options.across,
             original=options.original,
-            prior=priors["vae"] if priors else None,
+            prior=priors.get("vae"),
         ),
         predict=partial(
             predict,
@@ -76,68 +82,62 @@ def spherehand_task(config, skeleton: Skeleton) -> Task:
         postprocess=lambda rows: rows,
         score=partial(score, skeleton=skeleton),
         visualize=visualize,
-        dummy_inputs=partial(dummy_inputs, size=options.image_size),
+        dummy_inputs=partial(dummy_inputs, size=config.data.image_size),
     )
 
 
-def _check(config, skeleton) -> None:
-    """What would otherwise fail late, or not at all."""
-    task, model = config.task, config.model
+def _check(config: ConfigDict, skeleton: Skeleton) -> None:
+    weights = config.task.weights
     if skeleton.name not in hand.JOINT_SPHERES:
         raise ValueError(
-            f"joints of {skeleton.name!r} are no spheres of the hand's: use {' or '.join(hand.JOINT_SPHERES)}"
+            f"joints of {skeleton.name!r} are not among the hand's spheres: use "
+            f"{' or '.join(hand.JOINT_SPHERES)}"
         )
-    if task.weights.get("temporal_smooth"):
+    if weights.get("temporal_smooth"):
         raise ValueError(
-            f"config.task.weights.temporal_smooth={task.weights.temporal_smooth:g}: expected 0; a training batch has frames in no "
-            "order, and only a sequence that is fitted frame by frame is smooth"
+            f"config.task.weights.temporal_smooth={weights.temporal_smooth:g}: expected 0; the "
+            "frames of a training batch are in no order, the term is for fitting sequences"
         )
-    known = list(fit_losses.WEIGHTS)
-    unknown = sorted(set(task.weights) - set(known))
-    for name, value, good, expected in (
-        ("task.weights", ", ".join(unknown), not unknown, f"of {', '.join(known)}"),
-        (
-            "task.image_size",
-            task.image_size,
-            task.image_size > 0 and task.image_size % 16 == 0,
-            "a multiple of 16 px",
-        ),
-        (
-            "task.single_view",
-            task.single_view,
-            0 <= task.single_view <= 1,
-            "a share of the samples, 0 to 1",
-        ),
-        ("task.synthetic", task.synthetic, task.synthetic >= 0, "hands a sample, 0 or more"),
-        (
-            "model.width",
-            model.width,
-            model.width > 0 and model.width % 32 == 0,
-            "a multiple of 32 channels",
-        ),
-        ("model.stacks", model.stacks, model.stacks > 0, "1 or more"),
-        ("model.dtype", model.dtype, model.dtype in ("float32", "bfloat16"), "float32 or bfloat16"),
-    ):
-        if not good:
-            raise ValueError(f"config.{name}={value}: expected {expected}")
+    if unknown := sorted(set(weights) - set(fit_losses.WEIGHTS)):
+        raise ValueError(
+            f"config.task.weights={', '.join(unknown)}: expected of {', '.join(fit_losses.WEIGHTS)}"
+        )
+    configs.check(
+        config,
+        {
+            "data.image_size": Rule(lambda n: n > 0 and n % 16 == 0, "a multiple of 16 px"),
+            "task.single_view": Rule(lambda p: 0 <= p <= 1, "a share of the samples, 0 to 1"),
+            "model.width": Rule(lambda n: n > 0 and n % 32 == 0, "a multiple of 32 channels"),
+            "model.stacks": above(0, "1 or more"),
+            "model.dtype": DTYPE,
+        },
+    )
 
 
 def prepare(
-    keys, batch: Batch, train: bool, *, draw, synthetic: int, single_view: float, augment
+    keys: Key[Array, " b"],
+    batch: Batch,
+    train: bool,
+    *,
+    single_view: float,
+    augment: ConfigDict | None,
 ) -> Inputs:
-    """→ `x`, the images of all samples one after the other: of each its synthetic hands, then its views.
+    """→ `x` [b · (m + v), n, n, 1]: for each sample its synthetic hands, then its views.
 
-    Views without labels are shrunk at random while training (`spherehand.shrink`), each by itself; the original shrinks all of a
-    batch or none. What is held against the spheres is the depth as it was.
+    In training, each unlabelled view is shrunk at random by itself (`spherehand.shrink`); the
+    original shrinks all views of a batch or none. The losses compare the spheres with the original
+    depth, `cube_depth`.
 
-    `single`: each view of the sample is looked at by itself while training. The original does so with all of a step's samples,
-    from step 1500 of an epoch on, 48 % of NYU's; here each sample is drawn by itself, `single_view` of all."""
-    depth = batch["cube_depth"]
-    unlabelled, count = "cameras" in batch, depth.shape[1]
-    synthetic = synthetic if unlabelled and train else 0
+    `single` marks the samples whose views are compared with their own depth only, a share
+    `single_view` of all in training. The original does so for all samples of a step, from step 1500
+    of an epoch on, 48 % of NYU's; here each sample is drawn independently.
+    """
+    cube_depth = batch["cube_depth"]
+    unlabelled, count = "cameras" in batch, cube_depth.shape[1]
 
-    def one(key, depth):
-        draw_key, scale_key, noise_key, single_key = jax.random.split(key, 4)
+    def one(key, depths):
+        _, scale_key, noise_key, single_key = jax.random.split(key, 4)
+        depth = depths["cube_depth"]
         scales = jnp.ones((count, 2))
         if unlabelled and train and augment:
             u, (low, high) = jax.random.uniform(scale_key, (count, 4)), augment.scale
@@ -150,140 +150,165 @@ def prepare(
         }
         if single_view and unlabelled and train:
             inputs["single"] = jax.random.bernoulli(single_key, single_view)
-        if synthetic:
-            drawn = jax.vmap(draw)(jax.random.split(draw_key, synthetic))
-            depth, inputs["synthetic_centers"] = (
-                jnp.concatenate([drawn["depth"], depth]),
-                drawn["centers"],
-            )
+        if "synthetic_depth" in depths:
+            depth = jnp.concatenate([depths["synthetic_depth"], depth])
         return {**inputs, "x": spherehand.network_input(depth)}
 
-    inputs = jax.vmap(one)(keys, depth)
+    used = ("cube_depth", "synthetic_depth")
+    inputs = jax.vmap(one)(keys, {name: batch[name] for name in used if name in batch})
     inputs["x"] = inputs["x"].reshape(-1, *inputs["x"].shape[2:])
     if not unlabelled:
         inputs["synthetic_centers"] = batch["centers"]
-    middle = jnp.zeros((depth.shape[0], 3))
+    middle = jnp.zeros((cube_depth.shape[0], 3))
     place = {"center_xyz": middle, "cube_mm": jnp.full_like(middle, EXTENT_MM)}
-    kept = {
-        name: batch[name] for name in ("cube_depth", "cameras", *place, "mask") if name in batch
-    }
-    return {**inputs, **place, **kept}
+    kept = ("cube_depth", "cameras", "synthetic_centers", "center_xyz", "cube_mm", "mask")
+    return {**inputs, **place, **{name: batch[name] for name in kept if name in batch}}
 
 
-def _of_samples(outputs, inputs):
-    """Maps and features [b, images, stacks, …] of the synthetic hands, and of the views without labels."""
+def loss(
+    outputs: Outputs,
+    inputs: Inputs,
+    *,
+    weights: Mapping[str, float],
+    across: bool,
+    original: bool,
+    prior: dict[str, Any] | None,
+) -> tuple[Float[Array, ""], dict[str, Array]]:
+    """The weighted sum of the terms of `fitting.losses`, and the terms.
+
+    Each term is summed over the stacks and averaged over the samples in `mask`. It is computed only
+    if it has a weight and the batch has its inputs.
+    """
+    (synthetic, features), (real, real_features) = _split_samples(outputs, inputs)
+    stacks, mask = outputs[0].shape[1], inputs["mask"]
+    terms: dict[str, Array] = {}
+
+    def add(name: str, values: Callable[[], Array]) -> None:
+        """`values()`: first axis samples."""
+        if name in weights:
+            terms[name] = stacks * losses.masked_mean(values(), mask)
+
+    if synthetic.shape[1]:
+        _add_labelled_terms(add, synthetic, inputs)
+    if real.shape[1]:
+        _add_unlabelled_terms(add, real, inputs, across=across, original=original, prior=prior)
+        if synthetic.shape[1] and "domain" in weights:
+            flat = [f.reshape(-1, *f.shape[3:]) for f in (features, real_features)]
+            terms["domain"] = stacks * fit_losses.domain(*flat)
+    if not terms:
+        raise ValueError(
+            "config.task.weights: this batch has the inputs of no term with a weight; there is "
+            "nothing to learn from"
+        )
+    weighted = (weights[name] * term for name, term in terms.items())
+    return sum(weighted, start=jnp.zeros(())), terms
+
+
+def _split_samples(outputs, inputs):
+    """Maps and features [b, images, stacks, …] of the labelled images and of the others."""
     outputs = [o.reshape(inputs["mask"].shape[0], -1, *o.shape[1:]) for o in outputs]
     labelled = inputs["synthetic_centers"].shape[1] if "synthetic_centers" in inputs else 0
     return [o[:, :labelled] for o in outputs], [o[:, labelled:] for o in outputs]
 
 
+def _add_labelled_terms(add, maps, inputs):
+    heat, depth = spherehand.split(maps)
+    target = jnp.broadcast_to(
+        inputs["synthetic_centers"][:, :, None], (*heat.shape[:3], SPHERES, 3)
+    )
+    add(
+        "synt_uv",
+        lambda: fit_losses.synthetic_heat(heat, spherehand.encode(target, heat.shape[-2])[0]),
+    )
+    add("synt_d", lambda: fit_losses.synthetic_depth(spherehand.decode(heat, depth), target))
+
+
+def _add_unlabelled_terms(add, maps, inputs, *, across, original, prior):
+    stacks = maps.shape[2]
+    centers = jnp.moveaxis(_decoded(maps, inputs), 2, 1)  # [b, stacks, v, 41, 3]
+
+    def each_stack(x):
+        return jnp.broadcast_to(x[:, None], (x.shape[0], stacks, *x.shape[1:]))
+
+    cameras = each_stack(inputs["cameras"])
+    single = each_stack(inputs["single"]) if "single" in inputs else None
+
+    def projection():
+        radii = jnp.broadcast_to(jnp.asarray(hand.HAND.sphere_radii), centers.shape[:-1])
+        rendered, near = fit_losses.projection(
+            each_stack(inputs["cube_depth"]), centers, radii, cameras, across, original, single
+        )
+        return rendered + fit_losses.SURFACE_WEIGHT * near
+
+    def consistency():
+        distance = fit_losses.multiview_consistency(centers, cameras, original)
+        return distance if single is None else jnp.where(single, 0.0, distance)
+
+    def divergence():
+        return fit_losses.pose_prior(
+            centers, *PoseVAE().apply(prior, centers, each_stack(inputs["noise"]))
+        )
+
+    add("mv_projection", projection)
+    if across:
+        add("mv_consistency", consistency)
+    add("uv_hm_mean", lambda: fit_losses.heat_mean(spherehand.split(maps)[0]))
+    add("pose_prior", divergence)
+    add("collision", lambda: fit_losses.collision(centers))
+    add("bone_length", lambda: fit_losses.bone_length(centers))
+
+
 def _decoded(maps, inputs):
-    """Centres of the views [b, v, stacks, 41, 3], mm, with the augmentation's scale taken out again."""
+    """Centers of the views [b, v, stacks, 41, 3], mm, with the augmentation's scale undone."""
     centers = spherehand.decode(*spherehand.split(maps))
     return centers.at[..., :2].divide(inputs["scales"][:, :, None, None])
 
 
-def loss(outputs, inputs: Inputs, *, weights, across: bool, original: bool, prior):
-    """The weighted sum of the terms of `fit_losses`, and the terms: each summed over the stacks, a mean over the samples in `mask`,
-    and computed only where it has a weight and the batch has what it is of."""
-    (synthetic, features), (real, real_features) = _of_samples(outputs, inputs)
-    stacks, mask = outputs[0].shape[1], inputs["mask"]
-    parts = {}
+def predict(
+    outputs: Outputs,
+    inputs: Inputs,
+    *,
+    spheres: Int[np.ndarray, " j"],
+    denoiser: dict[str, Any] | None,
+    fuse: bool,
+) -> Rows:
+    """The last stack's maps → `joints_xyz` [b, j, 3], mm: relative to the middle of the cube plus
+    `center_xyz`, which is 0 unless the batch has one.
 
-    def add(name, of):
-        """`of()`: values whose first axis is the samples."""
-        if name in weights:
-            parts[name] = stacks * losses.masked_mean(of(), mask)
-
-    if synthetic.shape[1]:
-        heat, depth = spherehand.split(synthetic)
-        target = jnp.broadcast_to(
-            inputs["synthetic_centers"][:, :, None], (*heat.shape[:3], SPHERES, 3)
-        )
-        add(
-            "synt_uv",
-            lambda: fit_losses.synthetic_heat(heat, spherehand.encode(target, heat.shape[-2])[0]),
-        )
-        add("synt_d", lambda: fit_losses.synthetic_depth(spherehand.decode(heat, depth), target))
-    if real.shape[1]:
-        centers = jnp.moveaxis(_decoded(real, inputs), 2, 1)  # [b, stacks, v, 41, 3]
-
-        def each_stack(x):
-            return jnp.broadcast_to(x[:, None], (x.shape[0], stacks, *x.shape[1:]))
-
-        cameras = each_stack(inputs["cameras"])
-        single = each_stack(inputs["single"]) if "single" in inputs else None
-
-        def projection():
-            radii = jnp.broadcast_to(jnp.asarray(hand.HAND.sphere_radii), centers.shape[:-1])
-            rendered, near = fit_losses.projection(
-                each_stack(inputs["cube_depth"]), centers, radii, cameras, across, original, single
-            )
-            return rendered + fit_losses.SURFACE_WEIGHT * near
-
-        def divergence():
-            return fit_losses.pose_prior(
-                centers, *PoseVAE().apply(prior, centers, each_stack(inputs["noise"]))
-            )
-
-        def consistency():
-            apart = fit_losses.multiview_consistency(centers, cameras, original)
-            return apart if single is None else jnp.where(single, 0.0, apart)
-
-        add("mv_projection", projection)
-        if across:
-            add("mv_consistency", consistency)
-        add("uv_hm_mean", lambda: fit_losses.heat_mean(spherehand.split(real)[0]))
-        add("pose_prior", divergence)
-        add("collision", lambda: fit_losses.collision(centers))
-        add("bone_length", lambda: fit_losses.bone_length(centers))
-        if synthetic.shape[1] and "domain" in weights:
-            flat = [f.reshape(-1, *f.shape[3:]) for f in (features, real_features)]
-            parts["domain"] = stacks * fit_losses.domain(*flat)
-    if not parts:
-        raise ValueError(
-            "config.task.weights: no term with a weight is of what this batch has; there is nothing to learn from"
-        )
-    return sum(weights[name] * part for name, part in parts.items()), parts
-
-
-def predict(outputs, inputs: Inputs, *, spheres, denoiser, fuse: bool) -> Rows:
-    """`joints_xyz` [b, j, 3], mm about `center_xyz`, which is 0 unless the batch says otherwise: from the first view, or with
-    `fuse` each from the view whose heat map is least spread out. `denoiser` replaces the palm, as in the original's evaluation."""
+    Taken from the first view or, with `fuse`, for each sphere from the view with the narrowest heat
+    map. `denoiser` replaces the palm, as in the original's evaluation.
+    """
     maps = outputs[0].reshape(inputs["mask"].shape[0], -1, *outputs[0].shape[1:])[:, :, -1:]
     centers = _decoded(maps, inputs)[:, :, 0]
     if fuse and "cameras" in inputs:
         spread = spherehand.variance(spherehand.split(maps[:, :, 0])[0])
-        found = spherehand.fuse_views(fit_losses.to_common(centers, inputs["cameras"]), spread)
+        fused = spherehand.fuse_views(fit_losses.to_common(centers, inputs["cameras"]), spread)
     else:
-        found = centers[:, 0]
+        fused = centers[:, 0]
     if denoiser is not None:
-        found = PalmDenoiser().apply(denoiser, found)
-    joints = found[:, spheres]
-    return {"joints_xyz": joints + inputs["center_xyz"][:, None]}
+        fused = PalmDenoiser().apply(denoiser, fused)
+    return {"joints_xyz": fused[:, spheres] + inputs["center_xyz"][:, None]}
 
 
 def ground_truth(batch: Batch) -> Rows:
-    """`joints_xyz` [b, j, 3] as `predict` has them, where the batch is labelled; every joint counts, seen or hidden."""
+    """`joints_xyz` [b, j, 3] as `predict` returns them, if the batch has them; every joint counts,
+    visible or hidden."""
     return {name: batch[name] for name in ("joints_xyz",) if name in batch}
 
 
-def score(rows: dict, *, skeleton: Skeleton) -> dict:
-    """The figures of `metrics.summarize`; of NYU's joints also the error of the twelve without the two sides of the wrist."""
-    found, true = rows["joints_xyz"], rows["true_joints_xyz"]
-    figures = metrics.summarize(found, true, skeleton.joints, root=skeleton.root)
+def score(rows: Rows, *, skeleton: Skeleton) -> dict[str, Any]:
+    """`metrics.summarize`; for NYU's joints also `mpjpe_12_mm`, without the sides of the wrist."""
+    predicted, true = rows["joints_xyz"], rows["true_joints_xyz"]
+    result = metrics.summarize(predicted, true, skeleton.joints, root=skeleton.root)
     if skeleton.name == "nyu14":
-        twelve = [
-            i
-            for i, joint in enumerate(skeleton.joints)
-            if joint not in ("wrist_little", "wrist_thumb")
-        ]
-        figures["mpjpe_12_mm"] = metrics.mpjpe(metrics.joint_errors(found, true)[:, twelve])
-    return figures
+        wrist = ("wrist_little", "wrist_thumb")
+        twelve = [i for i, joint in enumerate(skeleton.joints) if joint not in wrist]
+        result["mpjpe_12_mm"] = metrics.mpjpe(metrics.joint_errors(predicted, true)[:, twelve])
+    return result
 
 
-def visualize(inputs: Inputs):
-    """The first view as it is seen, nearer is brighter, and from its side: rows y, columns z, where the hand is."""
+def visualize(inputs: Inputs) -> tuple[Float[Array, "b n n"], Float[Array, "b n n"]]:
+    """The hand in the first view, nearer is brighter, and from the side: rows y, columns z."""
     depth = inputs["cube_depth"][:, 0]
     size, is_hand = depth.shape[-1], depth < BACKGROUND_MM - 1
     front = jnp.where(is_hand, jnp.clip(0.5 - depth / EXTENT_MM, 0.1, 1.0), 0.0)
@@ -293,5 +318,5 @@ def visualize(inputs: Inputs):
 
 
 def dummy_inputs(samples: int, *, size: int) -> Inputs:
-    """Images of nothing near."""
+    """Images of zeros."""
     return {"x": jnp.zeros((samples, size, size, 1))}

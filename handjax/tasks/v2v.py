@@ -1,11 +1,17 @@
 """V2V-PoseNet: depth or occupancy → heat maps in a cube → joints in mm."""
 
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float, Key
+from ml_collections import ConfigDict
 
+from handjax.engine import config as configs
+from handjax.engine.config import Rule
+from handjax.engine.contracts import Batch, Inputs, Rows
 from handjax.metrics import joints3d as metrics
 from handjax.models.v2v import V2V
 from handjax.pose import losses
@@ -13,31 +19,25 @@ from handjax.pose.augment import random_affine
 from handjax.pose.geometry import depth_to_points, map_points
 from handjax.pose.skeleton import Skeleton
 from handjax.targets import heatmap, voxel
-from handjax.tasks.base import Batch, Inputs, Rows, Task
+from handjax.tasks.base import Task
+from handjax.tasks.rules import DTYPE, above, one_of
 
-FILE_SIZE = 88  # voxels a side for which the papers give their shifts
+REFERENCE_SIZE = 88  # cells per side of the grid for which the papers give their shifts
 
 
-def v2v_task(config, skeleton: Skeleton) -> Task:
-    """The task of `config.task`, `config.model` and `config.augment` for joints in this skeleton's order.
+def v2v_task(config: ConfigDict, skeleton: Skeleton) -> Task:
+    """The task of `config.task`, `config.model` and `config.augment`, joints in this skeleton's
+    order.
 
-    `task.global_joints` is hpoes' variant: one map, the maximum over all joints' Gaussians. It finds joints but cannot name
-    them, so its score first matches the predicted peaks to the joints frame by frame, by least total distance.
+    `task.global_joints` is hpoes' variant: one map, the maximum over all joints' Gaussians. It
+    finds joints without naming them, so its score first matches the predicted peaks to the joints,
+    frame by frame, by the smallest total distance.
     """
-    options = config.task
     _check(config)
-    if options.global_joints and (options.joints_weight or options.decode == "soft_argmax"):
-        raise ValueError(
-            "config.task.global_joints: one map has no soft-argmax; use decode=centroid and joints_weight=0.0"
-        )
-    if options.heatmap_weight <= 0 and options.joints_weight <= 0:
-        raise ValueError(
-            "config.task.heatmap_weight and joints_weight are both zero: there is nothing to learn from"
-        )
+    options = config.task
     grid = voxel.VoxelGrid(options.rule, options.grid, options.heatmap_grid)
-    joints = 1 if options.global_joints else len(skeleton.joints)
     model = V2V(
-        joints=joints,
+        joints=1 if options.global_joints else len(skeleton.joints),
         widths=tuple(config.model.widths),
         stem_size=config.model.stem_size,
         full_resolution=grid.heatmap_size == grid.size,
@@ -46,8 +46,7 @@ def v2v_task(config, skeleton: Skeleton) -> Task:
     augment = {
         key: config.augment[key] for key in ("scale", "rotation_deg", "probability", "isotropic")
     }
-    augment["shift"] = config.augment.shift * grid.size / FILE_SIZE
-
+    augment["shift"] = config.augment.shift * grid.size / REFERENCE_SIZE
     return Task(
         title="V2V-PoseNet",
         kind="joints3d",
@@ -58,14 +57,14 @@ def v2v_task(config, skeleton: Skeleton) -> Task:
             grid=grid,
             sigma=options.sigma,
             weights=(options.heatmap_weight, options.joints_weight),
-            sharpness=options.sharpness,
+            beta=options.beta,
             global_joints=options.global_joints,
         ),
         predict=partial(
             predict,
             grid=grid,
             method=options.decode,
-            sharpness=options.sharpness,
+            beta=options.beta,
             peaks=len(skeleton.joints) if options.global_joints else None,
         ),
         ground_truth=ground_truth,
@@ -76,51 +75,50 @@ def v2v_task(config, skeleton: Skeleton) -> Task:
     )
 
 
-def _check(config) -> None:
-    """What would otherwise fail late, or not at all."""
-    task, model, augment = config.task, config.model, config.augment
-    for name, value, good, expected in (
-        ("task.decode", task.decode, task.decode in voxel.DECODES, " or ".join(voxel.DECODES)),
-        ("task.sigma", task.sigma, task.sigma > 0, "more than 0 cells"),
-        ("task.sharpness", task.sharpness, task.sharpness > 0, "more than 0"),
-        ("model.dtype", model.dtype, model.dtype in ("float32", "bfloat16"), "float32 or bfloat16"),
-        (
-            "model.widths",
-            model.widths,
-            len(model.widths) == 4 and min(model.widths) > 0,
-            "four numbers of channels",
-        ),
-        (
-            "model.stem_size",
-            model.stem_size,
-            model.stem_size > 0 and model.stem_size % 2 == 1,
-            "an odd number of cells",
-        ),
-        (
-            "augment.scale",
-            augment.scale,
-            len(augment.scale) == 2 and 0 < min(augment.scale),
-            "two factors above 0",
-        ),
-        ("augment.probability", augment.probability, 0 <= augment.probability <= 1, "0 to 1"),
-    ):
-        if not good:
-            raise ValueError(f"config.{name}={value}: expected {expected}")
+def _check(config: ConfigDict) -> None:
+    configs.check(
+        config,
+        {
+            "task.decode": one_of(voxel.DECODES),
+            "task.sigma": above(0, "more than 0 cells"),
+            "task.beta": above(0),
+            "model.dtype": DTYPE,
+            "model.widths": Rule(lambda w: len(w) == 4 and min(w) > 0, "four numbers of channels"),
+            "model.stem_size": Rule(lambda n: n > 0 and n % 2 == 1, "an odd number of cells"),
+            "augment.scale": Rule(lambda s: len(s) == 2 and min(s) > 0, "two factors above 0"),
+            "augment.probability": Rule(lambda p: 0 <= p <= 1, "0 to 1"),
+        },
+    )
+    task = config.task
+    if task.global_joints and (task.joints_weight or task.decode == "soft_argmax"):
+        raise ValueError(
+            "config.task.global_joints: one map has no soft-argmax; use decode=centroid and "
+            "joints_weight=0.0"
+        )
+    if task.heatmap_weight <= 0 and task.joints_weight <= 0:
+        raise ValueError(
+            "config.task.heatmap_weight and joints_weight are both zero: there is nothing to learn "
+            "from"
+        )
 
 
 def prepare(
-    keys, batch: Batch, train: bool, *, grid: voxel.VoxelGrid, augment: dict | None
+    keys: Key[Array, " b"],
+    batch: Batch,
+    train: bool,
+    *,
+    grid: voxel.VoxelGrid,
+    augment: dict[str, Any] | None,
 ) -> Inputs:
-    """A batch with `depth` and `k`, or with `voxels` → `x` [b, n, n, n, 1], joints in cells of the grid, and the cube.
+    """A batch with `depth` and `k`, or with `voxels` → `x` [b, n, n, n, 1], joints in cells of the
+    grid, and the cube.
 
-    Augmentation moves points and joints together before voxelization (Moon et al. 2018); a file's voxels are
-    moved as voxels, by the nearest (mhruz/hpoes_pytorch).
+    Augmentation moves points and joints together before voxelization (Moon et al. 2018). Voxels
+    from a file are moved as voxels, nearest neighbour (mhruz/hpoes_pytorch).
     """
     middle = grid.size / 2
-    if "voxels" in batch and grid.rule != "hpoes":
-        raise ValueError(
-            "voxels from a file are in hpoes' order and rule: use config.task.rule=hpoes with them"
-        )
+    if "voxels" in batch:
+        _check_voxels(batch["voxels"].shape[1], grid)
 
     def one(key, sample):
         cube = (sample["center_xyz"], sample["cube_mm"], grid.size)
@@ -148,34 +146,65 @@ def prepare(
     return {**jax.vmap(one)(keys, used | cube), **cube, "mask": batch["mask"]}
 
 
-def loss(outputs, inputs: Inputs, *, grid, sigma, weights, sharpness, global_joints):
-    """Outputs [b, m, m, m, j] → the weighted sum of two terms, and the terms. `heatmap`: mean squared error to Gaussians (Moon et
-    al. 2018, eq. 2, as a mean); `joints`: mean absolute error of the soft-argmax in cells of the heat map (Sun et al. 2018). Each
-    is computed only where it has a weight."""
+def _check_voxels(size: int, grid: voxel.VoxelGrid) -> None:
+    """Raise ValueError if the grid cannot be made from a file's volume of this size."""
+    if grid.rule != "hpoes":
+        raise ValueError(
+            "voxels from a file are in hpoes' order and rule: use config.task.rule=hpoes with them"
+        )
+    if grid.size > size:
+        raise ValueError(
+            f"config.task.grid={grid.size} is finer than the {size}³ voxels of the file; use "
+            f"{size} or less"
+        )
+
+
+def loss(
+    outputs: Float[Array, "b m m m j"],
+    inputs: Inputs,
+    *,
+    grid: voxel.VoxelGrid,
+    sigma: float,
+    weights: tuple[float, float],
+    beta: float,
+    global_joints: bool,
+) -> tuple[Float[Array, ""], dict[str, Array]]:
+    """Heat maps → the weighted sum of two terms, and the terms; each is computed only if it has a
+    weight.
+
+    heatmap  mean squared error to Gaussians (Moon et al. 2018, eq. 2, as a mean)
+    joints   mean absolute error of the soft-argmax, in cells of the heat map (Sun et al. 2018)
+    """
     heatmap_weight, joints_weight = weights
-    parts, mask = {}, inputs["mask"]
+    terms, mask = {}, inputs["mask"]
     if heatmap_weight:
         target = voxel.encode(inputs["joints"], grid, sigma)
         target = target.max(-1, keepdims=True) if global_joints else target
-        parts["heatmap"] = losses.masked_mean(losses.squared_error(outputs, target), mask)
+        terms["heatmap"] = losses.masked_mean(losses.squared_error(outputs, target), mask)
     if joints_weight:
         ratio = grid.heatmap_size / grid.size
-        found = voxel.decode(outputs, grid, "soft_argmax", sharpness)
-        parts["joints"] = losses.masked_mean(
-            losses.absolute_error(found * ratio, inputs["joints"] * ratio), mask
+        cells = voxel.decode(outputs, grid, "soft_argmax", beta)
+        terms["joints"] = losses.masked_mean(
+            losses.absolute_error(cells * ratio, inputs["joints"] * ratio), mask
         )
-    total = sum(
-        weight * parts[name]
-        for name, weight in zip(("heatmap", "joints"), weights, strict=True)
-        if weight
-    )
-    return total, parts
+    pairs = zip(("heatmap", "joints"), weights, strict=True)
+    weighted = (weight * terms[name] for name, weight in pairs if weight)
+    return sum(weighted, start=jnp.zeros(())), terms
 
 
-def predict(outputs, inputs: Inputs, *, grid, method, sharpness, peaks: int | None) -> Rows:
-    """Heat maps → `joints_xyz` [b, j, 3] in camera mm and `confidence` [b, j], the height of the peak."""
+def predict(
+    outputs: Float[Array, "b m m m j"],
+    inputs: Inputs,
+    *,
+    grid: voxel.VoxelGrid,
+    method: str,
+    beta: float,
+    peaks: int | None,
+) -> Rows:
+    """Heat maps → `joints_xyz` [b, j, 3] in camera mm and `confidence` [b, j], the height of the
+    peak. `peaks`: the number of joints to find in the map of `global_joints`."""
     if peaks is None:
-        cells = voxel.decode(outputs, grid, method, sharpness)
+        cells = voxel.decode(outputs, grid, method, beta)
         confidence = heatmap.confidence(outputs, 3)
     else:
         ratio = grid.size / grid.heatmap_size
@@ -186,13 +215,14 @@ def predict(outputs, inputs: Inputs, *, grid, method, sharpness, peaks: int | No
 
 
 def ground_truth(batch: Batch) -> Rows:
-    """`joints_xyz` [b, j, 3] in camera mm, where the batch is labelled; every joint counts, seen or hidden."""
+    """`joints_xyz` [b, j, 3] in camera mm, if the batch has them; every joint counts, visible or
+    hidden."""
     return {name: batch[name] for name in ("joints_xyz",) if name in batch}
 
 
-def match_joints(rows: dict) -> dict:
-    """Rows whose peaks have no names → rows with each frame's peaks in the order of the true joints they are matched to, by least
-    total distance (Hungarian method)."""
+def match_joints(rows: Rows) -> Rows:
+    """Rows of unnamed peaks → the same with each frame's peaks in the order of the true joints,
+    matched by the smallest total distance (Hungarian method)."""
     from scipy.optimize import linear_sum_assignment
 
     predicted, true = rows["joints_xyz"], rows["true_joints_xyz"]
@@ -201,26 +231,30 @@ def match_joints(rows: dict) -> dict:
     return {**rows, "joints_xyz": np.stack(matched)}
 
 
-def score(rows: dict, *, skeleton: Skeleton, matched: bool) -> dict:
-    """The figures of `metrics.summarize`. Every joint counts, seen or hidden, as in the papers."""
-    figures = metrics.summarize(
+def score(rows: Rows, *, skeleton: Skeleton, matched: bool) -> dict[str, Any]:
+    """`metrics.summarize`. Every joint counts, visible or hidden, as in the papers. `matched`: say
+    so, for peaks that `match_joints` has named."""
+    result = metrics.summarize(
         rows["joints_xyz"], rows["true_joints_xyz"], skeleton.joints, root=skeleton.root
     )
     if matched:
-        figures["matched"] = (
-            "peaks matched to joints by least total distance: a map of all joints does not name them"
+        result["matched"] = (
+            "peaks matched to joints by the smallest total distance: a map of all joints does not "
+            "name them"
         )
-    return figures
+    return result
 
 
-def visualize(inputs: Inputs, *, grid):
-    """Occupancy as seen along z (rows y, columns x) and along x (rows y, columns z): the share of occupied cells on the way."""
+def visualize(
+    inputs: Inputs, *, grid: voxel.VoxelGrid
+) -> tuple[Float[Array, "b y x"], Float[Array, "b y z"]]:
+    """Occupancy projected along z and along x: the share of occupied cells along each ray."""
     volume = inputs["x"][..., 0]
     x, y, z = (1 + grid.axes.index(axis) for axis in range(3))
     volume = volume.transpose(0, y, x, z)
     return volume.mean(3), volume.mean(2)
 
 
-def dummy_inputs(samples: int, *, grid) -> Inputs:
-    """An empty grid a sample."""
+def dummy_inputs(samples: int, *, grid: voxel.VoxelGrid) -> Inputs:
+    """Empty grids."""
     return {"x": jnp.zeros((samples, grid.size, grid.size, grid.size, 1))}
