@@ -30,13 +30,9 @@ from pathlib import Path
 
 import numpy as np
 
-from handjax.data.formats.predictions import FORMATS, read_arrays, read_pair
-from handjax.data.formats.predictions2d import (
-    ORDERS_2D,
-    read_hands,
-    read_predictions2d,
-    skeleton_of,
-)
+from handjax.data.formats.hand_labels import ORDERS_2D, read_hands, skeleton_of
+from handjax.data.formats.predictions_npz import read_arrays, read_predictions2d
+from handjax.data.formats.uvd_text import UVD_FORMATS, read_pair
 from handjax.engine import cli
 from handjax.metrics.published.keypoints2d import TEST_HANDS
 from handjax.pose.skeleton import Skeleton
@@ -83,7 +79,7 @@ def parser() -> cli.Parser:
         help="a new folder for files of the Human3.6M challenge of ECCV 2018",
     )
     flags.add_argument(
-        "--dataset", choices=(*sorted(FORMATS), *ORDERS_2D), help="fixes joints, order and camera"
+        "--dataset", choices=(*sorted(UVD_FORMATS), *ORDERS_2D), help="fixes joints, order and camera"
     )
     return flags
 
@@ -125,7 +121,7 @@ def main(argv: Sequence[str]) -> None:
 
 def evaluate_files(predictions: str, groundtruth: str, dataset: str, workdir: str) -> None:
     """Measures one text file of predictions against another of truth."""
-    form = FORMATS[dataset]
+    form = UVD_FORMATS[dataset]
     pred, true = read_pair(predictions, groundtruth, dataset)
     lines = [f"line {n + 1}" for n in range(len(pred))]
     evaluated = Joints3d(Path(predictions).stem, lines, pred, true, form.skeleton)
@@ -143,7 +139,7 @@ def evaluate_hands(
     predictions: str, groundtruth: str | None, dataset: str | None, workdir: str
 ) -> None:
     """Measures image joints of an .npz or of json files, against the truth that lies with them or in other files."""
-    if dataset in FORMATS:
+    if dataset in UVD_FORMATS:
         raise ValueError(
             f"--dataset {dataset} is for text files of u v d; {predictions} needs {', '.join(ORDERS_2D)} or none"
         )

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from handjax import evaluate
-from handjax.data.formats.predictions import FORMATS, write_predictions, write_uvd
-from handjax.data.formats.predictions2d import write_hands_json
+from handjax.data.formats.hand_labels import write_hands_json
+from handjax.data.formats.predictions_npz import write_predictions
+from handjax.data.formats.uvd_text import UVD_FORMATS, write_uvd
 from handjax.pose.skeleton import COLOURS, ORDERS, SKELETONS
 from handjax.reports.base import _pick
 from handjax.reports.drawing import Frame, Picture, draw_frames, front_and_side
@@ -27,7 +28,7 @@ PUBLISHED = [
 def files(tmp_path):
     """Small prediction and ground-truth files in MSRA's form, and the flags that name them."""
     rng = np.random.default_rng(0)
-    true = rng.normal(0, 50, (12, len(FORMATS["msra"].order), 3)) + [0, 0, 500]
+    true = rng.normal(0, 50, (12, len(UVD_FORMATS["msra"].order), 3)) + [0, 0, 500]
     truth = write_uvd(tmp_path / "truth.txt", true, "msra")
     ours = write_uvd(tmp_path / "ours.txt", true + rng.normal(0, 5, true.shape), "msra")
     return [

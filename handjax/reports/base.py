@@ -1,195 +1,192 @@
-"""Predictions held against the truth, as people read them: metrics.json, predictions.npz and a self-contained report.html.
+"""What the reports of all kinds of results share: `Report`, and the sections common to all of them.
 
-What every report shares: those files, learning curves, a section of joints, and the best and worst frames. What is measured and
-shown of one kind of joints is in results3d.py, results2d.py and results_body.py.
+A kind of result is one of joints3d.py, keypoints2d.py and body.py.
 """
 
 import abc
-import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, ClassVar
+from operator import itemgetter
+from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 
-from handjax.data.formats.predictions import write_predictions
-from handjax.engine.files import read_jsonl, back_up
 from handjax.metrics import joints3d as measure
 from handjax.pose.skeleton import COLOURS, Skeleton
-from handjax.reports import page as report
-from handjax.reports.drawing import Frame, View, draw_frames
+from handjax.reports import page
+from handjax.reports.drawing import DrawnFrame, Panel, draw_frames
 
 SHOWN_FRAMES = 4  # best ones, and as many worst ones
 
-Pictures = Callable[[int], Any]  # row → what a kind's `views` draws behind its joints
+# One sample as the network sees it: what `Task.visualize` returns, and `center_xyz` and `cube_mm`
+# (mm, each [3]) of a crop in space.
+InputView = tuple[tuple[np.ndarray, np.ndarray], Mapping[str, np.ndarray]]
+InputViews = Callable[[int], InputView]  # row → its view
+
+
+class Comparison(NamedTuple):
+    """The data set whose published results are shown, and whether ours are of the same frames."""
+
+    dataset: str
+    comparable: bool
 
 
 @dataclass(frozen=True)
-class Evaluated(abc.ABC):
-    """Predictions held against the truth, joints in the skeleton's order. `name` labels them in charts; what does not count is
-    neither measured nor drawn. A kind of joints says its unit and its distances, by which `row` of a task it is known, and
-    shows its own sections."""
+class Report(abc.ABC):
+    """Predictions compared with the ground truth; joints in the order of the skeleton.
 
-    row: ClassVar[str]
+    `name` labels the predictions in charts. `metrics` is the content of metrics.json, computed by
+    the task or, for files of predictions, in metrics/. Joints that are not `counted` are neither
+    evaluated nor drawn.
+    """
+
     unit: ClassVar[str]
-    within: ClassVar[tuple[int, ...]]  # distances for the table of joints
+    mean_metric: ClassVar[str]  # name of the mean error over all joints
+    within: ClassVar[tuple[int, ...]]  # distances in the table of joints
 
     name: str
     ids: Sequence[str]
     pred: np.ndarray  # [n, j, d]
     true: np.ndarray  # [n, j, d]
     skeleton: Skeleton
-    counted: np.ndarray | None = None  # bool [n, j]
+    metrics: Mapping[str, Any]
+    counted: np.ndarray | None = None  # bool [n, j]; None: all joints
+
+    @classmethod
+    @abc.abstractmethod
+    def of_rows(
+        cls,
+        name: str,
+        ids: Sequence[str],
+        rows: Mapping[str, np.ndarray],
+        skeleton: Skeleton,
+        metrics: Mapping[str, Any],
+    ) -> Self:
+        """From a task's postprocessed rows; those of the ground truth have the prefix `true_`."""
+
+    @abc.abstractmethod
+    def predictions(self) -> Any:
+        """The content of predictions.npz, for `write_predictions`."""
+
+    @abc.abstractmethod
+    def benchmark(self, name: str) -> Comparison:
+        """The published results to compare with, for the split of the data set called `name`."""
+
+    @abc.abstractmethod
+    def summary_rows(self) -> list[tuple[str, str]]:
+        """Names and values of the metrics, for a terminal."""
+
+    @abc.abstractmethod
+    def panels(self, n: int, view: InputView | None) -> tuple[Panel, ...]:
+        """Drawings of frame n, over what the network sees of it if that is given."""
+
+    @abc.abstractmethod
+    def overview(self) -> list[page.Block]:
+        """The blocks of the first section: the key figures."""
+
+    @abc.abstractmethod
+    def evaluation(self, comparison: Comparison | None) -> list[page.Section]:
+        """The sections between the overview and the frames."""
+
+    @abc.abstractmethod
+    def definitions(self) -> list[str]:
+        """How the metrics are defined, a paragraph each."""
 
     def errors(self) -> np.ndarray:
-        """[n, j]; whatever stands where nothing counts."""
+        """Distances in `unit`, [n, j]; undefined for joints that do not count."""
         return measure.joint_errors(self.pred, self.true)
 
     def drawn(self, n: int) -> np.ndarray | None:
         """Which joints of frame n are drawn, bool [j]; None: all."""
         return None if self.counted is None else self.counted[n]
 
-    @abc.abstractmethod
-    def views(self, n: int, behind: Any) -> tuple[View, ...]:
-        """How frame n is drawn."""
+    def frames(self, views: InputViews | None, apart: int) -> list[page.Section]:
+        """The section of drawn frames, if there is any."""
+        return [frames_section(self, views, apart)]
+
+    def sections(
+        self,
+        comparison: Comparison | None = None,
+        views: InputViews | None = None,
+        apart: int = 1,
+    ) -> list[page.Section]:
+        """The sections of report.html.
+
+        Drawn frames are at least `apart` frames from each other, because neighbouring frames of a
+        video look alike.
+        """
+        return [
+            page.section("Summary", *self.overview()),
+            *self.evaluation(comparison),
+            *self.frames(views, apart),
+            page.section("How the numbers are computed", *self.definitions()),
+        ]
 
 
-def write_results(
-    workdir: str | Path,
-    metrics: dict,
-    pages: Sequence[report.Section],
-    title: str,
-    subtitle: str,
-    predictions: Any = None,
-) -> Path:
-    """Writes metrics.json, report.html and, if given, predictions.npz (`write_predictions`), and prints where; earlier ones keep
-    their content under a numbered name."""
-    workdir = Path(workdir)
-    text = json.dumps(metrics, indent=2, allow_nan=False) + "\n"
-    if workdir.exists() and not workdir.is_dir():
-        raise NotADirectoryError(f"{workdir}: a file, not a folder; results need a folder")
-    workdir.mkdir(parents=True, exist_ok=True)
-    numbers, joints, page = (
-        workdir / name for name in ("metrics.json", "predictions.npz", "report.html")
-    )
-    written = (numbers, page) if predictions is None else (numbers, joints, page)
-    kept = {path.name: moved.name for path in written if (moved := back_up(path))}
-    if kept:
-        print("kept the earlier " + " and ".join(f"{old} as {new}" for old, new in kept.items()))
-    numbers.write_text(text, encoding="utf-8")
-    if predictions is not None:
-        write_predictions(joints, predictions)
-    report.write_report(page, title, subtitle, pages, footer="handjax")
-    print(f"report: {page.resolve()}")
-    return page
-
-
-def as_text(rows: Sequence[tuple[str, str]]) -> str:
-    """Names and figures as one plain table for a terminal."""
-    left, right = (max(len(row[i]) for row in rows) for i in (0, 1))
-    return "\n".join(f"{name:<{left}}  {value:>{right}}" for name, value in rows)
-
-
-def learning(history: Path, error: str) -> list[report.Section]:
-    """The section of a run's learning curves, from its metrics.jsonl; none where there is none. `error` is the figure of a score,
-    with its unit at the end of its name, that was measured along the way."""
-    lines = read_jsonl(history) if history.is_file() else []
-    held, loss = (
-        [(x["step"], x[key]) for x in lines if key in x] for key in (f"eval_{error}", "loss")
-    )
-    if not held:
-        return []
-    charts = []
-    unit = error.rsplit("_", 1)[-1]
-    first, last = held[0], held[-1]
-    spoken = f"{first[1]:.2f} {unit} at step {first[0]}, {last[1]:.2f} {unit} at step {last[0]}"
-    steps, errors = zip(*held, strict=True)
-    line = report.Curve("held out", steps, errors, emphasis=True, markers=True)
-    spoken = f"Held-out error: {spoken}."
-    charts.append(report.curves([line], "step", f"mean error ({unit})", spoken, spoken))
-    if len(loss) > 1:
-        line = report.Curve("training loss", *zip(*loss, strict=True))
-        spoken = f"Loss on training batches, from {loss[0][1]:.3g} to {loss[-1][1]:.3g}."
-        charts.append(report.curves([line], "step", "loss", spoken, spoken, logy=True))
-    return [report.section("Learning", *charts)]
-
-
-def joints_section(evaluated: Evaluated, mean: float) -> report.Section:
-    """The mean error of each joint, and how often it is near; `mean` is that over all joints."""
-    unit = evaluated.unit
-    errors = evaluated.errors()
-    means, medians = (
-        measure.per_joint(errors, evaluated.counted, of=of) for of in ("mean", "median")
-    )
-    within = 100 * measure.pck(errors, evaluated.within, evaluated.counted)
-    names = evaluated.skeleton.joints
-    figures = np.column_stack([means, medians, within]).tolist()
-    rows = [
+def joints_section(report: Report) -> page.Section:
+    """Error of each joint, and how often it is within a few distances."""
+    unit, skeleton = report.unit, report.skeleton
+    errors = report.errors()
+    means = measure.per_joint(errors, report.counted, of="mean")
+    medians = measure.per_joint(errors, report.counted, of="median")
+    within = 100 * measure.pck(errors, report.within, report.counted)
+    rows: list[tuple[page.Cell, ...]] = [
         (name.replace("_", " "), *((None,) * len(row) if np.isnan(row[0]) else row))
-        for name, row in zip(names, figures, strict=True)
+        for name, row in zip(
+            skeleton.joints, np.column_stack([means, medians, within]).tolist(), strict=True
+        )
     ]
     spoken = ", ".join(
-        f"{row[0]} {'–' if row[1] is None else format(row[1], '.2f')}" for row in rows
+        f"{name} {'–' if mean is None else format(mean, '.2f')}" for name, mean, *_ in rows
     )
-    return report.section(
-        "Error of each joint",
-        report.bars(
-            names,
-            [row[1] for row in rows],
-            f"mean error ({unit})",
-            f"Mean error of each joint in {unit}: {spoken}.",
-            colours=[COLOURS[group] for group in evaluated.skeleton.groups],
-            mean=mean,
-        ),
-        report.table(
-            (
-                "joint",
-                f"mean {unit}",
-                f"median {unit}",
-                *(f"% ≤ {t} {unit}" for t in evaluated.within),
-            ),
-            rows,
-        ),
+    chart = page.bars(
+        skeleton.joints,
+        [None if np.isnan(mean) else mean for mean in means.tolist()],
+        f"mean error ({unit})",
+        f"Mean error of each joint in {unit}: {spoken}.",
+        colours=[COLOURS[group] for group in skeleton.groups],
+        mean=report.metrics[report.mean_metric],
     )
+    columns = ("joint", f"mean {unit}", f"median {unit}")
+    shares = tuple(f"% ≤ {t} {unit}" for t in report.within)
+    return page.section("Error of each joint", chart, page.table((*columns, *shares), rows))
 
 
 def frames_section(
-    evaluated: Evaluated, pictures: Pictures | None, apart: int, seen_from: str = ""
-) -> report.Section:
-    """The best and the worst frames, drawn. They lie `apart` frames from each other: those of a video would all look the same."""
-    errors = evaluated.errors()
-    worst, mean = (measure.frame_errors(errors, evaluated.counted, of) for of in ("max", "mean"))
+    report: Report, views: InputViews | None, apart: int, seen_from: str = ""
+) -> page.Section:
+    """Drawings of the best and the worst frames, at least `apart` frames from each other."""
+    errors = report.errors()
+    worst = measure.frame_errors(errors, report.counted, "max")
+    mean = measure.frame_errors(errors, report.counted, "mean")
     order = np.argsort(worst)
     order = order[~np.isnan(worst[order])]
     note = f", at least {apart} frames apart" if apart > 1 else ""
 
-    def drawn(chosen: Sequence[int], which: str) -> report.Figure:
+    def drawn(chosen: Sequence[int], which: str) -> page.Image:
         frames = []
         for n in chosen:
-            title = f"{evaluated.ids[n]}\nmean {mean[n]:.1f}, worst {worst[n]:.1f} {evaluated.unit}"
-            frames.append(
-                Frame(
-                    title, evaluated.views(n, pictures(n) if pictures else None), evaluated.drawn(n)
-                )
-            )
+            numbers = f"mean {mean[n]:.1f}, worst {worst[n]:.1f} {report.unit}"
+            panels = report.panels(n, views(n) if views else None)
+            frames.append(DrawnFrame(f"{report.ids[n]}\n{numbers}", panels, report.drawn(n)))
         spoken = "; ".join(frame.title.replace("\n", ": ") for frame in frames)
-        return report.figure(
-            draw_frames(frames, evaluated.skeleton),
+        return page.svg_image(
+            draw_frames(frames, report.skeleton),
             f"Predicted and true skeletons of the {which} frames{seen_from}. {spoken}.",
-            f"The {which} frames by their worst joint{note}.",
+            f"The {which} frames by the error of their worst joint{note}.",
         )
 
-    return report.section(
+    return page.section(
         "Best and worst frames",
-        "Coloured: the prediction, a colour for each finger or limb. Dashed with open circles: the truth.",
-        drawn(_pick(order, apart), "best"),
-        drawn(_pick(order[::-1], apart), "worst"),
+        "Solid: the prediction, with one color per finger or limb. "
+        "Dashed with open circles: the ground truth.",
+        drawn(pick_frames(order, apart), "best"),
+        drawn(pick_frames(order[::-1], apart), "worst"),
     )
 
 
-def _pick(order: np.ndarray, apart: int) -> list[int]:
-    """The first few of `order`, none closer than `apart` to one taken before."""
+def pick_frames(order: np.ndarray, apart: int) -> list[int]:
+    """The first SHOWN_FRAMES of `order` that are at least `apart` from all those before."""
     taken: list[int] = []
     for n in order:
         if all(abs(n - other) >= apart for other in taken):
@@ -197,3 +194,28 @@ def _pick(order: np.ndarray, apart: int) -> list[int]:
         if len(taken) == SHOWN_FRAMES:
             break
     return taken
+
+
+def published_section(
+    title: str,
+    columns: Sequence[str],
+    ours: Sequence[page.Cell],
+    theirs: Iterable[Sequence[page.Cell]],
+    by: int,
+    paragraphs: Sequence[str],
+    digits: int | Sequence[int] = 2,
+) -> page.Section:
+    """A table of our result, highlighted, among published ones, sorted by column `by`."""
+    rows = sorted([ours, *theirs], key=itemgetter(by))
+    return page.section(
+        f"Comparison with published results on {title}",
+        page.table(columns, rows, digits=digits, emphasis=[rows.index(ours)]),
+        *paragraphs,
+    )
+
+
+def footnotes(notes: Iterable[str]) -> tuple[dict[str, str], list[str]]:
+    """Marks as in " [1]" by note ("" for the empty note), and the lines that explain them."""
+    distinct = list(dict.fromkeys(note for note in notes if note))
+    marks = {note: f" [{number}]" for number, note in enumerate(distinct, 1)}
+    return marks | {"": ""}, [f"{mark.strip()} {note}." for note, mark in marks.items()]

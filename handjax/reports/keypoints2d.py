@@ -1,288 +1,280 @@
-"""Image joints held against the truth, in px of the source picture: the figures and pages of 2D keypoints."""
+"""The report of image joints in px of the source image: 2D keypoints."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
 from handjax.data.formats.predictions2d import Predictions2d
-from handjax.metrics import keypoints2d as measure
-from handjax.metrics.published.keypoints2d import TEST_HANDS, TITLES, published2d
+from handjax.metrics.keypoints2d import CURVE_PX
+from handjax.metrics.published import keypoints2d as published
 from handjax.pose.skeleton import Skeleton
-from handjax.reports import page as report
-from handjax.reports.base import Evaluated, Pictures, frames_section, joints_section
-from handjax.reports.drawing import Picture, View
+from handjax.reports import page
+from handjax.reports.base import (
+    Comparison,
+    InputView,
+    Report,
+    footnotes,
+    joints_section,
+    published_section,
+)
+from handjax.reports.drawing import Background, Panel
 
-UNMEASURED = "rhd"  # whose published results stand beside those of a set without any
+# Its published results are shown for data sets that have none.
+DEFAULT_COMPARISON = "rhd"
 
 
 @dataclass(frozen=True)
-class Joints2d(Evaluated):
-    """Px of the source picture [n, j, 2]; `counted` are the labelled joints. Behind a frame is the crop u8 [h, w, 3] that the
-    network sees and the affine map [2, 3] from its px to those of the source."""
+class Keypoints2dReport(Report):
+    """Px of the source image [n, j, 2]; `counted` are the labelled joints.
 
-    row: ClassVar[str] = "joints_uv"
+    The view of a sample is the crop that the network sees, u8 [h, w, 3], and the affine map [2, 3]
+    from its px to those of the source image.
+    """
+
     unit: ClassVar[str] = "px"
+    mean_metric: ClassVar[str] = "epe_px"
     within: ClassVar[tuple[int, ...]] = (5, 10, 20)
 
     visible: np.ndarray | None = None  # bool [n, j]
     confidence: np.ndarray | None = None  # [n, j]
-    box_px: np.ndarray | None = None  # [n], see metrics2d
+    box_px: np.ndarray | None = None  # [n], see metrics/keypoints2d.py
     image_px: np.ndarray | None = None  # [n]
 
     @classmethod
-    def of_rows(cls, name: str, ids: Sequence[str], rows: dict, skeleton: Skeleton) -> "Joints2d":
-        """A task's finished rows."""
-        more = {
-            "counted": "labelled",
-            "visible": "visible",
-            "box_px": "box_px",
-            "image_px": "image_px",
-        }
-        given = {field: rows.get(f"true_{row}") for field, row in more.items()}
-        joints = (rows["joints_uv"], rows["true_joints_uv"])
-        return cls(name, ids, *joints, skeleton, confidence=rows.get("confidence"), **given)
-
-    def metrics(self) -> dict:
-        held = (self.visible, self.box_px, self.image_px, self.counted)
-        return measure.summarize2d(self.pred, self.true, self.skeleton.joints, *held)
+    def of_rows(
+        cls,
+        name: str,
+        ids: Sequence[str],
+        rows: Mapping[str, np.ndarray],
+        skeleton: Skeleton,
+        metrics: Mapping[str, Any],
+    ) -> Self:
+        return cls(
+            name,
+            ids,
+            rows["joints_uv"],
+            rows["true_joints_uv"],
+            skeleton,
+            metrics,
+            counted=rows.get("true_labelled"),
+            visible=rows.get("true_visible"),
+            confidence=rows.get("confidence"),
+            box_px=rows.get("true_box_px"),
+            image_px=rows.get("true_image_px"),
+        )
 
     def predictions(self) -> Predictions2d:
-        more = (self.confidence, self.true, self.visible, self.counted, self.box_px, self.image_px)
-        return Predictions2d(tuple(self.ids), self.pred, self.skeleton.joints, *more)
-
-    def views(
-        self, n: int, behind: tuple[tuple[np.ndarray, np.ndarray], dict] | None
-    ) -> tuple[View, ...]:
-        if behind is None:
-            return (View(self.pred[n], self.true[n], None, "x right, y down"),)
-        (pixels, source_from_view), _ = behind
-        turn, shift = np.float64(source_from_view[:, :2]), np.float64(source_from_view[:, 2])
-        pred, true = (
-            np.linalg.solve(turn, (joints - shift).T).T for joints in (self.pred[n], self.true[n])
+        return Predictions2d(
+            tuple(self.ids),
+            self.pred,
+            self.skeleton.joints,
+            self.confidence,
+            self.true,
+            self.visible,
+            self.counted,
+            self.box_px,
+            self.image_px,
         )
-        height, width = pixels.shape[:2]
-        picture = Picture(pixels, (-0.5, width - 0.5, -0.5, height - 0.5))
-        return (View(pred, true, picture, "what the network sees"),)
 
-    def figures(self, metrics: dict) -> list[tuple[str, str]]:
-        """Names and figures for a terminal."""
+    def benchmark(self, name: str) -> Comparison:
+        complete = len(self.ids) == published.TEST_HANDS.get(name)
+        return Comparison(name or DEFAULT_COMPARISON, complete)
+
+    def summary_rows(self) -> list[tuple[str, str]]:
+        metrics, visible = self.metrics, self.metrics["visible"]
+        joint_errors = f"{metrics['joint_mean_px']:.3f}, {metrics['joint_median_px']:.3f} px"
         rows = [
             ("frames x joints", f"{metrics['frames']:,} x {metrics['joints']}"),
             ("mean error (EPE)", f"{metrics['epe_px']:.3f} px"),
             ("median error", f"{metrics['median_px']:.3f} px"),
-            (
-                "mean, median of each joint",
-                f"{metrics['joint_mean_px']:.3f}, {metrics['joint_median_px']:.3f} px",
-            ),
+            ("mean, median per joint, averaged", joint_errors),
             ("PCK area, 0 to 30 px", f"{metrics['auc']:.3f}"),
         ]
-        if metrics["visible"]:
-            rows += [("mean error, visible", f"{metrics['visible']['epe_px']:.3f} px")]
-            rows += [("PCK area, visible", f"{metrics['visible']['auc']:.3f}")]
-        for key, side in (("pck_image", "picture"), ("pck_box", "hand")):
-            rows += [
-                (f"within {share} of the {side}'s side", f"{100 * x:.2f} %")
-                for share, x in metrics.get(key, {}).items()
-            ]
-        joints = metrics["per_joint_px"].items()
-        return rows + [
-            (joint.replace("_", " "), "-" if px is None else f"{px:.2f} px") for joint, px in joints
+        if visible:
+            rows.append(("mean error, visible", f"{visible['epe_px']:.3f} px"))
+            rows.append(("PCK area, visible", f"{visible['auc']:.3f}"))
+        for key, side in (("pck_image", "crop"), ("pck_box", "hand")):
+            for share, fraction in metrics.get(key, {}).items():
+                rows.append((f"within {share} of the {side}'s side", f"{100 * fraction:.2f} %"))
+        for joint, px in metrics["per_joint_px"].items():
+            rows.append((joint.replace("_", " "), "-" if px is None else f"{px:.2f} px"))
+        return rows
+
+    def panels(self, n: int, view: InputView | None) -> tuple[Panel, ...]:
+        if view is None:
+            return (Panel(self.pred[n], self.true[n], None, "x right, y down"),)
+        (pixels, source_from_crop), _ = view
+        linear = np.float64(source_from_crop[:, :2])
+        shift = np.float64(source_from_crop[:, 2])
+        pred, true = (
+            np.linalg.solve(linear, (joints - shift).T).T for joints in (self.pred[n], self.true[n])
+        )
+        height, width = pixels.shape[:2]
+        crop = Background(pixels, (-0.5, width - 0.5, -0.5, height - 0.5))
+        return (Panel(pred, true, crop, "input of the network"),)
+
+    def overview(self) -> list[page.Block]:
+        metrics, visible = self.metrics, self.metrics["visible"]
+        every, per_frame = "over all labelled joints", f"of {metrics['joints']} joints each"
+        keys = [
+            page.Key("Mean error (EPE)", metrics["epe_px"], "px", every, 3, "epe_px"),
+            page.Key("Median error", metrics["median_px"], "px", every, 3, "median_px"),
+            page.Key("PCK area", metrics["auc"], "", "0 to 30 px, 1 is perfect", 3, "auc"),
         ]
+        if visible:
+            keys.append(
+                page.Key("PCK area", visible["auc"], "", "of visible joints", 3, "visible.auc")
+            )
+        if "pck_box" in metrics:
+            share = metrics["pck_box"]["0.2"]
+            keys.append(page.Key("PCK @ 0.2", share, "", "of the hand's box", 3, "pck_box@0.2"))
+        keys.append(page.Key("Frames", metrics["frames"], "", per_frame, 0, "frames"))
+        return [page.keys(*keys)]
 
-    def benchmark(self, name: str) -> tuple[str, bool]:
-        """The data set of the published results to show beside ours, and whether ours were measured on all of its test hands."""
-        return name or UNMEASURED, len(self.ids) == TEST_HANDS.get(name)
-
-    def sections(
-        self,
-        metrics: dict,
-        compare: str | None = None,
-        comparable: bool = True,
-        pictures: Pictures | None = None,
-        apart: int = 1,
-    ) -> list[report.Section]:
-        """The report's sections. `compare` names the data set of published results to show beside ours, `comparable` says whether
-        ours were measured on it too; frames of a video that are drawn lie `apart` frames from each other."""
-        others = published2d(compare) if compare else ()
-        pages = [_overview(metrics), _within(self, metrics, others, comparable)]
-        if sides := [key for key in ("pck_image", "pck_box") if key in metrics]:
-            pages.append(_of_side(self, metrics, sides))
+    def evaluation(self, comparison: Comparison | None) -> list[page.Section]:
+        others: Sequence[published.PublishedKeypoints2d] = ()
+        if comparison is not None:
+            others = published.results(comparison.dataset)
+        comparable = comparison is not None and comparison.comparable
+        sections = [_within(self, others, comparable)]
+        if sides := [key for key in ("pck_image", "pck_box") if key in self.metrics]:
+            sections.append(_of_side(self, sides))
         if others:
-            pages.append(_beside_published(self, metrics, others, comparable))
+            sections.append(_published(self, others, comparable))
+        return [*sections, joints_section(self)]
+
+    def definitions(self) -> list[str]:
         return [
-            *pages,
-            joints_section(self, metrics["epe_px"]),
-            frames_section(self, pictures, apart),
-            _definitions(),
+            "Error: Euclidean distance between predicted and true joint in px of the source image, "
+            "whatever the size of the network's input. All labelled joints count, visible or "
+            "hidden, unless stated otherwise.",
+            "Mean and median are over all joints of all hands. hand3d and PoseNet2D compute them "
+            "per joint and then average over the joints: the joints' means and medians.",
+            "PCK area: the fraction of hands in which a joint is at most t from the ground truth, "
+            "averaged over the joints, at 20 distances from 0 to 30 px, integrated by the "
+            "trapezoid rule and divided by 30 px, as hand3d and PoseNet2D do. mmpose averages the "
+            "fractions below 0, 1.5, ..., 28.5 px.",
+            "Fractions of a side: a joint counts if its error is less than that fraction of the "
+            "side of the network's input square (Kwai's metric), or of the hand's box, the longer "
+            "side of the bounding box of its joints (NSRMhand's metric, and mmpose's at 0.2).",
         ]
-
-
-def _overview(metrics: dict) -> report.Section:
-    keys = [
-        report.Key(
-            "Mean error (EPE)", metrics["epe_px"], "px", "over all labelled joints", 3, "epe_px"
-        ),
-        report.Key(
-            "Median error", metrics["median_px"], "px", "over all labelled joints", 3, "median_px"
-        ),
-        report.Key("PCK area", metrics["auc"], "", "0 to 30 px, 1 is perfect", 3, "auc"),
-    ]
-    if metrics["visible"]:
-        keys.append(
-            report.Key(
-                "PCK area", metrics["visible"]["auc"], "", "of visible joints", 3, "visible.auc"
-            )
-        )
-    if "pck_box" in metrics:
-        keys.append(
-            report.Key(
-                "PCK @ 0.2", metrics["pck_box"]["0.2"], "", "of the hand's box", 3, "pck_box@0.2"
-            )
-        )
-    keys.append(
-        report.Key(
-            "Frames", metrics["frames"], "", f"of {metrics['joints']} joints each", 0, "frames"
-        )
-    )
-    return report.section("Summary", report.keys(*keys))
 
 
 def _within(
-    evaluated: Joints2d, metrics: dict, others: Sequence, comparable: bool
-) -> report.Section:
-    """The curve of jiangxubin and hand3d, and the figures of all joints beside those of the visible ones."""
+    report: Keypoints2dReport, others: Sequence[published.PublishedKeypoints2d], comparable: bool
+) -> page.Section:
+    """hand3d's PCK curve, and the metrics of all labelled and of the visible joints."""
+    metrics, visible = report.metrics, report.metrics["visible"]
     x = metrics["pck"]["thresholds_px"]
-    counted = {"all labelled joints": metrics} | (
-        {"visible joints": metrics["visible"]} if metrics["visible"] else {}
-    )
-    lines = [report.Curve(evaluated.name, x, metrics["pck"]["fraction"], emphasis=True)]
-    if metrics["visible"] and metrics["visible"]["counted"] < metrics["counted"]:
-        lines.append(report.Curve("visible joints alone", x, metrics["visible"]["pck"]["fraction"]))
+    lines = [page.Curve(report.name, x, metrics["pck"]["fraction"], emphasis=True)]
+    if visible and visible["counted"] < metrics["counted"]:
+        lines.append(page.Curve("visible joints only", x, visible["pck"]["fraction"]))
     drawn = [row for row in others if row.curve]
-    lines += [report.Curve(row.method, measure.CURVE_PX, row.curve, markers=True) for row in drawn]
+    lines += [page.Curve(row.method, CURVE_PX, row.curve, markers=True) for row in drawn]
     caption = (
-        "The share of hands in which a joint is within the distance, averaged over the joints."
+        "The fraction of hands in which a joint is within the distance, averaged over the joints."
     )
     if drawn:
-        caption += f" Dots: published results on {TITLES[drawn[0].dataset]}, all joints."
+        caption += f" Dots: published results on {published.TITLES[drawn[0].dataset]}, all joints."
         if not comparable:
-            caption += " They were measured on that data set, ours were not: a guide to the eye, no comparison."
-    columns = {"mean": "epe_px", "median": "median_px", "mean of joints' means": "joint_mean_px"}
-    columns |= {
+            caption += " Our result is on other data: a rough guide, not a comparison."
+    columns = {
+        "mean": "epe_px",
+        "median": "median_px",
+        "mean of joints' means": "joint_mean_px",
         "mean of joints' medians": "joint_median_px",
         "area": "auc",
         "area by mmpose": "auc_mmpose",
     }
-    spoken = f"PCK curve of {evaluated.name}: area {metrics['auc']:.3f}, mean error {metrics['epe_px']:.2f} px."
-    return report.section(
+    groups = {"all labelled joints": metrics} | ({"visible joints": visible} if visible else {})
+    rows = [
+        (name, of["counted"], *(of[key] for key in columns.values())) for name, of in groups.items()
+    ]
+    chart = page.curves(
+        lines,
+        "distance to the ground truth (px)",
+        "fraction of hands",
+        f"PCK curve of {report.name}: area {metrics['auc']:.3f}, "
+        f"mean error {metrics['epe_px']:.2f} px.",
+        caption,
+        ylim=(0, 1.01),
+    )
+    return page.section(
         "Joints within a distance",
-        report.curves(
-            lines,
-            "distance to the truth (px)",
-            "share of hands",
-            spoken,
-            caption,
-            ylim=(0, 1.01),
-        ),
-        report.table(
-            ("px, areas 0 to 30 px", "joints", *columns),
-            [
-                (name, figures["counted"], *(figures[key] for key in columns.values()))
-                for name, figures in counted.items()
-            ],
-            digits=3,
-        ),
+        chart,
+        page.table(("px, areas 0 to 30 px", "joints", *columns), rows, digits=3),
     )
 
 
-def _of_side(evaluated: Joints2d, metrics: dict, sides: Sequence[str]) -> report.Section:
-    names = {"pck_image": "the square that the network sees", "pck_box": "the hand's box"}
-    lines, rows = [], []
+def _of_side(report: Keypoints2dReport, sides: Sequence[str]) -> page.Section:
+    metrics, visible = report.metrics, report.metrics["visible"]
+    names = {"pck_image": "the network's input square", "pck_box": "the hand's box"}
+    lines: list[page.Curve] = []
+    rows: list[tuple[str, float, float | None]] = []
     for key in sides:
         curve = metrics[key + "_curve"]
+        first = key == sides[0]
         lines.append(
-            report.Curve(
-                names[key],
-                curve["shares"],
-                curve["fraction"],
-                emphasis=key == sides[0],
-                markers=True,
-            )
+            page.Curve(names[key], curve["shares"], curve["fraction"], emphasis=first, markers=True)
         )
         for share, fraction in metrics[key].items():
-            seen = metrics["visible"][key][share] if metrics["visible"] else None
-            rows.append(
-                (f"{share} of {names[key]}", 100 * fraction, None if seen is None else 100 * seen)
-            )
-    spoken = ", ".join(f"{row[1]:.1f} % within {row[0]}" for row in rows)
-    return report.section(
-        "Joints within a share of a side",
-        report.curves(
-            lines,
-            "share of the side",
-            "share of hands",
-            f"PCK by the side of a square: {spoken}.",
-            "All joints.",
-            ylim=(0, 1.01),
-        ),
-        report.table(("% nearer than", "all labelled joints", "visible joints"), rows),
+            of_visible = 100 * visible[key][share] if visible else None
+            rows.append((f"{share} of {names[key]}", 100 * fraction, of_visible))
+    spoken = ", ".join(f"{percent:.1f} % within {name}" for name, percent, _ in rows)
+    chart = page.curves(
+        lines,
+        "fraction of the side",
+        "fraction of hands",
+        f"PCK by the side of a square: {spoken}.",
+        "All labelled joints.",
+        ylim=(0, 1.01),
+    )
+    return page.section(
+        "Joints within a fraction of a side",
+        chart,
+        page.table(("% closer than", "all labelled joints", "visible joints"), rows),
     )
 
 
-def _beside_published(
-    evaluated: Joints2d, metrics: dict, others: Sequence, comparable: bool
-) -> report.Section:
-    title = TITLES[others[0].dataset]
-    notes = list(dict.fromkeys(row.note for row in others if row.note))
-    marks = {note: f" [{number}]" for number, note in enumerate(notes, 1)}
-    seen = metrics["visible"] or {}
+def _published(
+    report: Keypoints2dReport, others: Sequence[published.PublishedKeypoints2d], comparable: bool
+) -> page.Section:
+    title, metrics, visible = (
+        published.TITLES[others[0].dataset],
+        report.metrics,
+        report.metrics["visible"],
+    )
+    marks, notes = footnotes(row.note for row in others)
     ours = (
-        evaluated.name,
+        report.name,
         metrics["auc"],
-        seen.get("auc"),
+        visible["auc"] if visible else None,
         metrics["joint_mean_px"],
         metrics["joint_median_px"],
     )
     theirs = [
-        (row.method + marks.get(row.note, ""), row.auc, row.auc_visible, row.mean_px, row.median_px)
+        (row.method + marks[row.note], row.auc, row.auc_visible, row.mean_px, row.median_px)
         for row in others
     ]
-    rows = sorted([ours, *theirs], key=lambda row: row[3])
-    said = [
-        "jiangxubin/hand_pose (PoseNet2D), lmb-freiburg/hand3d and mmpose, as their authors give them, in crops about the true "
-        "hand. Mean and median are those of each joint, averaged over the joints, where a note says nothing else."
+    paragraphs = [
+        "jiangxubin/hand_pose (PoseNet2D), lmb-freiburg/hand3d and mmpose, as reported by their "
+        "authors, in crops around the true hand. Mean and median are per joint, averaged over the "
+        "joints, unless a note states otherwise.",
+        *notes,
     ]
-    said += [f"[{number}] {note}." for number, note in enumerate(notes, 1)]
     if not comparable:
-        said.append(
-            f"{evaluated.name} was not measured on {title}'s test set: its row only shows the scale, and in pictures of another "
-            f"size a pixel is another length."
+        paragraphs.append(
+            f"{report.name} was not evaluated on {title}'s test set: its row only indicates the "
+            "scale, and a pixel is another length in images of another size."
         )
-    return report.section(
-        f"Beside published results on {title}",
-        report.table(
-            ("method", "area", "area, visible", "mean px", "median px"),
-            rows,
-            digits=(0, 3, 3, 3, 3),
-            emphasis=[rows.index(ours)],
-        ),
-        *said,
-    )
-
-
-def _definitions() -> report.Section:
-    return report.section(
-        "How the numbers are made",
-        "Error: Euclidean distance between predicted and true joint in px of the source picture, whatever size the network saw. "
-        "All labelled joints count, seen or hidden, where it does not say visible.",
-        "Mean and median run over all joints of all hands. hand3d and PoseNet2D take them of each joint by itself and then average "
-        "over the joints: the joints' means and medians.",
-        "PCK area: the share of hands in which a joint is at most t from the truth, averaged over the joints, at 20 distances "
-        "from 0 to 30 px, integrated by the trapezoid rule and divided by 30 px, as hand3d and PoseNet2D do. mmpose averages the "
-        "shares below 0, 1.5, ..., 28.5 px.",
-        "Shares of a side: a joint counts when its error is less than that part of the side of the square that the network "
-        "sees (Kwai's measure), or of the hand's box, the larger side of the rectangle about its joints (NSRMhand's, and mmpose's "
-        "at 0.2).",
+    return published_section(
+        title,
+        ("method", "area", "area, visible", "mean px", "median px"),
+        ours,
+        theirs,
+        by=3,
+        paragraphs=paragraphs,
+        digits=(0, 3, 3, 3, 3),
     )

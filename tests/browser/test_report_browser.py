@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from handjax import evaluate
-from handjax.data.formats.predictions import write_uvd
+from handjax.data.formats.uvd_text import write_uvd
 from handjax.pose.skeleton import SKELETONS
 from handjax.prediction import images as predict
 from handjax.reports import base as results

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import pytest
 
-from handjax.data.formats.voxel_h5 import write_voxel_h5
+from handjax.data.formats.voxel_h5_writer import write_voxel_h5
 from handjax.engine import runtime
 
 # Large steps: ten of them change every figure.

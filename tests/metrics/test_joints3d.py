@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from handjax.data.formats.predictions import FORMATS, read_pair
+from handjax.data.formats.uvd_text import UVD_FORMATS, read_pair
 from handjax.metrics import joints3d as metrics
 from handjax.metrics.published.joints3d import PUBLISHED, THRESHOLDS_MM, published
 
@@ -170,7 +170,7 @@ def test_procrustes_of_a_collapsed_prediction():
 def test_published_predictions(real_data, dataset, file, method):
     folder = real_data / "metrics"
     pred, true = read_pair(folder / file, folder / f"{dataset}_test_groundtruth_uvd.txt", dataset)
-    skeleton = FORMATS[dataset].skeleton
+    skeleton = UVD_FORMATS[dataset].skeleton
     found = metrics.summarize(pred, true, skeleton.joints, root=skeleton.root)
     (row,) = (row for row in PUBLISHED if (row.dataset, row.method) == (dataset, method))
     assert found["mpjpe_mm"] == pytest.approx(row.mean_mm, abs=5.1e-4)

@@ -15,7 +15,7 @@ import orbax.checkpoint as ocp
 import pytest
 
 from handjax import evaluate, train
-from handjax.data.formats.voxel_h5 import write_voxel_h5
+from handjax.data.formats.voxel_h5_writer import write_voxel_h5
 from handjax.engine import runtime
 
 pytestmark = pytest.mark.slow

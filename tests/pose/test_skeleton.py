@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from handjax.data.formats.predictions import FORMATS
+from handjax.data.formats.uvd_text import UVD_FORMATS
 from handjax.pose.skeleton import (
     COLOURS,
     FINGERS,
@@ -138,7 +138,7 @@ def test_stb_is_rhd_backwards():
 
 
 def test_order_agrees_with_the_reader_of_predictions():
-    assert ORDERS["msra"].to_common == FORMATS["msra"].order
+    assert ORDERS["msra"].to_common == UVD_FORMATS["msra"].order
 
 
 def test_wrong_number_of_joints():

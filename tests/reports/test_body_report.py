@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from handjax import evaluate
-from handjax.data.formats.predictions import write_predictions
+from handjax.data.formats.predictions_npz import write_predictions
 from handjax.metrics import body as body_metrics
 from handjax.metrics.published.body import by_action, published_body
 from handjax.pose.skeleton import SKELETONS

@@ -1,16 +1,23 @@
-"""Shards of a data set written on an Apache Beam pipeline (the extra `beam`): the same ones that parts.py writes by itself.
+"""Writes a data set's shards on an Apache Beam pipeline (the extra `beam`), equal to shards.py's.
 
-One worker goes through the labels and hands out what each shard is made of; the runner's workers read the samples and write the
-shards. All must see the raw files and the folder of the prepared set under the same names, and have handjax installed.
+One worker walks through the labels and decides which samples make a shard; the runner's workers
+read the samples and write the shards. All workers need handjax, and the raw files and the folder of
+the prepared set under the same paths.
 """
 
-from handjax.data.preparation import shards as parts
+from typing import Any
+
+from handjax.data.preparation.shard import write_shard
+from handjax.data.preparation.shards import Preparation
+from handjax.data.preparation.split import Split
 
 
-def write(task: parts.Preparation, options: str, skeleton: str | None) -> dict[str, parts.Split]:
-    """`Preparation.write` on a pipeline. `options` are Beam's own, without dashes: "runner=FlinkRunner,parallelism=8".
+def write(preparation: Preparation, options: str, skeleton: str | None) -> dict[str, Split]:
+    """`Preparation.write` on a pipeline.
 
-    Without a runner's name it is Beam's in this process: its DirectRunner would fetch another program from the network first.
+    `options`: Beam's own, without dashes: "runner=FlinkRunner,parallelism=8". Without a runner the
+    pipeline runs in this process (Beam's FnApiRunner): the default, DirectRunner, would download
+    another program first.
     """
     try:
         import apache_beam
@@ -18,24 +25,22 @@ def write(task: parts.Preparation, options: str, skeleton: str | None) -> dict[s
         from apache_beam.runners.portability.fn_api_runner import FnApiRunner
     except ModuleNotFoundError as error:
         raise ValueError(f"{error.name} is not installed; pip install 'handjax[beam]'") from None
-    given = [option for option in options.split(",") if option]
-    runner = None if any(option.startswith("runner=") for option in given) else FnApiRunner()
-    splits = task.begin()
+    flags = [f"--{option}" for option in options.split(",") if option]
+    runner = None if any(flag.startswith("--runner=") for flag in flags) else FnApiRunner()
+    splits = preparation.start()
     try:
-        with apache_beam.Pipeline(
-            runner, PipelineOptions([f"--{option}" for option in given])
-        ) as pipeline:
+        with apache_beam.Pipeline(runner, PipelineOptions(flags)) as pipeline:
             shards = (
                 pipeline
-                | apache_beam.Create(task.to_do(splits))
-                | apache_beam.FlatMap(task.shards, skeleton)
+                | apache_beam.Create(preparation.incomplete(splits))
+                | apache_beam.FlatMap(preparation.shards, skeleton)
             )
             _ = shards | apache_beam.Reshuffle() | apache_beam.Map(_write)
-    except Exception as error:  # of the runner's, or a worker's in the runner's words
-        what = str(error).strip().splitlines() or [type(error).__name__]
-        raise ValueError(f"--beam={options}: {what[-1]}; what is whole is kept") from error
-    return {split: task.gathered(split) for split in splits}
+    except Exception as error:  # the runner's own, or a worker's error as the runner reports it
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        raise ValueError(f"--beam={options}: {lines[-1]}; finished shards are kept") from error
+    return {split: preparation.collect(split) for split in splits}
 
 
-def _write(shard: tuple) -> None:
-    parts.write_shard(*shard)
+def _write(shard: tuple[Any, ...]) -> None:
+    write_shard(*shard)

@@ -1,5 +1,4 @@
-"""One at a time: a file that says who is at work in a folder. It is made by the one call that cannot succeed twice, for not every
-network's file system knows locks."""
+"""Lock file, created atomically (O_EXCL), because not every network file system supports locks."""
 
 import contextlib
 import json
@@ -12,10 +11,13 @@ from pathlib import Path
 
 @contextlib.contextmanager
 def held(path: str | os.PathLike) -> Iterator[None]:
-    """Holds the lock file `path`. ValueError, one line, if another process does: who, and the way out. One that was left behind by
-    a process of this machine that is no more is taken over; of another machine's nobody here can tell."""
+    """Holds the lock file `path`.
+
+    ValueError, one line, if another process holds it; the message names the process and the way
+    out. A stale lock of a dead local process is taken over; locks of other hosts are not.
+    """
     path = Path(path)
-    if not _made(path):
+    if not _create(path):
         _take_over(path)
     try:
         yield
@@ -23,62 +25,57 @@ def held(path: str | os.PathLike) -> Iterator[None]:
         path.unlink(missing_ok=True)
 
 
-def _made(path: Path) -> bool:
+def _create(path: Path) -> bool:
+    owner = {
+        "pid": os.getpid(),
+        "host": socket.gethostname(),
+        "since": time.strftime("%Y-%m-%d %H:%M:%S"),
+    }
     try:
         with path.open("x") as file:
-            json.dump(
-                {
-                    "pid": os.getpid(),
-                    "host": socket.gethostname(),
-                    "since": time.strftime("%Y-%m-%d %H:%M:%S"),
-                },
-                file,
-            )
+            json.dump(owner, file)
         return True
     except FileExistsError:
         return False
 
 
 def _take_over(path: Path) -> None:
-    # Two may find the same lock left behind: who makes this file looks again, and then takes it.
+    # Two processes may find the same stale lock: only the one that creates `judge` takes it over.
     judge = path.with_name(f"{path.name}.taken_over")
-    if not _made(judge):
+    if not _create(judge):
         raise ValueError(
-            f"{judge}: another process takes the lock over; if none does, remove that file"
+            f"{judge}: another process is taking over the lock; if none is, remove that file"
         )
+    folder = path.with_suffix("")
     try:
-        who, alive = _holder(path)
+        owner, alive = _owner(path)
         if alive:
             raise ValueError(
-                f"{path.with_suffix('')}: at work there is {who}; wait for it, or if it is no more remove {path}"
+                f"{folder}: in use by {owner}; wait for it, or if it is gone remove {path}"
             )
         path.unlink(missing_ok=True)
-        if not _made(path):
-            raise ValueError(f"{path.with_suffix('')}: another process has just begun; wait for it")
+        if not _create(path):
+            raise ValueError(f"{folder}: another process has just started; wait for it")
     finally:
         judge.unlink()
 
 
-def _holder(path: Path) -> tuple[str, bool]:
-    """Who holds the lock, in words, and whether it is, or may be, still at work."""
+def _owner(path: Path) -> tuple[str, bool]:
+    """The lock's owner, in words, and whether it is (or may be) still running."""
     try:
-        told = json.loads(path.read_text())
-        pid, host, since = int(told["pid"]), str(told["host"]), str(told["since"])
+        data = json.loads(path.read_text())
+        pid, host, since = int(data["pid"]), str(data["host"]), str(data["since"])
     except FileNotFoundError:
         return "nobody", False
-    except (
-        ValueError,
-        TypeError,
-        KeyError,
-    ):  # begun and not yet written, or by a process that was killed right then
-        return "a process that has not said its name", True
-    who = f"process {pid} on {host} since {since}"
+    except (ValueError, TypeError, KeyError):  # not written yet, or its writer was killed
+        return "an unknown process", True
+    owner = f"process {pid} on {host} since {since}"
     if host != socket.gethostname():
-        return who, True
+        return owner, True
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
-        return who, False
-    except PermissionError:  # there is one, and it is another user's
+        return owner, False
+    except PermissionError:  # it exists and is another user's
         pass
-    return who, True
+    return owner, True

@@ -1,112 +1,75 @@
-"""Examples of a data set → a prepared one, shard after shard, by several processes; a kill costs no shard that is whole.
+"""Raw data set → prepared data set, shard by shard, in several processes. Resumable.
 
-TFDS's own `download_and_prepare` runs in one process and begins anew when it was stopped, so the door uses this instead; what
-comes out is the same to every reader. One process goes through the labels and says which samples a shard is made of; the others,
-or the workers of a Beam pipeline (beam.py), read the samples' files, examine and encode them and write the shard. They gather in
-`DATA_DIR/unfinished/` until the set is whole and moves to its place in one step. An earlier, stopped run's whole splits are left
-alone; of a split that is not whole the files are read again, and the shards that are whole and made of the same samples are kept.
-What cannot be read is told and leaves its shard unwritten; all that can be is looked at nevertheless.
+TFDS's own `download_and_prepare` runs in one process and starts over after a stop, so this module
+replaces it; readers see no difference. One process walks through the labels and decides which
+samples make a shard. Worker processes, or those of a Beam pipeline (beam.py), read the samples'
+files, examine and encode them and write the shard.
 
-The records stand in the order of the raw files, not shuffled as TFDS leaves them: who trains shuffles them anyway
-(data/records.py), and who predicts meets the frames in the order of the published files. A part of a split, "train[:1%]", is
-therefore its first frames.
+Shards collect in `DATA_DIR/unfinished/`; a complete set moves to its place in one rename. When a
+stopped run resumes, complete splits are left alone. Files of an incomplete split are read again,
+and its complete shards are kept if they hold the same samples. Unreadable samples are reported and
+their shard is not written; the remaining samples are still checked.
 
-A folder of `unfinished`: plan.json, what it is made from; SPLIT.lot.json, how many samples a shard has; for each shard its records
-and SPLIT.00000.json, what is in it; SPLIT.all.json, how many shards there are; SPLIT.split.json once they are whole.
+Records are in the order of the raw files, not shuffled as TFDS would: training shuffles anyway
+(data/records.py), and predictions follow the order of the published files. A part of a split such
+as "train[:1%]" is therefore its first frames.
+
+The folder in `unfinished` holds plan.json (what it is made from); SPLIT.chunk.json (samples per
+shard); per shard its records and SPLIT.00000.json (its summary); SPLIT.all.json (number of
+shards); and SPLIT.split.json once the split is complete.
 """
 
-import base64
 import contextlib
-import functools
-import hashlib
-import importlib
-import io
 import json
 import os
-import signal
-import threading
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
-from itertools import chain, islice
-from multiprocessing import get_context, parent_process
+from collections.abc import Callable, Iterator
+from typing import Any
 
-import numpy as np
 from etils import epath
+from tqdm import tqdm
 
-from handjax.data.preparation import lock, validate
-from handjax.data.preparation.examples import Examples, LazyExamples, Read
-from handjax.data.records import (  # with their environment, before they are imported anywhere
-    tf,
-    tfds,
-)
+from handjax.data.preparation import lock, preview, validate
+from handjax.data.preparation.examples import Examples, LazyExamples
+from handjax.data.preparation.shard import ManualDir, chunks, tfds_builder, unique, write_shard
+from handjax.data.preparation.split import Split, tiles_from_json, tiles_to_json
+from handjax.data.preparation.workers import Workers
+from handjax.data.records import tf, tfds
 from handjax.engine.files import write_atomic
 
-Lot = list[tuple[str, Read]]
-Progress = Callable[
-    [str], contextlib.AbstractContextManager
-]  # split → a bar of tqdm, or what has `update` and `set_postfix` too
-_TRIED = 8  # samples that say how many go into a shard
-
-
-@dataclass(frozen=True)
-class Split:
-    """What is known of a split that went through: its shards' frames, their bytes, what was found, and drawn samples (JPEG)."""
-
-    shards: tuple[int, ...]
-    size: int
-    found: validate.Findings
-    tiles: tuple[tuple[str, bytes], ...]
-
-    def to_json(self) -> str:
-        tiles = [(key, base64.b64encode(jpeg).decode()) for key, jpeg in self.tiles]
-        return json.dumps(
-            {"shards": self.shards, "size": self.size, "found": self.found.plain(), "tiles": tiles}
-        )
-
-    @classmethod
-    def from_json(cls, text: str) -> "Split":
-        told = json.loads(text)
-        tiles = tuple((key, base64.b64decode(jpeg)) for key, jpeg in told["tiles"])
-        return cls(
-            tuple(told["shards"]), told["size"], validate.Findings.from_plain(told["found"]), tiles
-        )
+Progress = Callable[[str], tqdm]  # split → its progress bar
+_VERSION = 2  # of the files in `unfinished`
 
 
 class Preparation:
-    """One data set, one configuration, on its way from `manual_dir` to `data_dir`."""
+    """Prepares one configuration of a data set from `manual_dir` into `data_dir`. Can be pickled.
+
+    `folder` is the place of the prepared set, `unfinished` where its shards collect until then.
+    """
 
     def __init__(
         self,
         name: str,
         config: str | None,
-        manual_dir: os.PathLike,
-        data_dir: os.PathLike,
+        manual_dir: str | os.PathLike,
+        data_dir: str | os.PathLike,
         shard_bytes: int,
     ):
-        tf.config.set_visible_devices([], "GPU")  # the accelerators are JAX's
+        tf.config.set_visible_devices([], "GPU")  # leave the accelerators to JAX
         self.name, self.config, self.shard_bytes = name, config, shard_bytes
         self.manual_dir = epath.Path(manual_dir).resolve()
         self._root = epath.Path(data_dir).resolve() / "unfinished"
-        self._builder = _builder(name, config, str(self._root))
-        self._begun: dict[str, Examples] = {}
+        self._builder = tfds_builder(name, config, str(self._root))
+        self._started: dict[str, Examples] = {}
         self.unfinished = epath.Path(self._builder.data_dir)
         self.folder = self._root.parent / self.unfinished.relative_to(self._root)
 
-    def __reduce__(self):
-        return Preparation, (
-            self.name,
-            self.config,
-            self.manual_dir,
-            self._root.parent,
-            self.shard_bytes,
-        )
+    def __reduce__(self) -> tuple[Any, ...]:
+        data_dir = self._root.parent
+        return Preparation, (self.name, self.config, self.manual_dir, data_dir, self.shard_bytes)
 
     @contextlib.contextmanager
     def claimed(self) -> Iterator[None]:
-        """ValueError, one line, if another process prepares the same."""
+        """Locks the preparation. ValueError, one line, if another process holds the lock."""
         self.unfinished.parent.mkdir(parents=True, exist_ok=True)
         try:
             with lock.held(self.unfinished.with_name(f"{self.unfinished.name}.lock")):
@@ -117,96 +80,107 @@ class Preparation:
                 empty.rmdir()
                 empty = empty.parent
 
-    def begin(self) -> list[str]:
-        """The splits. ValueError, one line, if something is missing."""
-        self._begun = self.samples()
-        splits = list(self._begun)
+    def start(self) -> list[str]:
+        """Creates `unfinished` and returns the splits. ValueError, one line, if files are missing
+        or an earlier run used another `manual_dir` or shard size."""
+        self._started = self.examples()
         self.unfinished.mkdir(exist_ok=True)
-        plan, path = (
-            {"manual_dir": str(self.manual_dir), "shard_bytes": self.shard_bytes},
-            self.unfinished / "plan.json",
-        )
+        path = self.unfinished / "plan.json"
+        plan = {
+            "version": _VERSION,
+            "manual_dir": str(self.manual_dir),
+            "shard_bytes": self.shard_bytes,
+        }
         if path.exists() and json.loads(path.read_text()) != plan:
             raise ValueError(
-                f"{self.unfinished}: begun with {path.read_text()}; give the same, or remove that folder"
+                f"{self.unfinished}: started with {path.read_text()}; "
+                "use the same values, or remove that folder"
             )
         write_atomic(path, json.dumps(plan))
-        return splits
+        return list(self._started)
 
-    def to_do(self, splits: list[str]) -> list[str]:
-        """Those that are not whole yet."""
-        return [split for split in splits if not self._done(split).exists()]
+    def incomplete(self, splits: list[str]) -> list[str]:
+        """The splits that are not complete yet."""
+        return [split for split in splits if not self._split_path(split).exists()]
 
-    def write(
-        self, workers: "Workers", progress: Progress, skeleton: str | None
-    ) -> dict[str, Split]:
-        """All shards of all splits; what an earlier, stopped call has finished is kept."""
-        splits = self.begin()
-        for split in self.to_do(splits):
+    def write(self, workers: Workers, progress: Progress, skeleton: str | None) -> dict[str, Split]:
+        """Writes all shards of all splits; those that an earlier, stopped call completed are kept.
+
+        `skeleton` names the skeleton that joints are drawn with.
+        """
+        splits = self.start()
+        for split in self.incomplete(splits):
+            unreadable = 0
             with progress(split) as bar:
-                for told in workers.each(write_shard, self.shards(split, skeleton)):
-                    bar.update(told["frames"])
-                    _count_unreadable(bar, told["found"])
-        return {split: self.gathered(split) for split in splits}
+                for summary in workers.each(write_shard, self.shards(split, skeleton)):
+                    bar.update(summary["frames"])
+                    unreadable += summary["findings"]["counts"].get("unreadable", 0)
+                    if unreadable:
+                        bar.set_postfix(unreadable=unreadable)
+        return {split: self.collect(split) for split in splits}
 
-    def shards(self, split: str, skeleton: str | None) -> Iterator[tuple]:
-        """What `write_shard` needs, shard after shard; after the last what there is to say of all is in a file."""
-        chosen, cut, shards = validate.Chosen(), None, 0
+    def shards(self, split: str, skeleton: str | None) -> Iterator[tuple[Any, ...]]:
+        """Arguments of `write_shard` per shard. Writes SPLIT.all.json after the last."""
+        sampler, error, shards = preview.TileSampler(), None, 0
         try:
-            samples = self._begun.pop(split, None) or self.samples()[split]
-            entries = chosen.passing(_once(samples.lazy))
-            for lot in _lots(entries, self.shard_bytes, self.unfinished / f"{split}.lot.json"):
+            examples = self._started.pop(split, None) or self.examples()[split]
+            passing = sampler.passing(unique(examples.lazy))
+            for chunk in chunks(passing, self.shard_bytes, self.unfinished / f"{split}.chunk.json"):
                 yield (
                     self.name,
                     self.config,
                     str(self._root),
-                    str(self._file(split, shards)),
-                    str(self._told(split, shards)),
-                    lot,
+                    str(self._record_path(split, shards)),
+                    str(self._summary_path(split, shards)),
+                    chunk,
                 )
                 shards += 1
-        except (ValueError, OSError) as error:  # of the labels
-            cut = " ".join(str(error).split())
-        tiles = [(key, base64.b64encode(jpeg).decode()) for key, jpeg in tiles_of(chosen, skeleton)]
+        except (ValueError, OSError) as label_error:
+            error = " ".join(str(label_error).split())
+        tiles = tiles_to_json(sampler.jpegs(skeleton))
         write_atomic(
             self.unfinished / f"{split}.all.json",
-            json.dumps({"shards": shards, "cut": cut, "tiles": tiles}),
+            json.dumps({"shards": shards, "error": error, "tiles": tiles}),
         )
 
-    def gathered(self, split: str) -> Split:
-        """What the shards of a split have told."""
-        if self._done(split).exists():
-            return Split.from_json(self._done(split).read_text())
-        of_all = json.loads((self.unfinished / f"{split}.all.json").read_text())
-        told = [json.loads(self._told(split, n).read_text()) for n in range(of_all["shards"])]
-        found = validate.Findings()
-        for shard in told:
-            found += validate.Findings.from_plain(shard["found"])
-        if of_all["cut"]:
-            found.not_read(ValueError(f"{of_all['cut']} (nothing after it was read)"))
-        elif not told:
-            found.not_read(ValueError(f"{self.manual_dir}: split {split!r} has no samples"))
-        tiles = tuple((key, base64.b64decode(jpeg)) for key, jpeg in of_all["tiles"])
-        gathered = Split(
-            tuple(s["frames"] for s in told), sum(s["size"] for s in told), found, tiles
+    def collect(self, split: str) -> Split:
+        """Adds up the summaries of a split's shards. Marks the split complete if all samples could
+        be read."""
+        if self._split_path(split).exists():
+            return Split.from_json(self._split_path(split).read_text())
+        total = json.loads((self.unfinished / f"{split}.all.json").read_text())
+        shards = total["shards"]
+        summaries = [json.loads(self._summary_path(split, n).read_text()) for n in range(shards)]
+        findings = validate.Findings()
+        for summary in summaries:
+            findings += validate.Findings.from_dict(summary["findings"])
+        if total["error"]:
+            findings.add_unreadable(ValueError(f"{total['error']} (nothing after it was read)"))
+        elif not summaries:
+            findings.add_unreadable(
+                ValueError(f"{self.manual_dir}: split {split!r} has no samples")
+            )
+        result = Split(
+            tuple(s["frames"] for s in summaries),
+            sum(s["size"] for s in summaries),
+            findings,
+            tiles_from_json(total["tiles"]),
         )
-        if not found.unreadable:
-            shards = len(told)
+        if not findings.unreadable:
             for n in range(shards):
-                if self._file(split, n).exists():
-                    self._file(split, n).replace(self._file(split, n, shards))
-            whole = {self._file(split, n, shards) for n in range(shards)}
-            for left in (
-                set(self.unfinished.glob(f"{self.name}-{split}.*")) - whole
-            ):  # by a run that met other files
-                left.unlink()
-            write_atomic(self._done(split), gathered.to_json())
-        return gathered
+                if self._record_path(split, n).exists():
+                    self._record_path(split, n).replace(self._record_path(split, n, shards))
+            complete = {self._record_path(split, n, shards) for n in range(shards)}
+            # The others are of a run that found other files.
+            for stale in set(self.unfinished.glob(f"{self.name}-{split}.*")) - complete:
+                stale.unlink()
+            write_atomic(self._split_path(split), result.to_json())
+        return result
 
     def finish(self, splits: dict[str, Split], overwrite: bool) -> None:
-        """Puts the set in its place, with whatever else lies in `unfinished`."""
+        """Moves the set to `folder`, with whatever else is in `unfinished`."""
         info = self._builder.info
-        info.as_proto.disable_shuffling = True  # in TFDS's words: records have an order
+        info.as_proto.disable_shuffling = True  # TFDS's way to say that records have an order
         info.set_splits(
             tfds.core.splits.SplitDict(
                 [tfds.core.SplitInfo(n, list(s.shards), s.size) for n, s in splits.items()]
@@ -218,230 +192,49 @@ class Preparation:
         if overwrite and self.folder.exists():
             self.folder.rename(replaced)
         self.unfinished.rename(self.folder)
+        working_files = ["plan.json", ".*.part", *(f"{split}.*.json" for split in splits)]
         for path in self.folder.iterdir():
-            if path.name == "plan.json" or any(path.match(f"{split}.*.json") for split in splits):
+            if any(path.match(pattern) for pattern in working_files):
                 path.unlink()
         if overwrite and replaced.exists():
             replaced.rmtree()
 
-    def samples(self) -> dict[str, Examples]:
-        """Of every split. ValueError, one line, if something is missing."""
-        return self._builder._split_generators(_There(self.manual_dir))
+    def examples(self) -> dict[str, Examples]:
+        """Examples per split. ValueError, one line, if files are missing."""
+        return self._builder._split_generators(ManualDir(self.manual_dir))
 
-    def _done(self, split: str) -> epath.Path:
+    def _split_path(self, split: str) -> epath.Path:
         return self.unfinished / f"{split}.split.json"
 
-    def _told(self, split: str, n: int) -> epath.Path:
+    def _summary_path(self, split: str, n: int) -> epath.Path:
         return self.unfinished / f"{split}.{n:05d}.json"
 
-    def _file(self, split: str, n: int, shards: int | None = None) -> epath.Path:
+    def _record_path(self, split: str, n: int, shards: int | None = None) -> epath.Path:
         end = f"{n:05d}" + (f"-of-{shards:05d}" if shards else "")
         return self.unfinished / f"{self.name}-{split}.tfrecord-{end}"
 
 
-def write_shard(
-    name: str, config: str | None, data_dir: str, file: str, told: str, lot: Lot
-) -> dict:
-    """A shard in `file`, and then, for now it is whole, what is in it in `told`; the same as a dict. If something cannot be read
-    there is no shard, but what there is to say."""
-    file, told = epath.Path(file), epath.Path(told)
-    if file.exists() and told.exists():
-        before = json.loads(told.read_text())
-        digest = _Digest()
-        for key, sample in validate.readable(lot, validate.Findings()):
-            digest.add(key, sample)
-        if before["digest"] == digest.hex():
-            return before
-    for path in (told, file):
-        path.unlink(missing_ok=True)
-    features, size, digest, found = (
-        _features(name, config, data_dir),
-        0,
-        _Digest(),
-        validate.Findings(),
-    )
-    half = file.with_name(f"{file.name}.writing")
-    with tf.io.TFRecordWriter(str(half)) as writer:
-        for key, sample in validate.examined(validate.readable(lot, found), found):
-            digest.add(key, sample)
-            try:
-                record = features.serialize_example(sample)
-            except Exception as error:  # TensorFlow's own, of many kinds
-                raise ValueError(
-                    f"{name}, {key}: {' '.join(str(error).split())[:300]}; cannot be encoded"
-                ) from None
-            writer.write(record)
-            size += len(record)
-    if found.unreadable:
-        half.unlink()
-    else:
-        half.replace(file)
-    made = {
-        "frames": found.counts["frames"],
-        "size": size,
-        "digest": digest.hex(),
-        "found": found.plain(),
-    }
-    write_atomic(told, json.dumps(made))
-    return made
-
-
 def check(
-    entries: LazyExamples,
-    workers: "Workers",
-    bar: contextlib.AbstractContextManager,
-    skeleton: str | None,
-    shard_bytes: int,
+    examples: LazyExamples, workers: Workers, bar: tqdm, skeleton: str | None, chunk_bytes: int
 ) -> Split:
-    """What there is to say of a split without writing it."""
-    chosen, found, cut = validate.Chosen(), validate.Findings(), []
+    """Examines a split without writing it."""
+    sampler, findings = preview.TileSampler(), validate.Findings()
+    errors: list[Exception] = []
 
-    def tasks():
+    def tasks() -> Iterator[tuple[Any, ...]]:
         try:
-            yield from ((lot,) for lot in _lots(chosen.passing(_once(entries)), shard_bytes))
+            yield from (
+                (chunk,) for chunk in chunks(sampler.passing(unique(examples)), chunk_bytes)
+            )
         except (ValueError, OSError) as error:
-            cut.append(ValueError(f"{error} (nothing after it was read)"))
+            errors.append(ValueError(f"{error} (nothing after it was read)"))
 
     with bar:
         for part in workers.each(validate.examine, tasks()):
-            found += part
+            findings += part
             bar.update(part.counts["frames"])
-            _count_unreadable(bar, part.plain())
-    for error in cut:
-        found.not_read(error)
-    return Split((), 0, found, tiles_of(chosen, skeleton))
-
-
-def _count_unreadable(bar, found: dict) -> None:
-    bar.unreadable = getattr(bar, "unreadable", 0) + found["counts"].get("unreadable", 0)
-    if bar.unreadable:
-        bar.set_postfix(unreadable=bar.unreadable)
-
-
-def tiles_of(chosen: validate.Chosen, skeleton: str | None) -> tuple[tuple[str, bytes], ...]:
-    return tuple((key, validate.sheet([tile])) for key, tile in chosen.drawn(skeleton))
-
-
-def _lots(entries: LazyExamples, size: int, kept: epath.Path | None = None) -> Iterator[Lot]:
-    """Runs of as many entries as have about `size` bytes in memory, by the first of them; by `kept` if an earlier run wrote it."""
-    entries = iter(entries)
-    first = list(islice(entries, _TRIED))
-    if kept and kept.exists():
-        count = json.loads(kept.read_text())
-    else:
-        tried = [_size(sample) for _, sample in validate.readable(first, validate.Findings())]
-        count = max(1, round(size * len(tried) / sum(tried))) if tried else _TRIED
-        if kept and tried:
-            write_atomic(kept, json.dumps(count))
-    entries = chain(first, entries)
-    while lot := list(islice(entries, count)):
-        yield lot
-
-
-def _size(sample: dict) -> int:
-    return sum(
-        v.getbuffer().nbytes if isinstance(v, io.BytesIO) else np.asarray(v).nbytes
-        for v in sample.values()
-    )
-
-
-class Workers:
-    """Several processes beside this one; `count` 1: this one alone."""
-
-    def __init__(self, count: int):
-        # Spawned: TensorFlow's threads do not survive a fork.
-        context = get_context("spawn")
-        self._pool = (
-            ProcessPoolExecutor(count, mp_context=context, initializer=_go_with_parent)
-            if count > 1
-            else None
-        )
-        self._ahead = count + 1
-
-    def each(self, work: Callable, tasks: Iterable[tuple]) -> Iterator:
-        """Results of work(*task) in order. No more tasks are taken than the processes need to have work."""
-        waiting: deque = deque()
-        for task in tasks:
-            if self._pool is None:
-                waiting.append(functools.partial(work, *task))
-            else:
-                waiting.append(self._pool.submit(work, *task).result)
-            while len(waiting) > (self._ahead if self._pool else 0):
-                yield _result(waiting.popleft())
-        while waiting:
-            yield _result(waiting.popleft())
-
-    def __enter__(self) -> "Workers":
-        return self
-
-    def __exit__(self, *_) -> None:
-        if self._pool:
-            self._pool.shutdown(cancel_futures=True)
-
-
-def _result(get: Callable):
-    try:
-        return get()
-    except BrokenProcessPool:
-        raise OSError(
-            "a worker process died, perhaps for want of memory: give fewer --workers; what is whole is kept"
-        ) from None
-
-
-def _go_with_parent() -> None:
-    """A worker whose parent was killed would wait for work for ever."""
-
-    def watch():
-        parent_process().join()
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # it is the parent who says so
-
-
-class _Digest:
-    """Of samples and their names."""
-
-    def __init__(self):
-        self._digest = hashlib.blake2b(digest_size=16)
-
-    def add(self, key: str, sample: dict) -> None:
-        self._digest.update(key.encode())
-        for name, value in sample.items():
-            self._digest.update(name.encode())
-            self._digest.update(
-                value.getbuffer() if isinstance(value, io.BytesIO) else np.asarray(value).tobytes()
-            )
-
-    def hex(self) -> str:
-        return self._digest.hexdigest()
-
-
-def _once(entries: LazyExamples) -> LazyExamples:
-    seen = set()
-    for key, read in entries:
-        if key in seen:
-            raise ValueError(f"two samples are called {key!r}; expected a name for each")
-        seen.add(key)
-        yield key, read
-
-
-class _There(tfds.download.DownloadManager):
-    """For builders whose files lie in a folder: it downloads nothing and, unlike TFDS's, makes no folder."""
-
-    def __init__(self, manual_dir: epath.Path):
-        self._folder = manual_dir
-
-    @property
-    def manual_dir(self) -> epath.Path:
-        return self._folder
-
-
-def _builder(name: str, config: str | None, data_dir: str):
-    module = importlib.import_module(f"handjax.data.sets.{name}.{name}_dataset_builder")
-    return module.Builder(data_dir=data_dir, config=config)
-
-
-@functools.lru_cache(maxsize=1)
-def _features(name: str, config: str | None, data_dir: str):
-    return _builder(name, config, data_dir).info.features
+            if findings.counts["unreadable"]:
+                bar.set_postfix(unreadable=findings.counts["unreadable"])
+    for error in errors:
+        findings.add_unreadable(error)
+    return Split((), 0, findings, sampler.jpegs(skeleton))

@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 
 from handjax.data.formats import mesh as mesh_files
-from handjax.rigs import hand
-from handjax.rigs import skinning as mesh
+from handjax.rigs import hand, skinning
 
 BONES = len(hand.HAND.bones)
 # A tetrahedron, faces outward.
@@ -51,7 +50,7 @@ def test_npz(tmp_path):
 
 
 def test_our_own_skin_can_be_read(repo):
-    own, skin = read(repo / "handjax" / "figures" / "hand_skin.npz"), mesh.hand_skin()
+    own, skin = read(repo / "handjax" / "figures" / "hand_skin.npz"), skinning.hand_skin()
     np.testing.assert_array_equal(own.vertices, skin.vertices)
     np.testing.assert_array_equal(own.faces, skin.faces)
     np.testing.assert_allclose(own.weights, skin.weights, atol=1e-6)
@@ -209,13 +208,13 @@ def test_pickle_mistakes(tmp_path, changes, what):
 
 def test_a_users_mesh_takes_the_place_of_ours(real_data):
     """sphereHand's own mesh on our kinematics, at the poses and spheres that sphereHand's own code gave."""
-    skin = mesh.skin_from(*read(real_data / "hand" / "preprocessed_hand.pkl"))
+    skin = skinning.bind_mesh(*read(real_data / "hand" / "preprocessed_hand.pkl"))
     assert skin.vertices.shape == (1721, 3) and skin.faces.shape == (3382, 3)
     assert volume(skin.vertices, skin.faces) > 2e5
     with np.load(real_data / "hand" / "sphere_hand_16poses.npz", allow_pickle=False) as file:
         pose, centers, radii = (file[name] for name in ("pose", "joints_mm", "radii_mm"))
-    posed = np.asarray(jax.jit(mesh.hand_vertices, static_argnums=0)(skin, jnp.asarray(pose)))
-    assert all(volume(v, mesh.right_hand_faces(skin)) > 2e5 for v in posed)
+    posed = np.asarray(jax.jit(skinning.hand_vertices, static_argnums=0)(skin, jnp.asarray(pose)))
+    assert all(volume(v, skinning.right_hand_faces(skin)) > 2e5 for v in posed)
     # It is a thinner hand than its spheres, by a few mm, and has a forearm, which they have not.
     off = np.min(np.linalg.norm(posed[:, :, None] - centers[:, None], axis=-1) - radii, axis=-1)[
         :, skin.vertices[:, 0] < 125

@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 
 from handjax.data.batch import check_batch, unpack_voxels
-from handjax.data.formats.voxel_h5 import VoxelH5, crop_affine, decode_grid, write_voxel_h5
+from handjax.data.formats.voxel_grid import decode_grid
+from handjax.data.formats.voxel_h5 import VoxelH5
+from handjax.data.formats.voxel_h5_writer import crop_affine, write_voxel_h5
 
 SIZE, JOINTS, N = 16, 4, 3
 NYU_K = np.asarray([[588.03, 0, 320], [0, 587.07, 240], [0, 0, 1]], np.float32)

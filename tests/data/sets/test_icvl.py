@@ -6,7 +6,7 @@ import pytest
 from etils import epath
 
 from handjax.data.formats.depth import read_centers
-from handjax.data.formats.predictions import read_uvd, uvd_to_xyz
+from handjax.data.formats.uvd_text import read_uvd, uvd_to_camera
 from handjax.data.sets.icvl import fake, raw
 from handjax.pose.skeleton import SKELETONS
 
@@ -211,5 +211,5 @@ def test_real_labels_pass_through(real_data, tmp_path):
             project(sample["joints_xyz"], sample["k"]), told[:, :2], atol=1e-3
         )
         np.testing.assert_allclose(
-            sample["joints_xyz"], uvd_to_xyz(told, "icvl"), rtol=2e-3, atol=1e-3
+            sample["joints_xyz"], uvd_to_camera(told, "icvl"), rtol=2e-3, atol=1e-3
         )

@@ -7,7 +7,7 @@ import scipy.io
 from etils import epath
 
 from handjax.data.formats.depth import read_centers, read_joints
-from handjax.data.formats.predictions import read_uvd, uvd_to_xyz
+from handjax.data.formats.uvd_text import read_uvd, uvd_to_camera
 from handjax.data.sets.nyu_hand import fake, raw
 from handjax.pose.skeleton import ORDERS, SKELETONS
 
@@ -236,6 +236,6 @@ def test_real_joints_and_centers_pass_through(real_data, tmp_path):
 def test_the_camera_is_the_one_of_published_predictions(real_data):
     uvd = read_uvd(real_data / "metrics" / "nyu_test_groundtruth_uvd.txt", "nyu")
     np.testing.assert_allclose(
-        project(uvd_to_xyz(uvd, "nyu"), np.asarray(raw.K)), uvd[..., :2], atol=0.01
+        project(uvd_to_camera(uvd, "nyu"), np.asarray(raw.K)), uvd[..., :2], atol=0.01
     )
     assert len(uvd) == raw.COUNTS["test"]

@@ -1,0 +1,154 @@
+"""Our own files of predicted joints, `predictions.npz`: of 3D joints and of image joints."""
+
+import zipfile
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+
+_OPTIONAL_2D = ("confidence", "truth", "visible", "labelled", "box_px", "image_px")
+
+
+@runtime_checkable
+class PredictionArrays(Protocol):
+    """Content of a predictions.npz."""
+
+    @property
+    def ids(self) -> Sequence[str]: ...
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Arrays by name; the predicted joints are the second."""
+        ...
+
+
+@dataclass(frozen=True)
+class Predictions3d:
+    """3D joints in camera mm; `truth` only where the frames are labelled."""
+
+    ids: tuple[str, ...]
+    joints_xyz: np.ndarray  # [n, j, 3]
+    truth: np.ndarray | None = None  # [n, j, 3]
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Arrays by their name in the file."""
+        arrays = {
+            "ids": np.array(self.ids, dtype=np.str_),
+            "joints_xyz": np.asarray(self.joints_xyz, dtype=np.float32),
+        }
+        if self.truth is not None:
+            arrays["truth"] = np.asarray(self.truth, dtype=np.float32)
+        return arrays
+
+
+@dataclass(frozen=True)
+class Predictions2d:
+    """Image joints in px of the source image; `joints` are their names. The ground truth and what
+    belongs to it only where the images are labelled; metrics/keypoints2d.py defines them."""
+
+    ids: tuple[str, ...]
+    joints_uv: np.ndarray  # [n, j, 2]
+    joints: tuple[str, ...]
+    confidence: np.ndarray | None = None  # [n, j]
+    truth: np.ndarray | None = None  # [n, j, 2]
+    visible: np.ndarray | None = None  # bool [n, j]
+    labelled: np.ndarray | None = None  # bool [n, j]
+    box_px: np.ndarray | None = None  # [n]
+    image_px: np.ndarray | None = None  # [n]
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Arrays by their name in the file."""
+        arrays = {
+            "ids": np.array(self.ids, np.str_),
+            "joints_uv": np.asarray(self.joints_uv, np.float32),
+            "joints": np.array(self.joints, np.str_),
+        }
+        for name in _OPTIONAL_2D:
+            if (value := getattr(self, name)) is not None:
+                kind = bool if name in ("visible", "labelled") else np.float32
+                arrays[name] = np.asarray(value, kind)
+        return arrays
+
+
+def write_predictions(path: str | Path, predictions: PredictionArrays) -> Path:
+    """Writes a compressed .npz of plain arrays. FileExistsError if the file exists; ValueError for
+    joints that are not finite and for arrays that do not belong together."""
+    path, arrays = Path(path), predictions.arrays()
+    joints = list(arrays.values())[1]
+    if len(predictions.ids) != len(joints):
+        raise ValueError(
+            f"{len(predictions.ids)} ids for {len(joints)} frames; expected one id per frame"
+        )
+    if not np.isfinite(joints).all():
+        frame = int(np.argwhere(~np.isfinite(joints))[0][0])
+        raise ValueError(f"{path}: frame {frame} of the predictions is not finite; nothing written")
+    if "truth" in arrays and arrays["truth"].shape != joints.shape:
+        raise ValueError(f"truth has shape {arrays['truth'].shape}, the predictions {joints.shape}")
+    try:
+        with path.open("xb") as file:
+            np.savez_compressed(file, **arrays)
+    except FileExistsError:
+        raise FileExistsError(
+            f"{path}: exists already; move it away or choose another name"
+        ) from None
+    return path
+
+
+def read_arrays(
+    path: str | Path, required: tuple[str, ...], optional: tuple[str, ...] = ()
+) -> dict[str, np.ndarray]:
+    """The named arrays of an .npz: all `required` ones, and the `optional` ones that exist."""
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file of predictions")
+    try:
+        # Opened here, because np.load leaves a broken archive open.
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+            names = (*required, *(name for name in optional if name in archive))
+            return {name: archive[name] for name in names}
+    except (
+        ValueError,
+        KeyError,
+        OSError,
+        TypeError,
+        EOFError,
+        AttributeError,
+        zipfile.BadZipFile,
+        zlib.error,
+    ) as error:
+        raise ValueError(f"{path}: not a predictions.npz with {' and '.join(required)}") from error
+
+
+def read_predictions3d(path: str | Path) -> Predictions3d:
+    """Reads what `write_predictions` wrote of a Predictions3d."""
+    arrays = read_arrays(path, ("ids", "joints_xyz"), ("truth",))
+    ids, joints, truth = arrays["ids"], arrays["joints_xyz"], arrays.get("truth")
+    if (
+        joints.ndim != 3
+        or joints.shape[2] != 3
+        or len(ids) != len(joints)
+        or (truth is not None and truth.shape != joints.shape)
+    ):
+        raise ValueError(
+            f"{path}: expected ids [n], joints_xyz [n, j, 3] and truth of its shape; "
+            f"found {ids.shape}, {joints.shape}"
+        )
+    return Predictions3d(tuple(map(str, ids)), joints, truth)
+
+
+def read_predictions2d(path: str | Path) -> Predictions2d:
+    """Reads what `write_predictions` wrote of a Predictions2d."""
+    arrays = read_arrays(path, ("ids", "joints_uv", "joints"), _OPTIONAL_2D)
+    ids, joints = (tuple(map(str, arrays.pop(name))) for name in ("ids", "joints"))
+    n, j = len(ids), len(joints)
+    shapes: dict[str, tuple[int, ...]] = {"joints_uv": (n, j, 2), "truth": (n, j, 2)}
+    shapes |= {"box_px": (n,), "image_px": (n,)}
+    shapes |= dict.fromkeys(("confidence", "visible", "labelled"), (n, j))
+    for name, shape in shapes.items():
+        if name in arrays and arrays[name].shape != shape:
+            raise ValueError(
+                f"{path}: {name} is {list(arrays[name].shape)}; "
+                f"expected {list(shape)}, the shape of ids and joints"
+            )
+    return Predictions2d(ids, arrays.pop("joints_uv"), joints, **arrays)

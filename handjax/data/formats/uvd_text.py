@@ -1,0 +1,183 @@
+"""Text files of 3D joints as published results use them (awesome-hand-pose-estimation).
+
+A file has one frame per line: (u, v, d) of every joint, separated by spaces, u and v in pixels, d
+in mm. It does not name its data set, so the data set's name fixes the number of joints, their order
+and the intrinsics. In memory, joints are in the skeleton's order and xyz is in camera mm.
+"""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float
+
+from handjax.pose.geometry import uvd_to_xyz, xyz_to_uvd
+from handjax.pose.skeleton import SKELETONS, Skeleton
+
+MAX_FRAMES = 1_000_000  # far beyond any test set; stops an endless file
+MAX_NUMBER = 64  # characters per number
+
+
+@dataclass(frozen=True)
+class UvdFormat:
+    """Text format of one data set. Joint i of the skeleton is at place `order[i]` of a line;
+    `intrinsics` are fx, fy, cx, cy in pixels.
+
+    awesome-hand-pose-estimation gives NYU a negative fy, which turns y up. Errors do not depend on
+    it; in handjax y points down everywhere, so fy is positive.
+    """
+
+    title: str
+    skeleton: Skeleton
+    order: tuple[int, ...]
+    intrinsics: tuple[float, float, float, float]
+
+    @property
+    def numbers(self) -> int:
+        """Numbers per line."""
+        return 3 * len(self.order)
+
+    @property
+    def k(self) -> Float[np.ndarray, "3 3"]:
+        """Intrinsic matrix, px."""
+        fx, fy, cx, cy = self.intrinsics
+        return np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1]])
+
+
+UVD_FORMATS: dict[str, UvdFormat] = {
+    "nyu": UvdFormat("NYU", SKELETONS["nyu14"], tuple(range(14)), (588.03, 587.07, 320.0, 240.0)),
+    "icvl": UvdFormat(
+        "ICVL", SKELETONS["icvl16"], tuple(range(16)), (240.99, 240.96, 160.0, 120.0)
+    ),
+    # MSRA's lines are in the order wrist, index, middle, ring, little, thumb.
+    "msra": UvdFormat(
+        "MSRA",
+        SKELETONS["hand21"],
+        (0, *range(17, 21), *range(1, 17)),
+        (241.42, 241.42, 160.0, 120.0),
+    ),
+}
+
+
+def uvd_to_camera(uvd: Float[np.ndarray, "n j 3"], dataset: str) -> Float[np.ndarray, "n j 3"]:
+    """(px, px, mm) → camera mm with the data set's intrinsics."""
+    return uvd_to_xyz(uvd, UVD_FORMATS[dataset].k)
+
+
+def camera_to_uvd(xyz: Float[np.ndarray, "n j 3"], dataset: str) -> Float[np.ndarray, "n j 3"]:
+    """Camera mm → (px, px, mm) with the data set's intrinsics. ValueError unless all z > 0."""
+    if not (xyz[..., 2] > 0).all():
+        raise ValueError(
+            f"a joint is at depth {np.min(xyz[..., 2]):g} mm; "
+            "only joints in front of the camera have a (u, v)"
+        )
+    return xyz_to_uvd(xyz, UVD_FORMATS[dataset].k)
+
+
+def read_uvd(path: str | Path, dataset: str) -> Float[np.ndarray, "n j 3"]:
+    """Frames of a text file as (u, v, d), joints in the skeleton's order. Float64, to keep the
+    text's precision. ValueError or FileNotFoundError, one line, for an invalid file."""
+    path, form = Path(path), UVD_FORMATS[dataset]
+    if not path.is_file():
+        kind = "is a folder, not a" if path.is_dir() else "no such"
+        raise FileNotFoundError(f"{path}: {kind} file of joint positions")
+    rows: list[list[float]] = []
+    longest = form.numbers * MAX_NUMBER * 2
+    with path.open("rb") as file:
+        for number in range(1, MAX_FRAMES + 2):
+            line = file.readline(longest + 1)
+            if not line:
+                break
+            if len(line) > longest:
+                raise ValueError(
+                    f"{path}: line {number} is longer than {longest} characters; "
+                    "not a text file of joint positions"
+                )
+            if number > MAX_FRAMES:
+                raise ValueError(
+                    f"{path}: more than {MAX_FRAMES} lines; not a text file of joint positions"
+                )
+            if number == 1:
+                line = line.removeprefix(b"\xef\xbb\xbf")  # some editors' byte order mark
+            rows.append(_numbers(line, f"{path}: line {number}"))
+    while rows and not rows[-1]:  # blank lines at the end
+        rows.pop()
+    if not rows:
+        raise ValueError(f"{path}: the file is empty; expected one frame per line")
+    for number, row in enumerate(rows, 1):
+        if len(row) != form.numbers:
+            raise ValueError(_wrong_length(path, number, len(row), len(rows[0]), dataset))
+    return np.array(rows).reshape(len(rows), -1, 3)[:, form.order]
+
+
+def read_pair(
+    predictions: str | Path, groundtruth: str | Path, dataset: str
+) -> tuple[Float[np.ndarray, "n j 3"], Float[np.ndarray, "n j 3"]]:
+    """Predicted and true joints of the same frames, in camera mm."""
+    pred, true = read_uvd(predictions, dataset), read_uvd(groundtruth, dataset)
+    if len(pred) != len(true):
+        hint = ""
+        if dataset == "icvl" and 702 in (len(pred), len(true)):
+            hint = " (702 frames are the first of ICVL's two test sequences alone)"
+        raise ValueError(
+            f"{predictions} has {len(pred)} frames, {groundtruth} has {len(true)}{hint}; "
+            "both must list the same frames"
+        )
+    return uvd_to_camera(pred, dataset), uvd_to_camera(true, dataset)
+
+
+def write_uvd(path: str | Path, xyz: Float[np.ndarray, "n j 3"], dataset: str) -> Path:
+    """Writes joints (camera mm, the skeleton's order) as a text file that `read_uvd` and other
+    tools read. Three decimals, as in the published files. FileExistsError if the file exists."""
+    path, form = Path(path), UVD_FORMATS[dataset]
+    if xyz.shape[1] != len(form.order):
+        raise ValueError(
+            f"{xyz.shape[1]} joints per frame; {form.title} files have {len(form.order)}"
+        )
+    if not np.isfinite(xyz).all():
+        frame = int(np.argwhere(~np.isfinite(xyz))[0][0])
+        raise ValueError(f"{path}: frame {frame} of the predictions is not finite; nothing written")
+    uvd = camera_to_uvd(xyz, dataset)[:, np.argsort(form.order)]
+    try:
+        with path.open("x") as file:
+            np.savetxt(file, uvd.reshape(len(uvd), -1), fmt="%.3f")
+    except FileExistsError:
+        raise FileExistsError(
+            f"{path}: exists already; move it away or choose another name"
+        ) from None
+    return path
+
+
+def _numbers(line: bytes, where: str) -> list[float]:
+    """The finite numbers of one line."""
+    values = []
+    for word in line.split():
+        try:
+            if b"_" in word:  # Python would read 1_0 as ten
+                raise ValueError
+            values.append(float(word))
+        except ValueError:
+            raise ValueError(
+                f"{where}: {_quoted(word)} is not a number; expected u v d of every joint"
+            ) from None
+        if not math.isfinite(values[-1]):
+            raise ValueError(
+                f"{where}: {_quoted(word)} is not a position; every u, v and d must be finite"
+            )
+    return values
+
+
+def _quoted(word: bytes) -> str:
+    text = ascii(word.decode("latin-1"))
+    return text if len(text) <= 30 else f"{text[:27]}..."
+
+
+def _wrong_length(path: Path, number: int, count: int, first: int, dataset: str) -> str:
+    form = UVD_FORMATS[dataset]
+    needs = f"{form.title} has {len(form.order)} joints, {form.numbers} numbers per line"
+    if number == 1:
+        matches = [other for other, f in UVD_FORMATS.items() if f.numbers == count]
+        hint = f"; it fits --dataset {matches[0]}" if matches else ""
+        return f"{path}: line {number} has {count} numbers; {needs}{hint}"
+    return f"{path}: line {number} has {count} numbers, the lines before it {first}; {needs}"

@@ -1,0 +1,149 @@
+"""Prepares a data set: raw files → TFRecords with a report. The work behind `prepare NAME`."""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from etils import epath
+from tqdm import tqdm
+
+from handjax.data.preparation.registry import published_frames, raw_files
+from handjax.data.preparation.split import Split
+
+REPORT_FILES = ("report.json", "report.html")
+_MAX_LISTED = 50  # missing files in the error message
+
+
+@dataclass(frozen=True)
+class PrepareOptions:
+    """The flags of `prepare NAME`; its help text describes them. `data_dir` None: $TFDS_DATA_DIR or
+    ~/tensorflow_datasets. `beam` None: without Beam. `workers` None: one per core."""
+
+    name: str
+    config: str | None
+    manual_dir: Path
+    data_dir: Path | None = None
+    workers: int | None = None
+    beam: str | None = None
+    shard_mb: float = 64.0
+    overwrite: bool = False
+    check: bool = False
+    report: Path | None = None
+
+
+WriteReport = Callable[[Path, PrepareOptions, dict[str, Split]], None]  # folder, options, splits
+
+
+def prepare(options: PrepareOptions, write_report: WriteReport) -> str:
+    """Prepares a data set, or with `options.check` only examines it. Returns a summary.
+
+    All missing files are reported before the start. ValueError or OSError, one line, for invalid
+    options and for unreadable samples; all others are examined and written nevertheless.
+    """
+    _validate(options)
+    need_tensorflow()
+    from handjax.data.preparation import beam, shards
+    from handjax.data.preparation.workers import Workers
+
+    data_dir = options.data_dir or os.environ.get("TFDS_DATA_DIR")
+    preparation = shards.Preparation(
+        options.name,
+        options.config,
+        options.manual_dir,
+        data_dir or Path.home() / "tensorflow_datasets",
+        round(options.shard_mb * 2**20),
+    )
+    skeleton = raw_files(options.name).SKELETON
+    workers = options.workers or os.cpu_count() or 1
+
+    def progress(split: str) -> tqdm:
+        total = published_frames(options.name, split, options.config)
+        return tqdm(desc=f"{options.name} {split}", total=total, unit="frame")
+
+    if options.check:
+        with Workers(workers) as pool:
+            splits = {
+                split: shards.check(
+                    examples.lazy, pool, progress(split), skeleton, preparation.shard_bytes
+                )
+                for split, examples in preparation.examples().items()
+            }
+        folder = options.report or Path(f"{options.name}-check")
+        write_report(folder, options, splits)
+        where = f"report: {Path(folder, 'report.html').resolve()}"
+        if unreadable := _unreadable(splits):
+            raise ValueError(f"{unreadable}; {where}")
+        return where
+
+    _refuse_to_replace(preparation.folder, options.overwrite)
+    with preparation.claimed():
+        # Again, as another process may have finished it in the meantime.
+        _refuse_to_replace(preparation.folder, options.overwrite)
+        if any(preparation.unfinished.glob("*.json")):
+            print(f"resuming in {preparation.unfinished}", flush=True)
+        if options.beam is None:
+            with Workers(workers) as pool:
+                splits = preparation.write(pool, progress, skeleton)
+        else:
+            splits = beam.write(preparation, options.beam, skeleton)
+        folder = options.report or Path(preparation.unfinished)
+        if not options.report:
+            for name in REPORT_FILES:  # of an earlier run that did not finish
+                (folder / name).unlink(missing_ok=True)
+        write_report(folder, options, splits)
+        if unreadable := _unreadable(splits):
+            report = Path(folder, "report.html").resolve()
+            raise ValueError(
+                f"{unreadable}; fix that and run again: finished shards are kept; report: {report}"
+            )
+        preparation.finish(splits, options.overwrite)
+    frames = ", ".join(f"{split} {sum(result.shards):,}" for split, result in splits.items())
+    report = Path(options.report or preparation.folder, "report.html").resolve()
+    return f"{preparation.folder}: {frames} frames\nreport: {report}"
+
+
+def need_tensorflow() -> None:
+    """ValueError, one line, if TensorFlow or TFDS is not installed."""
+    try:
+        import handjax.data.records  # noqa: F401 - takes ten seconds, so not at import
+    except ModuleNotFoundError as error:
+        raise ValueError(f"{error.name} is not installed; pip install 'handjax[data]'") from None
+
+
+def _validate(options: PrepareOptions) -> None:
+    root = epath.Path(options.manual_dir)
+    if options.workers is not None and options.workers < 1:
+        raise ValueError(f"--workers {options.workers}: expected at least 1")
+    if options.beam is not None and (options.check or options.workers):
+        raise ValueError(
+            "--beam prepares with the runner's workers: use it without --check and without --workers"
+        )
+    if not root.is_dir():
+        raise FileNotFoundError(
+            f"--manual_dir {root}: no such folder; "
+            f"see handjax.prepare {options.name} --help for its content"
+        )
+    if missing := raw_files(options.name).missing(root, options.config):
+        more = f"; and {len(missing) - _MAX_LISTED} more" if len(missing) > _MAX_LISTED else ""
+        raise FileNotFoundError(
+            f"--manual_dir {root}: {len(missing)} missing: {'; '.join(missing[:_MAX_LISTED])}{more}"
+        )
+
+
+def _refuse_to_replace(folder: epath.Path, overwrite: bool) -> None:
+    if folder.exists() and not overwrite:
+        raise FileExistsError(
+            f"{folder}: exists already; --overwrite replaces it, another --data_dir keeps it"
+        )
+
+
+def _unreadable(splits: dict[str, Split]) -> str:
+    """One line about the unreadable samples of each split; empty if there are none."""
+    result = []
+    for split, data in splits.items():
+        if lines := list(data.findings.unreadable):
+            count = data.findings.counts["unreadable"]
+            more = f" (and {len(lines) - 1} more lines in the report)" if len(lines) > 1 else ""
+            result.append(f"{split}: {count} unreadable: {lines[0]}{more}")
+    return "; ".join(result)
