@@ -1,7 +1,8 @@
-"""Joint coordinates ↔ heat maps on a grid of any dimension, both ways.
+"""Joint coordinates ↔ heat maps on a grid of any dimension.
 
-Coordinates are in cells along the grid's own axes, first axis first. `cell_center` says where cell 0 has its centre: 0.5 where
-cell i covers [i, i+1), 0 where integers are centres. The layout is [*b, *grid, j].
+Coordinates are in cells along the axes of the grid, first axis first. `cell_center` is the
+coordinate of the center of cell 0: 0.5 if cell i covers [i, i+1), 0 if integers are centers. The
+layout is [*b, *grid, j].
 """
 
 import itertools
@@ -14,13 +15,14 @@ from jaxtyping import Array, Float
 def gaussian_heatmaps(
     coords: Float[Array, "*b j n"], size: int, sigma: float, cell_center: float
 ) -> Float[Array, "*b_grid j"]:
-    """exp(-d² / (2 sigma²)) of each cell's centre, d and sigma in cells; peak 1, not normalized. [*b, size, …, size, j]"""
+    """exp(-d² / (2 sigma²)) at each cell's center, [*b, size, …, size, j]; d and sigma in cells,
+    peak 1, not normalized."""
     n, lead, joints = coords.shape[-1], coords.shape[:-2], coords.shape[-2]
     cells = (jnp.arange(size, dtype=coords.dtype) + cell_center).reshape(
         (1,) * len(lead) + (size, 1)
     )
-    # A Gaussian is a product over its axes: n small tables and one outer product, joints last from the start, so that whoever
-    # compares with it, as a loss, multiplies as it reads and writes nothing.
+    # A Gaussian is a product over its axes: n small tables and one outer product. With joints last
+    # from the start, XLA fuses the product into the loss and never writes the maps to memory.
     heat = 1.0
     for axis in range(n):
         table = jnp.exp(-0.5 * ((cells - coords[..., None, :, axis]) / sigma) ** 2)  # [*b, size, j]
@@ -31,25 +33,31 @@ def gaussian_heatmaps(
 def argmax(
     heatmaps: Float[Array, "*b_grid j"], n: int, cell_center: float
 ) -> Float[Array, "*b j n"]:
-    """Centre of the highest cell, the first of equals."""
+    """Center of the highest cell; the first one at ties."""
     return _peak(heatmaps, n).astype(heatmaps.dtype) + cell_center
 
 
 def refined_argmax(
     heatmaps: Float[Array, "*b_grid j"], n: int, cell_center: float
 ) -> Float[Array, "*b j n"]:
-    """Centroid, weighted by heat, of the 3ⁿ cells around the highest (the "smooth maximum" of mhruz/hpoes_pytorch). Cells
-    outside the grid and negative heat weigh nothing. So short a window draws toward its middle: of a Gaussian's offset from the
-    peak's cell it finds 55 % at sigma 1 and 22 % at the papers' 1.7."""
+    """Centroid, weighted by heat, of the 3ⁿ cells around the highest one (the "smooth maximum" of
+    mhruz/hpoes_pytorch). Cells outside the grid and negative heat have no weight.
+
+    Such a short window is biased toward its middle: of a Gaussian's offset from the highest cell it
+    recovers 55 % at sigma 1 and 22 % at the papers' 1.7.
+    """
     return _centroid(heatmaps, _peak(heatmaps, n), n, cell_center)
 
 
 def peaks(
     heatmap: Float[Array, "*b_grid 1"], n: int, cell_center: float, count: int
 ) -> Float[Array, "*b count n"]:
-    """The `count` highest local maxima (no higher cell among the 3ⁿ around) of one map [*b, *grid, 1], each refined to its
-    centroid, highest first: joints without names. Of equal neighbours the first counts, as a joint between two cells has them.
-    A map with fewer maxima gives the first cells for the rest."""
+    """The `count` highest local maxima (no higher cell among the 3ⁿ around) of one map
+    [*b, *grid, 1], highest first, each refined to its centroid: joints without names.
+
+    Of equal neighbours, which a joint between two cells has, the first counts. If there are fewer
+    maxima, the first cells stand for the rest.
+    """
     grid = heatmap.shape[-n - 1 : -1]
     padded = jnp.pad(
         heatmap,
@@ -70,9 +78,7 @@ def _centroid(heatmaps, peak, n, cell_center):
     """Heat-weighted mean cell around `peak` [*b, j, n]."""
     size = heatmaps.shape[-2]
     offsets = jnp.array(list(itertools.product((-1, 0, 1), repeat=n)))  # [3ⁿ, n]
-    around = peak[..., None, :] + offsets.reshape(
-        (1,) * (peak.ndim - 1) + offsets.shape
-    )  # [*b, j, 3ⁿ, n]
+    around = peak[..., None, :] + offsets.reshape((1,) * (peak.ndim - 1) + offsets.shape)
     inside = ((around >= 0) & (around < size)).all(-1)
     flat = jnp.zeros(around.shape[:-1], jnp.int32)
     for axis in range(n):
@@ -80,23 +86,24 @@ def _centroid(heatmaps, peak, n, cell_center):
     heat = jnp.take_along_axis(_flat(heatmaps, n), flat, axis=-1)
     weight = jnp.where(inside, jnp.maximum(heat, 0.0), 0.0)
     total = weight.sum(-1, keepdims=True)
-    # A peak that is not positive has no centroid: the cell itself stands.
+    # A peak that is not positive has no centroid: use the cell itself.
     weight = jnp.where(total > 0, weight / jnp.where(total > 0, total, 1.0), 1.0 / weight.shape[-1])
     centroid = (weight[..., None] * around.astype(heatmaps.dtype)).sum(-2)
     return jnp.where(total > 0, centroid, peak.astype(heatmaps.dtype)) + cell_center
 
 
 def soft_argmax(
-    heatmaps: Float[Array, "*b_grid j"], n: int, cell_center: float, sharpness: float = 1.0
+    heatmaps: Float[Array, "*b_grid j"], n: int, cell_center: float, beta: float = 1.0
 ) -> Float[Array, "*b j n"]:
-    """Expectation of the cell centre under softmax(sharpness · heat) (Sun et al. 2018, arXiv 1711.08229, eq. 3)."""
-    return expectation(jax.nn.softmax(sharpness * heatmaps, axis=_grid(n)), n, cell_center)
+    """Expectation of the cell center under softmax(beta · heat) (Sun et al. 2018, arXiv 1711.08229,
+    eq. 3)."""
+    return expectation(jax.nn.softmax(beta * heatmaps, axis=_grid(n)), n, cell_center)
 
 
 def expectation(
     probability: Float[Array, "*b_grid j"], n: int, cell_center: float
 ) -> Float[Array, "*b j n"]:
-    """Mean cell centre of maps that each sum to 1."""
+    """Mean cell center of maps that each sum to 1."""
     size, axes = probability.shape[-2], _grid(n)
     cells = jnp.arange(size, dtype=probability.dtype) + cell_center
     marginals = [probability.sum([a for a in axes if a != axis]) for axis in axes]  # [*b, size, j]

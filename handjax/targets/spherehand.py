@@ -1,9 +1,10 @@
-"""Sphere centres ↔ the heat and depth maps of the sphere hand's network, both ways (Wan et al. 2019,
+"""Sphere centers ↔ the heat and depth maps of the sphere hand's network (Wan et al. 2019,
 github.com/melonwan/sphereHand).
 
-A cube of 300 mm is seen along parallel rays. Cell u of an image or map of n stands for x = (u - n/2) · 300/n mm, v for y alike:
-the original's convention. Integers are where cells are, so x = 0 is cell n/2 and no edge of the picture, and the cube reaches from
-cell 0 to one cell beyond the last. Cell c of 16 stands where pixel 4c of 64 does. z is in mm from the cube's middle.
+The 300 mm cube of pose/cube.py is seen along parallel rays. Cell u of an image or map of size n is
+at x = (u - n/2) · 300/n mm, and v likewise for y: the original's convention. So x = 0 is at cell
+n/2, the cube extends from cell 0 to one cell beyond the last, and cell c of 16 is at pixel 4c of
+64. z is in mm from the middle of the cube.
 """
 
 import jax
@@ -13,38 +14,40 @@ from jaxtyping import Array, Float
 from handjax.pose.cube import BACKGROUND_MM, EXTENT_MM
 from handjax.targets import heatmap
 
-SIZE = 16  # cells a side of the maps
-UNIT_MM = 100.0  # of the network's depths, in and out
-_SHARPNESS = 20.0
-_LEAST_HEAT = 0.05  # where less is the depth map is 0
+SIZE = 16  # cells per side of the maps
+UNIT_MM = 100.0  # of the depths that the network sees and predicts
+_BETA = 20.0
+_MIN_HEAT = 0.05  # the depth map is 0 where the heat is lower
 
 
 def network_input(depth: Float[Array, "*b h w"]) -> Float[Array, "*b h w 1"]:
-    """Depth in mm, `BACKGROUND_MM` where nothing is → what the network sees: background 1."""
+    """Depth in mm, `BACKGROUND_MM` without a hand → the network's input, in 100 mm."""
     return depth[..., None] / UNIT_MM
 
 
 def xyz_to_uv(xyz: Float[Array, "*b s 3"], size: int) -> Float[Array, "*b s 2"]:
-    """mm from the cube's middle → cells of an image or map of `size`."""
+    """mm from the middle of the cube → cells of an image or map of `size`."""
     return xyz[..., :2] * (size / EXTENT_MM) + size / 2
 
 
 def uv_to_xy(uv: Float[Array, "*b s 2"], size: int) -> Float[Array, "*b s 2"]:
-    """Cells of an image or map of `size` → mm from the cube's middle."""
+    """Cells of an image or map of `size` → mm from the middle of the cube."""
     return (uv - size / 2) * (EXTENT_MM / size)
 
 
 def encode(
     centers: Float[Array, "*b s 3"], size: int = SIZE
 ) -> tuple[Float[Array, "*b {size} {size} s"], Float[Array, "*b {size} {size} s"]]:
-    """Centres, mm → heat exp(-d²/2), d in cells, not normalized, and depth z, in 100 mm, where the heat is above 0.05, else 0.
+    """Centers, mm → heat exp(-d²/2), d in cells, not normalized, and depth z in 100 mm, 0 where the
+    heat is at most 0.05.
 
-    The original's loss asks for the heat and for the decoded z; the depth map is what would decode to it."""
+    The original's loss compares the heat and the decoded z; this depth map would decode to that z.
+    """
     heat = heatmap.gaussian_heatmaps(
         xyz_to_uv(centers, size)[..., ::-1], size, sigma=1.0, cell_center=0.0
     )
     depth = centers[..., 2][..., None, None, :] / UNIT_MM
-    return heat, jnp.where(heat > _LEAST_HEAT, depth, 0.0)
+    return heat, jnp.where(heat > _MIN_HEAT, depth, 0.0)
 
 
 def split(
@@ -58,22 +61,24 @@ def split(
 def decode(
     heat: Float[Array, "*b h h s"], depth: Float[Array, "*b h h s"]
 ) -> Float[Array, "*b s 3"]:
-    """Heat and depth maps → centres, mm: x and y the expectation under softmax(20 · heat), z that of the depth map weighted by
-    heat where it is positive.
+    """Heat and depth maps → centers, mm: x and y are the expectation under softmax(20 · heat), z is
+    the mean of the depth map weighted by positive heat.
 
-    Maps of `encode` come back 5 mm off in the mean: so sharp a softmax of a Gaussian reads little but the highest cell, 19 mm
-    wide, and the heat where the depth map was cut off draws z to 0. A network that is trained through `decode` need not give
-    Gaussians."""
-    vu = heatmap.soft_argmax(heat, 2, cell_center=0.0, sharpness=_SHARPNESS)
+    Maps of `encode` decode with a mean error of 5 mm: so sharp a softmax of a Gaussian sees little
+    but the highest cell, 19 mm wide, and the heat beyond the cut of the depth map pulls z to 0. A
+    network trained through `decode` is free to predict other maps than Gaussians.
+    """
+    vu = heatmap.soft_argmax(heat, 2, cell_center=0.0, beta=_BETA)
     z = (_positive_share(heat) * depth).sum((-3, -2)) * UNIT_MM
     return jnp.concatenate([uv_to_xy(vu[..., ::-1], heat.shape[-2]), z[..., None]], axis=-1)
 
 
 def variance(heat: Float[Array, "*b h h s"]) -> Float[Array, "*b s"]:
-    """How spread out a heat map is, in squared sides of the map: the mean squared distance, weighted by heat where it is positive,
-    from the expectation under softmax(25 · heat). As the original has it for its fusion of views."""
+    """Variance of a heat map, in squared sides of the map: the mean squared distance, weighted by
+    positive heat, from the expectation under softmax(25 · heat). The original's, for its fusion of
+    views."""
     size = heat.shape[-2]
-    vu = heatmap.soft_argmax(heat, 2, cell_center=0.0, sharpness=25.0) / size
+    vu = heatmap.soft_argmax(heat, 2, cell_center=0.0, beta=25.0) / size
     at = jnp.arange(size, dtype=heat.dtype) / size
     lead = (None,) * (heat.ndim - 3)
     away_v = (at[*lead, :, None, None] - vu[..., None, None, :, 0]) ** 2
@@ -84,8 +89,8 @@ def variance(heat: Float[Array, "*b h h s"]) -> Float[Array, "*b s"]:
 def fuse_views(
     centers: Float[Array, "*b v s 3"], spread: Float[Array, "*b v s"]
 ) -> Float[Array, "*b s 3"]:
-    """Centres of several views in one frame → each sphere's from the view whose heat map is least spread out (`variance`). The
-    original has this and does not call it."""
+    """Centers of several views in one frame → for each sphere the center of the view with the
+    smallest `variance`. The original defines this without calling it."""
     best = jnp.argmin(spread, axis=-2)[..., None, :, None]
     return jnp.take_along_axis(centers, best, axis=-3)[..., 0, :, :]
 
@@ -96,11 +101,13 @@ def shrink(
     scale_v: Float[Array, ""],
     background: float = BACKGROUND_MM,
 ) -> Float[Array, "h w"]:
-    """An image scaled about the cube's axis, by the nearest pixel, over `background`: the original's augmentation of real depth,
-    with factors of 0.7 to 1. What a network finds in it has to be divided by the factors.
+    """The image scaled around its middle (nearest neighbour), with `background` around it: the
+    original's augmentation of real depth, by factors of 0.7 to 1. A network's x and y have to be
+    divided by the factors.
 
-    The original rounds the scaled image to whole pixels and its place to whole pixels, which moves it by up to half a pixel
-    against the factors that it divides by; here both are exact."""
+    The original rounds size and position of the scaled image to whole pixels, which shifts it by up
+    to half a pixel relative to those factors; here both are exact.
+    """
     height, width = image.shape
 
     def source(n, scale):
@@ -114,6 +121,7 @@ def shrink(
 
 
 def _positive_share(heat):
-    """Positive heat, summing to one over the map; 1e-5 as in the original, so that a map without any gives 0."""
+    """Positive heat, normalized to sum 1 over the map. By the original's 1e-5 it is 0 for a map
+    without positive heat."""
     positive = jax.nn.relu(heat)
     return positive / (positive.sum((-3, -2), keepdims=True) + 1e-5)

@@ -1,13 +1,16 @@
 """Points and joints ↔ the voxel grid of V2V-PoseNet.
 
-Grid coordinates are (x, y, z) in cells over [0, size] along each side of the cube: g = ((xyz - center) / cube + 1/2) · size, so
-they scale between the grid and the heat maps by the ratio of the sizes. A volume's axes are another matter, and the two
-traditions differ in three things, all of them behind `VoxelGrid.rule`:
+Grid coordinates are (x, y, z) in cells over [0, size] along each side of the cube,
+g = ((xyz - center) / cube + 1/2) · size, so they scale between the grid and the heat maps by the
+ratio of the sizes. `VoxelGrid.rule` selects one of two conventions for volumes:
 
-| rule | volume axes | cell i has its centre at | occupied |
-|---|---|---|---|
-| "paper" (Moon et al. 2018 and dragonbook/V2V-PoseNet-pytorch) | z, y, x | i + 1/2 | every cell that holds a point |
-| "hpoes" (mhruz/hpoes_pytorch and its HDF5 files) | y, x, z | i | the nearest surface: at most one cell a (y, x) |
+| rule    | volume axes | center of cell i | occupied                                             |
+|---------|-------------|------------------|------------------------------------------------------|
+| "paper" | z, y, x     | i + 1/2          | every cell with a point                              |
+| "hpoes" | y, x, z     | i                | the nearest surface: at most one cell per (y, x)     |
+
+"paper" is that of Moon et al. 2018 and dragonbook/V2V-PoseNet-pytorch, "hpoes" that of
+mhruz/hpoes_pytorch and its HDF5 files.
 """
 
 import dataclasses
@@ -25,7 +28,8 @@ DECODES = ("argmax", "centroid", "soft_argmax")
 
 @dataclasses.dataclass(frozen=True)
 class VoxelGrid:
-    """`size` cells along each side of the cube go in, heat maps of `heatmap_size` come out."""
+    """A grid of `size` cells per side of the cube, and the `heatmap_size` of the network's outputs.
+    Raises ValueError for unknown rules and for sizes that do not fit the network."""
 
     rule: str = "paper"
     size: int = 88
@@ -36,17 +40,18 @@ class VoxelGrid:
             raise ValueError(f"voxel rule {self.rule!r} is unknown: use one of {', '.join(RULES)}")
         if self.size < 8 or self.size % 8 or self.heatmap_size not in (self.size, self.size // 2):
             raise ValueError(
-                f"voxel grid {self.size} with heat maps {self.heatmap_size}: the grid must be divisible by 8 and the heat maps "
-                f"as large or half as large"
+                f"voxel grid {self.size} with heat maps {self.heatmap_size}: the grid must be "
+                "divisible by 8 and the heat maps as large or half as large"
             )
 
     @property
     def axes(self) -> tuple[int, int, int]:
-        """Which of (x, y, z) runs along each axis of the volume; applied twice, either order is back at (x, y, z)."""
+        """Which of (x, y, z) runs along each axis of the volume; each order is its own inverse."""
         return (2, 1, 0) if self.rule == "paper" else (1, 0, 2)
 
     @property
     def cell_center(self) -> float:
+        """Coordinate of the center of cell 0."""
         return 0.5 if self.rule == "paper" else 0.0
 
 
@@ -73,8 +78,8 @@ def grid_to_xyz(
 def occupancy_paper(
     points: Float[Array, "n 3"], valid: Bool[Array, " n"], size: int
 ) -> Bool[Array, "z y x"]:
-    """Cells that hold a point, for points in cells. As in dragonbook's code the index is cut toward zero, so a point up to one
-    cell outside a low face falls into the face's own cell."""
+    """Cells with a point, for points in cells. As in dragonbook's code the index is truncated
+    toward zero, so a point up to one cell outside a low face falls into the cell at the face."""
     index = jnp.trunc(points).astype(jnp.int32)
     inside = valid & ((index >= 0) & (index < size)).all(-1)
     x, y, z = index[:, 0], index[:, 1], index[:, 2]
@@ -85,13 +90,14 @@ def occupancy_paper(
 def occupancy_hpoes(
     points: Float[Array, "n 3"], valid: Bool[Array, " n"], size: int
 ) -> Bool[Array, "y x z"]:
-    """The nearest surface of points in cells, as an orthographic depth map: at most one cell a column, depth cell
-    rint((d + 1) · (size/2 - 1)) for d in [-1, .99) from the near face to the far one (for size 88 that is 43 cells to the unit,
-    not 44, as in the original). Holes are filled by the median of their 5×5 neighbours.
+    """The nearest surface of points in cells, as an orthographic depth map: at most one cell per
+    column, depth cell rint((d + 1) · (size/2 - 1)) for d in [-1, .99) from the near face to the far
+    one. As in the original these are 43 cells per unit for size 88, not 44. Holes are filled by the
+    median of their 5×5 neighbours.
 
-    The original counts y upwards where its source does (NYU) and turns the map over afterwards, which puts its files one row,
-    3.4 mm of 300, above this rule. Its median takes empty cells for the smallest value; here they are the largest, so that a hole
-    is filled by surface.
+    The original counts y upwards where its source does (NYU) and flips the map afterwards, which
+    puts its files one row, 3.4 mm of 300, above this rule. Its median counts empty cells as the
+    smallest value; here they are the largest, so that a hole is filled by surface.
     """
     column = jnp.rint(points[:, :2]).astype(jnp.int32)
     depth = points[:, 2] * (2.0 / size) - 1.0
@@ -108,12 +114,12 @@ def occupancy_hpoes(
 def voxelize(
     points: Float[Array, "n 3"], valid: Bool[Array, " n"], grid: VoxelGrid
 ) -> Bool[Array, "n0 n1 n2"]:
-    """Points in cells, (x, y, z) → occupancy with the rule's axes."""
+    """Points in cells, (x, y, z) → occupancy with the axes of the rule."""
     return (occupancy_paper if grid.rule == "paper" else occupancy_hpoes)(points, valid, grid.size)
 
 
 def unpack_voxels(packed: UInt8[Array, "*b d h w8"]) -> Bool[Array, "*b d h w"]:
-    """Eight cells a byte, lowest bit first (`data.batch.pack_voxels` on the host) → occupancy."""
+    """Eight cells per byte, lowest bit first → occupancy; inverts `data.batch.pack_voxels`."""
     bits = (
         packed[..., None] >> jnp.arange(8, dtype=jnp.uint8).reshape((1,) * packed.ndim + (8,))
     ) & 1
@@ -121,8 +127,8 @@ def unpack_voxels(packed: UInt8[Array, "*b d h w8"]) -> Bool[Array, "*b d h w"]:
 
 
 def resize_voxels(voxels: Bool[Array, "d h w"], size: int) -> Bool[Array, "n n n"]:
-    """A file's volume on a coarser grid over the same cube, under hpoes' rule: every occupied cell marks the cell whose centre
-    is nearest to its own."""
+    """A volume on a coarser grid over the same cube, by the "hpoes" rule: every occupied cell marks
+    the cell with the nearest center."""
     old = voxels.shape[0]
     if size == old:
         return voxels
@@ -138,8 +144,8 @@ def warp_voxels(
     shift: Float[Array, " 3"],
     grid: VoxelGrid,
 ) -> Bool[Array, "d h w"]:
-    """Occupancy under the map g → matrix · (g - c) + c + shift of (x, y, z) cells about the centre c = size/2: each cell takes
-    the value of the cell its centre comes from (order 0), nothing from outside."""
+    """Occupancy under g → matrix · (g - c) + c + shift, for g in (x, y, z) cells and c = size/2:
+    each cell takes the value of the cell that its center comes from; outside is empty."""
     size = grid.size
     middle = size / 2
     index = jnp.stack(jnp.meshgrid(*[jnp.arange(size)] * 3, indexing="ij"), axis=-1).reshape(-1, 3)
@@ -155,21 +161,23 @@ def warp_voxels(
 def encode(
     joints: Float[Array, "*b j 3"], grid: VoxelGrid, sigma: float
 ) -> Float[Array, "*b m m m j"]:
-    """Joints in cells of the grid, (x, y, z) → heat maps with the rule's axes; sigma in cells of the heat map."""
+    """Joints in cells of the grid, (x, y, z) → heat maps with the axes of the rule; sigma in cells
+    of the heat map."""
     coords = joints[..., np.array(grid.axes)] * (grid.heatmap_size / grid.size)
     return heatmap.gaussian_heatmaps(coords, grid.heatmap_size, sigma, grid.cell_center)
 
 
 def decode(
-    heatmaps: Float[Array, "*b m m m j"], grid: VoxelGrid, method: str, sharpness: float = 1.0
+    heatmaps: Float[Array, "*b m m m j"], grid: VoxelGrid, method: str, beta: float = 1.0
 ) -> Float[Array, "*b j 3"]:
-    """Heat maps → joints in cells of the grid, (x, y, z), by "argmax" (the paper), "centroid" (hpoes) or "soft_argmax"."""
+    """Heat maps → joints in cells of the grid, (x, y, z), by `method`: "argmax" (the paper),
+    "centroid" (hpoes) or "soft_argmax". Raises ValueError for others."""
     if method == "argmax":
         coords = heatmap.argmax(heatmaps, 3, grid.cell_center)
     elif method == "centroid":
         coords = heatmap.refined_argmax(heatmaps, 3, grid.cell_center)
     elif method == "soft_argmax":
-        coords = heatmap.soft_argmax(heatmaps, 3, grid.cell_center, sharpness)
+        coords = heatmap.soft_argmax(heatmaps, 3, grid.cell_center, beta)
     else:
         raise ValueError(f"decode {method!r} is unknown: use argmax, centroid or soft_argmax")
     return coords[..., np.array(grid.axes)] * (grid.size / grid.heatmap_size)

@@ -1,7 +1,7 @@
 """Losses of CPM ("cpm", "kwai") and PoseNet2D ("heatmap", "dsnt").
 
 Each takes score maps [b, stages, m, m, c], the inputs of `tasks.keypoints2d.prepare` and the
-options, and returns its terms by name; their sum is the loss. Joints without a label have no weight.
+options, and returns its terms by name; their sum is the loss. Joints without a label do not count.
 """
 
 import jax.numpy as jnp
@@ -75,7 +75,8 @@ def heatmap(outputs: Maps, inputs: Inputs, options: MapOptions) -> Terms:
 
 def dsnt(outputs: Maps, inputs: Inputs, options: MapOptions) -> Terms:
     """Squared error of the expectation, in sides of the crop, and Jensen-Shannon divergence from a
-    Gaussian (Nibali et al. 2018, eq. 8 and 12; in jiangxubin/hand_pose's units); last stage only."""
+    Gaussian, of the last stage (Nibali et al. 2018, eq. 8 and 12; in jiangxubin/hand_pose's units).
+    """
     counts, uv = _counts(inputs, options), inputs["joints"] / options.size
     probability, expected = targets.dsnt(outputs[:, -1])
     target = targets.dsnt_gaussians(uv, outputs.shape[-2], options.fwhm)

@@ -1,5 +1,5 @@
-"""The sphere hand: depth of a cube → centers of 41 spheres, learnt from synthetic hands and, without
-labels, from real depth that the spheres have to explain (Wan et al. 2019,
+"""The sphere hand: depth of a cube → centers of 41 spheres, learnt from labelled synthetic hands and
+from unlabelled real depth, which the spheres have to explain (Wan et al. 2019,
 github.com/melonwan/sphereHand).
 
 A batch has `cube_depth` [b, v, n, n]: v views of a hand, in the frames of targets/spherehand.py.
@@ -11,7 +11,6 @@ Its other keys select what is learnt from it:
                                    original's joint training (sources/mixed_synthetic.py)
 """
 
-from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -29,17 +28,13 @@ from handjax.metrics import joints3d as metrics
 from handjax.models import pose_prior
 from handjax.models.pose_prior import PalmDenoiser, PoseVAE
 from handjax.models.spherenet import SphereNet
-from handjax.pose import losses
 from handjax.pose.cube import BACKGROUND_MM, EXTENT_MM
 from handjax.pose.skeleton import Skeleton
 from handjax.rigs import hand
 from handjax.targets import spherehand
 from handjax.tasks.base import Task
 from handjax.tasks.rules import DTYPE, above
-
-SPHERES = len(hand.HAND.sphere_radii)
-
-Outputs = tuple[Array, Array]  # maps and features of every stack, as SphereNet returns them
+from handjax.tasks.spherehand_losses import SPHERES, Outputs, decoded_views, loss
 
 
 def spherehand_task(config: ConfigDict, skeleton: Skeleton) -> Task:
@@ -165,105 +160,6 @@ def prepare(
     return {**inputs, **place, **{name: batch[name] for name in kept if name in batch}}
 
 
-def loss(
-    outputs: Outputs,
-    inputs: Inputs,
-    *,
-    weights: Mapping[str, float],
-    across: bool,
-    original: bool,
-    prior: dict[str, Any] | None,
-) -> tuple[Float[Array, ""], dict[str, Array]]:
-    """The weighted sum of the terms of `fitting.losses`, and the terms.
-
-    Each term is summed over the stacks and averaged over the samples in `mask`. It is computed only
-    if it has a weight and the batch has its inputs.
-    """
-    (synthetic, features), (real, real_features) = _split_samples(outputs, inputs)
-    stacks, mask = outputs[0].shape[1], inputs["mask"]
-    terms: dict[str, Array] = {}
-
-    def add(name: str, values: Callable[[], Array]) -> None:
-        """`values()`: first axis samples."""
-        if name in weights:
-            terms[name] = stacks * losses.masked_mean(values(), mask)
-
-    if synthetic.shape[1]:
-        _add_labelled_terms(add, synthetic, inputs)
-    if real.shape[1]:
-        _add_unlabelled_terms(add, real, inputs, across=across, original=original, prior=prior)
-        if synthetic.shape[1] and "domain" in weights:
-            flat = [f.reshape(-1, *f.shape[3:]) for f in (features, real_features)]
-            terms["domain"] = stacks * fit_losses.domain(*flat)
-    if not terms:
-        raise ValueError(
-            "config.task.weights: this batch has the inputs of no term with a weight; there is "
-            "nothing to learn from"
-        )
-    weighted = (weights[name] * term for name, term in terms.items())
-    return sum(weighted, start=jnp.zeros(())), terms
-
-
-def _split_samples(outputs, inputs):
-    """Maps and features [b, images, stacks, …] of the labelled images and of the others."""
-    outputs = [o.reshape(inputs["mask"].shape[0], -1, *o.shape[1:]) for o in outputs]
-    labelled = inputs["synthetic_centers"].shape[1] if "synthetic_centers" in inputs else 0
-    return [o[:, :labelled] for o in outputs], [o[:, labelled:] for o in outputs]
-
-
-def _add_labelled_terms(add, maps, inputs):
-    heat, depth = spherehand.split(maps)
-    target = jnp.broadcast_to(
-        inputs["synthetic_centers"][:, :, None], (*heat.shape[:3], SPHERES, 3)
-    )
-    add(
-        "synt_uv",
-        lambda: fit_losses.synthetic_heat(heat, spherehand.encode(target, heat.shape[-2])[0]),
-    )
-    add("synt_d", lambda: fit_losses.synthetic_depth(spherehand.decode(heat, depth), target))
-
-
-def _add_unlabelled_terms(add, maps, inputs, *, across, original, prior):
-    stacks = maps.shape[2]
-    centers = jnp.moveaxis(_decoded(maps, inputs), 2, 1)  # [b, stacks, v, 41, 3]
-
-    def each_stack(x):
-        return jnp.broadcast_to(x[:, None], (x.shape[0], stacks, *x.shape[1:]))
-
-    cameras = each_stack(inputs["cameras"])
-    single = each_stack(inputs["single"]) if "single" in inputs else None
-
-    def projection():
-        radii = jnp.broadcast_to(jnp.asarray(hand.HAND.sphere_radii), centers.shape[:-1])
-        rendered, near = fit_losses.projection(
-            each_stack(inputs["cube_depth"]), centers, radii, cameras, across, original, single
-        )
-        return rendered + fit_losses.SURFACE_WEIGHT * near
-
-    def consistency():
-        distance = fit_losses.multiview_consistency(centers, cameras, original)
-        return distance if single is None else jnp.where(single, 0.0, distance)
-
-    def divergence():
-        return fit_losses.pose_prior(
-            centers, *PoseVAE().apply(prior, centers, each_stack(inputs["noise"]))
-        )
-
-    add("mv_projection", projection)
-    if across:
-        add("mv_consistency", consistency)
-    add("uv_hm_mean", lambda: fit_losses.heat_mean(spherehand.split(maps)[0]))
-    add("pose_prior", divergence)
-    add("collision", lambda: fit_losses.collision(centers))
-    add("bone_length", lambda: fit_losses.bone_length(centers))
-
-
-def _decoded(maps, inputs):
-    """Centers of the views [b, v, stacks, 41, 3], mm, with the augmentation's scale undone."""
-    centers = spherehand.decode(*spherehand.split(maps))
-    return centers.at[..., :2].divide(inputs["scales"][:, :, None, None])
-
-
 def predict(
     outputs: Outputs,
     inputs: Inputs,
@@ -279,7 +175,7 @@ def predict(
     map. `denoiser` replaces the palm, as in the original's evaluation.
     """
     maps = outputs[0].reshape(inputs["mask"].shape[0], -1, *outputs[0].shape[1:])[:, :, -1:]
-    centers = _decoded(maps, inputs)[:, :, 0]
+    centers = decoded_views(maps, inputs)[:, :, 0]
     if fuse and "cameras" in inputs:
         spread = spherehand.variance(spherehand.split(maps[:, :, 0])[0])
         fused = spherehand.fuse_views(fit_losses.to_common(centers, inputs["cameras"]), spread)
