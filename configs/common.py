@@ -1,4 +1,6 @@
-"""What every config shares: the run around the task. One place for names, units and consequences."""
+"""What the configs share: the run around the task, and the data of hands."""
+
+from collections.abc import Iterable
 
 from ml_collections import ConfigDict
 
@@ -6,25 +8,26 @@ from handjax.rigs.poses import ALL_MODES, ROTATION_ANY
 
 
 def common() -> ConfigDict:
+    """The run: seed, devices, batches, intervals, optimizer."""
     config = ConfigDict()
-    config.seed = 0  # of the initial weights, the order of the samples and every random transform
-    config.init = ""  # weights to begin with: the folder of another run, or .npz, as scripts/convert_torch.py writes it
-    config.init_skip = ()  # arrays that begin at random all the same, by their names, as in params/out/*
+    config.seed = 0  # of the initial weights, the order of samples and every random transform
+    config.init = ""  # initial weights: a run's folder, or .npz, as of scripts/convert_torch.py
+    config.init_skip = ()  # arrays that stay random, by name, as in params/out/*
     config.devices = 0  # 0: all
     config.batch_size = 8  # global: divided over devices and accumulation steps
-    config.accumulate = 1  # gradients averaged over this many slices of a batch
+    config.accumulate = 1  # slices of a batch whose gradients are averaged
     config.eval_batch_size = 8
     config.steps = 90_000
     config.log_every = 10  # steps
     config.eval_every = 9_000  # steps; also before the first and after the last
     config.save_every = 9_000  # steps; also after the last
-    config.keep = 10  # newest checkpoints kept; the best is kept beside them
-    config.compile_cache = True  # compiled steps lie in the user's cache folder for the next run
+    config.keep = 10  # newest checkpoints kept, in addition to the best
+    config.compile_cache = True  # keep compiled steps in the user's cache folder for the next run
     config.optimizer = ConfigDict(
         dict(
             name="rmsprop",  # rmsprop, adam, sgd
             lr=2.5e-4,
-            schedule="constant",  # constant, cosine, step, multistep, poly, …: the table in engine/schedules.py
+            schedule="constant",  # constant, cosine, step, multistep, …: engine/schedules.py
             warmup=100,  # steps; cosine
             boundaries=(),  # steps; multistep, multistep-poly, piecewise
             step_size=1,  # steps; step, sigmoid
@@ -38,35 +41,55 @@ def common() -> ConfigDict:
     return config
 
 
+def at_most_one(wanted: set[str], names: Iterable[str], kind: str) -> str:
+    """The one of `names` that is wanted, or ""; ValueError if there are several."""
+    both = sorted(wanted & set(names))
+    if len(both) > 1:
+        raise ValueError(f"variants {' and '.join(both)} are {kind}: use one of them")
+    return both[0] if both else ""
+
+
+def synthetic_eval() -> dict:
+    """The evaluation split of a synthetic source."""
+    return dict(
+        eval_size=512,
+        eval_seed=1,  # another random stream than training's, whatever the seeds
+    )
+
+
+def hand_pose(**changes) -> dict:
+    """Pose and build of synthetic hands."""
+    pose = dict(
+        rotation=ROTATION_ANY,  # of the palm about x, y, z, rad
+        modes=ALL_MODES,  # finger poses; see rigs/poses.py
+        scale=(0.85, 0.95),  # of the hand's three axes
+        fingers=(1.0, 1.0),  # size of each finger relative to the palm
+    )
+    return pose | changes
+
+
 def hand_rgb_world() -> ConfigDict:
-    """`config.data`: synthetic hands in colour, made on the device."""
+    """`config.data`: synthetic RGB images of hands, rendered on the device."""
     return ConfigDict(
         dict(
             name="hand_rgb_world",
-            image_size=256,  # px of the square picture
-            samples=2,  # points a side of a pixel that are averaged
+            image_size=256,  # px, square
+            supersampling=2,  # rays per pixel and axis, averaged
             mesh="",  # of the skin: .npz, .obj or sphereHand's .pkl; empty: our own
-            eval_size=512,
-            eval_seed=1,  # another stream of numbers than training's, whatever the seeds
+            **synthetic_eval(),
             camera=dict(
-                fill=(0.6, 1.0),  # the hand's part of the picture's side
+                fraction=(0.6, 1.0),  # of the image's side that the hand covers
                 distance_mm=(300.0, 900.0),
-                aside=0.2,  # how far off the axis, of the distance
+                offset=0.2,  # from the optical axis, relative to the distance
                 blur_px=(0.0, 1.2),
                 noise=(0.0, 0.04),
             ),
-            pose=dict(
-                rotation=ROTATION_ANY,  # of the palm about x, y, z, rad
-                modes=ALL_MODES,  # what the fingers do; see rigs/poses.py
-                scale=(0.85, 0.95),  # of the hand's three axes
-                fingers=(0.9, 1.1),  # size of each finger beside the palm
-                left=0.5,  # part of left hands
-            ),
+            pose=hand_pose(fingers=(0.9, 1.1), left=0.5),  # left: fraction of left hands
         )
     )
 
 
-# Flavour → sets below `data.path`, size of the pictures, and their window about the hand in boxes (0: whole pictures).
+# Variant → sets below `data.path`, image size, and crop around the hand in boxes (0: none).
 RGB_HANDS = {
     "rhd": (("rhd",), (320, 320), 0.0),
     "stb": (("stb/bb",), (480, 640), 0.0),
@@ -76,22 +99,20 @@ RGB_HANDS = {
 }
 
 
-def rgb_hand(flavour: str) -> ConfigDict:
-    """`config.data`: prepared pictures of hands."""
-    sets, image_size, room = RGB_HANDS[flavour]
+def rgb_hand(variant: str) -> ConfigDict:
+    """`config.data`: prepared RGB images of hands."""
+    sets, image_size, crop_boxes = RGB_HANDS[variant]
     return ConfigDict(
         dict(
             name="rgb_hand",
-            path="",  # where handjax.prepare put the sets, or the prepared folder of one
+            path="",  # the folder of the prepared sets, or that of one set
             sets=sets,  # folders below `path`
-            weights=(),  # of several sets: their shares of a batch; empty: all samples are alike
+            weights=(),  # of several sets: their shares of a batch; empty: all samples alike
             train_split="train",
             eval_split="",  # empty: each set's own
             eval_sets=(),  # empty: all
-            root="palm"
-            if flavour == "rs"
-            else "as_labelled",  # what joint 0 is: as_labelled, palm or wrist
-            image_size=image_size,  # height, width in px that pictures are brought to; larger ones are scaled down
-            room=room,
+            root="palm" if variant == "rs" else "as_labelled",  # joint 0: as_labelled, palm, wrist
+            image_size=image_size,  # height, width in px; larger images are scaled down
+            crop_boxes=crop_boxes,  # side of the cropped image, in boxes; 0: the entire image
         )
     )

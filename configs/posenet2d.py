@@ -1,45 +1,55 @@
-"""PoseNet2D (jiangxubin/hand_pose after Zimmermann and Brox 2017, arXiv 1705.01389; DSNT: Nibali et al. 2018, arXiv 1801.07372).
+"""PoseNet2D (jiangxubin/hand_pose, after Zimmermann and Brox 2017, arXiv 1705.01389), with DSNT
+(Nibali et al. 2018, arXiv 1801.07372): 2D joints of a hand in an RGB image.
 
-    python -m handjax.train --config configs/posenet2d.py --workdir DIR                 synthetic pictures, heat maps
-    python -m handjax.train --config configs/posenet2d.py:dsnt --workdir DIR            the same, coordinates
-    python -m handjax.train --config configs/posenet2d.py:quick,dsnt --workdir DIR      small: minutes on two CPU cores
-    python -m handjax.train --config configs/posenet2d.py:rhd,dsnt --workdir DIR --config.data.path=PREPARED
+    python -m handjax.train --config configs/posenet2d.py --workdir DIR
+        synthetic images, heat maps
+    python -m handjax.train --config configs/posenet2d.py:dsnt --workdir DIR
+        the same, coordinates
+    python -m handjax.train --config configs/posenet2d.py:quick,dsnt --workdir DIR
+        small: minutes on two CPU cores
+    python -m handjax.train --config configs/posenet2d.py:rhd,dsnt --workdir DIR \\
+        --config.data.path=PREPARED
 
-As in the original: Adam at 1e-4, 1e-5 from step 10,000 and 1e-6 from 20,000, batches of 8, 30,000 steps. Its own figures on RHD,
-area under the PCK curve from 0 to 30 px, all joints: .837 with heat maps, .846 with DSNT, .855 with DSNT after 60,000
-steps; on STB .898 and, DSNT, .938. It began from weights of Convolutional Pose Machines on MPII; here from scratch (Xavier).
-Flavours join by commas (`:rhd,dsnt`): quick, heatmap or dsnt, augment, and one of rhd, stb, rs, handdb, list.
+As in the original: Adam at 1e-4, 1e-5 from step 10,000 and 1e-6 from 20,000, batches of 8, 30,000
+steps. The original starts from weights of Convolutional Pose Machines on MPII; here from scratch
+(Xavier).
+
+Published area under the PCK curve from 0 to 30 px, all joints: on RHD .837 with heat maps, .846
+with DSNT, .855 with DSNT after 60,000 steps; on STB .898 and, with DSNT, .938.
+
+Variants, joined by commas (`:rhd,dsnt`): quick, heatmap or dsnt, augment, and one of rhd, stb, rs,
+handdb, list.
 """
 
 from ml_collections import ConfigDict
 
-from configs.common import RGB_HANDS, common, hand_rgb_world, rgb_hand
+from configs.common import RGB_HANDS, at_most_one, common, hand_rgb_world, rgb_hand
 from handjax.engine.config import variants
 from handjax.rigs.poses import ROTATION_FRONTAL
 
 SIZE = 256
 
-# The options of jiangxubin/hand_pose and what they are here.
+# Options of jiangxubin/hand_pose → their equivalents.
 OPTIONS = {
     "data_path": "--config.data.path",
-    "dataset_type": "a flavour: configs/posenet2d.py:rhd, stb or rs",
+    "dataset_type": "a variant: configs/posenet2d.py:rhd, stb or rs",
     "crop_size": "--config.crop.size",
     "image_size_h": "--config.data.image_size=(HEIGHT, WIDTH)",
     "image_size_w": "--config.data.image_size=(HEIGHT, WIDTH)",
     "sigma": "--config.task.sigma, in px of the crop",
     "box_scale": "--config.crop.scale",
-    "train_vis": "--config.task.visible_only, the other way round: train_vis=True is visible_only=False",
-    "augument": "the flavour augment: configs/posenet2d.py:augment",
+    "train_vis": "--config.task.visible_only, inverted: train_vis=True is visible_only=False",
+    "augument": "the variant augment: configs/posenet2d.py:augment",
     "coord_uv_noise_sigma": "--config.augment.joint_sigma_px",
     "crop_center_noise_sigma": "--config.augment.center_sigma_px",
-    "need_heatmap_gt": "not needed: the loss makes the targets it needs",
+    "need_heatmap_gt": "not needed: the loss makes its targets",
     "train_mark": "--workdir, which names a run",
     "batch_size": "--config.batch_size",
-    "lr": "--config.optimizer.lr, and --config.optimizer.factor for each next value",
+    "lr": "--config.optimizer.lr, times --config.optimizer.factor at each boundary",
     "lr_iter": "--config.optimizer.boundaries",
     "max_iter": "--config.steps",
     "with_eval": "--config.eval_every, in steps",
-    "with_dsnt": "the flavour dsnt: configs/posenet2d.py:dsnt (heatmap: without)",
+    "with_dsnt": "the variant dsnt: configs/posenet2d.py:dsnt (heatmap: without)",
     "show_loss_freq": "--config.log_every",
     "snapshot_freq": "--config.save_every",
     "snapshot_path": "--workdir",
@@ -47,7 +57,7 @@ OPTIONS = {
     "plot_eval": "not needed: report.html has the curves",
     "save_eval_plot_path": "--output of python -m handjax.evaluate",
     "save_result_path": "--output of python -m handjax.evaluate",
-    "eval_vis": "not needed: metrics.json has both, all joints and under `visible` those seen",
+    "eval_vis": "not needed: metrics.json has both, all joints and, as `visible`, visible ones",
     "load_path": "--workdir and --checkpoint of python -m handjax.evaluate",
     "test_data_path": "--images of python -m handjax.predict",
     "save_test_plot_path": "--output of python -m handjax.predict",
@@ -58,16 +68,12 @@ OPTIONS = {
 
 def get_config(variant: str = "") -> ConfigDict:
     wanted = variants(variant, ("quick", "heatmap", "dsnt", "augment", *RGB_HANDS))
-    for kind, names in (("data sets", set(RGB_HANDS)), ("ways to learn", {"heatmap", "dsnt"})):
-        if len(both := sorted(wanted & names)) > 1:
-            raise ValueError(f"flavours {' and '.join(both)} are {kind}: use one of them")
+    data_set = at_most_one(wanted, RGB_HANDS, "data sets")
+    loss = at_most_one(wanted, ("heatmap", "dsnt"), "losses") or "heatmap"
     config = common()
-    config.steps = 30_000
-    config.update(eval_every=5_000, save_every=5_000)
-    config.optimizer.update(
-        name="adam", lr=1e-4, schedule="multistep", boundaries=(10_000, 20_000), factor=0.1
-    )
-    # dtype is the arithmetic's: bfloat16 where the accelerator is faster with it.
+    config.update(steps=30_000, eval_every=5_000, save_every=5_000)
+    config.optimizer.update(name="adam", lr=1e-4)
+    config.optimizer.update(schedule="multistep", boundaries=(10_000, 20_000), factor=0.1)
     config.model = ConfigDict(
         dict(
             name="posenet2d",
@@ -75,58 +81,54 @@ def get_config(variant: str = "") -> ConfigDict:
             widths=(64, 128, 256, 512, 128),
             kernel=7,
             pools=3,
-            dtype="float32",
+            dtype="float32",  # of the arithmetic; bfloat16 if the accelerator is faster with it
         )
     )
     config.crop = ConfigDict(
         dict(
             rule="palm",  # palm, height, box, file or picture (pose/crop2d.py)
-            size=SIZE,  # px that the network sees a side
-            scale=1.2,  # side of the crop, in twice the way from the middle finger's base to the furthest joint
+            size=SIZE,  # px, the network's square input
+            # Side of the crop, relative to twice the distance from the middle finger's base to the
+            # farthest joint.
+            scale=1.2,
             pad_px=0.0,
-            side_px=(50.0, 500.0),  # least and greatest, px of the picture
-            mip_levels=2,  # of a picture read at less than half its size; the original skips pixels: 0
+            side_px=(50.0, 500.0),  # bounds, px of the image
+            mip_levels=2,  # for images reduced to less than half; the original skips pixels: 0
         )
     )
     config.task = ConfigDict(
         dict(
             name="keypoints2d",
-            loss="heatmap",  # heatmap, dsnt
-            decode="argmax",  # argmax, centroid, soft_argmax, dsnt
+            loss=loss,  # heatmap, dsnt
+            decode="dsnt" if loss == "dsnt" else "argmax",  # argmax, centroid, soft_argmax, dsnt
             sigma=25.0,  # px of the crop; exp(-d²/sigma²), without the usual 2; heatmap
             fwhm=1.0,  # cells; dsnt
-            visible_only=False,  # hidden joints count nothing: the original's train_vis=False
+            visible_only=False,  # True: hidden joints do not count; the original's train_vis=False
             pixel_mean=(127.5,) * 3,  # of 0 to 255
             pixel_std=(255.0,) * 3,
-            bgr=False,  # order of the colours that the network sees
-            flip_test=False,  # an evaluation sees each hand mirrored, too, and takes the mean; after training with augment.flip
-            mirror_left=False,  # left hands become right ones; where the set says which they are
-            **dict(cut=0.0, whole_pixels=True, center_sigma=3.0, center_cut=0.0),  # CPM's alone
+            bgr=False,  # the network's order of colors
+            # Average the predictions for each image and its mirror image; train with augment.flip.
+            flip_test=False,
+            mirror_left=False,  # turn left hands into right ones, if the set has the handedness
+            **dict(cut=0.0, whole_pixels=True, center_sigma=3.0, center_cut=0.0),  # CPM only
         )
     )
     config.augment = ConfigDict(
         dict(
             enabled="augment" in wanted,
-            center_sigma_px=20.0,  # of the crop's middle, px of the picture, normal, cut at two sigma
+            center_sigma_px=20.0,  # of the crop's center, px of the image, normal, cut at two sigma
             joint_sigma_px=2.5,  # of the labels, likewise
             scale=(1.0, 1.0),  # of the hand's size
-            rotation_deg=0.0,  # either way
-            shift_px=0.0,  # of the crop's middle, px of the crop, either way
+            rotation_deg=0.0,  # in both directions
+            shift_px=0.0,  # of the crop's center, px of the crop, in both directions
             flip=0.0,  # probability
-            **dict(brightness=0.0, contrast=0.0, saturation=0.0),  # parts of 1, either way
+            **dict(brightness=0.0, contrast=0.0, saturation=0.0),  # fractions, in both directions
         )
     )
-    if sets := wanted & set(RGB_HANDS):
-        config.data = rgb_hand(sets.pop())
-        if "rhd" in wanted:
-            config.crop.side_px = (
-                50.0,
-                256.0,
-            )  # the original never shrinks a picture of 320 px and cuts larger hands off
-    else:
-        config.data = hand_rgb_world()
-    if "dsnt" in wanted:
-        config.task.update(loss="dsnt", decode="dsnt")
+    config.data = rgb_hand(data_set) if data_set else hand_rgb_world()
+    if data_set == "rhd":
+        # The original never shrinks an image of 320 px and truncates larger hands.
+        config.crop.side_px = (50.0, 256.0)
     if "quick" in wanted:
         _quick(config)
     return config
@@ -137,10 +139,9 @@ def _quick(config):
     config.crop.size = 64
     config.task.sigma = 25.0 * 64 / SIZE
     config.optimizer.update(lr=1e-3, schedule="cosine", warmup=50, clip_norm=1.0)
-    config.update(
-        batch_size=16, eval_batch_size=32, steps=2000, eval_every=500, save_every=500, keep=3
-    )
+    config.update(batch_size=16, eval_batch_size=32, keep=3)
+    config.update(steps=2000, eval_every=500, save_every=500)
     if config.data.name == "hand_rgb_world":
-        config.data.update(image_size=64, samples=1, eval_size=256)
+        config.data.update(image_size=64, supersampling=1, eval_size=256)
         config.data.pose.rotation = ROTATION_FRONTAL
-        config.augment.update(center_sigma_px=4.0, joint_sigma_px=0.5)  # of 64 px, as theirs of 320
+        config.augment.update(center_sigma_px=4.0, joint_sigma_px=0.5)  # as the original's at 320

@@ -1,45 +1,52 @@
-"""V2V-PoseNet (Moon, Chang, Lee 2018, arXiv 1711.07399).
+"""V2V-PoseNet (Moon, Chang, Lee 2018, arXiv 1711.07399): 3D hand pose from a depth image.
 
-    python -m handjax.train --config configs/v2v.py --workdir DIR               synthetic hands, the paper's network at 88³
-    python -m handjax.train --config configs/v2v.py:quick --workdir DIR         the same, small: minutes on two CPU cores
-    python -m handjax.train --config configs/v2v.py:h5 --workdir DIR --config.data.path=FILE.h5 [--config.data.val_path=…]
-    python -m handjax.train --config configs/v2v.py:nyu --workdir DIR --config.data.path=PREPARED     also icvl, msra
+    python -m handjax.train --config configs/v2v.py --workdir DIR
+        synthetic hands, the paper's network at 88³
+    python -m handjax.train --config configs/v2v.py:quick --workdir DIR
+        the same, small: minutes on two CPU cores
+    python -m handjax.train --config configs/v2v.py:h5 --workdir DIR \\
+        --config.data.path=FILE.h5 [--config.data.val_path=…]
+    python -m handjax.train --config configs/v2v.py:nyu --workdir DIR --config.data.path=PREPARED
+        also icvl, msra
 
-As in the paper: RMSprop at 2.5e-4, batches of 8, no schedule, and ten epochs (of NYU's 72,757 frames: 90,000 steps) with a
-checkpoint after each. Its error is 8.42 mm on NYU, 6.28 mm on ICVL and 7.59 mm on MSRA (the mean over its nine people, each left
-out in turn: `--config.data.subject`), averaging the predictions of the ten epochs' models, in crops about centers that a network
-refined and its authors published: `--config.data.center=refined`, where they lay beside the raw files.
-Flavours join by commas (`:h5,quick`): quick, global_joints, and one of h5, nyu, icvl, msra.
+As in the paper: RMSprop at 2.5e-4, batches of 8, no schedule, and ten epochs (of NYU's 72,757
+frames: 90,000 steps) with a checkpoint after each.
+
+Published mean error: 8.42 mm on NYU, 6.28 mm on ICVL, 7.59 mm on MSRA (the mean over its nine
+people, each left out in turn: `--config.data.subject`). These average the predictions of the ten
+epochs' models, in crops around refined centers that the authors published:
+`--config.data.center=refined`, if they lay next to the raw files.
+
+Variants, joined by commas (`:h5,quick`): quick, global_joints, and one of h5, nyu, icvl, msra.
 """
 
 from ml_collections import ConfigDict
 
-from configs.common import common
+from configs.common import at_most_one, common, hand_pose, synthetic_eval
 from handjax.engine.config import variants
-from handjax.rigs.poses import ALL_MODES, ROTATION_ANY, ROTATION_FRONTAL
+from handjax.rigs.poses import ROTATION_FRONTAL
+
+DEPTH_HANDS = ("nyu", "icvl", "msra")
 
 
 def get_config(variant: str = "") -> ConfigDict:
-    wanted = variants(variant, ("quick", "h5", "nyu", "icvl", "msra", "global_joints"))
-    sets = sorted(wanted & {"h5", "nyu", "icvl", "msra"})
-    if len(sets) > 1:
-        raise ValueError(f"flavours {' and '.join(sets)} are data sets: use one of them")
+    wanted = variants(variant, ("quick", "h5", *DEPTH_HANDS, "global_joints"))
+    data_set = at_most_one(wanted, ("h5", *DEPTH_HANDS), "data sets")
     config = common()
-    config.model = ConfigDict(
-        dict(widths=(16, 32, 64, 128), stem_size=7, dtype="float32")
-    )  # bfloat16: compute
+    # dtype: of the arithmetic; bfloat16 if the accelerator is faster with it.
+    config.model = ConfigDict(dict(widths=(16, 32, 64, 128), stem_size=7, dtype="float32"))
     config.task = ConfigDict(
         dict(
             name="v2v",
-            rule="paper",  # axes, cell centres and occupancy: paper or hpoes (targets/voxel.py)
-            grid=88,  # cells a side of the cube
-            heatmap_grid=44,  # the same or half
+            rule="paper",  # axes, cell centers and occupancy: paper or hpoes (targets/voxel.py)
+            grid=88,  # cells per side of the cube
+            heatmap_grid=44,  # equal to `grid` or half of it
             sigma=1.7,  # cells of the heat map
             decode="argmax",  # argmax, centroid, soft_argmax
-            sharpness=1.0,  # of the soft-argmax
+            beta=1.0,  # inverse temperature of the soft-argmax
             heatmap_weight=1.0,  # mean squared error to Gaussians
             joints_weight=0.0,  # L1 of the soft-argmax
-            global_joints=False,  # hpoes: one map for all joints, at the grid's own size
+            global_joints=False,  # hpoes: one map of all joints, at the resolution of `grid`
         )
     )
     config.augment = ConfigDict(
@@ -52,10 +59,10 @@ def get_config(variant: str = "") -> ConfigDict:
             isotropic=True,
         )
     )
-    if "h5" in wanted:
+    if data_set == "h5":
         _h5(config)
-    elif sets:
-        _depth_hand(config, sets[0])
+    elif data_set:
+        _depth_hand(config, data_set)
     else:
         _world(config)
     if "quick" in wanted:
@@ -67,40 +74,35 @@ def get_config(variant: str = "") -> ConfigDict:
 
 
 def _world(config):
+    """Synthetic depth images of hands."""
     config.data = ConfigDict(
         dict(
             name="hand_world",
             joints="hand21",  # hand21, nyu14
-            surface="spheres",  # what the sensor sees: spheres, or the skin over them
+            surface="spheres",  # what the camera sees: spheres, or the skin over them
             mesh="",  # of the skin: .npz, .obj or sphereHand's .pkl; empty: our own
             image_size=176,  # px of the crop window
             cube_mm=300.0,
-            center="depth",  # the crop's center: depth (mean of the points) or label (mean of the joints)
-            eval_size=512,
-            eval_seed=1,  # another stream of numbers than training's, whatever the seeds
-            pose=dict(
-                rotation=ROTATION_ANY,  # of the palm about x, y, z, rad
-                modes=ALL_MODES,  # what the fingers do; see rigs/poses.py
-                scale=(0.85, 0.95),  # of the hand's three axes
-                fingers=(1.0, 1.0),  # size of each finger beside the palm
-                left=0.0,  # part of left hands
-            ),
+            center="depth",  # of the crop: depth (mean of the points) or label (mean of the joints)
+            **synthetic_eval(),
+            pose=hand_pose(left=0.0),  # left: fraction of left hands
             sensor=dict(depth_noise_mm=1.5, shift_px=0.3),
         )
     )
 
 
 def _h5(config):
+    """Voxel grids in an HDF5 file of hpoes_pytorch."""
     config.data = ConfigDict(
         dict(
             name="voxel_h5",
             path="",
             val_path="",  # empty: the training file is evaluated
-            joints="",  # skeleton: nyu14, icvl16, hand21; empty: nyu14 for 14 joints, else unnamed
+            joints="",  # nyu14, icvl16, hand21; empty: nyu14 for 14 joints, else unnamed
             voxels_key="real_voxels",
             labels_key="labels",
             cube_key="cube",
-            max_label=1.0,  # how far labels may reach; 1 is the cube's face
+            max_label=1.0,  # bound of the labels; 1 is the face of the cube
             in_memory=False,
         )
     )
@@ -108,24 +110,27 @@ def _h5(config):
     config.augment.update(shift=8.0, probability=0.5, isotropic=False)
 
 
-def _depth_hand(config, name):
-    # Cube and range of depth: github.com/mks0601/V2V-PoseNet_RELEASE, src/data/*/data.lua.
+def _depth_hand(config, variant):
+    """A prepared set of depth images."""
+    # Cube and depth range: github.com/mks0601/V2V-PoseNet_RELEASE, src/data/*/data.lua.
     name, cube_mm, depth_mm, epoch = {
         "nyu": ("nyu_hand", 250.0, (300.0, 1200.0), 9_000),
         "icvl": ("icvl", 200.0, (100.0, 600.0), 41_000),
         "msra": ("msra_hand", 200.0, (100.0, 700.0), 8_500),
-    }[name]
+    }[variant]
     config.data = ConfigDict(
         dict(
             name=name,
-            path="",  # of the prepared set: the folder that holds dataset_info.json
-            center="depth",  # the crop's center: depth (of mass, of what is nearest), refined (from a file) or label (mean joint)
-            depth_mm=depth_mm,  # where the hand is looked for; center=depth
+            path="",  # the folder of the prepared set, with dataset_info.json
+            # Of the crop: depth (center of mass of the nearest points), refined (from a file) or
+            # label (mean joint).
+            center="depth",
+            depth_mm=depth_mm,  # search range of the hand; center=depth
             cube_mm=cube_mm,
         )
     )
     if name == "msra_hand":
-        config.data.subject = 0  # the person, 0 to 8, who is left out of the training and evaluated
+        config.data.subject = 0  # the person, 0 to 8, who is evaluated and not trained on
     else:
         config.data.update(train_split="train", eval_split="test")  # or a part, as in test[:10%]
     config.update(steps=10 * epoch, eval_every=epoch, save_every=epoch)
@@ -133,25 +138,18 @@ def _depth_hand(config, name):
 
 def _quick(config):
     config.model.update(widths=(8, 16, 32, 64), stem_size=3)
-    # Coarse cells, but the soft-argmax reads between them.
+    # Coarse cells, but the soft-argmax interpolates between them.
     config.task.update(
         grid=24, heatmap_grid=12, decode="soft_argmax", heatmap_weight=0.0, joints_weight=1.0
     )
     config.optimizer.update(name="adam", lr=3e-3, schedule="cosine", warmup=50, clip_norm=1.0)
     config.update(steps=2000, eval_every=500, save_every=500, keep=3, eval_batch_size=32)
     if config.data.name == "voxel_h5":
-        config.task.update(
-            grid=48,
-            heatmap_grid=24,
-            decode="centroid",
-            sigma=1.0,
-            heatmap_weight=1.0,
-            joints_weight=0.0,
-        )
+        config.task.update(grid=48, heatmap_grid=24, decode="centroid", sigma=1.0)
+        config.task.update(heatmap_weight=1.0, joints_weight=0.0)
         config.update(batch_size=6, eval_batch_size=6)
     if config.data.name == "hand_world":
         config.data.update(image_size=64, eval_size=256)
         config.data.pose.rotation = ROTATION_FRONTAL
-        config.augment.enabled = (
-            False  # the world never repeats itself: another hand beats an altered one
-        )
+        # Synthetic samples never repeat: a new hand is worth more than an augmented one.
+        config.augment.enabled = False

@@ -1,21 +1,33 @@
-"""Predictions for a whole held-out split, each sample once, on any number of devices and processes."""
+"""Predictions for an entire evaluation split, on any number of devices and processes."""
+
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import numpy as np
 from tqdm import tqdm
 
 from handjax.engine import sharding
+from handjax.engine.contracts import Batch, Rows, Source
+from handjax.engine.step import TrainState
 
 
 def predict_split(
-    eval_step, state, source, batch_size: int, mesh, show: bool = False
-) -> tuple[dict[str, np.ndarray], float]:
-    """Runs `eval_step(state, batch) → (rows, loss)` over `source`'s held-out samples in order.
+    eval_step: Callable[[TrainState, Batch], tuple[Rows, Any]],
+    state: TrainState,
+    source: Source,
+    batch_size: int,
+    mesh: jax.sharding.Mesh,
+    show: bool = False,
+) -> tuple[Rows, float]:
+    """Runs `eval_step` over the evaluation samples of `source`, each once and in order.
 
-    Returns rows of all samples in order (the same on every process) and the mean loss. The last batch is filled up with the
-    first samples again and their `mask` is false: their rows are removed, nothing is dropped.
+    Returns the rows of all samples in order, the same on every process, and the mean loss. The last
+    batch is padded with the first samples; their `mask` is false and their rows are removed. `show`
+    draws a progress bar.
     """
-    collected, losses = [], []
+    collected: list[Rows] = []
+    losses: list[tuple[int, float]] = []
     starts = range(0, source.eval_size, batch_size)
     pending = None
     progress = show and jax.process_index() == 0
@@ -25,7 +37,7 @@ def predict_split(
         rows = source.eval_rows(local % source.eval_size)
         batch = {**rows, "mask": local < source.eval_size}
         result = eval_step(state, sharding.put_batch(batch, mesh))
-        # The batch before is pulled to the host while this one runs.
+        # The previous batch is copied to the host while this one runs.
         if pending is not None:
             _collect(pending, collected, losses)
         pending = result

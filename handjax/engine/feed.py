@@ -1,4 +1,4 @@
-"""Which samples a step sees, and getting them there in time."""
+"""Which samples a step sees, and reading them ahead of time."""
 
 import collections
 import functools
@@ -6,17 +6,19 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
+from jax.sharding import Mesh
 
 from handjax.engine import sharding
+from handjax.engine.contracts import Batch, Source
 
 AHEAD = 2  # batches read at once: one waits for the disk while another is decoded
 
 
 def train_indices(step: int, batch_size: int, size: int | None, seed: int) -> np.ndarray:
-    """Sample numbers of step `step`, a function of the step alone, so that a restarted run goes on where it was.
+    """Sample numbers of step `step`: a function of the step alone, so that a run can resume.
 
-    Epoch after epoch, each in its own shuffled order; an endless source (`size` None) just counts. A batch may span epochs, so
-    nothing is dropped.
+    Each epoch has its own shuffled order; an endless source (`size` None) just counts. A batch may
+    span epochs, so no sample is dropped.
     """
     position = np.arange(step * batch_size, (step + 1) * batch_size)
     if size is None:
@@ -36,9 +38,12 @@ def _epoch_order(epoch: int, size: int, seed: int) -> np.ndarray:
 
 
 def train_batches(
-    source, mesh, batch_size: int, seed: int, start: int, steps: int
-) -> Iterator[dict]:
-    """Global batches of steps `start` to `steps`; threads read the next ones while the device works on this one."""
+    source: Source, mesh: Mesh, batch_size: int, seed: int, start: int, steps: int
+) -> Iterator[Batch]:
+    """Global batches of steps `start` to `steps`.
+
+    Threads read the next ones while the device works on the current one.
+    """
 
     def read(step):
         indices = train_indices(step, batch_size, source.train_size, seed)

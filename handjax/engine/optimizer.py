@@ -1,23 +1,28 @@
-"""Optimizers by name, with PyTorch's meaning of their numbers."""
+"""Optimizers by name; their numbers mean what they mean in PyTorch."""
 
 import re
+from collections.abc import Iterable
 
 import jax
 import optax
+from ml_collections import ConfigDict
 
 from handjax.engine.schedules import make_schedule
 
 Optimizer = optax.GradientTransformation
 
-MOMENTUM = 0.9  # of sgd, where `momentum` is not given
+MOMENTUM = 0.9  # of sgd, if the config has no `momentum`
 
 
-def make_optimizer(config, steps: int) -> optax.GradientTransformation:
-    """`rmsprop`, `adam` and `sgd` take the same steps as torch.optim's with the same numbers: epsilon outside the root, decay .99,
-    weight decay added to the gradient (coupled L2), before the momentum.
+def make_optimizer(config: ConfigDict, steps: int) -> Optimizer:
+    """The optimizer `config.optimizer` of a run of `steps` steps.
 
-    `multipliers`, where given, are pairs (pattern, factor): a parameter's learning rate is multiplied by the factor of the
-    first regular expression that matches the whole of its path, as in "stage1_conv1/kernel".
+    `rmsprop`, `adam` and `sgd` take the same steps as torch.optim's with the same numbers: epsilon
+    outside the root, decay .99, weight decay added to the gradient (coupled L2) before momentum.
+
+    `multipliers` are pairs (pattern, factor): the learning rate of a parameter is multiplied by the
+    factor of the first regular expression that matches its entire path, as in
+    "stage1_conv1/kernel". Raises ValueError for a name that does not exist.
     """
     lr = make_schedule(config, steps)
     if config.name == "rmsprop":
@@ -40,9 +45,12 @@ def make_optimizer(config, steps: int) -> optax.GradientTransformation:
     return optax.chain(*parts)
 
 
-def scale_by_path(multipliers) -> optax.GradientTransformation:
-    """Updates times the factor of the first pattern that matches the parameter's path. Every parameter has one, and every pattern
-    has a parameter: what is left over on either side is a mistake."""
+def scale_by_path(multipliers: Iterable[tuple[str, float]]) -> Optimizer:
+    """Multiplies updates by the factor of the first pattern that matches the parameter's path.
+
+    The optimizer's update raises ValueError if a parameter has no pattern or a pattern is the first
+    match of no parameter.
+    """
     try:
         patterns = {re.compile(pattern): factor for pattern, factor in multipliers}
     except re.error as error:
@@ -66,7 +74,8 @@ def scale_by_path(multipliers) -> optax.GradientTransformation:
         updates = jax.tree_util.tree_map_with_path(one, updates)
         if unused:
             raise ValueError(
-                f"config.optimizer.multipliers: {unused.pop().pattern!r} is first to match for no parameter"
+                f"config.optimizer.multipliers: {unused.pop().pattern!r} is the first match of "
+                "no parameter"
             )
         return updates
 

@@ -1,38 +1,39 @@
-"""Learning rates by name, with Caffe's meaning of their numbers as namedBen/Convolutional-Pose-Machines-Pytorch has them.
+"""Learning rates by name.
 
-Each takes `config.optimizer` and the steps of the run and gives the rate of a step, counted from 0; `lr` is the base.
+Numbers mean what they mean in Caffe, as in namedBen/Convolutional-Pose-Machines-Pytorch. Each
+schedule takes `config.optimizer` and the number of steps of the run and gives the rate of a step i,
+counted from 0; `lr` is the base rate.
 
 | name | rate | numbers |
 |---|---|---|
 | constant, fixed | lr | |
-| cosine | up from 0 over `warmup` steps, then half a cosine down to 0 at the last step | warmup |
+| cosine | 0 to lr over `warmup` steps, then half a cosine to 0 at the last step | warmup |
 | step | lr · factor^⌊i / step_size⌋ | factor, step_size |
 | exp | lr · factor^i | factor |
 | inv | lr · (1 + factor · i)^-power | factor, power |
 | multistep | lr · factor^(boundaries reached) | factor, boundaries |
 | poly | lr · (1 - i / steps)^power | power |
 | sigmoid | lr / (1 + exp(-factor · (i - step_size))) | factor, step_size |
-| multistep-poly | multistep, and between two boundaries poly, down to factor times where it began | factor, boundaries, power |
+| multistep-poly | multistep · poly from boundary to boundary, at least factor | those of both |
 | piecewise | rates[boundaries reached], whatever lr is | rates, boundaries |
 
-The originals' names for `factor` and `boundaries` are gamma and stepvalue; `max_iter` is the run's steps.
+The originals call `factor` gamma, `boundaries` stepvalue and the number of steps `max_iter`.
 """
 
 import jax.numpy as jnp
 import optax
+from ml_collections import ConfigDict
 
-OF_THE_WHOLE_RUN = (
-    "cosine",
-    "poly",
-    "multistep-poly",
-)  # change at every step with the run's length
+# The rate of every step depends on the length of the run.
+OF_THE_WHOLE_RUN = ("cosine", "poly", "multistep-poly")
 
 
-def make_schedule(config, steps: int) -> optax.Schedule:
-    """The schedule `config.schedule` of the table above."""
+def make_schedule(config: ConfigDict, steps: int) -> optax.Schedule:
+    """The schedule `config.schedule` of the table above; ValueError for invalid numbers."""
     if config.schedule not in SCHEDULES:
         raise ValueError(
-            f"config.optimizer.schedule {config.schedule!r} is unknown: use one of {', '.join(SCHEDULES)}"
+            f"config.optimizer.schedule {config.schedule!r} is unknown: "
+            f"use one of {', '.join(SCHEDULES)}"
         )
     make, needs = SCHEDULES[config.schedule]
     for name in needs:
@@ -46,7 +47,8 @@ def make_schedule(config, steps: int) -> optax.Schedule:
             )
         if name == "boundaries" and list(config.boundaries) != sorted(set(config.boundaries)):
             raise ValueError(
-                f"config.optimizer.boundaries={tuple(config.boundaries)}: expected steps in rising order"
+                f"config.optimizer.boundaries={tuple(config.boundaries)}: "
+                "expected steps in ascending order"
             )
     return make(config, steps)
 
@@ -99,13 +101,14 @@ def _multistep_poly(config, steps):
 def _piecewise(config, steps):
     if len(config.rates) != len(config.boundaries) + 1:
         raise ValueError(
-            f"config.optimizer.rates={tuple(config.rates)}: expected one more than the boundaries {tuple(config.boundaries)}"
+            f"config.optimizer.rates={tuple(config.rates)}: "
+            f"expected one more than the boundaries {tuple(config.boundaries)}"
         )
     return lambda i: jnp.asarray(config.rates)[_reached(config, i)]
 
 
 def _reached(config, i):
-    """How many boundaries step i has reached."""
+    """Number of boundaries that step i has reached."""
     return sum(
         (jnp.asarray(i >= boundary, jnp.int32) for boundary in config.boundaries),
         jnp.zeros((), jnp.int32),

@@ -1,25 +1,28 @@
-"""One mesh axis, `data`: batches are split over it, the state lies whole on every device."""
+"""One mesh axis, `data`: batches are split along it, the state is replicated on every device."""
 
 import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+from handjax.engine.contracts import Batch
+
 
 def make_mesh(devices: int = 0) -> Mesh:
-    """A mesh over the first `devices` devices of all processes, 0 for all."""
+    """A mesh of the first `devices` devices of all processes; 0: all devices."""
     found = jax.devices()
     if not 0 <= devices <= len(found):
         raise ValueError(f"config.devices={devices}, but there are {len(found)}; use 0 for all")
     if devices and jax.process_count() > 1:
         raise ValueError(
-            f"config.devices={devices} with {jax.process_count()} processes: use 0, every process takes part"
+            f"config.devices={devices} with {jax.process_count()} processes: "
+            "use 0, every process takes part"
         )
     found = found[: devices or None]
     return jax.make_mesh((len(found),), ("data",), axis_types=(AxisType.Auto,), devices=found)
 
 
 def batch_sharded(mesh: Mesh) -> NamedSharding:
-    """First axis over the devices."""
+    """The first axis is split over the devices."""
     return NamedSharding(mesh, PartitionSpec("data"))
 
 
@@ -31,15 +34,16 @@ def replicated(mesh: Mesh) -> NamedSharding:
 def check_batch_size(
     batch_size: int, mesh: Mesh, accumulate: int = 1, name: str = "batch_size"
 ) -> None:
-    """A batch must split evenly over the devices and the steps of accumulation."""
+    """ValueError if a batch does not split evenly over devices and accumulation steps."""
     unit = mesh.size * accumulate
     if batch_size % unit or batch_size < unit:
         lower = max(batch_size, 0) // unit * unit
         choices = f"{lower} or {lower + unit}" if lower else f"{unit}"
-        what = f"{mesh.size} devices" + (
-            f" × {accumulate} accumulation steps" if accumulate > 1 else ""
+        steps = f" × {accumulate} accumulation steps" if accumulate > 1 else ""
+        raise ValueError(
+            f"config.{name}={batch_size} is not divisible by {mesh.size} devices{steps}; "
+            f"use {choices}"
         )
-        raise ValueError(f"config.{name}={batch_size} is not divisible by {what}; use {choices}")
 
 
 def process_rows(indices: np.ndarray) -> np.ndarray:
@@ -47,9 +51,9 @@ def process_rows(indices: np.ndarray) -> np.ndarray:
     return np.split(indices, jax.process_count())[jax.process_index()]
 
 
-def put_batch(batch: dict[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:
-    """Each process's rows → global arrays split over the mesh."""
-    sharding = batch_sharded(mesh)
+def put_batch(batch: Batch, mesh: Mesh) -> Batch:
+    """The rows of each process → global arrays, split over the mesh."""
+    place = batch_sharded(mesh)
     return {
-        key: jax.make_array_from_process_local_data(sharding, value) for key, value in batch.items()
+        key: jax.make_array_from_process_local_data(place, value) for key, value in batch.items()
     }

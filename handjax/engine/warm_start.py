@@ -1,8 +1,9 @@
-"""A network that begins with another's weights: training goes on with other data, or from what was converted out of PyTorch."""
+"""Weights from a run's folder or a file, and a network initialized from them."""
 
 from collections.abc import Sequence
 from fnmatch import fnmatch
 from pathlib import Path
+from typing import Any
 
 import jax
 from flax.traverse_util import flatten_dict, unflatten_dict
@@ -15,48 +16,60 @@ from handjax.engine.step import TrainState
 def warm_start(
     state: TrainState, path: str | Path, skip: Sequence[str] = ()
 ) -> tuple[TrainState, str]:
-    """The fresh `state` with the arrays of `path` in the place of its own of the same name, and what was done, in words.
+    """The fresh `state` with the arrays of `path` of the same names, and a summary for people.
 
-    `path` is the folder of a run, whose newest checkpoint counts, or a file of `engine/weights.py`. Step and optimizer stay
-    fresh. Arrays that only one of the two has are left alone; one that both have in different shapes is an error, unless it is
-    among the patterns of `skip`, as in `params/out/*`, which stay as they are.
+    `path` is as in `read_weights`. Step and optimizer stay fresh. Arrays that only one of the two
+    has are ignored. Raises ValueError for an array of another shape, unless its name matches a
+    pattern of `skip`, as in `params/out/*`, and if no parameter matches at all.
     """
-    found = flatten_dict(_read(Path(path)), sep="/")
-    ours = flatten_dict({"params": state.params, **state.model_state}, sep="/")
+    try:
+        variables = read_weights(path)
+    except (FileNotFoundError, ValueError) as error:
+        raise type(error)(f"config.init={error}") from error
+    found = flatten_dict(variables, sep="/")
+    own = flatten_dict({"params": state.params, **state.model_state}, sep="/")
     both = [
         name
-        for name in ours
+        for name in own
         if name in found and not any(fnmatch(name, pattern) for pattern in skip)
     ]
     for name in both:
-        if found[name].shape != ours[name].shape:
+        if found[name].shape != own[name].shape:
             raise ValueError(
-                f"config.init={path}: {name} is {list(found[name].shape)} there and {list(ours[name].shape)} here; use the same "
-                "config.model, or leave it out by config.init_skip"
+                f"config.init={path}: {name} is {list(found[name].shape)} there and "
+                f"{list(own[name].shape)} here; use the same config.model, or exclude it by "
+                "config.init_skip"
             )
     if not any(name.startswith("params/") for name in both):
         theirs = next((name for name in found if name.startswith("params/")), "nothing")
         raise ValueError(
-            f"config.init={path}: none of its parameters is this network's; it has {theirs}, expected such as {next(iter(ours))}"
+            f"config.init={path}: no parameter matches this network "
+            f"(found {theirs}, expected e.g. {next(iter(own))})"
         )
     taken = {
-        name: jax.device_put(found[name].astype(ours[name].dtype), ours[name].sharding)
+        name: jax.device_put(found[name].astype(own[name].dtype), own[name].sharding)
         for name in both
     }
-    variables = unflatten_dict({**ours, **taken}, sep="/")
-    said = f"{len(both)} of {len(ours)} arrays begin as those of {path}"
-    return state.replace(params=variables.pop("params"), model_state=variables), said
+    variables = unflatten_dict({**own, **taken}, sep="/")
+    summary = f"{len(both)} of {len(own)} arrays are initialized from {path}"
+    return state.replace(params=variables.pop("params"), model_state=variables), summary
 
 
-def _read(path: Path) -> dict:
+def read_weights(path: str | Path) -> dict[str, Any]:
+    """A network's variables as numpy arrays: {"params": …, "batch_stats": …}.
+
+    `path` is the folder of a run, whose newest checkpoint is read, or an .npz of
+    `engine/weights.py`. Raises FileNotFoundError or ValueError if there are none to read.
+    """
+    path = Path(path)
     if not path.is_dir():
         return weights.load(path)
     checkpoints = Checkpoints(path / "checkpoints", read_only=True)
-    if not (steps := checkpoints.steps()):
-        raise FileNotFoundError(
-            f"config.init={path}: no checkpoint there; name the folder of a run, or an .npz of weights"
-        )
     try:
+        if not (steps := checkpoints.steps()):
+            raise FileNotFoundError(
+                f"{path}: no checkpoint there; name the folder of a run, or an .npz of weights"
+            )
         return checkpoints.weights(steps[-1])
     finally:
         checkpoints.close()

@@ -1,25 +1,29 @@
-"""Weights as one .npz: the leaves of a tree of variables under their paths, as in params/stem/kernel."""
+"""Weights as one .npz: the arrays of a network's variables by path, as in params/stem/kernel."""
 
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 
-def save(path: str | Path, variables: dict, half: bool = False) -> None:
-    """Writes `variables`, with `half` floats of 16 bits: three decimal digits, half the size."""
+def save(path: str | Path, variables: dict[str, Any], half: bool = False) -> None:
+    """Writes `variables`; `half`: float32 as float16, half the size, three decimal digits."""
     leaves = {name: np.asarray(leaf) for name, leaf in flatten_dict(variables, sep="/").items()}
     if half:
         leaves = {
             name: leaf.astype(np.float16) if leaf.dtype == np.float32 else leaf
             for name, leaf in leaves.items()
         }
-    np.savez_compressed(path, **leaves)
+    np.savez_compressed(path, **leaves)  # type: ignore[arg-type]
 
 
-def load(path: str | Path) -> dict:
-    """The tree that `save` wrote; halves come back as float32."""
+def load(path: str | Path) -> dict[str, Any]:
+    """The variables that `save` wrote, float16 as float32.
+
+    Raises FileNotFoundError, or ValueError if the file holds no weights.
+    """
     if not Path(path).is_file():
         raise FileNotFoundError(f"{path}: no such file of weights")
     try:
@@ -27,7 +31,8 @@ def load(path: str | Path) -> dict:
             leaves = {name: file[name] for name in file.files}
     except (ValueError, OSError, EOFError, zipfile.BadZipFile, AttributeError) as error:
         raise ValueError(
-            f"{path}: no weights can be read ({error}); expected .npz, as scripts/convert_torch.py writes it"
+            f"{path}: no weights can be read ({error}); "
+            "expected an .npz as scripts/convert_torch.py writes it"
         ) from None
     return unflatten_dict(
         {n: a.astype(np.float32) if a.dtype == np.float16 else a for n, a in leaves.items()},

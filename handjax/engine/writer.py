@@ -1,4 +1,4 @@
-"""What a run says while it runs: a progress bar, metrics.jsonl and TensorBoard. Only the first process writes."""
+"""Progress of a run: a bar, metrics.jsonl and TensorBoard. Only the first process writes."""
 
 import json
 import sys
@@ -11,17 +11,20 @@ from handjax.engine.files import read_jsonl, write_atomic
 
 
 class Writer:
-    """Lines of metrics.jsonl are {"step": s, name: value, …}. On a restart from step s the lines of later steps go: the run
-    writes them again."""
+    """Writes the steps and evaluations of a run.
 
-    def __init__(self, workdir: Path, start: int, steps: int, batch_size: int):
+    Lines of metrics.jsonl are {"step": s, name: value, …}. A run that resumes from step `start`
+    first removes the lines of later steps, since it writes them again.
+    """
+
+    def __init__(self, workdir: Path, start: int, steps: int, batch_size: int) -> None:
         self.active = jax.process_index() == 0
         self.batch_size = batch_size
         if not self.active:
             return
         self.path = workdir / "metrics.jsonl"
         if self.path.exists():
-            # A run that starts anew writes even step 0 again. In one step, so that a kill leaves the old lines or the new ones.
+            # A run that starts from scratch writes step 0 again as well.
             lines = [line for line in read_jsonl(self.path) if 0 < start and line["step"] <= start]
             write_atomic(self.path, "".join(json.dumps(line) + "\n" for line in lines))
         self.tensorboard = _tensorboard(workdir / "tensorboard", start)
@@ -30,35 +33,38 @@ class Writer:
             initial=start,
             unit="step",
             dynamic_ncols=True,
-            # A log file gets a line every few seconds, a terminal a moving bar.
+            # A terminal shows a moving bar; a log file gets a line every few seconds.
             mininterval=0.5 if sys.stderr.isatty() else 10.0,
         )
 
-    def step(self, step: int, parts: dict[str, float], record: bool) -> None:
-        """After each step; `record` also writes its parts."""
+    def step(self, step: int, terms: dict[str, float], record: bool) -> None:
+        """Call after each step; `record` also writes its terms."""
         if not self.active:
             return
         self.bar.update(step - self.bar.n)
         rate = self.bar.format_dict["rate"]
         speed = f"{rate * self.batch_size:.1f} samples/s" if rate else ""
-        self.bar.set_postfix_str(f"loss {parts['loss']:.4g}, {speed}", refresh=False)
+        self.bar.set_postfix_str(f"loss {terms['loss']:.4g}, {speed}", refresh=False)
         if record:
-            self._write(step, {name: value for name, value in parts.items() if name != "finite"})
+            self._write(step, {name: value for name, value in terms.items() if name != "finite"})
 
     def evaluation(self, step: int, metrics: dict[str, float]) -> None:
+        """Prints the metrics of an evaluation and writes them as eval_NAME."""
         if self.active:
             self._write(step, {f"eval_{name}": value for name, value in metrics.items()})
-            self.say(
+            self.log(
                 f"step {step}: "
                 + ", ".join(f"{name} {value:.4g}" for name, value in metrics.items())
             )
 
-    def say(self, text: str) -> None:
+    def log(self, text: str) -> None:
+        """Prints a line above the progress bar."""
         if self.active:
             self.bar.write(text, file=sys.stdout)
             sys.stdout.flush()
 
     def close(self) -> None:
+        """Closes the bar and TensorBoard's file."""
         if self.active:
             self.bar.close()
             if self.tensorboard:
@@ -74,12 +80,13 @@ class Writer:
 
 
 def _tensorboard(folder: Path, start: int):
-    """The one thing a run can do without: machines for training do not always have it."""
+    """TensorBoard's writer; None if tensorboardX is missing, as on some training machines."""
     try:
         from tensorboardX import SummaryWriter
     except ImportError:
         print(
-            "tensorboardX is not installed: no TensorBoard files, metrics.jsonl has the same numbers",
+            "tensorboardX is not installed: no TensorBoard files, "
+            "metrics.jsonl has the same numbers",
             flush=True,
         )
         return None

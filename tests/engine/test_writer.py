@@ -49,7 +49,7 @@ def test_other_processes_write_nothing(tmp_path, monkeypatch, capsys):
     writer = Writer(tmp_path, 0, 10, 4)
     writer.step(1, {"loss": 1.0}, record=True)
     writer.evaluation(1, {"loss": 1.0})
-    writer.say("hello")
+    writer.log("hello")
     writer.close()
     assert not list(tmp_path.iterdir()) and capsys.readouterr() == ("", "")
 
