@@ -1,114 +1,133 @@
-"""The contract between what reads data and what learns from it: a batch is a dict of arrays.
+"""The contract between sources and tasks: a batch is a dict of arrays with the keys of `BATCH`.
 
-A key is there or it is not, nothing is None. Rows that only fill a batch up have `mask == False` and any content.
-`b` rows, `j` joints, `h`, `w` pixels; the camera frame is x right, y down, z forward, pixel centers are integers.
-
-key          dtype    shape              meaning
-depth        float32  b h w              mm along z, 0 = missing
-image        uint8    b h w 3            RGB
-voxels       uint8    b d e f/8          occupancy d x e x f, eight voxels a byte along the last axis (`pack_voxels`)
-k            float32  b 3 3              intrinsics
-joints_xyz   float32  b j 3              mm, camera frame
-joints_uv    float32  b j 2              px of `image` or `depth` as it is in the batch
-visible      bool     b j                in the picture and not known to be hidden
-labelled     bool     b j                has a place at all: joints_uv is 0 where not. Without the key all have
-source_from_image float32 b 2 3          affine map of px of `image` to px of the file it is from
-box          float32  b 4                left, top, width, height of what is usually cropped, px of `image`
-left         bool     b                  a left hand
-has_uv       bool     b                  joints_uv mean something
-has_xyz      bool     b                  joints_xyz mean something; from the camera and with `k` if `has_uv` too, else from the root
-subject      int32    b                  who is seen, by the set's number; -1 unknown, like action and camera
-action       int32    b                  what is done, by the set's list
-camera       int32    b                  which camera
-head_px      float32  b                  size of the head in px of the file, for PCKh; 0 unknown
-cube_depth   float32  b v n n            depth of a cube along parallel rays, in v views: mm from its middle, 100 = nothing there
-centers      float32  b v s 3            mm from the middle, the view's own frame: of the hand's spheres
-synthetic_depth float32 b m n n          like cube_depth, of m labelled synthetic hands per sample (training only)
-synthetic_centers float32 b m s 3        their centers
-cameras      float32  b v 4 4            each view's mm → those of the first
-center_xyz   float32  b 3                mm, middle of the crop; who found it is the configuration's business
-cube_mm      float32  b 3                mm, edges of the crop
-mask         bool     b                  False: a row of padding. Every batch has it
-index        int32    b                  row in the source
-stream       uint32   b                  which endless stream of synthetic samples the row is of
-heldout      bool     b                  whether that is the held-out one
-id           str      b                  name of the frame; stays on the host
+A key is present or absent; no value is None. Rows that only fill up a batch have `mask == False`
+and arbitrary content. The camera frame is x right, y down, z forward, and pixel centers are at
+integers.
 """
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, UInt8
 
+
+class BatchKey(NamedTuple):
+    """One key of a batch. `dims` names the axes, equal names having equal sizes over all keys: b
+    rows, j joints, h and w pixels, v views, s spheres, m synthetic hands per row."""
+
+    dtype: str
+    dims: str
+    meaning: str  # with unit and frame
+
+
 BATCH = {
-    "depth": ("float32", "b h w"),
-    "image": ("uint8", "b h w 3"),
-    "voxels": ("uint8", "b d e f/8"),
-    "k": ("float32", "b 3 3"),
-    "joints_xyz": ("float32", "b j 3"),
-    "joints_uv": ("float32", "b j 2"),
-    "visible": ("bool", "b j"),
-    "labelled": ("bool", "b j"),
-    "source_from_image": ("float32", "b 2 3"),
-    "box": ("float32", "b 4"),
-    "left": ("bool", "b"),
-    "has_uv": ("bool", "b"),
-    "has_xyz": ("bool", "b"),
-    "subject": ("int32", "b"),
-    "action": ("int32", "b"),
-    "camera": ("int32", "b"),
-    "head_px": ("float32", "b"),
-    "cube_depth": ("float32", "b v n n"),
-    "centers": ("float32", "b v s 3"),
-    "synthetic_depth": ("float32", "b m n n"),
-    "synthetic_centers": ("float32", "b m s 3"),
-    "cameras": ("float32", "b v 4 4"),
-    "center_xyz": ("float32", "b 3"),
-    "cube_mm": ("float32", "b 3"),
-    "mask": ("bool", "b"),
-    "index": ("int32", "b"),
-    "stream": ("uint32", "b"),
-    "heldout": ("bool", "b"),
-    "id": ("str", "b"),
+    "depth": BatchKey("float32", "b h w", "mm along z, 0 = missing"),
+    "image": BatchKey("uint8", "b h w 3", "RGB"),
+    "voxels": BatchKey(
+        "uint8", "b d e f/8", "occupancy d x e x f, eight voxels per byte along the last axis"
+    ),
+    "k": BatchKey("float32", "b 3 3", "intrinsics, px"),
+    "joints_xyz": BatchKey("float32", "b j 3", "mm, camera frame"),
+    "joints_uv": BatchKey("float32", "b j 2", "px of `image` or `depth` as it is in the batch"),
+    "visible": BatchKey("bool", "b j", "inside the image and not known to be hidden"),
+    "labelled": BatchKey(
+        "bool", "b j", "has a label; joints_uv is 0 without one. If the key is absent, all have one"
+    ),
+    "source_from_image": BatchKey(
+        "float32", "b 2 3", "affine map, px of `image` → px of the source's file"
+    ),
+    "box": BatchKey(
+        "float32", "b 4", "left, top, width, height of the data set's own box, px of `image`"
+    ),
+    "left": BatchKey("bool", "b", "whether it is a left hand"),
+    "has_uv": BatchKey("bool", "b", "whether joints_uv are valid"),
+    "has_xyz": BatchKey(
+        "bool", "b", "whether joints_xyz are valid: camera frame if has_uv, else relative to root"
+    ),
+    "subject": BatchKey("int32", "b", "the person, by the data set's number; -1 = unknown"),
+    "action": BatchKey("int32", "b", "the action, by the data set's list; -1 = unknown"),
+    "camera": BatchKey("int32", "b", "the camera; -1 = unknown"),
+    "head_px": BatchKey(
+        "float32", "b", "size of the head, px of the source's file, for PCKh; 0 = unknown"
+    ),
+    "cube_depth": BatchKey(
+        "float32",
+        "b v n n",
+        "depth in a cube along parallel rays, in v views: mm from its middle, 100 = background",
+    ),
+    "centers": BatchKey(
+        "float32", "b v s 3", "centers of the hand's spheres, mm from the middle, the view's frame"
+    ),
+    "synthetic_depth": BatchKey(
+        "float32",
+        "b m n n",
+        "like cube_depth, of m labelled synthetic hands per row (training only)",
+    ),
+    "synthetic_centers": BatchKey("float32", "b m s 3", "like centers, of those hands"),
+    "cameras": BatchKey("float32", "b v 4 4", "rigid map, mm of each view → mm of the first"),
+    "center_xyz": BatchKey("float32", "b 3", "mm, camera frame: middle of the crop"),
+    "cube_mm": BatchKey("float32", "b 3", "mm, edges of the crop"),
+    "mask": BatchKey("bool", "b", "False for padding. Every batch has this key"),
+    "index": BatchKey("int32", "b", "row in the source"),
+    "stream": BatchKey("uint32", "b", "the endless stream of a synthetic sample"),
+    "heldout": BatchKey("bool", "b", "whether that stream is held out for evaluation"),
+    "id": BatchKey("str", "b", "name of the frame; stays on the host"),
 }
 HOST_ONLY = ("id",)
 
 
-def check_batch(batch: dict) -> None:
-    """ValueError, one line, at the first key that breaks the contract; sizes of one name must agree over all keys."""
+def batch_table() -> str:
+    """`BATCH` as a markdown table, for docs/architecture.md."""
+    rows = ["| key | dtype | shape | meaning |", "|---|---|---|---|"]
+    for name, key in BATCH.items():
+        shape = ", ".join(key.dims.split())
+        rows.append(f"| `{name}` | {key.dtype} | [{shape}] | {key.meaning} |")
+    return "\n".join(rows) + "\n"
+
+
+def check_batch(batch: Mapping[str, Any]) -> None:
+    """ValueError, one line, at the first key that violates the contract. Sizes of one name must
+    agree over all keys."""
     if "mask" not in batch:
         raise ValueError(
-            f"batch has no 'mask' among its keys {sorted(batch)}; every source gives one (all True: no padding)"
+            f"batch has no 'mask' among its keys {sorted(batch)}; "
+            "every source provides one (all True: no padding)"
         )
-    seen: dict[str, tuple[int, str]] = {}
-    for key, value in batch.items():
-        if key not in BATCH:
+    sizes: dict[str, tuple[int, str]] = {}  # name → its size, and the first key that has it
+    for name, value in batch.items():
+        if name not in BATCH:
             raise ValueError(
-                f"batch key {key!r} is not in the contract; use one of {', '.join(BATCH)}"
+                f"batch key {name!r} is not in the contract; use one of {', '.join(BATCH)}"
             )
-        dtype, dims = BATCH[key]
-        found = (
-            "str"
-            if key in HOST_ONLY and np.asarray(value).dtype.kind == "U"
-            else str(getattr(value, "dtype", "list"))
-        )
-        shape = np.shape(value)
-        if found != dtype or len(shape) != len(dims.split()):
+        expected = BATCH[name]
+        dims, shape, dtype = expected.dims.split(), np.shape(value), _dtype(name, value)
+        if dtype != expected.dtype or len(shape) != len(dims):
             raise ValueError(
-                f"batch key {key!r} is {found} {list(shape)}; the contract says {dtype} [{dims}]"
+                f"batch key {name!r} is {dtype} {list(shape)}; "
+                f"the contract is {expected.dtype} [{expected.dims}]"
             )
-        for name, size in zip(dims.split(), shape, strict=True):
-            wanted, where = (
-                (int(name), "the contract")
-                if name.isdigit()
-                else seen.setdefault(name, (size, repr(key)))
-            )
+        for dim, size in zip(dims, shape, strict=True):
+            if dim.isdigit():
+                wanted, where = int(dim), "the contract"
+            else:
+                wanted, where = sizes.setdefault(dim, (size, repr(name)))
             if size != wanted:
                 raise ValueError(
-                    f"batch key {key!r} is {list(shape)}; {name} of [{dims}] is {wanted} by {where}"
+                    f"batch key {name!r} is {list(shape)}; "
+                    f"{dim} of [{expected.dims}] is {wanted} by {where}"
                 )
 
 
+def _dtype(name: str, value: Any) -> str:
+    if name in HOST_ONLY and np.asarray(value).dtype.kind == "U":
+        return "str"
+    return str(getattr(value, "dtype", "list"))
+
+
 def pack_voxels(voxels: Bool[np.ndarray, "*b d e f"]) -> UInt8[np.ndarray, "*b d e f/8"]:
-    """Eight voxels a byte along the last axis, the lowest bit first; f must be a multiple of 8."""
+    """Packs eight voxels per byte along the last axis, the lowest bit first. ValueError unless f is
+    a multiple of 8."""
     if voxels.shape[-1] % 8:
         raise ValueError(
             f"last axis of the grid is {voxels.shape[-1]} voxels; packing needs a multiple of 8"

@@ -57,26 +57,26 @@ def body(config: ConfigDict, train: bool = True) -> Source:
 def _open(
     sets: list[prepared.PreparedSet], size: tuple[int, int], crop_boxes: float, box_mm: float
 ) -> list:
-    from handjax.data.records import Records
-    from handjax.data.resize import around_box, body_box, fit, whole_box
+    from handjax.data.records import RecordDataset
+    from handjax.data.resize import around_box, body_box, image_box, resize_pad
 
     boxes = {
         "human36m": partial(body_box, size_mm=box_mm),
-        "human36m_challenge": whole_box,
+        "human36m_challenge": image_box,
         "coco_person": _larger_box,
     }
 
-    def records(found: prepared.PreparedSet) -> Records:
+    def records(found: prepared.PreparedSet) -> RecordDataset:
         add_box, resize = (
             boxes.get(found.name, dict),
-            fit(*size, around_box(crop_boxes) if crop_boxes else None),
+            resize_pad(*size, around_box(crop_boxes) if crop_boxes else None),
         )
-        return Records(
+        return RecordDataset(
             found.folder,
             found.split,
             keys=_FEATURES[found.name],
-            sample=lambda features: resize(add_box(features)),
-            finish=partial(_to_batch, name=found.name),
+            transform=lambda features: resize(add_box(features)),
+            postprocess=partial(_to_batch, name=found.name),
         )
 
     return [records(found) for found in sets]

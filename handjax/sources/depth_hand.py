@@ -29,7 +29,7 @@ def depth_hand(config: ConfigDict, train: bool = True) -> Source:
     ("refined"), or the center of mass of the nearest thing within `data.depth_mm` ("depth", found
     on the device). A frame without a center is masked in training and an error in an evaluation.
     """
-    from handjax.data.records import Records  # synthetic sources work without TensorFlow
+    from handjax.data.records import RecordDataset  # synthetic sources work without TensorFlow
 
     data = config.data
     name, stored, joints = DEPTH_HANDS[data.name]
@@ -38,8 +38,8 @@ def depth_hand(config: ConfigDict, train: bool = True) -> Source:
     path = required_path(config, f"folder of the prepared {data.name}")
     train_split, eval_split = _splits(config)
     keys = ("depth", "k", "joints_xyz", *center.features)
-    eval_set = Records(path, eval_split, keys=keys)
-    train_set = Records(path, train_split, keys=keys) if train else eval_set
+    eval_set = RecordDataset(path, eval_split, keys=keys)
+    train_set = RecordDataset(path, train_split, keys=keys) if train else eval_set
     shape = eval_set.rows(np.zeros(1, int))["joints_xyz"].shape
     if shape != (1, stored, 3):
         raise ValueError(
@@ -48,7 +48,7 @@ def depth_hand(config: ConfigDict, train: bool = True) -> Source:
         )
     cube_mm = np.full(3, data.cube_mm, np.float32)
 
-    def rows(numbers: Int[np.ndarray, " b"], records: Records) -> Batch:
+    def rows(numbers: Int[np.ndarray, " b"], records: RecordDataset) -> Batch:
         batch = records.rows(numbers)
         batch["joints_xyz"] = batch["joints_xyz"][:, joints]
         batch["cube_mm"] = np.tile(cube_mm, (len(numbers), 1))

@@ -19,7 +19,7 @@ from handjax.sources.base import Source, required_path, unchanged
 from handjax.sources.crop_center import CropCenter, crop_center
 from handjax.sources.mixed_synthetic import with_synthetic
 from handjax.sources.synthetic import custom_skin, endless
-from handjax.synthetic import hands
+from handjax.synthetic import spherehand
 
 _NYU = ORDERS["nyu36"]
 _PALM = _NYU.joints.index("palm_3")  # center of the original's crops
@@ -43,7 +43,7 @@ def multiview_world(config: ConfigDict, train: bool = True) -> Source:
         )
     joints = np.array(hand.JOINT_SPHERES[skeleton.name])
     draw = partial(
-        hands.fitting_views,
+        spherehand.spherehand_views,
         surface=data.surface,
         skin=custom_skin(data.mesh),
         image_size=data.image_size,
@@ -81,17 +81,19 @@ def nyu_views(config: ConfigDict, train: bool = True) -> Source:
     losses do not read it. So training reads labels for the cameras and, with "label", for the crop,
     and for nothing else. Evaluations use the first view.
     """
-    from handjax.data.records import Records  # synthetic sources work without TensorFlow
+    from handjax.data.records import RecordDataset  # synthetic sources work without TensorFlow
 
     data = config.data
     center = crop_center(config, "joint 32, the palm")
     path = required_path(config, "folder of the prepared nyu_hand/multiview")
     keys = ("depth", "k", "joints_xyz", *center.features)
     finish = partial(_to_batch, center=center, size=data.image_size)
-    eval_set = Records(path, data.eval_split, keys=keys, finish=finish)
-    train_set = Records(path, data.train_split, keys=keys, finish=finish) if train else eval_set
+    eval_set = RecordDataset(path, data.eval_split, keys=keys, postprocess=finish)
+    train_set = (
+        RecordDataset(path, data.train_split, keys=keys, postprocess=finish) if train else eval_set
+    )
 
-    def rows(numbers: Int[np.ndarray, " b"], records: Records) -> Batch:
+    def rows(numbers: Int[np.ndarray, " b"], records: RecordDataset) -> Batch:
         batch = records.rows(numbers)
         valid = batch.pop("center_valid")
         if records is eval_set:

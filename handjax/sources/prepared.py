@@ -37,7 +37,7 @@ def source(
     """Trains on `config.data.sets` and evaluates on `config.data.eval_sets`, or the same sets.
 
     known           names of the sets that this source can read.
-    open_records    sets → their `data.records.Records`, one for each.
+    open_records    sets → their `data.records.RecordDataset`, one for each.
     default_splits  the first one that a set has is evaluated, unless the config names a split; the
                     default for training is "train".
     check_sets      sees the sets of training and evaluation together; raises if they are
@@ -47,7 +47,7 @@ def source(
     share by its size. With weights each has its weight's share of every thousand samples, and the
     source is endless.
     """
-    from handjax.data import records as pipeline  # synthetic sources work without TensorFlow
+    from handjax.data import mixture  # synthetic sources work without TensorFlow
 
     data = config.data
     required_path(config, "folder of the prepared sets")
@@ -67,14 +67,14 @@ def source(
     check_sets([*train_sets, *eval_sets])
 
     # --- open them
-    evaluated = pipeline.Joined(open_records(eval_sets))
+    evaluated = mixture.Concat(open_records(eval_sets))
     trained, train_size = evaluated, len(evaluated)
     if train:
         records = open_records(train_sets)
         trained = (
-            pipeline.Mixture(records, data.weights, config.seed)
+            mixture.Mixture(records, data.weights, config.seed)
             if data.weights
-            else pipeline.Joined(records)
+            else mixture.Concat(records)
         )
         train_size = None if data.weights else len(trained)
 
@@ -114,11 +114,11 @@ def _find(
     config: ConfigDict, requested: str, known: Sequence[str], key: str, defaults: Sequence[str]
 ) -> PreparedSet:
     """The prepared set of that name, with the split of `config.data[key]` or a default one."""
-    from handjax.data import records as pipeline
+    from handjax.data.records import describe
 
     alone = len({*config.data.sets, *config.data.eval_sets}) == 1
     folder = _folder(Path(config.data.path), requested, alone)
-    name, splits, features = pipeline.describe(folder)
+    name, splits, features = describe(folder)
     if name not in known:
         raise ValueError(
             f"{folder}: a prepared {name}; config.data.name={config.data.name} reads "

@@ -52,12 +52,12 @@ def rgb_hand(config: ConfigDict, train: bool = True) -> Source:
 
 def _check_root(sets: list[prepared.PreparedSet]) -> None:
     """Raise ValueError unless joint 0 is the same in all sets."""
-    from handjax.data.records import Records
+    from handjax.data.records import RecordDataset
 
     roots: dict[str, str] = {}  # by the set's name in the config: all splits have the same
     for found in sets:
         if found.requested not in roots:
-            records = Records(found.folder, found.split, keys=("root",))
+            records = RecordDataset(found.folder, found.split, keys=("root",))
             palm = records.rows(np.zeros(1, int))["root"][0]
             roots[found.requested] = "palm" if palm else "wrist"
     if len(set(roots.values())) > 1:
@@ -69,18 +69,18 @@ def _check_root(sets: list[prepared.PreparedSet]) -> None:
 
 
 def _open(sets: list[prepared.PreparedSet], root: str, size: tuple[int, int], crop_boxes: float) -> list:
-    from handjax.data.records import Records
-    from handjax.data.resize import around_joints, fit
+    from handjax.data.records import RecordDataset
+    from handjax.data.resize import around_joints, resize_pad
 
     optional = ("joints_xyz", "k", "box", "side")
     common = [key for key in optional if all(key in found.features for found in sets)]
     return [
-        Records(
+        RecordDataset(
             found.folder,
             found.split,
             keys=("image", "joints_uv", "visible", "root", *common),
-            sample=fit(*size, around_joints(crop_boxes) if crop_boxes else None),
-            finish=partial(_to_batch, root=root, all_labelled=found.name in _ALL_LABELLED),
+            transform=resize_pad(*size, around_joints(crop_boxes) if crop_boxes else None),
+            postprocess=partial(_to_batch, root=root, all_labelled=found.name in _ALL_LABELLED),
         )
         for found in sets
     ]

@@ -1,15 +1,43 @@
-"""Our own files of predicted joints, `predictions.npz`: of 3D joints and of image joints."""
+"""Our own files of predicted joints, `predictions.npz`: 3D joints, image joints, and people."""
 
 import zipfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 
+from handjax.pose.skeleton import SKELETONS
+
 _OPTIONAL_2D = ("confidence", "truth", "visible", "labelled", "box_px", "image_px")
+
+_BODY_JOINTS = SKELETONS["body18"].joints
+# Row of a task on people → its key in the file.
+_BODY_KEYS = {
+    "joints_xyz": "joints_xyz",
+    "joints_uv": "joints_uv",
+    "true_joints_xyz": "truth",
+    "true_joints_uv": "truth_uv",
+    "true_has_xyz": "has_xyz",
+    "true_has_uv": "has_uv",
+    "true_labelled": "labelled",
+    "true_subject": "subject",
+    "true_action": "action",
+    "true_camera": "camera",
+    "true_head_px": "head_px",
+}
+# Shapes of the required keys, without the first axis, the samples.
+_BODY_SHAPES: dict[str, tuple[int, ...]] = {
+    "joints_xyz": (len(_BODY_JOINTS), 3),
+    "joints_uv": (len(_BODY_JOINTS), 2),
+    "truth": (len(_BODY_JOINTS), 3),
+    "truth_uv": (len(_BODY_JOINTS), 2),
+    "has_xyz": (),
+    "has_uv": (),
+    "labelled": (len(_BODY_JOINTS),),
+}
 
 
 @runtime_checkable
@@ -69,6 +97,25 @@ class Predictions2d:
                 kind = bool if name in ("visible", "labelled") else np.float32
                 arrays[name] = np.asarray(value, kind)
         return arrays
+
+
+@dataclass(frozen=True)
+class BodyPredictions:
+    """Content of predictions.npz of people: everything that their metrics are computed from.
+
+    `rows` are a task's postprocessed rows; see metrics/body.py.
+    """
+
+    ids: Sequence[str]
+    rows: Mapping[str, np.ndarray]
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """The arrays of the file by their keys."""
+        return {
+            "ids": np.array(self.ids, np.str_),
+            **{key: self.rows[row] for row, key in _BODY_KEYS.items() if row in self.rows},
+            "joints": np.array(_BODY_JOINTS, np.str_),
+        }
 
 
 def write_predictions(path: str | Path, predictions: PredictionArrays) -> Path:
@@ -152,3 +199,17 @@ def read_predictions2d(path: str | Path) -> Predictions2d:
                 f"expected {list(shape)}, the shape of ids and joints"
             )
     return Predictions2d(ids, arrays.pop("joints_uv"), joints, **arrays)
+
+
+def read_body_predictions(path: str | Path) -> BodyPredictions:
+    """Reads what `write_predictions` wrote; raises ValueError for arrays of other shapes."""
+    arrays = read_arrays(path, ("ids", *_BODY_SHAPES), tuple(_BODY_KEYS.values()))
+    n = len(arrays["ids"])
+    for name, shape in _BODY_SHAPES.items():
+        if arrays[name].shape != (n, *shape):
+            raise ValueError(
+                f"{path}: {name} is {list(arrays[name].shape)}; "
+                f"expected {[n, *shape]} for its {n} ids"
+            )
+    rows = {row: arrays[key] for row, key in _BODY_KEYS.items() if key in arrays}
+    return BodyPredictions(tuple(map(str, arrays["ids"])), rows)

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
-from handjax.pose.geometry import uvd_to_xyz, xyz_to_uvd
+from handjax.pose.pinhole import uvd_to_xyz, xyz_to_uvd
 from handjax.pose.skeleton import SKELETONS, Skeleton
 
 MAX_FRAMES = 1_000_000  # far beyond any test set; stops an endless file

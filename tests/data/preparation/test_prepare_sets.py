@@ -120,7 +120,7 @@ def test_prepared_and_read_back(people, tmp_path):
     builder = tfds.builder_from_directory(folder)
     for split in mpii.COUNTS:
         told = dict(mpii.samples(epath.Path(people), split))
-        records = pipeline.Records(folder, split, keys=("joints_uv", "visible", "scale"))
+        records = pipeline.RecordDataset(folder, split, keys=("joints_uv", "visible", "scale"))
         assert records.names(np.arange(len(records))) == list(told)  # in the order of the files
         rows = records.rows(np.arange(len(records)))
         for i, sample in enumerate(told.values()):
@@ -164,7 +164,7 @@ def test_a_depth_set_and_what_its_report_says(tmp_path_factory, tmp_path, capsys
     assert "P0: 2 frames, where 8,499 are published." in page and "None was found." in page
     assert page.count("data:image/jpeg;base64,") == 1 and "P8/" in page
     assert 'src="http' not in page
-    records = pipeline.Records(folder, "P3")
+    records = pipeline.RecordDataset(folder, "P3")
     sample = dict(msra_hand.samples(epath.Path(raw), "P3"))[records.names(np.zeros(1, int))[0]]
     row = records.rows(np.zeros(1, int))
     np.testing.assert_array_equal(row["depth"][0], sample["depth"][..., 0])
@@ -211,7 +211,7 @@ def test_a_prepared_set_is_not_overwritten_unasked(people, copy, tmp_path, capsy
     main(command("mpii", copy, tmp_path, "--overwrite"))
     after = tree(tmp_path / "out")
     assert after.keys() == before.keys() and after != before
-    scales = pipeline.Records(tmp_path / "out/mpii/1.0.0", "train", keys=("scale",)).rows(
+    scales = pipeline.RecordDataset(tmp_path / "out/mpii/1.0.0", "train", keys=("scale",)).rows(
         np.arange(16)
     )["scale"]
     np.testing.assert_allclose(
@@ -327,7 +327,7 @@ def test_shards_of_what_has_changed_are_made_again(copy, people, tmp_path):
     refused(command("mpii", copy, tmp_path), "train: 1 unreadable: ", "scale -1")
     (copy / "annot/train.json").write_text(whole)
     main(command("mpii", copy, tmp_path))
-    scales = pipeline.Records(tmp_path / "out/mpii/1.0.0", "train", keys=("scale",)).rows(
+    scales = pipeline.RecordDataset(tmp_path / "out/mpii/1.0.0", "train", keys=("scale",)).rows(
         np.arange(16)
     )["scale"]
     np.testing.assert_array_equal(
@@ -447,7 +447,7 @@ def test_a_lock_of_another_machine_is_not_taken_over(people, tmp_path):
 
 @pytest.fixture(scope="module")
 def bodies(tmp_path_factory):
-    return fake("human36m", tmp_path_factory, 2, split="validact02")
+    return fake("human36m", tmp_path_factory, 2, config="validact02")
 
 
 def test_on_beam_the_same_records_come_out(bodies, tmp_path, capsys):

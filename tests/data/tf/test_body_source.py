@@ -35,7 +35,7 @@ def root(tmp_path_factory):
     root = tmp_path_factory.mktemp("people")
     for name, config in SETS.items():
         importlib.import_module(f"handjax.data.sets.{name}.fake").write(
-            root / name, 1, seed=5, **({"split": config} if config else {})
+            root / name, 1, seed=5, **({"config": config} if config else {})
         )
         builder = importlib.import_module(
             f"handjax.data.sets.{name}.{name}_dataset_builder"
@@ -56,7 +56,7 @@ def make(at, /, **changes):
         train_split="",
         eval_split="",
     )
-    data |= dict(image_size=(250, 250), room=0.0, box_mm=2000.0)
+    data |= dict(image_size=(250, 250), crop_boxes=0.0, box_mm=2000.0)
     return SOURCES["body"](ConfigDict(dict(seed=0, data=data | changes)))
 
 
@@ -74,7 +74,7 @@ def in_file(batch):
 
 def of(root, name, split, *keys):
     (folder,) = {file.parent for file in (root / name).glob("**/dataset_info.json")}
-    records = pipeline.Records(folder, split, keys=keys)
+    records = pipeline.RecordDataset(folder, split, keys=keys)
     return records.rows(np.arange(len(records)))
 
 
@@ -117,7 +117,7 @@ def test_human36m(root):
     )
     # All of the person within a quarter more than the box, at a smaller size; and the camera is cut with the picture.
     cut = every(
-        make(root, sets=("human36m",), train_split="validation", room=1.25, image_size=(64, 64))
+        make(root, sets=("human36m",), train_split="validation", crop_boxes=1.25, image_size=(64, 64))
     )
     np.testing.assert_allclose(in_file(cut), own["joints_uv"], atol=1e-3)
     projected = np.einsum("bij,bkj->bki", cut["k"], cut["joints_xyz"])

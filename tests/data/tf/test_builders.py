@@ -20,7 +20,7 @@ tfds = pytest.importorskip(
 
 from tfds_files import assert_same, prepared  # noqa: E402
 
-from handjax.data.records import Records  # noqa: E402
+from handjax.data.records import RecordDataset  # noqa: E402
 
 pytestmark = pytest.mark.tensorflow
 
@@ -154,8 +154,8 @@ def test_every_configuration_reads_its_own_files(tree, tmp_path, name, config):
 
 def test_every_subset_of_human36m_is_a_configuration(tree, tmp_path):
     root, (_, raw, builder_class) = tree("human36m", 2, "validact16"), modules("human36m")
-    assert set(builder_class.builder_configs) == set(raw.SUBSETS)
-    told = dict(raw.samples(epath.Path(root / "raw"), "validact16"))
+    assert set(builder_class.builder_configs) == set(raw.CONFIGS)
+    told = dict(raw.samples(epath.Path(root / "raw"), "validation", "validact16"))
     assert len(told) == 32 and {sample["action"] for sample in told.values()} == {
         "walking_together"
     }
@@ -196,7 +196,7 @@ def test_voxels_are_read_back(tree, tmp_path):
     for split in ("train", "test"):
         told = dict(raw.samples(epath.Path(root / "raw"), split))
         assert_same(builder, split, told)
-        records = Records(builder.data_path, split)
+        records = RecordDataset(builder.data_path, split)
         rows = records.rows(np.arange(2))
         for i, name in enumerate(records.names(np.arange(2))):
             for key in ("voxels", "joints_xyz", "center_xyz", "cube_mm"):
@@ -210,49 +210,49 @@ LACKS = [
         "coco_person",
         None,
         ["images/train2017", "annotations/person_keypoints_val2017.json"],
-        "no images/train2017; no annotations/person_keypoints_val2017.json; ",
+        "missing images/train2017; annotations/person_keypoints_val2017.json; python -m ",
     ),
     (
         "human36m_challenge",
         None,
         ["Val/POSE/00001.csv", "Val/POSE/00002.csv", "Test/IMG/00001.jpg", "Test/IMG/00002.jpg"],
-        "no Val/POSE; no Test/IMG; expected Train, Val and Test",
+        "missing Val/POSE; Test/IMG; python -m",
     ),
     (
         "icvl",
         None,
         ["Testing/Depth/test_seq_1/image_0000.png"],
-        "icvl lacks .*image_0000.png: 1 of 4 depth frames",
+        "missing .*image_0000.png: 1 of 4 depth frames",
     ),
     (
         "keypoint_list",
         None,
         ["test/some folder/00000.jpg"],
-        "incomplete, no test/some folder/00000.jpg: 1 of 2 pictures of test.txt",
+        "incomplete, missing test/some folder/00000.jpg: 1 of 2 pictures of test.txt",
     ),
     (
         "mpii",
         None,
         ["annot/test.json", "images/200000000.jpg"],
-        "no annot/test.json; no images/200000000.jpg: 1 of 2 pictures of valid.json; ",
+        "missing annot/test.json; images/200000000.jpg: 1 of 2 pictures of valid.json; ",
     ),
     (
         "msra_hand",
         None,
         ["P7/1/000000_depth.bin"],
-        "msra_hand lacks .*000000_depth.bin: 1 of 1 depth frames",
+        "missing .*000000_depth.bin: 1 of 1 depth frames",
     ),
     (
         "nyu_hand",
         "single",
         ["test/depth_1_0000001.png"],
-        "nyu_hand lacks .*depth_1_0000001.png: 1 of 2 depth frames",
+        "missing .*depth_1_0000001.png: 1 of 2 depth frames",
     ),
     (
         "rhd",
         None,
         ["training/mask/00000.png"],
-        "incomplete, no training/mask: 1 of 2 pictures, the first 00000.png",
+        "incomplete, missing training/mask: 1 of 2 pictures, the first 00000.png",
     ),
 ]
 
@@ -280,14 +280,14 @@ def test_an_incomplete_folder_is_refused_before_anything_is_written(
             "images/B2Random/SK_depth_0.png",
             "bb",
             "sk",
-            "incomplete, no images/B2Random: 1 of 1 pictures of SK_depth",
+            "incomplete, missing images/B2Random: 1 of 1 pictures of SK_depth",
         ),
         (
             "panoptic_hand",
             "hand_labels_synth/synth2/00000000.jpg",
             "manual",
             "synth",
-            "incomplete, no hand_labels_synth/synth2: 1 of 1 .jpg files",
+            "incomplete, missing hand_labels_synth/synth2: 1 of 1 .jpg files",
         ),
     ],
 )
@@ -306,14 +306,15 @@ def test_an_incomplete_folder_of_human36m_is_refused(tmp_path):
     builder_class = modules("human36m")[2]
     write("human36m", tmp_path / "raw", 1, 3, "validact02")
     with pytest.raises(
-        ValueError, match="no annot/s_01_act_02_subact_01_ca_01/matlab_meta.txt; .* and 1195 more; "
+        ValueError,
+        match="missing annot/s_01_act_02_subact_01_ca_01/matlab_meta.txt; .* and 1195 more; ",
     ) as caught:
         prepared(builder_class, tmp_path, "train")
     assert "\n" not in str(caught.value)
     shutil.rmtree(tmp_path / "raw/images/s_11_act_02_subact_02_ca_04")
     with pytest.raises(
         ValueError,
-        match="no images/s_11_act_02_subact_02_ca_04; expected the folders of subset 'validact02'",
+        match="missing images/s_11_act_02_subact_02_ca_04; python -m handjax.prepare human36m --help",
     ):
         prepared(builder_class, tmp_path, "validact02")
     assert not list((tmp_path / "prepared").rglob("*.tfrecord*"))
@@ -322,7 +323,7 @@ def test_an_incomplete_folder_of_human36m_is_refused(tmp_path):
 def test_a_folder_without_voxels_is_refused(tmp_path):
     (tmp_path / "raw").mkdir()
     (tmp_path / "raw/readme").write_text("nothing else")
-    with pytest.raises(ValueError, match="no HDF5 file NAME.h5; expected"):
+    with pytest.raises(ValueError, match="missing HDF5 file NAME.h5; "):
         prepared(modules("hpoes_voxels")[2], tmp_path)
 
 
@@ -331,5 +332,5 @@ def test_training_labels_of_icvl_without_an_image_are_told(copy, caplog):
     (root / "raw/Training/Depth/201403121135/image_0000.png").unlink()
     with caplog.at_level(logging.WARNING):
         builder = prepared(modules("icvl")[2], root)
-    assert "1 training frames have a label and no image" in caplog.text
+    assert "1 training frames have a label but no image" in caplog.text
     assert builder.info.splits["train"].num_examples == 2

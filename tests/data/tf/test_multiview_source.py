@@ -14,14 +14,14 @@ tfds = pytest.importorskip(
 )
 
 from handjax.data.batch import check_batch  # noqa: E402
-from handjax.data.records import Records  # noqa: E402
+from handjax.data.records import RecordDataset  # noqa: E402
 from handjax.data.sets.nyu_hand import fake  # noqa: E402
 from handjax.data.sets.nyu_hand.nyu_hand_dataset_builder import Builder  # noqa: E402
 from handjax.engine import config as configs  # noqa: E402
 from handjax.fitting import losses as fit_losses  # noqa: E402
+from handjax.pose.cube import parallel_rays  # noqa: E402
 from handjax.pose.skeleton import ORDERS  # noqa: E402
 from handjax.sources import SOURCES  # noqa: E402
-from handjax.pose.cube import parallel_rays  # noqa: E402
 
 pytestmark = pytest.mark.tensorflow
 FRAMES = np.arange(3)
@@ -64,7 +64,7 @@ def test_three_kinects_see_one_hand(prepared, repo, center):
     np.testing.assert_allclose(batch["cameras"][:, 0], np.tile(np.eye(4), (3, 1, 1)), atol=1e-6)
 
     # Each view's own labels, of which only the first's are in the batch, counted from its cube's middle.
-    files = Records(prepared["multiview"], "train", keys=("joints_xyz",)).rows(FRAMES)["joints_xyz"]
+    files = RecordDataset(prepared["multiview"], "train", keys=("joints_xyz",)).rows(FRAMES)["joints_xyz"]
     for i in np.flatnonzero(batch["mask"]):
         own = (
             files[i]
