@@ -1,0 +1,182 @@
+"""What predictions on files share: listing images, the loop over them, overlays and the report."""
+
+import itertools
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+import cv2
+import numpy as np
+from jaxtyping import Bool, Float, UInt8
+from tqdm import tqdm
+
+from handjax.engine import cli
+from handjax.pose.skeleton import Skeleton, rgb
+from handjax.reports import page as report
+
+OUTPUTS = ("predictions.json", "predictions.npz", "report.html", "overlays")
+T = TypeVar("T")
+
+
+class LeftOut(NamedTuple):
+    """Why an image has no prediction."""
+
+    reason: str
+
+
+def add_output_flags(flags: cli.Parser, default: str | None = None) -> None:
+    """--output, required unless there is a default, and --overwrite."""
+    flags.add_argument(
+        "--output",
+        metavar="OUT",
+        required=default is None,
+        help="folder for the results" + (f" (default: {default})" if default else ""),
+    )
+    flags.add_argument(
+        "--overwrite", action="store_true", help="replace the results of an earlier prediction"
+    )
+
+
+# ---------------------------------------------------------------- images and the loop over them
+
+
+def list_images(path: Path, endings: Sequence[str], exclude: Path) -> dict[str, Path]:
+    """A file, or the images of a folder and its subfolders, as name → file in natural order.
+
+    Names are paths relative to the folder. Numbers count as numbers: 9.png comes before 10.png.
+    Files below `exclude`, the results of an earlier prediction, are left out.
+    """
+    if path.is_file():
+        return {path.name: path}
+    if not path.is_dir():
+        raise FileNotFoundError(f"{path}: no such file or folder")
+    found = (file for file in path.rglob("*") if file.suffix.lower() in endings and file.is_file())
+    excluded = exclude.resolve()
+    files = [file for file in found if not file.resolve().is_relative_to(excluded)]
+    if not files:
+        raise FileNotFoundError(f"{path}: no image in it; expected files ending in {_or(endings)}")
+    names = {file.relative_to(path).as_posix(): file for file in files}
+    return {name: names[name] for name in sorted(names, key=_natural)}
+
+
+def _natural(name: str) -> list[tuple[int, str]]:
+    """Sort key in which runs of digits are ordered by their value."""
+    runs = ("".join(run) for _, run in itertools.groupby(name, str.isdigit))
+    return [(len(run), run) if run.isdigit() else (0, run) for run in runs]
+
+
+def _or(words: Sequence[str]) -> str:
+    return " or ".join(words)
+
+
+def one_by_one(
+    images: Mapping[str, Path], predict: Callable[[str, Path], T]
+) -> Iterator[tuple[str, T | LeftOut]]:
+    """`predict(name, file)` for every image; ValueError and OSError leave an image out."""
+    for name, path in images.items():
+        try:
+            result: T | LeftOut = predict(name, path)
+        except (ValueError, OSError) as error:
+            result = left_out(error)
+        yield name, result
+
+
+def left_out(error: Exception) -> LeftOut:
+    """An error as a reason of one line."""
+    return LeftOut(" ".join(str(error).split()))
+
+
+def process(
+    source: str,
+    total: int,
+    results: Iterable[tuple[str, T | LeftOut]],
+    overlays: Path,
+    draw: Callable[[str, T], UInt8[np.ndarray, "h w 3"]],
+) -> dict[str, str]:
+    """Consume the results with a progress bar; write the overlay that `draw` returns for each.
+
+    Returns the reasons of the images left out by name. Raises ValueError if there was no other:
+    `source`, the input as given, is named in the message.
+    """
+    failed: dict[str, str] = {}
+    for name, result in tqdm(results, total=total, unit="image", leave=False):
+        if isinstance(result, LeftOut):
+            tqdm.write(f"left out: {name}: {result.reason}", file=sys.stderr)
+            failed[name] = result.reason
+        else:
+            write_png(overlays / f"{name}.png", draw(name, result))
+    if len(failed) == total:
+        first = next(iter(failed.values()))
+        raise ValueError(f"{source}: all {total} images were left out; the first: {first}")
+    return failed
+
+
+def exit_if_incomplete(failed: Mapping[str, str], total: int) -> None:
+    """Exit with code 1 if images were left out."""
+    if failed:
+        print(f"{len(failed)} of {total} images were left out", file=sys.stderr)
+        sys.exit(1)
+
+
+# ---------------------------------------------------------------- overlays
+
+
+def write_png(path: Path, pixels: UInt8[np.ndarray, "h w 3"]) -> None:
+    """Write RGB pixels; folders are made as needed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(cv2.imencode(".png", pixels[..., ::-1])[1].tobytes())
+
+
+def sixteenths(uv: Float[np.ndarray, "2"]) -> tuple[int, int]:
+    """A position in px for OpenCV's `shift=4`; positions far outside are clipped."""
+    u, v = np.rint(np.clip(np.float64(uv), -1e4, 1e4) * 16)
+    return int(u), int(v)
+
+
+def draw_bones(
+    pixels: UInt8[np.ndarray, "h w 3"],
+    uv: Float[np.ndarray, "j 2"],
+    skeleton: Skeleton,
+    width: int,
+    visible: Bool[np.ndarray, " j"] | None = None,
+) -> None:
+    """Draw into `pixels` the bones whose two joints are visible (default: all)."""
+    for a, b in skeleton.bones:
+        if visible is None or (visible[a] and visible[b]):
+            colour, ends = rgb(skeleton.groups[b]), (sixteenths(uv[a]), sixteenths(uv[b]))
+            cv2.line(pixels, *ends, colour, width, cv2.LINE_AA, 4)
+
+
+# ---------------------------------------------------------------- results
+
+
+def clear(folder: Path) -> None:
+    """Delete the result files of an earlier prediction; overlays stay until they are replaced."""
+    for name in OUTPUTS[:3]:
+        (folder / name).unlink(missing_ok=True)
+
+
+def write_page(
+    folder: Path,
+    title: str,
+    subtitle: str,
+    summary: Sequence[report.Block],
+    failed: Mapping[str, str],
+    heading: str,
+    overlays: Mapping[str, str],
+) -> None:
+    """report.html: the summary, the images left out, and a gallery.
+
+    `overlays`: image name → what its overlay shows, for readers who cannot see it.
+    """
+    blocks = list(summary)
+    if failed:
+        blocks.append(report.table(("left out", "why"), tuple(failed.items())))
+    items = [(f"overlays/{name}.png", text, name) for name, text in overlays.items()]
+    sections = [
+        report.section("Summary", *blocks),
+        report.section(heading, report.gallery(items)),
+    ]
+    page = report.write_report(folder / "report.html", title, subtitle, sections, footer="handjax")
+    print(f"report: {page.resolve()}")

@@ -1,0 +1,209 @@
+"""Predictors of hand joints from depth images: V2V-PoseNet and the sphere hand."""
+
+import abc
+from collections.abc import Callable, Sequence
+from functools import cache, partial
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import Float
+
+from handjax.data.batch import pack_voxels
+from handjax.fitting import tracker
+from handjax.pose.center import hand_center
+from handjax.pose.cube import EXTENT_MM
+from handjax.pose.geometry import project
+from handjax.pose.skeleton import SKELETONS
+from handjax.prediction import arguments
+from handjax.prediction.arguments import ArrayLike, CameraLike
+from handjax.prediction.base import Prediction, Predictor, named
+from handjax.prediction.network import TrainedNetwork
+from handjax.rigs import hand
+
+
+class DepthPredictor(Predictor):
+    """Joints of the hand in depth images."""
+
+    reads = "depth images [h, w] or [n, h, w] in mm, camera"
+
+    def __init__(self, name: str, joints: tuple[str, ...], range_mm: tuple[float, float]):
+        super().__init__(name, joints)
+        self.range_mm = range_mm
+
+    def __call__(
+        self,
+        depth: ArrayLike,
+        camera: CameraLike,
+        center: ArrayLike | Sequence[Any] | None = None,
+        side: str = "right",
+    ) -> Prediction:
+        """`xyz` in camera mm, `uv` in px of the image, and `confidence` if the network has one.
+
+        depth   mm along z, 0 = missing, [h, w] or [n, h, w]
+        camera  (fx, fy, cx, cy) in px, K [3, 3], K per frame [n, 3, 3], or icvl, msra, nyu
+        center  of the crop around the hand, camera mm, [3] or [n, 3]; by default the center of
+                mass of the nearest object within `range_mm` (`pose.center.hand_center`)
+        side    "left" mirrors the image, for networks trained on right hands
+        """
+        frames = arguments.samples("depth", depth, 2, "[h, w] or [n, h, w] in mm")
+        frames = np.where(np.isfinite(frames) & (frames > 0), frames, 0).astype(np.float32)
+        k = arguments.cameras(camera, len(frames))
+        if side not in ("left", "right"):
+            raise ValueError(f"side={side!r}: expected left or right")
+        centers = None if center is None else arguments.centers(center, len(frames))
+        rows = self._rows(frames, k, centers, side == "left")
+        xyz = rows["joints_xyz"]
+        found = {"xyz": xyz, "uv": project(xyz, k), "confidence": rows.get("confidence")}
+        return named(self.joints, found, batched=np.ndim(depth) == 3)
+
+    @abc.abstractmethod
+    def _rows(
+        self,
+        frames: Float[np.ndarray, "n h w"],
+        k: Float[np.ndarray, "n 3 3"],
+        centers: Float[np.ndarray, "n 3"] | None,
+        left: bool,
+    ) -> dict[str, np.ndarray]:
+        """`joints_xyz` [n, j, 3] in camera mm, and `confidence` [n, j] if there is one."""
+
+
+class VoxelPredictor(DepthPredictor):
+    """V2V-PoseNet on depth images; `from_voxels` takes occupancy instead.
+
+    The cube around the center has `cube_mm` mm per side, as in training; it can be changed. Runs
+    with `task.global_joints` do not name joints: theirs are peak_0, peak_1, ….
+    """
+
+    def __init__(self, name: str, network: TrainedNetwork):
+        data = network.config.data
+        joints = network.skeleton.joints
+        if network.config.task.global_joints:
+            joints = tuple(f"peak_{i}" for i in range(len(joints)))
+        super().__init__(name, joints, tuple(data.get("depth_mm", tracker.RANGE_MM)))
+        self.network = network
+        self.cube_mm = float(data.get("cube_mm", EXTENT_MM))
+
+    @classmethod
+    def of_run(cls, name: str, network: TrainedNetwork) -> "VoxelPredictor":
+        return cls(name, network)
+
+    def _rows(self, frames, k, centers, left):
+        cube_mm = np.full((len(frames), 3), self.cube_mm, np.float32)
+        if centers is None:
+            centers = _hand_centers(frames, k, cube_mm, self.range_mm)
+        mirror = np.array([-1 if left else 1, 1, 1], np.float32)
+        if left:
+            frames, k = np.ascontiguousarray(frames[..., ::-1]), k.copy()
+            k[:, 0, 2] = frames.shape[2] - 1 - k[:, 0, 2]
+        batch = {"depth": frames, "k": k, "center_xyz": centers * mirror, "cube_mm": cube_mm}
+        rows = self.network(batch)
+        return rows | {"joints_xyz": rows["joints_xyz"] * mirror}
+
+    def from_voxels(
+        self,
+        voxels: ArrayLike,
+        center: ArrayLike | Sequence[Any],
+        cube_mm: ArrayLike | Sequence[Any] | float | None = None,
+    ) -> Prediction:
+        """`xyz` in camera mm and `confidence` from occupancy, for runs with `task.rule` hpoes.
+
+        voxels   bool, [y, x, z] or [n, y, x, z], as in the files of `handjax.prepare voxel_h5`
+        center   of the cube, camera mm, [3] or [n, 3]
+        cube_mm  its edges, one number, [3] or [n, 3]; by default as in depth images
+        """
+        volumes = arguments.samples("voxels", voxels, 3, "occupancy [y, x, z] or [n, y, x, z]") > 0
+        edges = np.float32(self.cube_mm if cube_mm is None else cube_mm)
+        batch = {
+            "voxels": pack_voxels(volumes),
+            "center_xyz": arguments.centers(center, len(volumes)),
+            "cube_mm": np.ascontiguousarray(np.broadcast_to(edges, (len(volumes), 3))),
+        }
+        rows = self.network(batch)
+        found = {"xyz": rows["joints_xyz"], "confidence": rows["confidence"]}
+        return named(self.joints, found, batched=np.ndim(voxels) == 4)
+
+
+# Depth of cubes [n, s, s] and their centers [n, 3] → joints [n, j, 3], mm from the same origin.
+CubeNetwork = Callable[
+    [Float[np.ndarray, "n s s"], Float[np.ndarray, "n 3"]], Float[np.ndarray, "n j 3"]
+]
+
+
+class SpherePredictor(DepthPredictor):
+    """The sphere hand on depth images; `from_cubes` takes the depth of cubes instead.
+
+    The network sees a cube of 300 mm around the center; a left hand is mirrored first.
+    """
+
+    def __init__(self, name: str, joints: tuple[str, ...], size: int, network: CubeNetwork):
+        super().__init__(name, joints, tracker.RANGE_MM)
+        self.size, self.network = size, network
+
+    @classmethod
+    def included(cls) -> "SpherePredictor":
+        """The network that comes with handjax: models/spherenet.md."""
+        return cls("spherehand", SKELETONS["hand21"].joints, tracker.SIZE, _included)
+
+    @classmethod
+    def of_run(cls, name: str, network: TrainedNetwork) -> "SpherePredictor":
+        def joints(cubes: np.ndarray, centers: np.ndarray) -> np.ndarray:
+            return network({"cube_depth": cubes[:, None], "center_xyz": centers})["joints_xyz"]
+
+        return cls(name, network.skeleton.joints, network.config.task.image_size, joints)
+
+    def _rows(self, frames, k, centers, left):
+        given = [None] * len(frames) if centers is None else centers
+        views = [
+            tracker.view(frame, own, self.range_mm, left, center, self.size)
+            for frame, own, center in zip(frames, k, given, strict=True)
+        ]
+        cubes = np.stack([view.cube_depth for view in views])
+        own = self.network(cubes, np.zeros((len(cubes), 3), np.float32))
+        placed = [tracker.to_camera(joints, view) for joints, view in zip(own, views, strict=True)]
+        return {"joints_xyz": np.stack(placed)}
+
+    def from_cubes(
+        self, cube_depth: ArrayLike, center: ArrayLike | Sequence[Any] = (0.0, 0.0, 0.0)
+    ) -> Prediction:
+        """`xyz` in mm from depth along parallel rays (`pose.cube.parallel_rays`).
+
+        cube_depth  mm from the cube's middle, 100 = nothing there, [s, s] or [n, s, s] with s the
+                    network's `size`; of right hands
+        center      the cube's middle, camera mm, [3] or [n, 3]; by default the origin of `xyz`
+        """
+        cubes = arguments.samples("cube_depth", cube_depth, 2, "[s, s] or [n, s, s] in mm")
+        if cubes.shape[1:] != (self.size, self.size):
+            raise ValueError(
+                f"cube_depth of {list(cubes.shape[1:])} px: this network takes "
+                f"{self.size} x {self.size}"
+            )
+        xyz = self.network(cubes.astype(np.float32), arguments.centers(center, len(cubes)))
+        return named(self.joints, {"xyz": xyz}, batched=np.ndim(cube_depth) == 3)
+
+
+@cache
+def _included_centers() -> Callable[[np.ndarray], np.ndarray]:
+    return tracker.network()
+
+
+def _included(cubes: np.ndarray, centers: np.ndarray) -> np.ndarray:
+    """The included network as a CubeNetwork."""
+    spheres = np.stack([_included_centers()(cube) for cube in cubes])
+    return spheres[:, np.array(hand.JOINT_SPHERES["hand21"])] + centers[:, None]
+
+
+@partial(jax.jit, static_argnames="range_mm")
+def _jitted_center(depth, k, cube_mm, range_mm):
+    return hand_center(depth, k, cube_mm, range_mm)
+
+
+def _hand_centers(frames, k, cube_mm, range_mm) -> Float[np.ndarray, "n 3"]:
+    near, far = range_mm
+    empty = ~((frames >= near) & (frames <= far)).any((1, 2))
+    if empty.any():
+        raise ValueError(
+            f"depth: frame {int(np.argmax(empty))} has no depth between {near:g} and {far:g} mm, "
+            "where the hand is searched for; set predictor.range_mm, or give its center"
+        )
+    return np.asarray(_jitted_center(frames, k, cube_mm, range_mm))

@@ -1,0 +1,103 @@
+"""The network of a trained run as a function from batches to rows, without optimizer and source."""
+
+import functools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from handjax import run
+from handjax.engine import config as configs
+from handjax.engine.checkpoint import Checkpoints
+from handjax.engine.contracts import Batch, Rows, Task
+from handjax.pose.skeleton import SKELETONS, Skeleton
+from handjax.sources import DEPTH_HANDS, SOURCES
+from handjax.sources.voxel_h5 import file_skeleton
+from handjax.tasks import TASKS
+
+Variables = Mapping[str, Any]  # of the network: "params" and running statistics
+
+
+@dataclass(frozen=True, eq=False)
+class TrainedNetwork:
+    """A task with the weights of one checkpoint."""
+
+    config: ConfigDict
+    skeleton: Skeleton
+    task: Task
+    step: int
+    variables: Variables
+    compiled: Callable[[Variables, Batch], Rows]
+
+    def __call__(self, batch: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Rows of the task for a batch without `mask`, as NumPy arrays.
+
+        Samples are computed `config.eval_batch_size` at a time. Smaller batches are padded to a
+        power of two, so that few sizes are compiled.
+        """
+        count = len(next(iter(batch.values())))
+        size = min(1 << (count - 1).bit_length(), self.config.eval_batch_size)
+        chunks = []
+        for start in range(0, count, size):
+            numbers = np.arange(start, start + size)
+            chunk = {name: value[numbers % count] for name, value in batch.items()}
+            mask = numbers < count
+            rows = jax.device_get(self.compiled(self.variables, {**chunk, "mask": mask}))
+            chunks.append({name: value[mask] for name, value in rows.items()})
+        return {name: np.concatenate([rows[name] for rows in chunks]) for name in chunks[0]}
+
+
+def open_network(folder: Path, checkpoint: str) -> TrainedNetwork:
+    """The network of the run in `folder`; `checkpoint`: last, best or a step."""
+    config = run.read_config(folder)
+    checkpoints = Checkpoints(folder / "checkpoints", read_only=True)
+    try:
+        steps = run.choose_steps(checkpoints, checkpoint)
+        if len(steps) > 1:
+            raise ValueError(f"checkpoint {checkpoint}: expected one: last, best or a step")
+        variables = checkpoints.weights(steps[0])
+    finally:
+        checkpoints.close()
+    skeleton = run_skeleton(config, variables)
+    task, compiled = _compile(configs.to_json(config), skeleton)
+    return TrainedNetwork(config, skeleton, task, steps[0], jax.device_put(variables), compiled)
+
+
+@functools.lru_cache(maxsize=32)
+def _compile(config: str, skeleton: Skeleton) -> tuple[Task, Callable[[Variables, Batch], Rows]]:
+    """The task, and its prediction under jit: a run opened twice is compiled once per shape."""
+    values = configs.from_json(config)
+    task: Task = configs.lookup(TASKS, values, "task.name")(values, skeleton)
+
+    @jax.jit
+    def rows(variables: Variables, batch: Batch) -> Rows:
+        # As `engine.step.eval_step`, which needs labels for its loss.
+        keys = jax.random.split(jax.random.key(0), batch["mask"].shape[0])
+        inputs = task.prepare(keys, batch, False)
+        outputs = task.model.apply(variables, inputs["x"], train=False)
+        return task.predict(outputs, inputs)
+
+    return task, rows
+
+
+def run_skeleton(config: ConfigDict, variables: Variables) -> Skeleton:
+    """The joints of a run, in the order of its outputs; its data need not be on this machine.
+
+    The exception are runs on HDF5 files with `task.global_joints`: only the file has the number of
+    joints.
+    """
+    name = config.data.name
+    if name in DEPTH_HANDS:
+        return SKELETONS[DEPTH_HANDS[name][0]]
+    if name == "voxel_h5":
+        if config.task.global_joints:
+            return configs.lookup(SOURCES, config, "data.name")(config, train=False).skeleton
+        return file_skeleton(variables["params"]["out"]["kernel"].shape[-1], config.data.joints)
+    if "joints" in config.data:
+        return SKELETONS[config.data.joints]
+    by_task = {"body": "body18", "keypoints2d": "hand21", "spherehand": "nyu14"}
+    return SKELETONS[by_task[config.task.name]]

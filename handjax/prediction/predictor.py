@@ -1,0 +1,51 @@
+"""`load`: trained networks as functions of arrays."""
+
+from pathlib import Path
+
+from handjax.prediction.base import Predictor
+from handjax.prediction.depth_predictors import SpherePredictor, VoxelPredictor
+from handjax.prediction.image_predictors import BodyPredictor, HandPredictor
+from handjax.prediction.network import open_network
+
+# Networks that come with handjax, by the name that `load` takes.
+MODELS = {"spherehand": "sphere hand: 21 hand joints in camera mm from a depth image"}
+
+# System of a run, `config.task.name` → its predictor.
+PREDICTORS: dict[str, type[Predictor]] = {
+    "v2v": VoxelPredictor,
+    "spherehand": SpherePredictor,
+    "keypoints2d": HandPredictor,
+    "body": BodyPredictor,
+}
+
+
+def list_models() -> dict[str, str]:
+    """The models that `load` takes by name, and what they predict."""
+    return dict(MODELS)
+
+
+def load(name_or_folder: str | Path, checkpoint: str = "last") -> Predictor:
+    """A predictor: a function from arrays to named joints.
+
+    `name_or_folder`: a name of `list_models()`, or the folder of a trained run of any system, of
+    which `checkpoint` is "last", "best" or a step. The class that is returned documents the call:
+
+    SpherePredictor  depth images → xyz and uv    (spherehand, and its runs)
+    VoxelPredictor   depth images → xyz and uv    (runs of v2v)
+    HandPredictor    RGB images → uv              (runs of cpm and posenet2d)
+    BodyPredictor    RGB images → uv and xyz      (runs of body)
+
+    The first call for an image size compiles; loading again does not. Raises FileNotFoundError if
+    there is no such model or run, ValueError if it cannot be read.
+    """
+    path = Path(name_or_folder)
+    if str(name_or_folder) in MODELS:
+        return SpherePredictor.included()
+    if not (path / "config.json").is_file():
+        raise FileNotFoundError(
+            f"{name_or_folder}: expected a model ({', '.join(MODELS)}) or the folder of a trained "
+            "run, which has a config.json"
+        )
+    network = open_network(path, checkpoint)
+    name = f"{path}, step {network.step}"
+    return PREDICTORS[network.config.task.name].of_run(name, network)

@@ -1,0 +1,340 @@
+"""The public API: `handjax.load` on the included network and on tiny runs of every system."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import handjax
+from handjax import run
+from handjax.data.batch import unpack_voxels
+from handjax.data.cameras import PRESETS, intrinsics
+from handjax.data.formats.voxel_h5_writer import write_voxel_h5
+from handjax.engine import config as configs
+from handjax.engine.checkpoint import Checkpoints
+from handjax.pose import crop2d
+from handjax.pose.geometry import project
+from handjax.pose.skeleton import SKELETONS
+from handjax.prediction import depth_predictors
+from handjax.prediction.network import _compile
+from handjax.targets import body as body_targets
+
+pytestmark = pytest.mark.optimized
+
+COMMON = (
+    "config.eval_batch_size=2",
+    "config.devices=1",
+    "config.compile_cache=False",
+    "config.optimizer.name=sgd",
+)
+V2V = ("config.model.widths=(2,4,4,4)", "config.task.grid=16", "config.task.heatmap_grid=8")
+RGB = ("config.crop.size=32", "config.data.image_size=48", "config.data.samples=1")
+TINY = {
+    "v2v": ("v2v.py:quick", *V2V, "config.data.image_size=32"),
+    "posenet2d": ("posenet2d.py:quick,dsnt", *RGB, "config.model.widths=(4,4,4,4,4)"),
+    "cpm": ("cpm.py:quick", *RGB, "config.model.widths=(4,4,4)", "config.task.mirror_left=True"),
+    "body": (
+        "body.py:integral,quick",
+        "config.model.width=2",
+        "config.model.depth=8",
+        "config.model.deconvolutions=(4,)",
+        "config.crop.size=(32,32)",
+        "config.data.image_size=48",
+        "config.data.samples=1",
+    ),
+    "spherehand": ("spherehand.py:quick", "config.task.image_size=32"),
+}
+
+
+@pytest.fixture(scope="module")
+def tiny(repo, tmp_path_factory):
+    """tiny(system, *overrides) → the folder of an untrained run and its rows of an evaluation."""
+
+    def make(system: str, *overrides: str) -> tuple[Path, run.Run, dict]:
+        spec, *own = TINY[system]
+        size = () if "data.path" in str(overrides) else ("config.data.eval_size=3",)
+        config = configs.load(f"{repo}/configs/{spec}", [*own, *COMMON, *size, *overrides])
+        folder = tmp_path_factory.mktemp(system)
+        (folder / "config.json").write_text(configs.to_json(config))
+        opened = run.open_run(folder)
+        checkpoints = Checkpoints(folder / "checkpoints")
+        checkpoints.save(opened.init_state())
+        checkpoints.close()
+        ((_, state),) = opened.restore("last")
+        return folder, opened, opened.predict(state)[0]
+
+    return make
+
+
+def held_out(opened: run.Run) -> dict[str, np.ndarray]:
+    """All samples of the evaluation split, as the task sees them."""
+    source = opened.source
+    rows = source.eval_rows(np.arange(source.eval_size))
+    return jax.device_get(jax.jit(lambda batch: source.materialize(batch, None))(rows))
+
+
+def same(found, wanted, atol=2e-2):
+    assert found.shape == wanted.shape
+    np.testing.assert_allclose(found, wanted, atol=atol, rtol=1e-4)
+
+
+# ---------------------------------------------------------------- the module
+
+
+def test_import_is_free():
+    code = "import sys, handjax; print(handjax.__version__, {'jax', 'numpy'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout == f"{handjax.__version__} set()\n", done.stderr
+
+
+def test_public_names():
+    assert set(handjax.__all__) <= set(dir(handjax))
+    assert list(handjax.list_models()) == ["spherehand"]
+    with pytest.raises(AttributeError, match="no attribute 'lode'"):
+        handjax.lode  # noqa: B018
+
+
+def test_readme_snippet_runs(repo, capsys):
+    readme = (repo / "README.md").read_text()
+    (code,) = re.findall(r"<!-- test: python -->\n```python\n(.*?)```", readme, re.DOTALL)
+    depth = np.zeros((240, 320), np.float32)
+    depth[80:160, 120:200] = 500
+    exec(code, dict(depth=depth, fx=300.0, fy=300.0, cx=160.0, cy=120.0))
+    printed = capsys.readouterr().out
+    assert "Prediction(21 joints; xyz [21, 3] mm (camera frame), uv [21, 2] px)" in printed
+    assert "index_tip" in printed
+
+
+# ---------------------------------------------------------------- every system
+
+
+def test_v2v_run(tiny):
+    folder, opened, rows = tiny("v2v")
+    predictor, batch = handjax.load(folder), held_out(opened)
+    assert predictor.joints == SKELETONS["hand21"].joints
+    assert "VoxelPredictor" in repr(predictor) and "step 0" in repr(predictor)
+    found = predictor(batch["depth"], camera=batch["k"], center=batch["center_xyz"])
+    same(found.xyz, rows["joints_xyz"])
+    same(found.confidence, rows["confidence"])
+    same(found.uv, project(found.xyz, batch["k"]))
+    # One image, as JAX arrays.
+    first = {name: jnp.asarray(batch[name][0]) for name in ("depth", "k", "center_xyz")}
+    one = predictor(first["depth"], first["k"], first["center_xyz"])
+    same(one.xyz, rows["joints_xyz"][0])
+    same(one["index_tip"], rows["joints_xyz"][0, one.joints.index("index_tip")])
+    # Without a center it is the center of mass, near the mean of the points of the evaluation.
+    fx, fy, cx, cy = (float(batch["k"][0][at]) for at in ((0, 0), (1, 1), (0, 2), (1, 2)))
+    free = predictor(batch["depth"][0], camera=(fx, fy, cx, cy))
+    centers = depth_predictors._hand_centers(
+        batch["depth"][:1], batch["k"][:1], batch["cube_mm"][:1], predictor.range_mm
+    )
+    same(free.xyz, predictor(batch["depth"][0], batch["k"][0], centers[0]).xyz)
+
+
+def test_left_hand_is_mirrored(tiny):
+    folder, opened, _ = tiny("v2v")
+    predictor, batch = handjax.load(folder), held_out(opened)
+    k = batch["k"].copy()
+    k[:, 0, 2] = batch["depth"].shape[2] - 1 - k[:, 0, 2]
+    mirror = np.float32([-1, 1, 1])
+    right = predictor(batch["depth"], batch["k"], batch["center_xyz"])
+    left = predictor(batch["depth"][..., ::-1].copy(), k, batch["center_xyz"] * mirror, side="left")
+    same(left.xyz, right.xyz * mirror)
+
+
+def test_v2v_run_on_voxels(tiny, tmp_path):
+    rng = np.random.default_rng(0)
+    path = tmp_path / "hands.h5"
+
+    def hands():
+        for n in range(3):
+            joints = rng.uniform(-100, 100, (14, 3)).astype(np.float32)
+            center = np.float32([0, 0, 600 + n])
+            voxels = rng.random((16, 16, 16)) < 0.05
+            yield voxels, joints + center, center, np.full(3, 300, np.float32), f"{n}"
+
+    write_voxel_h5(path, hands())
+    more = (f"config.data.path={path}", "config.task.heatmap_grid=8")
+    TINY["h5"] = ("v2v.py:h5,quick", *V2V)
+    folder, opened, rows = tiny("h5", *more)
+    batch = held_out(opened)
+    path.unlink()  # a predictor needs no data
+    predictor = handjax.load(folder)
+    assert predictor.joints == SKELETONS["nyu14"].joints
+    voxels = unpack_voxels(batch["voxels"])
+    found = predictor.from_voxels(voxels, batch["center_xyz"], batch["cube_mm"])
+    same(found.xyz, rows["joints_xyz"])
+    assert found.uv is None
+    same(predictor.from_voxels(voxels[1], batch["center_xyz"][1]).xyz, rows["joints_xyz"][1])
+
+
+@pytest.mark.parametrize("system", ["posenet2d", "cpm"])
+def test_hand_image_runs(tiny, repo, system):
+    folder, opened, rows = tiny(system)
+    predictor, batch = handjax.load(folder), held_out(opened)
+    crop = crop2d.Crop(**opened.config.crop, center_joint=_palm_joint(opened))
+
+    def box(uv, visible):
+        known = jnp.ones(len(uv), bool)
+        center, side = crop2d.square(crop, uv, known, batch["image"].shape[1:3], None, visible)
+        return jnp.concatenate([center - side / 2, side[None]])
+
+    boxes = np.asarray(jax.vmap(box)(batch["joints_uv"], batch["visible"]))
+    sides = ["left" if left else "right" for left in batch["left"]]
+    found = [
+        predictor(image, box, side=side)
+        for image, box, side in zip(batch["image"], boxes, sides, strict=True)
+    ]
+    same(np.stack([one.uv for one in found]), rows["joints_uv"])
+    same(np.stack([one.confidence for one in found]), rows["confidence"])
+    assert found[0].xyz is None
+    np.testing.assert_array_equal(found[0]["wrist"], found[0].uv[0])
+    # Several boxes of one image, and one box for each of several images.
+    side = sides[0]
+    both = predictor(batch["image"][0], boxes[[0, 0]], side=side)
+    same(both.uv, np.stack([found[0].uv] * 2))
+    same(predictor(batch["image"][[0, 0]], boxes[[0, 0]], side=side).uv, both.uv)
+    whole = predictor(batch["image"][0], side=side)
+    same(whole.uv, predictor(batch["image"][0], [-0.5, -0.5, 48, 48], side=side).uv)
+
+
+def _palm_joint(opened: run.Run) -> int:
+    palm = opened.config.crop.rule == "palm"
+    return opened.source.skeleton.joints.index("middle_base") if palm else 0
+
+
+def test_body_run(tiny):
+    folder, opened, rows = tiny("body")
+    predictor, batch = handjax.load(folder), held_out(opened)
+    assert predictor.joints == SKELETONS["body18"].joints
+
+    def box(k, root):
+        sides = body_targets.box_px(root[2], k, opened.config.crop.box_mm)
+        return jnp.concatenate([project(root[None], k)[0] - sides / 2, sides])
+
+    boxes = np.asarray(jax.vmap(box)(batch["k"], batch["joints_xyz"][:, 0]))
+    found = predictor(batch["image"], boxes)
+    same(found.uv, rows["joints_uv"])
+    # Without a camera: the pelvis is the origin, and all bones together have a fixed length.
+    np.testing.assert_allclose(found["pelvis"], 0, atol=1e-3)
+    lengths = [
+        np.linalg.norm(found.xyz[:, a] - found.xyz[:, b], axis=-1)
+        for a, b in SKELETONS["body18"].bones
+    ]
+    np.testing.assert_allclose(np.sum(lengths, 0), opened.config.task.skeleton_mm, rtol=1e-3)
+    assert "mm (pelvis frame)" in repr(found)
+    same(predictor(batch["image"][1], boxes[1]).xyz, found.xyz[1])
+
+
+def test_sphere_hand_run(tiny):
+    folder, opened, rows = tiny("spherehand")
+    predictor, batch = handjax.load(str(folder), checkpoint="0"), held_out(opened)
+    assert predictor.joints == SKELETONS["nyu14"].joints
+    found = predictor.from_cubes(batch["cube_depth"][:, 0])
+    same(found.xyz, rows["joints_xyz"])
+    center = np.float32([10, 20, 600])
+    moved = predictor.from_cubes(batch["cube_depth"][1, 0], center)
+    same(moved.xyz, rows["joints_xyz"][1] + center)
+
+
+def test_included_sphere_hand():
+    predictor = handjax.load("spherehand")
+    rng = np.random.default_rng(0)
+    frames = np.zeros((2, 120, 160), np.float32)
+    frames[:, 40:80, 60:110] = 500 + rng.uniform(-20, 20, (2, 40, 50))
+    found = predictor(frames, camera=[200, 200, 80, 60])
+    assert found.xyz.shape == (2, 21, 3) and found.confidence is None
+    one = predictor(frames[1], camera=np.array([[200, 0, 80], [0, 200, 60], [0, 0, 1]]))
+    same(one.xyz, found.xyz[1])
+    same(found["wrist"], found.xyz[:, 0])
+    mirrored = predictor(frames[..., ::-1], camera=(200, 200, 79, 60), side="left")
+    same(mirrored.xyz, found.xyz * np.float32([-1, 1, 1]), atol=0.5)
+
+
+def test_loading_again_compiles_once(tiny):
+    folder, opened, _ = tiny("v2v", "config.task.sigma=1.5")
+    batch = held_out(opened)
+    compiled = _compile.cache_info().misses
+    first, second = handjax.load(folder), handjax.load(folder)
+    assert _compile.cache_info().misses == compiled + 1
+    for predictor in (first, second, first):
+        predictor(batch["depth"], batch["k"], batch["center_xyz"])
+    assert second.network.compiled is first.network.compiled
+    assert first.network.compiled._cache_size() == 2  # batches of two samples, and of one
+
+
+# ---------------------------------------------------------------- invalid input
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_camera_presets(name):
+    k = intrinsics(name)
+    assert k.shape == (3, 3) and k.dtype == np.float32
+    assert k[0, 0] > 200
+
+
+@pytest.mark.parametrize(
+    "camera", ["200,200,80,60", "200 200 80 60", (200, 200, 80, 60), jnp.array([200, 200, 80, 60])]
+)
+def test_cameras_of_four_numbers(camera):
+    np.testing.assert_array_equal(intrinsics(camera), [[200, 0, 80], [0, 200, 60], [0, 0, 1]])
+
+
+@pytest.mark.parametrize(
+    "camera", ["", "kinect", "1,2,3", (0, 1, 1, 1), (1, 1, np.nan, 1), np.eye(2), None, 1e9]
+)
+def test_invalid_camera_says_what_is_expected(camera):
+    with pytest.raises(ValueError, match="expected FX,FY,CX,CY in px .* icvl, msra, nyu") as error:
+        intrinsics(camera)
+    assert "\n" not in str(error.value)
+
+
+def test_invalid_models(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"nowhere: expected a model \(spherehand\) or the"):
+        handjax.load("nowhere")
+    (tmp_path / "config.json").write_text("[]")
+    with pytest.raises(ValueError, match="not a config"):
+        handjax.load(tmp_path)
+
+
+DEPTH = np.full((12, 16), 500, np.float32)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"depth": np.zeros(3)}, r"depth: float64 \[3\]; expected \[h, w\] or \[n, h, w\] in mm"),
+        ({"depth": DEPTH * 9}, "no depth between 200 and 900 mm"),
+        ({"camera": (1, 2, 3)}, r"camera \(1, 2, 3\): expected FX,FY,CX,CY"),
+        ({"camera": np.eye(3)[None].repeat(2, 0)}, "camera: 2 matrices for 1 frames"),
+        ({"center": [0, 0]}, r"center: \[2\]; expected camera mm, \[3\] or \[1, 3\]"),
+        ({"side": "both"}, "side='both': expected left or right"),
+    ],
+)
+def test_invalid_depth_arguments(arguments, message):
+    predictor = handjax.load("spherehand")
+    with pytest.raises(ValueError, match=message):
+        predictor(**{"depth": DEPTH, "camera": (20, 20, 8, 6)} | arguments)
+
+
+def test_invalid_image_arguments(tiny):
+    predictor = handjax.load(tiny("cpm")[0])
+    image = np.zeros((48, 48, 3), np.uint8)
+    for call, message in (
+        (lambda: predictor(image / 255, side="left"), r"image: float64 .* RGB as uint8"),
+        (lambda: predictor(image), "side=None: this run mirrors left hands"),
+        (lambda: predictor(image, [0, 0, -1], side="left"), r"boxes \[0.0, 0.0, -1.0\]: expected"),
+        (
+            lambda: predictor(image[None].repeat(2, 0), np.ones((3, 3)), side="left"),
+            "boxes: 3 for 2 images; expected one per image",
+        ),
+    ):
+        with pytest.raises(ValueError, match=message):
+            call()
+    with pytest.raises(KeyError, match="did you mean 'index_tip'"):
+        predictor(image, side="left")["index_tips"]
