@@ -1,31 +1,42 @@
-"""3D pose of a person from one picture (Sun et al. 2018, arXiv 1711.08229; JimmySuen/integral-human-pose; its kinematic fork
-ajdroid/integral-human-pose).
+"""3D pose of a person in an RGB image (Sun et al. 2018, arXiv 1711.08229;
+JimmySuen/integral-human-pose and its kinematic fork, ajdroid/integral-human-pose).
 
-    python -m handjax.train --config configs/body.py:integral --workdir DIR             synthetic people
-    python -m handjax.train --config configs/body.py:kinematic,quick --workdir DIR      small: minutes on two CPU cores
-    python -m handjax.train --config configs/body.py:integral,h36m --workdir DIR --config.data.path=PREPARED
-    python -m handjax.train --config configs/body.py:challenge --workdir DIR --config.data.path=PREPARED
+    python -m handjax.train --config configs/body.py:integral --workdir DIR
+        synthetic people
+    python -m handjax.train --config configs/body.py:kinematic,quick --workdir DIR
+        small: minutes on two CPU cores
+    python -m handjax.train --config configs/body.py:integral,h36m --workdir DIR \\
+        --config.data.path=PREPARED
+    python -m handjax.train --config configs/body.py:challenge --workdir DIR \\
+        --config.data.path=PREPARED
 
-The head is one of direct, integral (the default) and kinematic; challenge is integral with ResNet-152, 384 x 288 px and boxes of
-1485 x 1980 mm on the sets of the ECCV 2018 challenge. What is learnt from: h36m; h36m_mpii and mixed, as many samples of
-Human3.6M as of MPII, or as of MPII and of COCO, of which x and y alone are learnt; else the synthetic world. Flavours join by
-commas.
+As in the originals: Adam at 1e-3 and 32 images on each of four GPUs (two for kinematic); batch
+normalization is here over all of them. The rate falls to a tenth at epochs 90 and 120 of 140; for
+integral at 270 and 290 of 300. The originals start from ImageNet's weights: config.init.
 
-As in the originals: Adam at 1e-3 and 32 pictures on each of four GPUs, of two for kinematic; batch normalization is here over all
-of them. The rate falls to a tenth at the 90th and the 120th of 140 epochs, of integral at the 270th and the 290th of 300. Their
-published errors: integral on Human3.6M with MPII 49.6 mm in the paper, 53.9 by mks0601's hand; on the challenge's validation set
-57.5, and 56.9 with the flip test; of the kinematic head there is none. They begin from ImageNet's weights: config.init.
+Published mean error: integral on Human3.6M with MPII 49.6 mm in the paper, 53.9 reproduced by
+mks0601; on the challenge's validation set 57.5, and 56.9 with the flip test. None is published for
+the kinematic head.
+
+Variants, joined by commas (`:integral,h36m`): quick; a head, direct, integral (default) or
+kinematic, or challenge; and a training set.
+  challenge  integral with ResNet-152, 384 x 288 px and boxes of 1485 x 1980 mm, on the sets of the
+             ECCV 2018 challenge.
+  h36m       Human3.6M. Without a set: synthetic people.
+  h36m_mpii  as many samples of MPII as of Human3.6M; they train x and y only.
+  mixed      the same of COCO in addition.
 """
 
 from ml_collections import ConfigDict
 
-from configs.common import common
+from configs.common import at_most_one, common, synthetic_eval
 from handjax.engine.config import variants
 
 HEADS = ("direct", "integral", "kinematic", "challenge")
-# Samples of an epoch: Human3.6M's 600 sequences with 200 frames each, and MPII's people, of whom a mixture sees each once.
+# Samples per epoch: 200 frames of each of Human3.6M's 600 sequences, and MPII's people, whom a
+# mixture sees once each.
 H36M, MPII = 120_000, 22_246
-# Flavour → sets below `data.path`, their shares of a batch, the sets that are evaluated, and samples of an epoch.
+# Variant → sets below `data.path`, their shares of a batch, evaluated sets, samples per epoch.
 SETS = {
     "h36m": (("human36m/train",), (), ("human36m/validmin",), H36M),
     "h36m_mpii": (("human36m/train", "mpii"), (1.0, 1.0), ("human36m/validmin",), 2 * MPII),
@@ -36,7 +47,7 @@ SETS = {
         3 * MPII,
     ),
 }
-# The challenge's own pictures are seen whole.
+# The challenge's own images are used uncropped.
 CHALLENGE = (
     ("human36m_challenge", "mpii", "coco_person"),
     (1.0, 1.0, 1.0),
@@ -44,9 +55,10 @@ CHALLENGE = (
     3 * MPII,
 )
 
-# The options and yaml keys of JimmySuen/integral-human-pose and ajdroid/integral-human-pose, and what they are here.
+# Options and yaml keys of JimmySuen/integral-human-pose and ajdroid/integral-human-pose → their
+# equivalents.
 OPTIONS = {
-    "cfg": "--config configs/body.py:FLAVOUR",
+    "cfg": "--config configs/body.py:VARIANT",
     "model": "--workdir and --checkpoint of python -m handjax.evaluate",
     "detector": "not needed: samples have their boxes",
     "det_bbox_src": "not needed: samples have their boxes",
@@ -55,7 +67,7 @@ OPTIONS = {
     "frequent": "--config.log_every",
     "output_path": "--workdir",
     "log_path": "--workdir, where tensorboard/ is",
-    "block": "a flavour: configs/body.py:direct, integral or kinematic",
+    "block": "a variant: configs/body.py:direct, integral or kinematic",
     "train_image_set": "--config.data.sets",
     "test_image_set": "--config.data.eval_sets",
     "target_id": "--config.data.eval_sets",
@@ -69,10 +81,10 @@ OPTIONS = {
     "lr_factor": "--config.optimizer.factor",
     "optimizer_name": "--config.optimizer.name",
     "wd": "--config.optimizer.weight_decay",
-    "begin_epoch": "not needed: a run goes on from its newest checkpoint",
+    "begin_epoch": "not needed: a run resumes from its newest checkpoint",
     "end_epoch": "--config.steps",
     "model_prefix": "--workdir, which names a run",
-    "resume": "not needed: a run goes on from its newest checkpoint",
+    "resume": "not needed: a run resumes from its newest checkpoint",
     "patch_width": "--config.crop.size=(HEIGHT, WIDTH)",
     "patch_height": "--config.crop.size=(HEIGHT, WIDTH)",
     "rect_3d_width": "--config.crop.box_mm=(WIDTH, HEIGHT)",
@@ -81,13 +93,13 @@ OPTIONS = {
     "rot_factor": "--config.augment.rotation_deg",
     "rot_aug_rate": "--config.augment.rotated",
     "color_factor": "--config.augment.colour",
-    "do_flip_aug": "--config.augment.flip=0.0, or how often",
+    "do_flip_aug": "--config.augment.flip=0.0, or a probability",
     "flip_aug_rate": "--config.augment.flip",
     "loss_type": "--config.task.loss",
     "output_3d": "always",
     "num_layers": "--config.model.layers",
-    "num_deconv_layers": "--config.model.deconvolutions, one number of channels a layer",
-    "num_deconv_filters": "--config.model.deconvolutions, one number of channels a layer",
+    "num_deconv_layers": "--config.model.deconvolutions, one number of channels per layer",
+    "num_deconv_filters": "--config.model.deconvolutions, one number of channels per layer",
     "num_deconv_kernel": "always 4",
     "final_conv_kernel": "always 1",
     "depth_dim": "--config.model.depth",
@@ -97,55 +109,28 @@ OPTIONS = {
 
 def get_config(variant: str = "") -> ConfigDict:
     wanted = variants(variant, ("quick", *HEADS, *SETS))
-    for kind, names in (("heads", set(HEADS)), ("data sets", set(SETS))):
-        if len(both := sorted(wanted & names)) > 1:
-            raise ValueError(f"flavours {' and '.join(both)} are {kind}: use one of them")
-    head = next((head for head in HEADS if head in wanted), "integral")
+    head = at_most_one(wanted, HEADS, "heads") or "integral"
+    sets = at_most_one(wanted, SETS, "data sets")
     config = common()
     config.update(batch_size=64 if head == "kinematic" else 128, eval_batch_size=128)
     config.optimizer.update(name="adam", lr=1e-3, schedule="multistep", factor=0.1)
-    config.model = ConfigDict(
-        dict(
-            head="integral" if head == "challenge" else head,
-            layers=50,  # of the ResNet: 18, 34, 50, 101, 152
-            width=64,  # channels of its first layer
-            depth=64,  # cells of the volume along z; integral
-            deconvolutions=(256, 256, 256),  # channels of each; integral
-            remat=False,  # blocks are computed again on the way back: less memory, a third more time
-            dtype="float32",  # of the network's arithmetic; bfloat16 where the accelerator is faster with it
-        )
-    )
+    config.model = _model("integral" if head == "challenge" else head)
     config.crop = ConfigDict(
         dict(
-            size=(256, 256),  # px that the network sees: height, width
-            box_mm=(2000.0, 2000.0),  # that they show at the pelvis: width, height
-            mip_levels=1,  # of a picture read at less than half its size; the originals skip pixels: 0
+            size=(256, 256),  # px, the network's input: height, width
+            box_mm=(2000.0, 2000.0),  # shown there, at the depth of the pelvis: width, height
+            mip_levels=1,  # for images reduced to less than half; the originals skip pixels: 0
         )
     )
-    config.task = ConfigDict(
-        dict(
-            name="body",
-            loss="l1",  # l1, l2; of the labels, sides of the patch
-            monitor="mpjpe_mm",  # ranks checkpoints: mpjpe_mm, epe_px where no pose in space is evaluated
-            root_depth="label",  # how far away the pelvis of an evaluated person is: label, as the originals; box
-            flip_test=False,  # an evaluation sees each person mirrored, too, and takes the mean
-            skeleton_mm=4502.881,  # length of all bones, of poses without a camera
-            pixel_mean=(123.675, 116.28, 103.53),  # R, G, B of 0 to 255
-            pixel_std=(58.395, 57.12, 57.375),
-            rig="default",  # default, original; kinematic, as what follows
-            lengths=(),  # of the 12 bones of rigs/body.py, mm; empty: an adult's
-            learn_scale=True,  # of all bones together, by the network; False: as long as they are
-            limits=0.0,  # weight of how far, rad², joints turn beyond what they can
-        )
-    )
+    config.task = _task()
     config.augment = ConfigDict(
         dict(
             enabled=True,
-            scale=0.25,  # of the box: times 1 + clip(N, ±1) · scale
+            scale=0.25,  # the box is scaled by 1 + clip(N, ±1) · scale
             rotation_deg=30.0,  # clip(N, ±2) · rotation_deg
-            rotated=0.6,  # part that is turned
-            flip=0.5,  # part that is mirrored
-            colour=0.2,  # each colour times U(1 ± colour)
+            rotated=0.6,  # fraction of samples that are rotated
+            flip=0.5,  # fraction of samples that are mirrored
+            colour=0.2,  # each color channel is multiplied by U(1 ± colour)
         )
     )
     if head == "challenge":
@@ -154,13 +139,11 @@ def get_config(variant: str = "") -> ConfigDict:
         config.optimizer.lr = 1e-4
         config.batch_size = 48
         config.task.flip_test = True
-    if sets := wanted & set(SETS):
-        *sets, epoch = SETS[sets.pop()]
-    elif head == "challenge":
-        *sets, epoch = CHALLENGE
+    if sets or head == "challenge":
+        *parts, epoch = SETS[sets] if sets else CHALLENGE
+        config.data = _people(*parts)
     else:
-        sets, epoch = (), H36M
-    config.data = _people(*sets) if sets else _world()
+        config.data, epoch = _world(), H36M
     epoch //= config.batch_size
     epochs, drops = (300, (270, 290)) if config.model.head == "integral" else (140, (90, 120))
     config.update(steps=epochs * epoch, eval_every=5 * epoch, save_every=5 * epoch)
@@ -170,68 +153,95 @@ def get_config(variant: str = "") -> ConfigDict:
     return config
 
 
-def _people(sets, weights, eval_sets) -> ConfigDict:
-    """`config.data`: prepared pictures of people."""
+def _model(head) -> ConfigDict:
+    return ConfigDict(
+        dict(
+            head=head,
+            layers=50,  # of the ResNet: 18, 34, 50, 101, 152
+            width=64,  # channels of its first layer
+            depth=64,  # cells of the volume along z; integral
+            deconvolutions=(256, 256, 256),  # channels of each; integral
+            remat=False,  # recompute blocks in the backward pass: less memory, a third more time
+            dtype="float32",  # of the arithmetic; bfloat16 if the accelerator is faster with it
+        )
+    )
+
+
+def _task() -> ConfigDict:
     return ConfigDict(
         dict(
             name="body",
-            path="",  # where handjax.prepare put the sets, or the prepared folder of one
+            loss="l1",  # l1, l2; labels in sides of the patch
+            monitor="mpjpe_mm",  # ranks checkpoints; epe_px if the evaluated sets lack 3D poses
+            root_depth="label",  # pelvis depth in an evaluation: label, as the originals; box
+            flip_test=False,  # average the predictions for each image and its mirror image
+            skeleton_mm=4502.881,  # sum of all bone lengths, of poses without a camera
+            pixel_mean=(123.675, 116.28, 103.53),  # R, G, B of 0 to 255
+            pixel_std=(58.395, 57.12, 57.375),
+            # Of the kinematic head alone:
+            rig="default",  # default, original
+            lengths=(),  # of the 12 bones of rigs/body.py, mm; empty: an adult's
+            learn_scale=True,  # the network predicts a factor of all lengths; False: as they are
+            limits=0.0,  # weight of rotations beyond the joints' limits, rad²
+        )
+    )
+
+
+def _people(sets, weights, eval_sets) -> ConfigDict:
+    """`config.data`: prepared RGB images of people."""
+    return ConfigDict(
+        dict(
+            name="body",
+            path="",  # the folder of the prepared sets, or that of one set
             sets=sets,  # folders below `path`
-            weights=weights,  # of several sets: their shares of a batch; empty: all samples are alike
+            weights=weights,  # of several sets: their shares of a batch; empty: all samples alike
             train_split="",  # empty: train
             eval_split="",  # empty: each set's own
             eval_sets=eval_sets,  # empty: all
-            image_size=(
-                512,
-                512,
-            ),  # height, width in px that pictures are brought to; larger ones are scaled down
-            crop_boxes=1.5,  # boxes that a picture is cut to; 0: whole pictures
-            box_mm=2000.0,  # of that box at the pelvis, Human3.6M
+            image_size=(512, 512),  # height, width in px; larger images are scaled down
+            crop_boxes=1.5,  # side of the cropped image, in boxes; 0: the entire image
+            box_mm=2000.0,  # of that box at the depth of the pelvis; Human3.6M
         )
     )
 
 
 def _world() -> ConfigDict:
-    """`config.data`: synthetic people, made on the device; ranges as in synthetic/people.py."""
+    """`config.data`: synthetic people, rendered on the device; ranges of synthetic/people.py."""
     return ConfigDict(
         dict(
             name="body_world",
-            image_size=320,  # px of the square picture
-            samples=1,  # points a side of a pixel that are averaged
-            eval_size=512,
-            eval_seed=1,  # another stream of numbers than training's, whatever the seeds
+            image_size=320,  # px, square
+            supersampling=1,  # rays per pixel and axis, averaged
+            **synthetic_eval(),
             camera=dict(
-                fraction=(0.75, 1.0),  # part of the picture's side that 2000 mm at the pelvis take
+                fraction=(0.75, 1.0),  # of the image's side, covered by 2000 mm at the pelvis
                 distance_mm=(2500.0, 6000.0),
-                offset=0.2,  # how far off the axis, of the distance
+                offset=0.2,  # from the optical axis, relative to the distance
                 blur_px=(0.0, 0.8),
                 noise=(0.0, 0.04),
             ),
             pose=dict(
                 scale=(0.85, 1.1),  # of the person
-                length=(0.94, 1.06),  # of each bone beside it
+                length=(0.94, 1.06),  # of each bone, relative to that
                 girth=(0.85, 1.25),
-                yaw=(
-                    -3.14159,
-                    3.14159,
-                ),  # rad, of the whole person, which way it looks; 0: into the camera
+                yaw=(-3.14159, 3.14159),  # rad, of the entire person; 0: facing the camera
                 pitch=(-0.35, 0.25),
                 roll=(-0.15, 0.15),
-                liveliness=(0.2, 0.8),  # how far joints turn, of what they can
+                liveliness=(0.2, 0.8),  # rotation of the joints, as a fraction of their limits
             ),
         )
     )
 
 
 def _quick(config, challenge):
-    """The same steps and samples for all heads."""
+    """Equal steps and samples for all heads."""
     config.model.update(layers=18, width=16, depth=16, deconvolutions=(64, 64, 64))
     config.crop.size = tuple(side // (3 if challenge else 4) for side in config.crop.size)
     config.optimizer.update(lr=2e-3, schedule="cosine", warmup=100, clip_norm=10.0)
-    config.update(
-        batch_size=16, eval_batch_size=64, steps=2400, eval_every=800, save_every=800, keep=3
-    )
+    config.update(batch_size=16, eval_batch_size=64, keep=3)
+    config.update(steps=2400, eval_every=800, save_every=800)
     if config.data.name == "body_world":
         config.data.update(image_size=64, eval_size=256)
         config.data.pose.yaw = (-0.8, 0.8)
-        config.augment.enabled = False  # its people are all different as it is
+        # Synthetic samples never repeat: a new person is worth more than an augmented one.
+        config.augment.enabled = False
