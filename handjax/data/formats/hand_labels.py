@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from handjax.data.formats.depth import read_lines
+from handjax.data.formats.label_text import read_lines
 from handjax.pose.skeleton import ORDERS, SKELETONS, Skeleton
 
 MAX_PX = 1e6

@@ -1,4 +1,4 @@
-"""PNG and JPEG files that go on as they are: whole, of a size one can believe, and decoded once to see that they do."""
+"""PNG and JPEG files that are stored unchanged, once they are known to be complete and to decode."""
 
 import os
 import zlib
@@ -10,23 +10,25 @@ from jaxtyping import UInt8
 
 from handjax.data.formats.depth import MAX_PIXELS, PNG_START
 
-# Frame headers of JPEG that say the size: SOF0 to SOF15 without DHT, JPG and DAC.
+# JPEG frame headers that hold the size: SOF0 to SOF15 without DHT, JPG and DAC.
 _JPEG_FRAMES = set(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 
 
 def read_image(path: str | os.PathLike) -> tuple[bytes, UInt8[np.ndarray, "h w *c"]]:
-    """The file's bytes, and its pixels as they are stored: [h, w], or [h, w, c] in the order R, G, B.
+    """The file's bytes and its pixels as stored: [h, w], or [h, w, c] in the order R, G, B.
 
-    Looked at before OpenCV does, which takes what is left of a JPEG for all of it and believes any size a header claims.
+    FileNotFoundError or ValueError, one line, for a file that is missing, damaged, too large or not
+    an image of 8 bits per channel. It is checked before OpenCV reads it, which accepts a truncated
+    JPEG and trusts any size a header claims.
     """
     path = epath.Path(path)
     try:
         data = path.read_bytes()
     except FileNotFoundError:
-        raise FileNotFoundError(f"{path}: no such file; expected a picture, PNG or JPEG") from None
+        raise FileNotFoundError(f"{path}: no such file; expected a PNG or JPEG image") from None
     size = _png_size(data) or _jpeg_size(data)
     if size is None:
-        raise ValueError(f"{path}: no PNG or JPEG, or one cut short or damaged; copy it anew")
+        raise ValueError(f"{path}: not a PNG or JPEG, or cut short or damaged; copy it again")
     if size[0] * size[1] > MAX_PIXELS:
         raise ValueError(
             f"{path}: claims {size[1]} x {size[0]} pixels; expected at most {MAX_PIXELS} in all"
@@ -36,12 +38,12 @@ def read_image(path: str | os.PathLike) -> tuple[bytes, UInt8[np.ndarray, "h w *
     except cv2.error:
         pixels = None
     if pixels is None or pixels.shape[:2] != size or pixels.dtype != np.uint8:
-        raise ValueError(f"{path}: does not decode to 8 bits a channel; copy it anew")
+        raise ValueError(f"{path}: does not decode to 8 bits per channel; copy it again")
     return data, pixels[..., ::-1] if pixels.shape[2:] == (3,) else pixels
 
 
 def below(root: epath.Path, name: str, where: str) -> epath.Path:
-    """root / name for a name that a file gives (`where`, for the message); it must not lead out of root."""
+    """root / name, for a name read from a file at `where`. ValueError if it leads out of root."""
     parts = name.replace("\\", "/").split("/")
     if not name or name.startswith(("/", "\\")) or ".." in parts or ":" in parts[0] or "\0" in name:
         raise ValueError(f"{where}: names the file {name!r}; expected a path below {root}")
@@ -49,7 +51,7 @@ def below(root: epath.Path, name: str, where: str) -> epath.Path:
 
 
 def _png_size(data: bytes) -> tuple[int, int] | None:
-    """(height, width) of a PNG whose every chunk is whole and meets its checksum, to the last."""
+    """(height, width) of a PNG whose chunks are all complete and match their checksums."""
     if not data.startswith(PNG_START):
         return None
     at = 8
@@ -64,14 +66,13 @@ def _png_size(data: bytes) -> tuple[int, int] | None:
 
 
 def _jpeg_size(data: bytes) -> tuple[int, int] | None:
-    """(height, width) of a JPEG that comes to its end marker; some cameras write a little more behind it."""
+    """(height, width) of a JPEG with an end marker; some cameras append a few bytes to it."""
     if not data.startswith(b"\xff\xd8") or b"\xff\xd9" not in data[-1024:]:
         return None
     at = 2
     while at + 9 <= len(data) and data[at] == 0xFF:
         if data[at + 1] in _JPEG_FRAMES:
-            return int.from_bytes(data[at + 5 : at + 7], "big"), int.from_bytes(
-                data[at + 7 : at + 9], "big"
-            )
+            height, width = data[at + 5 : at + 7], data[at + 7 : at + 9]
+            return int.from_bytes(height, "big"), int.from_bytes(width, "big")
         at += 2 + int.from_bytes(data[at + 2 : at + 4], "big") if data[at + 1] != 0xFF else 1
     return None

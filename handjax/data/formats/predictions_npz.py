@@ -1,4 +1,7 @@
-"""Our own files of predicted joints, `predictions.npz`: 3D joints, image joints, and people."""
+"""Our own files of predicted joints, `predictions.npz`: 3D joints, image joints, and people.
+
+`kind` names the kind of result, a key of `reports.KINDS`; files of earlier versions lack it.
+"""
 
 import zipfile
 import zlib
@@ -67,7 +70,7 @@ class Predictions3d:
         }
         if self.truth is not None:
             arrays["truth"] = np.asarray(self.truth, dtype=np.float32)
-        return arrays
+        return arrays | {"kind": np.array("joints3d")}
 
 
 @dataclass(frozen=True)
@@ -96,7 +99,7 @@ class Predictions2d:
             if (value := getattr(self, name)) is not None:
                 kind = bool if name in ("visible", "labelled") else np.float32
                 arrays[name] = np.asarray(value, kind)
-        return arrays
+        return arrays | {"kind": np.array("keypoints2d")}
 
 
 @dataclass(frozen=True)
@@ -115,6 +118,7 @@ class BodyPredictions:
             "ids": np.array(self.ids, np.str_),
             **{key: self.rows[row] for row, key in _BODY_KEYS.items() if row in self.rows},
             "joints": np.array(_BODY_JOINTS, np.str_),
+            "kind": np.array("body"),
         }
 
 

@@ -8,7 +8,8 @@ import numpy as np
 from jaxtyping import Bool, Float32
 from tqdm import tqdm
 
-from handjax.data.formats.depth import read_centers, read_depth, read_joints
+from handjax.data.formats.depth import read_depth
+from handjax.data.formats.label_text import read_centers, read_joints
 from handjax.data.formats.voxel_h5_writer import write_voxel_h5
 
 

@@ -5,7 +5,8 @@ import cv2
 import numpy as np
 import pytest
 
-from handjax.data.formats.depth import read_centers, read_depth, read_joints
+from handjax.data.formats.depth import read_depth
+from handjax.data.formats.label_text import read_centers, read_joints
 
 
 def write(path, text):

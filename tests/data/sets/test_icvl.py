@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from etils import epath
 
-from handjax.data.formats.depth import read_centers
+from handjax.data.formats.label_text import read_centers
 from handjax.data.formats.uvd_text import read_uvd, uvd_to_camera
 from handjax.data.sets.icvl import fake, raw
 from handjax.pose.skeleton import SKELETONS

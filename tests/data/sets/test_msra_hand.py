@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from etils import epath
 
-from handjax.data.formats.depth import read_centers
+from handjax.data.formats.label_text import read_centers
 from handjax.data.sets.msra_hand import fake, raw
 from handjax.pose.skeleton import SKELETONS
 

@@ -1,6 +1,7 @@
-"""ICVL hand (Tang et al. 2014): one hand before an Intel depth camera, 16 joints as pixels and depth, y down.
+"""ICVL hand (Tang et al. 2014): one hand in front of an Intel depth camera.
 
-Most of the training set is its own frames turned in the plane, in folders named by the angle.
+16 joints as pixels and depth, y down. Most of the training set consists of its other frames rotated
+in the plane, in folders named after the angle.
 """
 
 import collections
@@ -11,21 +12,26 @@ from pathlib import PurePosixPath
 import numpy as np
 from etils import epath
 
-from handjax.data.formats.depth import read_centers_beside, read_depth_png, read_joints, read_lines
+from handjax.data.formats.depth import read_depth_png
+from handjax.data.formats.label_text import read_joints, read_lines, read_optional_centers
 from handjax.data.preparation.examples import Examples, LazyExamples
+from handjax.pose.pinhole import uvd_to_xyz
 
 LAYOUT = """
 manual_dir holds the two folders of the ICVL hand posture data set (https://labicvl.github.io/hand.html):
 
   Training/labels.txt
-  Training/Depth/<folders and names as labels.txt has them, such as 201403121135/image_0000.png>
+  Training/Depth/<folders and names as in labels.txt, such as 201403121135/image_0000.png>
   Testing/test_seq_1.txt, Testing/test_seq_2.txt
   Testing/Depth/test_seq_1/image_0000.png ..., Testing/Depth/test_seq_2/image_0000.png ...
 
-Where they lie in manual_dir, the refined centers of V2V-PoseNet (https://github.com/mks0601/V2V-PoseNet_RELEASE) are read too:
+The refined centers of V2V-PoseNet (https://github.com/mks0601/V2V-PoseNet_RELEASE) are read as well
+if they are in manual_dir:
 
   center_train_refined.txt, center_test_refined.txt
 """
+CONFIGS: tuple[str, ...] = ()
+SKELETON: str | None = "icvl16"
 COUNTS = {"train": 331006, "test": 1596}  # lines of the label files; test: 702 + 894
 LABELS = {
     "train": ("Training", ("labels.txt",)),
@@ -33,12 +39,13 @@ LABELS = {
 }
 JOINTS = 16
 HEIGHT, WIDTH = 240, 320
-# As DeepPrior and V2V-PoseNet have it; awesome-hand-pose-estimation, by which results are compared, has 240.99 and 240.96.
+# As in DeepPrior and V2V-PoseNet; awesome-hand-pose-estimation, the published comparison of
+# results, uses 240.99 and 240.96.
 K = ((241.42, 0.0, 160.0), (0.0, 241.42, 120.0), (0.0, 0.0, 1.0))
 
 
-def missing(root: epath.Path) -> list[str]:
-    """What `root` lacks, a line each. Single training frames that have a label and no image are not among it."""
+def missing(root: epath.Path, config: str | None = None) -> list[str]:
+    """Missing files, except for single training frames that have a label but no image."""
     lines = []
     for split, (folder, texts) in LABELS.items():
         lacking = [
@@ -52,7 +59,8 @@ def missing(root: epath.Path) -> list[str]:
         names, absent = _names(root, split), without_image(root, split)
         if split == "test" and absent:
             lines.append(
-                f"{root / folder / 'Depth' / absent[0]}: {len(absent)} of {len(names)} depth frames, this the first"
+                f"{root / folder / 'Depth' / absent[0]}: {len(absent)} of {len(names)} "
+                "depth frames, the first of them"
             )
         elif absent:
             gone = set(absent)
@@ -65,35 +73,40 @@ def missing(root: epath.Path) -> list[str]:
 
 
 def without_image(root: epath.Path, split: str) -> list[str]:
-    """Frames that have a label and no image, in the labels' order. The published training set has some: `samples` leaves
-    them out, as others do; of the test set none may be missing."""
-    frames, there = [PurePosixPath(name) for name in _names(root, split)], {}
+    """Frames that have a label but no image, in the order of the labels.
+
+    The published training set has some. `samples` leaves them out, as others do; the test set must
+    be complete.
+    """
+    frames, present = [PurePosixPath(name) for name in _names(root, split)], {}
     for parent in {frame.parent for frame in frames}:
         folder = root / LABELS[split][0] / "Depth" / str(parent)
-        there[parent] = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
-    return [str(frame) for frame in frames if frame.name not in there[frame.parent]]
+        present[parent] = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    return [str(frame) for frame in frames if frame.name not in present[frame.parent]]
 
 
-def samples(root: epath.Path, split: str) -> Examples:
-    """Frames in the order of their labels."""
+def splits(root: epath.Path, config: str | None = None) -> tuple[str, ...]:
+    return tuple(COUNTS)
+
+
+def samples(root: epath.Path, split: str, config: str | None = None) -> Examples:
+    """Frames in the order of the labels."""
     return Examples(_lazy(root, split))
 
 
 def _lazy(root: epath.Path, split: str) -> LazyExamples:
     names, uvd = _labels(root, split)
-    centers, valid = read_centers_beside(
+    centers, valid = read_optional_centers(
         root / f"center_{split}_refined.txt", len(names), y_up=False
     )
     absent = set(without_image(root, split)) if split == "train" else set()
     k = np.asarray(K)
-    xyz = np.concatenate(
-        [(uvd[..., :2] - k[:2, 2]) / k[[0, 1], [0, 1]] * uvd[..., 2:], uvd[..., 2:]], axis=-1
-    )
+    xyz = uvd_to_xyz(uvd, k)
     for i, name in enumerate(names):
         if name in absent:
             continue
         key = f"{split}/{name.removesuffix('.png')}"
-        told = {
+        labels = {
             "k": k.astype(np.float32),
             "joints_xyz": xyz[i].astype(np.float32),
             "joints_uv": uvd[i, :, :2].copy(),
@@ -101,11 +114,11 @@ def _lazy(root: epath.Path, split: str) -> LazyExamples:
             "center_valid": valid[i],
             "id": key,
         }
-        yield key, partial(_sample, root / LABELS[split][0] / "Depth" / name, told)
+        yield key, partial(_sample, root / LABELS[split][0] / "Depth" / name, labels)
 
 
-def _sample(path: epath.Path, told: dict) -> dict:
-    return {"depth": io.BytesIO(_depth(path)), **told}
+def _sample(path: epath.Path, labels: dict) -> dict:
+    return {"depth": io.BytesIO(_depth(path)), **labels}
 
 
 def _names(root: epath.Path, split: str) -> list[str]:
@@ -123,17 +136,19 @@ def _labels(root: epath.Path, split: str) -> tuple[list[str], np.ndarray]:
     uvd = []
     for text in texts:
         path = root / folder / text
-        _, found = read_joints(path, y_up=False)
-        if found.shape[1] != JOINTS:
+        _, joints = read_joints(path, y_up=False)
+        if joints.shape[1] != JOINTS:
             raise ValueError(
-                f"{path}: {found.shape[1]} joints a line; expected a name and u v d of {JOINTS} joints"
+                f"{path}: {joints.shape[1]} joints per line; "
+                f"expected a name and u v d of {JOINTS} joints"
             )
-        if not (found[..., 2] > 0).all():
-            line = int(np.argwhere(~(found[..., 2] > 0).all(1))[0, 0]) + 1
+        if not (joints[..., 2] > 0).all():
+            line = int(np.argwhere(~(joints[..., 2] > 0).all(1))[0, 0]) + 1
             raise ValueError(
-                f"{path}, line {line}: a joint's depth is not positive; expected u v d in px, px, mm"
+                f"{path}, line {line}: the depth of a joint is not positive; "
+                "expected u v d in px, px, mm"
             )
-        uvd.append(found)
+        uvd.append(joints)
     names = _names(root, split)
     name, times = collections.Counter(names).most_common(1)[0]
     if times > 1:
@@ -153,7 +168,7 @@ def _below(path: epath.Path, number: int, name: str) -> str:
 
 
 def _depth(path: epath.Path) -> bytes:
-    """The file as it is, looked into."""
+    """The bytes of the file, after checking its content."""
     depth, data = read_depth_png(path, form="png16")
     if depth.shape != (HEIGHT, WIDTH):
         raise ValueError(

@@ -1,7 +1,7 @@
-"""MSRA hand (Sun et al. 2015): nine people, seventeen gestures each, before an Intel depth camera; 21 joints.
+"""MSRA hand (Sun et al. 2015): nine people with 17 gestures each in front of an Intel depth camera.
 
-A frame is the part of the depth image that holds the hand, with its place. The joints' y points up and their z away from
-the scene; both are turned here.
+21 joints. A frame is a crop of the depth image around the hand, with its position. The y of the
+joints points up and their z away from the scene; both are negated here.
 """
 
 from functools import partial
@@ -9,41 +9,28 @@ from functools import partial
 import numpy as np
 from etils import epath
 
-from handjax.data.formats.depth import parse_numbers, read_centers_beside, read_lines
+from handjax.data.formats.label_text import parse_numbers, read_lines, read_optional_centers
 from handjax.data.preparation.examples import Examples, LazyExamples, unreadable
+from handjax.pose.geometry import project
 from handjax.pose.skeleton import ORDERS
 
 LAYOUT = """
 manual_dir is the folder cvpr15_MSRAHandGestureDB of the MSRA hand gesture data set (https://jimmysuen.github.io/):
 
   P0/1/joint.txt, P0/1/000000_depth.bin, P0/1/000001_depth.bin, ...
-  and so for the people P0 to P8 and the gestures 1 2 3 4 5 6 7 8 9 I IP L MP RP T TIP Y
+  and so on for the people P0 to P8 and the gestures 1 2 3 4 5 6 7 8 9 I IP L MP RP T TIP Y
 
-Where they lie in manual_dir, the refined centers of V2V-PoseNet (https://github.com/mks0601/V2V-PoseNet_RELEASE) are read too:
+The refined centers of V2V-PoseNet (https://github.com/mks0601/V2V-PoseNet_RELEASE) are read as well
+if they are in manual_dir:
 
   center_test_0_refined.txt to center_test_8_refined.txt
 """
-GESTURES = (
-    "1",
-    "2",
-    "3",
-    "4",
-    "5",
-    "6",
-    "7",
-    "8",
-    "9",
-    "I",
-    "IP",
-    "L",
-    "MP",
-    "RP",
-    "T",
-    "TIP",
-    "Y",
-)
-# One split a person. The release that results are compared on (github.com/xinghaochen/awesome-hand-pose-estimation), 76,375
-# frames. The one for which V2V-PoseNet published centers has 76,391: 8499, 8499, 8406, 8498, 8500, 8497, 8498, 8498, 8496.
+GESTURES = tuple("1 2 3 4 5 6 7 8 9 I IP L MP RP T TIP Y".split())
+CONFIGS: tuple[str, ...] = ()
+SKELETON: str | None = "hand21"
+# One split per person. These are the counts of the release on which results are compared
+# (github.com/xinghaochen/awesome-hand-pose-estimation), 76,375 frames. The release for which
+# V2V-PoseNet published centers has 76,391: 8499, 8499, 8406, 8498, 8500, 8497, 8498, 8498, 8496.
 COUNTS = {
     f"P{i}": count for i, count in enumerate((8499, 8492, 8412, 8488, 8500, 8497, 8497, 8498, 8492))
 }
@@ -52,8 +39,8 @@ HEIGHT, WIDTH = 240, 320
 K = ((241.42, 0.0, 160.0), (0.0, 241.42, 120.0), (0.0, 0.0, 1.0))
 
 
-def missing(root: epath.Path) -> list[str]:
-    """What `root` lacks, a line each."""
+def missing(root: epath.Path, config: str | None = None) -> list[str]:
+    """Missing label files and depth frames."""
     lines = []
     for person in COUNTS:
         for gesture in GESTURES:
@@ -62,23 +49,26 @@ def missing(root: epath.Path) -> list[str]:
                 lines.append(f"{folder / 'joint.txt'}: the joints of a gesture")
                 continue
             try:
-                frames, there = (
-                    len(_joints(folder / "joint.txt")),
-                    {path.name for path in folder.iterdir()},
-                )
+                frames = len(_joints(folder / "joint.txt"))
             except ValueError as error:
                 lines.append(str(error))
                 continue
-            lacking = [name for i in range(frames) if (name := f"{i:06d}_depth.bin") not in there]
-            if lacking:
+            present = {path.name for path in folder.iterdir()}
+            names = [f"{i:06d}_depth.bin" for i in range(frames)]
+            if absent := [name for name in names if name not in present]:
                 lines.append(
-                    f"{folder / lacking[0]}: {len(lacking)} of {frames} depth frames, this the first"
+                    f"{folder / absent[0]}: {len(absent)} of {frames} depth frames, "
+                    "the first of them"
                 )
     return lines
 
 
-def samples(root: epath.Path, split: str) -> Examples:
-    """One person's frames, gesture by gesture, the joints in the common order of a hand."""
+def splits(root: epath.Path, config: str | None = None) -> tuple[str, ...]:
+    return tuple(COUNTS)
+
+
+def samples(root: epath.Path, split: str, config: str | None = None) -> Examples:
+    """Frames of one person, gesture by gesture, with the joints in the order "hand21"."""
     return Examples(_lazy(root, split))
 
 
@@ -91,8 +81,8 @@ def _lazy(root: epath.Path, split: str) -> LazyExamples:
             yield f"{split}/{gesture}", unreadable(error)
     count, at = sum(map(len, gestures.values())), root / f"center_test_{split[1:]}_refined.txt"
     centers, valid = np.zeros((count, 3), np.float32), np.zeros(count, bool)
-    if len(gestures) == len(GESTURES):  # else nobody knows whose center a line is
-        centers, valid = read_centers_beside(at, count, y_up=True)
+    if len(gestures) == len(GESTURES):  # otherwise lines and frames cannot be matched
+        centers, valid = read_optional_centers(at, count, y_up=True)
     row = 0
     for gesture, joints in gestures.items():
         for i, xyz in enumerate(joints):
@@ -106,12 +96,11 @@ def _sample(
     path: epath.Path, key: str, gesture: str, xyz: np.ndarray, center: np.ndarray, valid: np.bool_
 ) -> dict:
     k = np.asarray(K)
-    uv = xyz[:, :2] / xyz[:, 2:] * k[[0, 1], [0, 1]] + k[:2, 2]
     return {
         "depth": _depth(path),
         "k": k.astype(np.float32),
         "joints_xyz": xyz,
-        "joints_uv": uv.astype(np.float32),
+        "joints_uv": project(xyz, k).astype(np.float32),
         "root": ORDERS["msra"].root,
         "gesture": gesture,
         "center_xyz": center,
@@ -121,11 +110,12 @@ def _sample(
 
 
 def _joints(path: epath.Path) -> np.ndarray:
-    """Camera mm [n, 21, 3] of a joint.txt: the number of frames, then a line of 63 numbers for each."""
+    """Camera mm [n, 21, 3] of a joint.txt: the number of frames, then 63 numbers per frame."""
     (_, first), *lines = read_lines(path)
     if first != str(len(lines)):
         raise ValueError(
-            f"{path}: the first line is {first[:20]!r} and {len(lines)} follow; expected the number of those lines"
+            f"{path}: the first line is {first[:20]!r} and {len(lines)} lines follow; "
+            "expected their number"
         )
     rows = []
     for number, line in lines:
@@ -140,13 +130,13 @@ def _joints(path: epath.Path) -> np.ndarray:
         )
         if not (rows[-1][:, 2] > 0).all():
             raise ValueError(
-                f"{path}, line {number}: a joint is not before the camera; expected negative z in mm"
+                f"{path}, line {number}: a joint is behind the camera; expected negative z in mm"
             )
     return ORDERS["msra"].convert(np.reshape(rows, (-1, JOINTS, 3)).astype(np.float32))
 
 
 def _depth(path: epath.Path) -> np.ndarray:
-    """uint16 [240, 320, 1], mm: the whole image that the hand's part of it was taken from."""
+    """uint16 [240, 320, 1], mm: the whole image, with the crop at its position."""
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such file; expected a depth frame")
     data = path.read_bytes()
@@ -155,12 +145,13 @@ def _depth(path: epath.Path) -> np.ndarray:
     sound = (width, height) == (WIDTH, HEIGHT) and left < right <= WIDTH and top < bottom <= HEIGHT
     if not sound or len(data) != 24 + 4 * (right - left) * (bottom - top):
         raise ValueError(
-            f"{path}: {len(data)} bytes that begin with {head}; expected 320, 240, the hand's box in it, and its depth"
+            f"{path}: {len(data)} bytes that start with {head}; "
+            "expected 320, 240, the box of the hand, and its depth"
         )
     part = np.frombuffer(data[24:], "<f4").reshape(bottom - top, right - left)
     if not ((part >= 0) & (part < 65535)).all():
         raise ValueError(
-            f"{path}: depth that is negative, not finite or beyond 65 m; copy the file anew"
+            f"{path}: depth that is negative, not finite or beyond 65 m; copy the file again"
         )
     depth = np.zeros((HEIGHT, WIDTH, 1), np.uint16)
     depth[top:bottom, left:right, 0] = np.rint(part)

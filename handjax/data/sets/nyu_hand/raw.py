@@ -1,7 +1,7 @@
-"""NYU hand (Tompson et al. 2014): one hand before three Kinects, 36 joints fitted by a model.
+"""NYU hand (Tompson et al. 2014): one hand in front of three Kinects, with 36 model-fitted joints.
 
-Depth is packed in RGB PNGs, green over blue, red means nothing. The joints' y points up and is turned here. Not every
-file of the set is read: the colour and the synthetic depth images may be left packed.
+Depth is packed in RGB PNGs: green is the high byte, blue the low one, red has no meaning. The y of
+the joints points up and is negated here. The color and the synthetic depth images are not read.
 """
 
 import io
@@ -11,7 +11,8 @@ import numpy as np
 import scipy.io
 from etils import epath
 
-from handjax.data.formats.depth import read_centers_beside, read_depth_png
+from handjax.data.formats.depth import read_depth_png
+from handjax.data.formats.label_text import read_optional_centers
 from handjax.data.formats.mat import bounded
 from handjax.data.preparation.examples import Examples, LazyExamples
 
@@ -23,63 +24,71 @@ manual_dir is the folder `dataset` of nyu_hand_dataset_v2.zip (https://cims.nyu.
   test/joint_data.mat
   test/depth_1_0000001.png ... depth_1_0008252.png
 
-The configuration `multiview` also reads depth_2_*.png and depth_3_*.png. Where they lie in manual_dir, the refined
-centers of V2V-PoseNet (https://github.com/mks0601/V2V-PoseNet_RELEASE) are read too:
+The configuration `multiview` also reads depth_2_*.png and depth_3_*.png. The refined centers of
+V2V-PoseNet (https://github.com/mks0601/V2V-PoseNet_RELEASE) are read as well if they are in
+manual_dir:
 
   center_train_refined.txt, center_test_refined.txt
 """
+SKELETON: str | None = "nyu36"
 COUNTS = {"train": 72757, "test": 8252}
-CONFIGS = {
-    "single": (1,),
-    "multiview": (1, 2, 3),
-}  # the Kinects that are read, by their number in the files' names
+# The Kinects that are read, by their number in the file names.
+CONFIGS = {"single": (1,), "multiview": (1, 2, 3)}
 JOINTS = 36
 HEIGHT, WIDTH = 480, 640
-# One for all three Kinects, as the set's own functions uvd_to_xyz have them: xzFactor 1.08836710, yzFactor 0.817612648.
+# The same for all three Kinects, from the set's own function uvd_to_xyz: xzFactor 1.08836710,
+# yzFactor 0.817612648.
 K = ((588.036865, 0.0, 320.0), (0.0, 587.075073, 240.0), (0.0, 0.0, 1.0))
 
-_MAX_FRAMES = 100_000  # beyond the set's; a .mat of a few bytes can claim any shape
+_MAX_FRAMES = 100_000  # more than the set has; a .mat of a few bytes can claim any shape
 
 
-def missing(root: epath.Path, config: str = "single") -> list[str]:
-    """What a configuration needs and `root` lacks, a line each."""
-    lines = []
+def missing(root: epath.Path, config: str | None = None) -> list[str]:
+    """Missing label files and depth frames of a configuration."""
+    config, lines = config or "single", []
     for split, count in COUNTS.items():
         labels = root / split / "joint_data.mat"
         if not labels.exists():
             lines.append(f"{labels}: the joints of {count} frames")
             continue
         try:
-            frames, there = _frames(labels), {path.name for path in (root / split).iterdir()}
+            frames, _ = _open_labels(labels)
         except ValueError as error:
             lines.append(str(error))
             continue
+        present = {path.name for path in (root / split).iterdir()}
         for view in CONFIGS[config]:
-            lacking = [
-                name for i in range(frames) if (name := f"{_stem(view, i)}.png") not in there
-            ]
-            if lacking:
+            names = [f"{_stem(view, i)}.png" for i in range(frames)]
+            if absent := [name for name in names if name not in present]:
                 lines.append(
-                    f"{root / split / lacking[0]}: {len(lacking)} of {frames} depth frames of Kinect {view}, this the first"
+                    f"{root / split / absent[0]}: {len(absent)} of {frames} depth frames "
+                    f"of Kinect {view}, the first of them"
                 )
     return lines
 
 
-def samples(root: epath.Path, split: str, config: str = "single") -> Examples:
-    """Frames in their order. With `multiview` every value but the id has a leading axis of the three Kinects."""
-    return Examples(_lazy(root, split, config))
+def splits(root: epath.Path, config: str | None = None) -> tuple[str, ...]:
+    return tuple(COUNTS)
+
+
+def samples(root: epath.Path, split: str, config: str | None = None) -> Examples:
+    """Frames in the order of their numbers.
+
+    With `multiview` every value except the id has a leading axis of the three Kinects.
+    """
+    return Examples(_lazy(root, split, config or "single"))
 
 
 def _lazy(root: epath.Path, split: str, config: str) -> LazyExamples:
     views = CONFIGS[config]
     xyz, uv = _joints(root / split / "joint_data.mat", views)
-    given, valid = read_centers_beside(
+    given, valid = read_optional_centers(
         root / f"center_{split}_refined.txt", xyz.shape[1], y_up=True
     )
     for i in range(xyz.shape[1]):
-        # The centers were found in the first Kinect's depth.
+        # The centers belong to the first Kinect.
         center = np.stack([given[i] if view == 1 else np.zeros(3, np.float32) for view in views])
-        told = {
+        labels = {
             "k": np.tile(np.asarray(K, np.float32), (len(views), 1, 1)),
             "joints_xyz": xyz[:, i],
             "joints_uv": uv[:, i],
@@ -87,20 +96,12 @@ def _lazy(root: epath.Path, split: str, config: str) -> LazyExamples:
             "center_valid": np.asarray([view == 1 and valid[i] for view in views]),
         }
         key = f"{split}/{_stem(1, i)}" if config == "single" else f"{split}/{i + 1:07d}"
-        yield (
-            key,
-            partial(
-                _sample,
-                [root / split / f"{_stem(view, i)}.png" for view in views],
-                key,
-                told,
-                config,
-            ),
-        )
+        paths = [root / split / f"{_stem(view, i)}.png" for view in views]
+        yield key, partial(_sample, paths, key, labels, config)
 
 
-def _sample(paths: list[epath.Path], key: str, told: dict, config: str) -> dict:
-    sample = {"depth": np.stack([_depth(path) for path in paths]), **told}
+def _sample(paths: list[epath.Path], key: str, labels: dict, config: str) -> dict:
+    sample = {"depth": np.stack([_depth(path) for path in paths]), **labels}
     if config == "single":
         sample = {name: value[0] for name, value in sample.items()}
     return sample | {"id": key}
@@ -119,30 +120,24 @@ def _depth(path: epath.Path) -> np.ndarray:
     return depth[..., None]
 
 
-def _frames(path: epath.Path) -> int:
-    """How many frames a joint_data.mat has joints for."""
-    return _looked_into(path)[0]
-
-
-def _looked_into(path: epath.Path) -> tuple[int, io.BytesIO]:
-    """The number of frames by the headers, and the file."""
+def _open_labels(path: epath.Path) -> tuple[int, io.BytesIO]:
+    """The number of frames of a joint_data.mat, from its headers, and the file."""
     try:
         file = bounded(path.read_bytes(), _MAX_FRAMES * 3 * JOINTS * 3 * 8 + 1024)
-        found = {name: (tuple(shape), kind) for name, shape, kind in scipy.io.whosmat(file)}
+        header = {name: (tuple(shape), kind) for name, shape, kind in scipy.io.whosmat(file)}
     except FileNotFoundError:
         raise FileNotFoundError(f"{path}: no such file; expected the joints of a split") from None
     except Exception as error:  # a broken file may raise anything
         raise _broken(path, error) from None
-    shape, _ = found.get("joint_xyz", ((), ""))
+    shape, _ = header.get("joint_xyz", ((), ""))
     frames = shape[1] if len(shape) == 4 else 0
     for name in ("joint_xyz", "joint_uvd"):
-        if found.get(name, ((), ""))[0] != (3, frames, JOINTS, 3) or found[name][1] not in (
-            "double",
-            "single",
-        ):
-            have = " ".join(map(str, found[name])) if name in found else "missing"
+        shape, kind = header.get(name, ((), "missing"))
+        if shape != (3, frames, JOINTS, 3) or kind not in ("double", "single"):
+            actual = f"{shape} {kind}" if shape else kind
             raise ValueError(
-                f"{path}: {name} is {have}; expected numbers of shape (3, frames, {JOINTS}, 3), in both the same"
+                f"{path}: {name} is {actual}; "
+                f"expected numbers of shape (3, frames, {JOINTS}, 3), the same for xyz and uvd"
             )
     if not 0 < frames <= _MAX_FRAMES:
         raise ValueError(f"{path}: claims {frames} frames; expected 1 to {_MAX_FRAMES}")
@@ -150,27 +145,25 @@ def _looked_into(path: epath.Path) -> tuple[int, io.BytesIO]:
 
 
 def _joints(path: epath.Path, views: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
-    """Camera mm [v, n, 36, 3] and pixels [v, n, 36, 2] as the set itself gives them."""
-    frames, file = _looked_into(path)
+    """Camera mm [v, n, 36, 3], and the set's own pixels [v, n, 36, 2]."""
+    frames, file = _open_labels(path)
     try:
-        found = scipy.io.loadmat(file, variable_names=["joint_xyz", "joint_uvd"])
+        content = scipy.io.loadmat(file, variable_names=["joint_xyz", "joint_uvd"])
     except Exception as error:
         raise _broken(path, error) from None
     rows = np.asarray(views) - 1
-    xyz, uvd = (np.asarray(found[name][rows], np.float32) for name in ("joint_xyz", "joint_uvd"))
+    xyz, uvd = (np.asarray(content[name][rows], np.float32) for name in ("joint_xyz", "joint_uvd"))
     xyz[..., 1] *= -1
     bad = ~(np.isfinite(xyz).all((2, 3)) & np.isfinite(uvd).all((2, 3)) & (xyz[..., 2] > 0).all(2))
     if bad.any():
         view, i = np.argwhere(bad)[0].tolist()
         raise ValueError(
-            f"{path}: {bad.sum()} of {len(views) * frames} rows have joints that are not finite or not before the camera, "
-            f"the first that of {_stem(views[view], i)}.png; copy the file anew"
+            f"{path}: {bad.sum()} of {len(views) * frames} rows have joints that are not finite or "
+            f"behind the camera, the first that of {_stem(views[view], i)}.png; copy the file again"
         )
     return xyz, uvd[..., :2]
 
 
 def _broken(path: epath.Path, error: Exception) -> ValueError:
     what = " ".join(str(error).split()) or type(error).__name__
-    return ValueError(
-        f"{path}: {what}; expected the set's own MATLAB file of joint_xyz and joint_uvd"
-    )
+    return ValueError(f"{path}: {what}; expected the set's MATLAB file of joint_xyz and joint_uvd")
