@@ -20,7 +20,6 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from handjax import evaluate
 from handjax import run as runs
 from handjax.data.batch import check_batch
 from handjax.engine import cli, feed, runtime, schedules
@@ -31,6 +30,7 @@ from handjax.engine.files import back_up, write_atomic
 from handjax.engine.step import TrainState
 from handjax.engine.warm_start import warm_start
 from handjax.engine.writer import Writer
+from handjax.reports.run import report_run
 
 
 def parser() -> cli.Parser:
@@ -114,7 +114,7 @@ def train(config: ConfigDict, workdir: Path) -> None:
     best = checkpoints.best()
     checkpoints.close()
     if jax.process_index() == 0:
-        evaluate.report_run(
+        report_run(
             workdir, run.task, run.source, rows, f"step {config.steps}", workdir / "metrics.jsonl"
         )
         done = {

@@ -1,21 +1,24 @@
-"""Errors of predicted joints, each defined once; where the field's definitions differ, the variant is an argument.
+"""Errors of predicted joints. Where definitions in the literature differ, an argument selects one.
 
-Everything here is host numpy, summed in double precision, for predictions that are already collected. Lengths are in
-the unit of the input: mm for camera-space joints, pixels for image joints. `visible` marks the joints that count;
-without it all do. A frame without a visible joint counts nowhere. A joint that is never visible has NaN for its figure.
+Host NumPy, summed in double precision, for predictions that have been collected. Lengths have the
+unit of the input: mm for camera-space joints, pixels for image joints. `visible` selects the joints
+that count; without it all count. Frames without a visible joint are ignored. The result of a joint
+that is never visible is NaN.
 
     e[n, j] = |pred[n, j] - true[n, j]|      Euclidean, per frame n and joint j
 
-Success rates and PCK count e <= t, as hand3d (Zimmermann and Brox 2017) and the evaluation scripts of
-awesome-hand-pose-estimation do; `strict=True` counts e < t, as mmpose does.
+Success rates and PCK count e <= t, as hand3d (Zimmermann and Brox 2017) and the evaluation scripts
+of awesome-hand-pose-estimation do; `strict=True` counts e < t, as mmpose does.
 """
 
 import math
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Bool, Float
+
+from handjax.pose.align import kabsch
 
 SUCCESS_MM = (10, 20, 30, 40, 50)
 CURVE_MM = tuple(range(81))
@@ -25,7 +28,10 @@ PCK_MM = tuple(range(51))
 def joint_errors(
     pred: Float[np.ndarray, "*b j d"], true: Float[np.ndarray, "*b j d"], root: int | None = None
 ) -> Float[np.ndarray, "*b j"]:
-    """Euclidean distance of each joint; with `root`, after that joint is moved to the origin in both poses."""
+    """Euclidean distance of each joint.
+
+    With `root`, both poses are first translated so that this joint is at the origin.
+    """
     difference = pred.astype(np.float64) - true
     if root is not None:
         difference = difference - difference[..., root : root + 1, :]
@@ -37,7 +43,8 @@ def mpjpe(
 ) -> float:
     """Mean per-joint position error: the mean of e over all visible joints of all frames.
 
-    hand3d averages the per-joint means instead (`np.nanmean(per_joint(...))`); the two agree when all is visible.
+    hand3d averages the per-joint means instead (`np.nanmean(per_joint(...))`); the two agree if all
+    joints are visible.
     """
     return float(errors[_counted(errors, visible)].mean())
 
@@ -58,12 +65,15 @@ def per_joint(
     of: Literal["mean", "median"] = "mean",
 ) -> Float[np.ndarray, " j"]:
     """Mean (or median) of e over the frames, for each joint."""
-    pick = {"mean": np.mean, "median": np.median}[of]
     joints = errors.shape[-1]
     rows, counted = errors.reshape(-1, joints), _counted(errors, visible).reshape(-1, joints)
-    return np.array(
-        [pick(rows[m, j]) if (m := counted[:, j]).any() else math.nan for j in range(joints)]
-    )
+
+    def figure(errors_of_joint: np.ndarray) -> float:
+        if not len(errors_of_joint):
+            return math.nan
+        return (np.mean if of == "mean" else np.median)(errors_of_joint)
+
+    return np.array([figure(rows[counted[:, j], j]) for j in range(joints)])
 
 
 def frame_errors(
@@ -89,7 +99,8 @@ def success(
 ) -> Float[np.ndarray, " t"]:
     """Percent of frames whose largest (or mean) joint error is at most t, for each threshold.
 
-    With the largest error this is the success rate of Taylor et al. 2012, the usual curve of depth-based hand pose.
+    With the largest error this is the success rate of Taylor et al. 2012, the usual curve of
+    depth-based hand pose estimation.
     """
     frames = frame_errors(errors, visible, of).reshape(-1)
     return 100.0 * _fraction_within(frames[~np.isnan(frames)], thresholds, strict)
@@ -101,7 +112,7 @@ def pck(
     visible: Bool[np.ndarray, "*b j"] | None = None,
     strict: bool = False,
 ) -> Float[np.ndarray, "j t"]:
-    """Fraction of correct keypoints: for each joint, the share of frames with e at most t.
+    """Fraction of correct keypoints: for each joint, the fraction of frames with e at most t.
 
     `np.nanmean(..., axis=0)` over the joints is the curve of hand3d and of PoseNet2D.
     """
@@ -121,10 +132,10 @@ def auc(
     curve: Float[np.ndarray, "*b t"],
     rule: Literal["trapezoid", "mean"] = "trapezoid",
 ) -> Float[np.ndarray, "*b"]:
-    """Area under a PCK curve, divided by the range of the thresholds, so that a perfect curve has area 1.
+    """Area under a PCK curve, divided by the range of the thresholds: 1 for a perfect curve.
 
-    `trapezoid` is hand3d's rule (2D: 20 thresholds from 0 to 30 px; 3D: 0 or 20 to 50 mm); `mean` averages the curve's
-    values, as mmpose does. The two differ noticeably on few thresholds.
+    `trapezoid` is hand3d's rule (2D: 20 thresholds from 0 to 30 px; 3D: 0 or 20 to 50 mm); `mean`
+    averages the curve's values, as mmpose does. With few thresholds the two differ noticeably.
     """
     t = np.asarray(thresholds, dtype=np.float64)
     if rule == "mean":
@@ -138,24 +149,24 @@ def procrustes(
     visible: Bool[np.ndarray, "*b j"] | None = None,
     scale: bool = True,
 ) -> Float[np.ndarray, "*b j d"]:
-    """`pred` moved onto `true` by the similarity (or rigid motion) of least squared error over the visible joints.
+    """`pred` aligned to `true` by the similarity transform (rigid motion without `scale`) of least
+    squared error over the visible joints.
 
-    Umeyama 1991, eq. 40-42; mirror images are excluded. With scale it is the alignment of Human3.6M's protocol 2 in
-    mmpose; without, that of 3DMPPE. A prediction collapsed to one point keeps its scale.
+    Umeyama 1991, eq. 40-42; mirror images are excluded. With scale it is the alignment of
+    Human3.6M's protocol 2 in mmpose; without, that of 3DMPPE. A prediction whose joints coincide
+    keeps its scale.
     """
     w = _counted(pred[..., 0], visible).astype(np.float64)[..., None]
     total = np.maximum(w.sum(axis=-2, keepdims=True), 1.0)
     pred_mean = (w * pred).sum(axis=-2, keepdims=True) / total
     true_mean = (w * true).sum(axis=-2, keepdims=True) / total
     p, q = pred - pred_mean, true - true_mean
-    u, s, vt = np.linalg.svd(np.swapaxes(w * p, -1, -2) @ q)
-    s[..., -1] *= (flip := np.sign(np.linalg.det(u @ vt)))
-    u[..., -1] *= flip[..., None]
-    factor = np.ones(s.shape[:-1])
+    rotation, singular = kabsch(w * p, q)
+    factor = np.ones(singular.shape[:-1])
     if scale:
         spread = (w * p * p).sum(axis=(-1, -2))
-        factor = np.divide(s.sum(axis=-1), spread, out=factor, where=spread > 0)
-    return factor[..., None, None] * (p @ (u @ vt)) + true_mean
+        factor = np.divide(singular.sum(axis=-1), spread, out=factor, where=spread > 0)
+    return factor[..., None, None] * (p @ np.swapaxes(rotation, -1, -2)) + true_mean
 
 
 def pa_mpjpe(
@@ -164,7 +175,7 @@ def pa_mpjpe(
     visible: Bool[np.ndarray, "*b j"] | None = None,
     scale: bool = True,
 ) -> float:
-    """MPJPE after `procrustes` of every frame by itself."""
+    """MPJPE after `procrustes` alignment of each frame."""
     return mpjpe(joint_errors(procrustes(pred, true, visible, scale), true), visible)
 
 
@@ -174,10 +185,11 @@ def summarize(
     joints: Sequence[str],
     visible: Bool[np.ndarray, "n j"] | None = None,
     root: int | None = None,
-) -> dict:
-    """All figures of one test set in mm, as plain JSON values: what `metrics.json` holds; null where there is none.
+) -> dict[str, Any]:
+    """All metrics of one test set in mm, as plain JSON values for `metrics.json`.
 
-    `root` is the joint that `root_relative_mpjpe_mm` is measured from.
+    `root` is the joint that `root_relative_mpjpe_mm` is relative to. Undefined metrics are None.
+    Raises ValueError if a coordinate of a visible joint is not finite.
     """
     bad = ~(np.isfinite(pred) & np.isfinite(true)).all(axis=-1)
     if visible is not None:
@@ -185,17 +197,18 @@ def summarize(
     if bad.any():
         n, j = np.argwhere(bad)[0]
         raise ValueError(
-            f"frame {n}, joint {joints[j]}: a coordinate is not finite; errors cannot be measured"
+            f"frame {n}, joint {joints[j]}: a coordinate is not finite; errors cannot be computed"
         )
-    if visible is not None:  # what does not count may hold anything; keep it out of the arithmetic
+    if visible is not None:  # joints that do not count may hold any value, NaN included
         pred, true = (np.where(visible[..., None], x, 0.0) for x in (pred, true))
     errors = joint_errors(pred, true)
     counted = _counted(errors, visible)
-    success_max, success_mean = (success(errors, SUCCESS_MM, visible, of) for of in ("max", "mean"))
+    success_max = success(errors, SUCCESS_MM, visible, "max")
+    success_mean = success(errors, SUCCESS_MM, visible, "mean")
     curve = np.nanmean(pck(errors, PCK_MM, visible), axis=0)
     relative = None
-    if root is not None and (seen := counted & counted[:, root : root + 1]).any():
-        relative = mpjpe(joint_errors(pred, true, root), seen)
+    if root is not None and (with_root := counted & counted[:, root : root + 1]).any():
+        relative = mpjpe(joint_errors(pred, true, root), with_root)
     return {
         "frames": int(counted.any(axis=-1).sum()),
         "joints": len(joints),
@@ -204,13 +217,10 @@ def summarize(
         "root_relative_mpjpe_mm": relative,
         "pa_mpjpe_mm": pa_mpjpe(pred, true, visible),
         "pa_mpjpe_rigid_mm": pa_mpjpe(pred, true, visible, scale=False),
-        "per_joint_mm": {
-            name: None if math.isnan(e) else float(e)
-            for name, e in zip(joints, per_joint(errors, visible), strict=True)
-        },
+        "per_joint_mm": by_joint(joints, per_joint(errors, visible)),
         "thresholds_mm": list(SUCCESS_MM),
-        "success_max_percent": _keyed(success_max),
-        "success_mean_percent": _keyed(success_mean),
+        "success_max_percent": _by_threshold(success_max),
+        "success_mean_percent": _by_threshold(success_mean),
         "success_max_curve": {
             "thresholds_mm": list(CURVE_MM),
             "percent": success(errors, CURVE_MM, visible).tolist(),
@@ -220,22 +230,29 @@ def summarize(
     }
 
 
-def _keyed(percent: np.ndarray) -> dict[str, float]:
+def by_joint(joints: Sequence[str], values: Float[np.ndarray, " j"]) -> dict[str, float | None]:
+    """Values by the names of their joints, None for NaN."""
+    return {
+        name: None if math.isnan(value) else float(value)
+        for name, value in zip(joints, values, strict=True)
+    }
+
+
+def _by_threshold(percent: np.ndarray) -> dict[str, float]:
     return {str(t): float(p) for t, p in zip(SUCCESS_MM, percent, strict=True)}
 
 
 def _counted(errors: np.ndarray, visible: np.ndarray | None) -> np.ndarray:
-    """`visible`, or all; refuses to measure nothing."""
+    """`visible`, or all joints; raises ValueError if no joint counts."""
     counted = np.ones(errors.shape, dtype=bool) if visible is None else visible
     if not counted.any():
-        raise ValueError("nothing to measure: no visible joint in any frame")
+        raise ValueError("nothing to evaluate: no visible joint in any frame")
     return counted
 
 
 def _fraction_within(
     values: np.ndarray, thresholds: Sequence[int | float], strict: bool
 ) -> np.ndarray:
-    """Share of `values` below each threshold, by one sort."""
-    return np.searchsorted(np.sort(values), thresholds, side="left" if strict else "right") / len(
-        values
-    )
+    """Fraction of `values` below each threshold, by one sort."""
+    side: Literal["left", "right"] = "left" if strict else "right"
+    return np.searchsorted(np.sort(values), thresholds, side=side) / len(values)

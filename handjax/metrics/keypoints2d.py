@@ -1,30 +1,34 @@
-"""Errors of predicted image joints, each defined once; the originals' variants stand side by side under their own keys.
+"""Errors of predicted image joints. Variants of other projects appear under keys of their own.
 
-Host numpy. Lengths are px of the source picture, so that a crop's size changes no figure.
+Host NumPy. Lengths are px of the source image, so they do not depend on the size of the crop.
 
-    e[n, j] = |pred[n, j] - true[n, j]|         Euclidean, per hand n and joint j
+    e[n, j] = |pred[n, j] - true[n, j]|     Euclidean, per hand n and joint j
 
-    epe_px, median_px                           mean and median of e over everything that counts
-    joint_mean_px, joint_median_px              the same of each joint by itself, then averaged over the joints: the figures of
-                                                hand3d (Zimmermann and Brox 2017, class EvalUtil), and so of jiangxubin/hand_pose
-    pck(t)                                      share of hands with e <= t, of each joint by itself, averaged over the joints;
-                                                t = 0 to 30 px in 20 values (EvalUtil)
-    auc                                         area under pck by the trapezoid rule, divided by 30 px (EvalUtil)
-    auc_mmpose                                  mean of the shares with e < t at t = 0, 1.5, ..., 28.5 px (mmpose, keypoint_auc)
-    pck_image(a)                                share with e < a * side of the square that the network sees; a = 0 to 0.2 in 21
-                                                values, quoted at 0.05 and 0.2 (chrisliu54/Hand-Keypoint-Estimation)
-    pck_box(s)                                  share with e < s * side of the hand's box, the larger side of the rectangle about
-                                                its joints; s = 0.04 to 0.12 (HowieMa/NSRMhand, where the box is the crop / 2.2) and
-                                                0.2 (mmpose, whose box is the annotation's)
+    epe_px, median_px               mean and median of e over all counted joints
+    joint_mean_px, joint_median_px  mean and median per joint, then averaged over the joints: hand3d
+                                    (Zimmermann and Brox 2017, EvalUtil) and jiangxubin/hand_pose
+    pck(t)                          fraction of hands with e <= t, per joint, averaged over the
+                                    joints; 20 values of t from 0 to 30 px (EvalUtil)
+    auc                             area under pck by the trapezoid rule / 30 px (EvalUtil)
+    auc_mmpose                      mean of the fractions with e < t at t = 0, 1.5, ..., 28.5 px
+                                    (mmpose, keypoint_auc)
+    pck_image(a)                    fraction with e < a * side of the network's input square; 21
+                                    values of a from 0 to 0.2, reported at 0.05 and 0.2
+                                    (chrisliu54/Hand-Keypoint-Estimation)
+    pck_box(s)                      fraction with e < s * side of the hand's box, the longer side
+                                    of the bounding box of its joints; s = 0.04 to 0.12
+                                    (HowieMa/NSRMhand, where the box is the crop / 2.2) and 0.2
+                                    (mmpose, whose box is the annotation's)
 
-The two shares of a side are averaged over the joints too, as mmpose does; NSRMhand and Kwai's code count all joints at once. The
-two agree where every joint is labelled in every hand.
+pck_image and pck_box are averaged over the joints too, as in mmpose; NSRMhand and Kwai's code pool
+all joints. The two agree if every joint is labelled in every hand.
 
-What counts: "all" joints that have a label, seen or hidden, or the "visible" ones among them (jiangxubin's `eval_vis` all and
-part; hand3d scores visible ones).
+Counted are all joints with a label, visible or hidden, or only the visible ones among them
+(jiangxubin's `eval_vis`: all or part; hand3d counts visible joints).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -37,6 +41,9 @@ IMAGE_SHARES = tuple(i / 100 for i in range(21))
 BOX_SHARES = (0.04, 0.06, 0.08, 0.1, 0.12, 0.2)
 QUOTED_IMAGE_SHARES = (0.05, 0.2)
 
+# Side of a square per hand (px), the fractions of it to evaluate, and those to report.
+_Side = tuple[np.ndarray, Sequence[float], Sequence[float]]
+
 
 def pck_curve(
     errors: Float[np.ndarray, "n j"],
@@ -44,7 +51,7 @@ def pck_curve(
     counted: Bool[np.ndarray, "n j"] | None = None,
     strict: bool = False,
 ) -> Float[np.ndarray, " t"]:
-    """Share of hands whose joint is within each threshold, averaged over the joints that count anywhere."""
+    """Fraction of hands whose joint is within each threshold, averaged over all counted joints."""
     return np.nanmean(metrics.pck(errors, thresholds, counted, strict), axis=0)
 
 
@@ -54,11 +61,11 @@ def pck_of_side(
     shares: Sequence[float],
     counted: Bool[np.ndarray, "n j"] | None = None,
 ) -> Float[np.ndarray, " t"]:
-    """`pck_curve` of e < share * side, a side a hand."""
+    """`pck_curve` of e < share * side, with one side per hand."""
     return pck_curve(errors / side[:, None], shares, counted, strict=True)
 
 
-def summarize2d(
+def summarize(
     pred: Float[np.ndarray, "n j 2"],
     true: Float[np.ndarray, "n j 2"],
     joints: Sequence[str],
@@ -66,11 +73,14 @@ def summarize2d(
     box_px: Float[np.ndarray, " n"] | None = None,
     image_px: Float[np.ndarray, " n"] | None = None,
     labelled: Bool[np.ndarray, "n j"] | None = None,
-) -> dict:
-    """All figures of one test set, as plain JSON values: those of all labelled joints, and under "visible" those of the visible
-    ones, null where none is. Without `visible` every joint is; without `labelled` every joint has a label.
+) -> dict[str, Any]:
+    """All metrics of one test set, as plain JSON values for `metrics.json`.
 
-    `box_px` is the side of the hand's box and `image_px` that of the square that the network saw, both px of the source picture.
+    Metrics of all labelled joints are at the top level, those of the visible ones under "visible",
+    None if no joint is visible. By default all joints are labelled, and all labelled ones visible.
+
+    `box_px` is the side of the hand's box and `image_px` that of the network's input square, both
+    in px of the source image. Raises ValueError for inputs that cannot be evaluated.
     """
     labelled = np.ones(true.shape[:2], bool) if labelled is None else labelled
     visible = labelled if visible is None else labelled & visible
@@ -78,23 +88,27 @@ def summarize2d(
     errors = metrics.joint_errors(
         np.where(labelled[..., None], pred, 0.0), np.where(labelled[..., None], true, 0.0)
     )
-    sides = {
-        "pck_image": (image_px, IMAGE_SHARES, QUOTED_IMAGE_SHARES),
-        "pck_box": (box_px, BOX_SHARES, BOX_SHARES),
-    }
-    sides = {name: entry for name, entry in sides.items() if entry[0] is not None}
+    sides: dict[str, _Side] = {}
+    if image_px is not None:
+        sides["pck_image"] = (image_px, IMAGE_SHARES, QUOTED_IMAGE_SHARES)
+    if box_px is not None:
+        sides["pck_box"] = (box_px, BOX_SHARES, BOX_SHARES)
     return {
         "frames": int(labelled.any(axis=-1).sum()),
         "joints": len(joints),
-        **_figures(errors, labelled, joints, sides),
-        "visible": _figures(errors, visible, joints, sides) if visible.any() else None,
+        **_metrics_of(errors, labelled, joints, sides),
+        "visible": _metrics_of(errors, visible, joints, sides) if visible.any() else None,
     }
 
 
-def _figures(errors, counted, joints, sides) -> dict:
-    means, medians = (metrics.per_joint(errors, counted, of) for of in ("mean", "median"))
+def _metrics_of(
+    errors: np.ndarray, counted: np.ndarray, joints: Sequence[str], sides: Mapping[str, _Side]
+) -> dict[str, Any]:
+    """Metrics over the `counted` joints alone."""
+    means = metrics.per_joint(errors, counted, "mean")
+    medians = metrics.per_joint(errors, counted, "median")
     curve = pck_curve(errors, CURVE_PX, counted)
-    figures = {
+    found: dict[str, Any] = {
         "counted": int(counted.sum()),
         "epe_px": metrics.mpjpe(errors, counted),
         "median_px": metrics.median(errors, counted),
@@ -105,42 +119,45 @@ def _figures(errors, counted, joints, sides) -> dict:
         "pck": {"thresholds_px": list(CURVE_PX), "fraction": curve.tolist()},
     }
     for name, (side, shares, quoted) in sides.items():
-        sized = side > 0  # a box of one labelled joint has no size to measure by
-        found = pck_of_side(
-            errors, np.where(sized, side, 1.0), shares, counted & sized[:, None]
-        ).tolist()
-        at = dict(zip(shares, found, strict=True))
-        figures[name] = {str(share): at[share] for share in quoted}
-        figures[name + "_curve"] = {"shares": list(shares), "fraction": found}
-    return figures | {
-        "per_joint_px": {
-            name: None if np.isnan(e) else float(e) for name, e in zip(joints, means, strict=True)
-        },
-        "per_joint_median_px": {
-            name: None if np.isnan(e) else float(e) for name, e in zip(joints, medians, strict=True)
-        },
+        sized = side > 0  # the box of a single labelled joint has no size
+        with_size = counted & sized[:, None]
+        fractions = pck_of_side(errors, np.where(sized, side, 1.0), shares, with_size).tolist()
+        at = dict(zip(shares, fractions, strict=True))
+        found[name] = {str(share): at[share] for share in quoted}
+        found[name + "_curve"] = {"shares": list(shares), "fraction": fractions}
+    return found | {
+        "per_joint_px": metrics.by_joint(joints, means),
+        "per_joint_median_px": metrics.by_joint(joints, medians),
     }
 
 
-def _check(pred, true, joints, labelled, sides) -> None:
-    """What cannot be measured, by its first case."""
+def _check(
+    pred: np.ndarray,
+    true: np.ndarray,
+    joints: Sequence[str],
+    labelled: np.ndarray,
+    sides: Mapping[str, np.ndarray | None],
+) -> None:
+    """Raises ValueError for the first input that cannot be evaluated."""
     if pred.shape != true.shape or pred.shape[1:] != (len(joints), 2):
         raise ValueError(
-            f"predictions {list(pred.shape)} against truth {list(true.shape)}: expected [n, {len(joints)}, 2] of both"
+            f"predictions are {list(pred.shape)}, the ground truth is {list(true.shape)}: "
+            f"expected [n, {len(joints)}, 2] for both"
         )
     if not labelled.any():
-        raise ValueError("nothing to measure: no labelled joint in any frame")
-    for what, values in (("predicted", pred), ("true", true)):
+        raise ValueError("nothing to evaluate: no labelled joint in any frame")
+    for which, values in (("predicted", pred), ("true", true)):
         bad = labelled & ~np.isfinite(values).all(axis=-1)
         if bad.any():
             n, j = np.argwhere(bad)[0]
             raise ValueError(
-                f"frame {n}, joint {joints[j]}: the {what} place is not finite; errors cannot be measured"
+                f"frame {n}, joint {joints[j]}: the {which} position is not finite; "
+                "errors cannot be computed"
             )
     for name, side in sides.items():
-        if (
-            side is not None
-            and (bad := labelled.any(axis=-1) & ~((side >= 0) & np.isfinite(side))).any()
-        ):
+        if side is None:
+            continue
+        bad = labelled.any(axis=-1) & ~((side >= 0) & np.isfinite(side))
+        if bad.any():
             n = int(np.argmax(bad))
             raise ValueError(f"frame {n}: {name} is {side[n]}; expected the side of a square in px")

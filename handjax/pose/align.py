@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from handjax.pose.pinhole import namespace
+
 
 def kabsch(
     source: Float[Any, "*b n d"], target: Float[Any, "*b n d"]
@@ -17,10 +19,8 @@ def kabsch(
     one negative where a mirror image would fit better: their sum is Σ (R p)·q, from which the best
     scale follows (Umeyama 1991). Points on one line leave the rotation undetermined.
     """
-    # Not `geometry.namespace`: metrics on files of predictions work without importing JAX.
-    others = [x for x in (source, target) if not isinstance(x, np.ndarray)]
-    xp = others[0].__array_namespace__() if others else np
-    product = partial(xp.matmul, precision="highest") if others else np.matmul
+    xp = namespace(source, target)
+    product = np.matmul if xp is np else partial(xp.matmul, precision="highest")
     u, values, vt = xp.linalg.svd(product(xp.swapaxes(source, -1, -2), target))
     sign = xp.sign(xp.linalg.det(product(u, vt)))[..., None]
     proper = xp.concatenate([xp.ones_like(values[..., 1:]), sign], axis=-1)

@@ -3,7 +3,7 @@
 import numpy as np
 from jaxtyping import Float
 
-from handjax.pose.geometry import project
+from handjax.pose.pinhole import project
 
 
 def project_through_lens(

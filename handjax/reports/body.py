@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from handjax.data.formats.predictions_body import BodyPredictions
+from handjax.data.formats.predictions_npz import BodyPredictions
 from handjax.metrics.body import JOINT_SETS
 from handjax.metrics.joints3d import joint_errors
 from handjax.metrics.published.body import CHALLENGE_VALIDATION

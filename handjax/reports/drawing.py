@@ -1,103 +1,119 @@
-"""Skeletons drawn with matplotlib: truth and prediction of single frames, in one or more views each, over pictures or not.
+"""Skeletons drawn with matplotlib: prediction and ground truth of single frames in one or more
+panels, with or without a background.
 
-Black is left to lines and letters that should follow the page's own ink; matplotlib is loaded when something is drawn.
+Only lines and text that should follow the ink of the page are black. matplotlib is imported when
+something is drawn.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Bool, Float
 
 from handjax.pose.skeleton import COLOURS, Skeleton
 
-_BARS = (10, 20, 50, 100, 200, 500, 1000, 2000)  # lengths that a scale may have
+if TYPE_CHECKING:
+    import matplotlib.axes
+    import matplotlib.figure
+
+_BARS = (10, 20, 50, 100, 200, 500, 1000, 2000)  # lengths of a scale bar
 _HEADER = 0.77  # inches for legend and titles
+_DASHES = (0, (2.5, 1.5))
 
 
 @dataclass(frozen=True)
-class Picture:
-    """A background for one view, its first row at the top: `pixels` f [h, w] with NaN where nothing was seen, or u8 [h, w, 3].
+class Background:
+    """What is drawn behind the joints of a panel, first row at the top.
 
-    `extent` is (left, right, top, bottom): the outer edges of the picture along the view's two axes.
+    `pixels` is f [h, w] with NaN for empty pixels, or u8 [h, w, 3]. `extent` is (left, right, top,
+    bottom): the outer edges of the pixels along the axes of the panel.
     """
 
     pixels: np.ndarray
     extent: tuple[float, float, float, float]
 
+    @property
+    def is_photo(self) -> bool:
+        return self.pixels.ndim == 3
+
 
 @dataclass(frozen=True)
-class View:
-    """Joints as they lie in one plane: x to the right, y down, in `unit`. A colour picture is shown whole; other views are as
-    wide as the pose."""
+class Panel:
+    """Joints projected to a plane: x to the right, y down, in `unit`.
+
+    A color background is shown completely; other panels are scaled to the pose.
+    """
 
     pred: Float[np.ndarray, "j 2"]
     true: Float[np.ndarray, "j 2"] | None = None
-    picture: Picture | None = None
+    background: Background | None = None
     label: str = ""
     unit: str = "px"
 
 
 @dataclass(frozen=True)
-class Frame:
+class DrawnFrame:
     """One frame to draw. Invisible joints are left out, and so are the bones that end in them."""
 
     title: str
-    views: tuple[View, ...]
+    panels: tuple[Panel, ...]
     visible: Bool[np.ndarray, " j"] | None = None
 
 
 def front_and_side(
     pred: Float[np.ndarray, "j 3"],
     true: Float[np.ndarray, "j 3"] | None = None,
-    front: Picture | None = None,
-    side: Picture | None = None,
-) -> tuple[View, View]:
-    """Camera-space joints in mm, from the front and from the side; the pictures' extents are in mm."""
+    front: Background | None = None,
+    side: Background | None = None,
+) -> tuple[Panel, Panel]:
+    """Camera-space joints in mm from the front and from the side; extents are in mm."""
 
-    def view(picture, across, down, label):
-        planes = (None if joints is None else joints[:, [across, down]] for joints in (pred, true))
-        return View(*planes, picture, label, "mm")
+    def panel(background: Background | None, across: int, down: int, label: str) -> Panel:
+        plane = [across, down]
+        flat = None if true is None else true[:, plane]
+        return Panel(pred[:, plane], flat, background, label, "mm")
 
-    return view(front, 0, 1, "front: x right, y down"), view(
-        side, 2, 1, "side: depth right, y down"
+    return (
+        panel(front, 0, 1, "front: x right, y down"),
+        panel(side, 2, 1, "side: depth right, y down"),
     )
 
 
-def draw_frames(frames: Sequence[Frame], skeleton: Skeleton):
-    """A matplotlib figure with a column a frame and a row a view; the views of a frame have one scale, photographs theirs."""
+def draw_frames(frames: Sequence[DrawnFrame], skeleton: Skeleton) -> "matplotlib.figure.Figure":
+    """A matplotlib figure with one column per frame and one row per panel.
+
+    The panels of a frame have a common scale, except those over photos.
+    """
     from matplotlib.figure import Figure
 
-    rows, columns = len(frames[0].views), len(frames)
+    rows, columns = len(frames[0].panels), len(frames)
     height = _HEADER + 2.365 * rows
     figure = Figure(figsize=(2.5 * columns, height))
     grid = figure.subplots(rows, columns, squeeze=False)
-    figure.subplots_adjust(
-        left=0.03, right=0.995, top=1 - _HEADER / height, bottom=0.01, wspace=0.04, hspace=0.04
-    )
+    top = 1 - _HEADER / height
+    figure.subplots_adjust(left=0.03, right=0.995, top=top, bottom=0.01, wspace=0.04, hspace=0.04)
     for column, frame in enumerate(frames):
-        seen = (
-            np.ones(len(frame.views[0].pred), dtype=bool)
-            if frame.visible is None
-            else frame.visible
-        )
+        visible = frame.visible
+        if visible is None:
+            visible = np.ones(len(frame.panels[0].pred), dtype=bool)
         spans = [
-            float(np.ptp(_shown(view, seen), axis=0).max())
-            for view in frame.views
-            if not _is_photo(view)
+            float(np.ptp(_drawn_joints(panel, visible), axis=0).max())
+            for panel in frame.panels
+            if panel.background is None or not panel.background.is_photo
         ]
         span = 1.15 * max([40.0, *spans])
-        for row, view in enumerate(frame.views):
+        for row, panel in enumerate(frame.panels):
             axes = grid[row, column]
-            _draw_view(axes, view, seen, skeleton, span)
+            _draw_panel(axes, panel, visible, skeleton, span)
             if row == 0:
                 axes.set_title(frame.title, fontsize=8.5, pad=5)
             if column == 0:
-                axes.set_ylabel(view.label, fontsize=8)
+                axes.set_ylabel(panel.label, fontsize=8)
+    with_truth = any(panel.true is not None for frame in frames for panel in frame.panels)
     figure.legend(
-        handles=_legend(
-            skeleton, any(view.true is not None for frame in frames for view in frame.views)
-        ),
+        handles=_legend(skeleton, with_truth),
         loc="upper center",
         ncols=8,
         frameon=False,
@@ -109,115 +125,107 @@ def draw_frames(frames: Sequence[Frame], skeleton: Skeleton):
     return figure
 
 
-def _draw_view(axes, view: View, seen: np.ndarray, skeleton: Skeleton, span: float):
-    photo = _is_photo(view)
-    if photo:
-        _draw_photo(axes, view.picture)
-    elif view.picture is not None and np.isfinite(view.picture.pixels).any():
-        _draw_shade(axes, view.picture)
-    bones = [(a, b) for a, b in skeleton.bones if seen[a] and seen[b]]
-    if view.true is not None:
-        x, y = view.true.T
-        ink, casing = ("white", _casing(2.4)) if photo else ("black", None)
-        for a, b in bones:
-            dashes = dict(lw=1.1, ls=(0, (2.5, 1.5)), alpha=0.75, path_effects=casing)
-            axes.plot(x[[a, b]], y[[a, b]], color=ink, zorder=2, **dashes)
-        ring = dict(facecolors="none", edgecolors=ink, lw=0.9, alpha=0.85, path_effects=casing)
-        axes.scatter(x[seen], y[seen], s=15, zorder=3, **ring)
-    x, y = view.pred.T
+def _draw_panel(
+    axes: "matplotlib.axes.Axes", panel: Panel, visible: np.ndarray, skeleton: Skeleton, span: float
+) -> None:
+    background = panel.background
+    photo = background if background is not None and background.is_photo else None
+    if photo is not None:
+        _draw_photo(axes, photo)
+    elif background is not None and np.isfinite(background.pixels).any():
+        _draw_shade(axes, background)
+    bones = [(a, b) for a, b in skeleton.bones if visible[a] and visible[b]]
+    if panel.true is not None:
+        ink, casing = ("black", None) if photo is None else ("white", _casing(2.4))
+        _draw_truth(axes, panel.true, bones, visible, ink, casing)
+
+    x, y = panel.pred.T
     colours = [COLOURS[group] for group in skeleton.groups]
     for a, b in bones:
         axes.plot(x[[a, b]], y[[a, b]], color=colours[b], lw=1.8, solid_capstyle="round", zorder=4)
-    axes.scatter(
-        x[seen],
-        y[seen],
-        s=17,
-        c=[c for c, s in zip(colours, seen, strict=True) if s],
-        lw=0,
-        zorder=5,
-    )
+    dots = [colour for colour, shown in zip(colours, visible, strict=True) if shown]
+    axes.scatter(x[visible], y[visible], s=17, c=dots, lw=0, zorder=5)
 
     axes.set(xticks=[], yticks=[])
     axes.set_aspect("equal")
     for spine in axes.spines.values():
         spine.set(color="#8b949e", alpha=0.5, lw=0.8)
-    if photo:
-        left, right, top, bottom = view.picture.extent
+    if photo is not None:
+        left, right, top, bottom = photo.extent
         axes.set(xlim=(left, right), ylim=(bottom, top))
         return
-    shown = _shown(view, seen)
-    cx, cy = ((shown.min(axis=0) + shown.max(axis=0)) / 2).tolist()
+    joints = _drawn_joints(panel, visible)
+    cx, cy = ((joints.min(axis=0) + joints.max(axis=0)) / 2).tolist()
     axes.set(xlim=(cx - span / 2, cx + span / 2), ylim=(cy + span / 2, cy - span / 2))
-    _scale_bar(axes, cx - 0.46 * span, cy + 0.46 * span, span, view.unit)
+    _scale_bar(axes, cx - 0.46 * span, cy + 0.46 * span, span, panel.unit)
 
 
-def _is_photo(view: View) -> bool:
-    return view.picture is not None and view.picture.pixels.ndim == 3
+def _draw_truth(
+    axes: "matplotlib.axes.Axes",
+    joints: np.ndarray,
+    bones: Sequence[tuple[int, int]],
+    visible: np.ndarray,
+    ink: str,
+    casing: list | None,
+) -> None:
+    x, y = joints.T
+    line: dict[str, Any] = dict(lw=1.1, ls=_DASHES, alpha=0.75, path_effects=casing)
+    for a, b in bones:
+        axes.plot(x[[a, b]], y[[a, b]], color=ink, zorder=2, **line)
+    ring: dict[str, Any] = dict(facecolors="none", edgecolors=ink, lw=0.9, path_effects=casing)
+    axes.scatter(x[visible], y[visible], s=15, zorder=3, alpha=0.85, **ring)
 
 
-def _draw_photo(axes, picture: Picture):
-    left, right, top, bottom = picture.extent
+def _draw_photo(axes: "matplotlib.axes.Axes", photo: Background) -> None:
+    left, right, top, bottom = photo.extent
+    axes.imshow(photo.pixels, extent=(left, right, bottom, top), interpolation="bilinear", zorder=0)
+
+
+def _draw_shade(axes: "matplotlib.axes.Axes", shade: Background) -> None:
+    left, right, top, bottom = shade.extent
+    low, high = float(np.nanmin(shade.pixels)), float(np.nanmax(shade.pixels))
     axes.imshow(
-        picture.pixels, extent=(left, right, bottom, top), interpolation="bilinear", zorder=0
-    )
-
-
-def _draw_shade(axes, picture: Picture):
-    left, right, top, bottom = picture.extent
-    low, high = np.nanmin(picture.pixels), np.nanmax(picture.pixels)
-    shade = {
-        "cmap": "Greys",
-        "vmin": low - 0.5 * ((high - low) or 1.0),
-        "vmax": high,
-        "alpha": 0.45,
-    }  # never white
-    axes.imshow(
-        picture.pixels,
+        shade.pixels,
         extent=(left, right, bottom, top),
         interpolation="nearest",
         zorder=0,
-        **shade,
+        cmap="Greys",
+        vmin=low - 0.5 * ((high - low) or 1.0),  # never white
+        vmax=high,
+        alpha=0.45,
     )
 
 
 def _casing(width: float) -> list:
-    """A dark edge that keeps white lines apart from a bright picture; not black, which would follow the page's ink."""
+    """A dark outline for white lines on a bright photo; not black, which follows the page's ink."""
     from matplotlib.patheffects import withStroke
 
     return [withStroke(linewidth=width, foreground="#202020")]
 
 
-def _scale_bar(axes, x: float, y: float, span: float, unit: str):
-    """The longest of a few round lengths that takes at most a third of the view."""
+def _scale_bar(axes: "matplotlib.axes.Axes", x: float, y: float, span: float, unit: str) -> None:
+    """The longest of a few round lengths that takes at most a third of the panel."""
     length = max((bar for bar in _BARS if bar <= span / 3), default=_BARS[0])
     axes.plot([x, x + length], [y, y], color="black", lw=1.4, solid_capstyle="butt", zorder=6)
     axes.text(x, y - 0.02 * span, f"{length} {unit}", fontsize=7, va="bottom", zorder=6)
 
 
-def _legend(skeleton: Skeleton, truth: bool) -> list:
+def _legend(skeleton: Skeleton, with_truth: bool) -> list:
     from matplotlib.lines import Line2D
 
     handles = []
-    if truth:
-        style = dict(
-            color="black", lw=1.1, ls=(0, (2.5, 1.5)), marker="o", ms=4.5, mfc="none", mew=0.9
-        )
-        handles.append(Line2D([], [], label="truth", **style))
-    for group in dict.fromkeys(skeleton.groups):
-        style = dict(color=COLOURS[group], lw=1.8, marker="o", ms=4.5, mew=0)
-        handles.append(
-            Line2D(
-                [],
-                [],
-                label=("" if handles[1:] else "predicted ") + group.replace("_", " "),
-                **style,
-            )
-        )
+    if with_truth:
+        line: dict[str, Any] = dict(color="black", lw=1.1, ls=_DASHES)
+        ring: dict[str, Any] = dict(marker="o", ms=4.5, mfc="none", mew=0.9)
+        handles.append(Line2D([], [], label="ground truth", **line, **ring))
+    for i, group in enumerate(dict.fromkeys(skeleton.groups)):
+        style: dict[str, Any] = dict(color=COLOURS[group], lw=1.8, marker="o", ms=4.5, mew=0)
+        prefix = "" if i else "predicted "
+        handles.append(Line2D([], [], label=prefix + group.replace("_", " "), **style))
     return handles
 
 
-def _shown(view: View, seen: np.ndarray) -> np.ndarray:
-    """Every joint that is drawn."""
-    return (
-        view.pred[seen] if view.true is None else np.concatenate([view.pred[seen], view.true[seen]])
-    )
+def _drawn_joints(panel: Panel, visible: np.ndarray) -> np.ndarray:
+    """Every joint that is drawn, [n, 2]."""
+    joints = [panel.pred] if panel.true is None else [panel.pred, panel.true]
+    return np.concatenate([of[visible] for of in joints])

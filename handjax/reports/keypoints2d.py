@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from handjax.data.formats.predictions2d import Predictions2d
+from handjax.data.formats.predictions_npz import Predictions2d
 from handjax.metrics.keypoints2d import CURVE_PX
 from handjax.metrics.published import keypoints2d as published
 from handjax.pose.skeleton import Skeleton

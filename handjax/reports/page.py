@@ -1,8 +1,8 @@
-"""A self-contained HTML page of numbers, tables and charts: no script, no request, readable on light and dark ground.
+"""A self-contained HTML page of numbers, tables and charts: no script, no request, light and dark.
 
-A report is a list of sections, a section a heading and blocks; a block is what the helpers below return, or a string,
-which becomes a paragraph. The template is `report.html` beside this file. A page is written only where nothing lies
-yet. What the numbers mean is the caller's business. A gallery alone shows pictures that lie beside the page.
+A report is a list of sections; a section is a heading and blocks; a block comes from the helpers
+below or is a string, which becomes a paragraph. The template is `page.html`. Existing files are not
+overwritten. Only galleries refer to image files next to the page.
 """
 
 import base64
@@ -12,25 +12,30 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
+
+if TYPE_CHECKING:
+    import matplotlib.axes
+    import matplotlib.figure
 
 Cell = str | int | float | None
 
 
 @dataclass(frozen=True)
-class Figure:
-    """One picture: an image as a data URI, words for who cannot see it, and a caption."""
+class Image:
+    """An image as a data URI, or a path from the page in a gallery, with alt text and caption."""
 
     uri: str
     alt: str
     caption: str
-    width: int  # CSS pixels at which it is drawn, at most
-    kind: str = "figure"
+    width: int  # CSS pixels, at most
+    kind: str = "image"
 
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of cells; `digits` decimals a column for floats; rows in `emphasis` stand out."""
+    """Rows of cells; `digits`: decimals of floats by column; rows in `emphasis` are highlighted."""
 
     columns: tuple[str, ...]
     rows: tuple[tuple[Cell, ...], ...]
@@ -42,7 +47,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Key:
-    """A number worth its own card. `name` marks it in the page, for who reads the page by machine."""
+    """A key figure, shown on a card of its own. `name` identifies it in the page for programs."""
 
     label: str
     value: Cell
@@ -54,13 +59,15 @@ class Key:
 
 @dataclass(frozen=True)
 class Keys:
+    """A row of cards."""
+
     items: tuple[Key, ...]
     kind: str = "keys"
 
 
 @dataclass(frozen=True)
 class Curve:
-    """One line of a chart. `faint` lines are grey background; a `faint` line's name is left out of the legend."""
+    """One line of a chart. `faint` lines are a grey background and missing from the legend."""
 
     name: str
     x: Sequence[int | float]
@@ -72,13 +79,13 @@ class Curve:
 
 @dataclass(frozen=True)
 class Gallery:
-    """Many small pictures side by side; each leads to its own file."""
+    """Many small images side by side; each links to its file."""
 
-    items: tuple[Figure, ...]
+    items: tuple[Image, ...]
     kind: str = "gallery"
 
 
-Block = str | Figure | Table | Keys | Gallery
+Block = str | Image | Table | Keys | Gallery
 
 
 @dataclass(frozen=True)
@@ -96,10 +103,10 @@ def keys(*items: Key) -> Keys:
     return Keys(items)
 
 
-def gallery(pictures: Sequence[tuple[str, str, str]]) -> Gallery:
-    """Pictures that lie beside the page: (path from the page, words for who cannot see it, caption)."""
+def gallery(images: Sequence[tuple[str, str, str]]) -> Gallery:
+    """Images next to the page: (path relative to the page, alt text, caption)."""
     return Gallery(
-        tuple(Figure(quote(path), alt, caption, width=0) for path, alt, caption in pictures)
+        tuple(Image(quote(path), alt, caption, width=0) for path, alt, caption in images)
     )
 
 
@@ -110,7 +117,11 @@ def table(
     digits: int | Sequence[int] = 2,
     emphasis: Sequence[int] = (),
 ) -> Table:
-    """Floats get `digits` decimals (one number, or one a column), None a dash; rows named in `emphasis` stand out."""
+    """A table of floats with `digits` decimals (one number, or one per column); None is a dash.
+
+    The rows at the indices in `emphasis` are highlighted. Raises ValueError if a row has more or
+    fewer cells than there are columns.
+    """
     for row in rows:
         if len(row) != len(columns):
             raise ValueError(
@@ -129,9 +140,9 @@ def bars(
     colours: Sequence[str] | None = None,
     mean: int | float | None = None,
     digits: int = 2,
-) -> Figure:
-    """Horizontal bars, the first on top, each with its value; `mean` draws a line across them."""
-    plot = _figure(7.2, 0.8 + 0.27 * len(labels))
+) -> Image:
+    """Horizontal bars with their values, the first on top; `mean` draws a line across them."""
+    plot = _plot(7.2, 0.8 + 0.27 * len(labels))
     axes = plot.subplots()
     lengths = [0.0 if value is None else value for value in values]
     axes.barh(range(len(labels)), lengths, height=0.68, color=colours or _COLOURS[0])
@@ -150,7 +161,7 @@ def bars(
     axes.grid(axis="x", alpha=0.18, color="black", lw=0.8)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
-    return figure(plot, alt, caption)
+    return svg_image(plot, alt, caption)
 
 
 def curves(
@@ -161,19 +172,19 @@ def curves(
     caption: str = "",
     ylim: tuple[int | float, int | float] | None = None,
     logy: bool = False,
-) -> Figure:
-    """Lines over a common axis. Emphasised ones are thick, faint ones grey, the others take a colour each."""
-    plot = _figure(7.2, 4.3)
+) -> Image:
+    """Line chart: emphasized lines are thick, faint ones grey, the others have a color each."""
+    plot = _plot(7.2, 4.3)
     axes = plot.subplots()
     palette = iter(_COLOURS[1:] * (1 + len(lines)))
     for line in sorted(lines, key=lambda line: (line.emphasis, not line.faint)):
-        style = {"lw": 1.4, "zorder": 3}
+        style: dict[str, Any]
         if line.faint:
             style = {"lw": 0.9, "color": "#8b949e", "alpha": 0.45, "zorder": 2}
         elif line.emphasis:
             style = {"lw": 2.6, "color": _COLOURS[0], "zorder": 5}
         else:
-            style["color"] = next(palette)
+            style = {"lw": 1.4, "color": next(palette), "zorder": 3}
         if line.markers:
             style |= {"marker": "o", "ms": 3 if line.faint else 4.5, "mew": 0}
         axes.plot(line.x, line.y, label=None if line.faint else line.name, **style)
@@ -189,11 +200,11 @@ def curves(
         drawn = dict(zip(*axes.get_legend_handles_labels()[::-1], strict=True))
         names = [line.name for line in lines if not line.faint]
         axes.legend([drawn[name] for name in names], names, frameon=False, fontsize=9, loc="best")
-    return figure(plot, alt, caption)
+    return svg_image(plot, alt, caption)
 
 
-def figure(plot, alt: str, caption: str = "") -> Figure:
-    """A matplotlib figure as SVG. Whatever is black in it takes the page's ink, so it stays readable on dark ground."""
+def svg_image(plot: "matplotlib.figure.Figure", alt: str, caption: str = "") -> Image:
+    """A matplotlib figure as SVG. Black becomes the page's ink, readable on dark ground too."""
     import matplotlib
 
     buffer = io.StringIO()
@@ -206,13 +217,13 @@ def figure(plot, alt: str, caption: str = "") -> Figure:
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
     svg = svg.replace("<defs>", f"<style>{_SVG_STYLE}</style><defs>", 1)
     uri = "data:image/svg+xml;base64," + base64.b64encode(svg.encode()).decode()
-    return Figure(uri, alt, caption, width=round(96 * plot.get_figwidth() * 1.15))
+    return Image(uri, alt, caption, width=round(96 * plot.get_figwidth() * 1.15))
 
 
 def write_report(
     path: str | Path, title: str, subtitle: str, sections: Sequence[Section], footer: str = ""
 ) -> Path:
-    """Render the page; an existing file is not touched: FileExistsError."""
+    """Renders the page and returns its path. Raises FileExistsError for an existing file."""
     import jinja2
 
     environment = jinja2.Environment(
@@ -239,8 +250,8 @@ def write_report(
     return path
 
 
-def _log_axis(axes):
-    """A logarithmic y axis with plain numbers, between the decades too where there is room."""
+def _log_axis(axes: "matplotlib.axes.Axes") -> None:
+    """A logarithmic y axis with plain numbers, also between the decades where there is room."""
     from matplotlib.ticker import LogFormatter
 
     axes.set_yscale("log")
@@ -248,10 +259,10 @@ def _log_axis(axes):
     axes.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(1.5, 0.5)))
 
 
-def _figure(width: float, height: float):
-    from matplotlib.figure import Figure as Plot
+def _plot(width: float, height: float) -> "matplotlib.figure.Figure":
+    from matplotlib.figure import Figure
 
-    return Plot(figsize=(width, height), layout="constrained")
+    return Figure(figsize=(width, height), layout="constrained")
 
 
 def _number(cell: Cell, digits: int) -> str:
@@ -260,7 +271,7 @@ def _number(cell: Cell, digits: int) -> str:
     return f"{cell:,}" if isinstance(cell, int) else f"{cell:,.{digits}f}"
 
 
-# The first is ours; all keep their contrast on white and on near black.
+# The first is ours; all have enough contrast on white and on near black.
 _COLOURS = ("#2f81f7", "#e8590c", "#2f9e44", "#ae3ec9", "#c9a000", "#0ca5b0", "#e64980", "#82743b")
 
 _SVG_STYLE = (

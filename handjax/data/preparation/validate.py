@@ -16,8 +16,8 @@ from jaxtyping import Bool
 
 from handjax.data.batch import unpack_voxels
 from handjax.data.preparation.examples import LazyExamples
-from handjax.pose.geometry import project
 from handjax.pose.lens import project_through_lens
+from handjax.pose.pinhole import project
 
 # Fault of a frame → its description in the report.
 FAULTS = {

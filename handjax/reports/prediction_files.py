@@ -1,0 +1,252 @@
+"""Evaluation of prediction files, without JAX: text of (u, v, d), image joints, and people.
+
+The kind of result decides which files belong together:
+
+joints3d     two text files of the data set `dataset`, predictions and ground truth
+keypoints2d  predictions.npz of a 2D run, which contains its ground truth; or .npz, .json, .txt or a
+             folder of .json, and the ground truth in another such file or folder. `dataset` is the
+             joint order of files that do not name their joints
+body         predictions.npz of a run on people, which contains its ground truth
+"""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from handjax.data.formats.hand_labels import ORDERS_2D, read_hands, skeleton_of
+from handjax.data.formats.predictions_npz import (
+    read_arrays,
+    read_body_predictions,
+    read_predictions2d,
+)
+from handjax.data.formats.uvd_text import UVD_FORMATS, read_pair
+from handjax.metrics import body, joints3d, keypoints2d
+from handjax.metrics.published.keypoints2d import TEST_HANDS
+from handjax.pose.skeleton import SKELETONS, Skeleton
+from handjax.reports.base import Comparison, Report
+from handjax.reports.body import BodyReport
+from handjax.reports.joints3d import Joints3dReport
+from handjax.reports.keypoints2d import Keypoints2dReport
+from handjax.reports.results import as_text, write_results
+from handjax.reports.submission import submit
+
+VIDEO_APART = 30  # frames between those that are drawn; text files are of videos
+
+
+def require(predictions: str | None, groundtruth: str | None, dataset: str | None) -> None:
+    """Raises ValueError for missing flags, without reading a file."""
+    flags = {"predictions": predictions, "groundtruth": groundtruth, "dataset": dataset}
+    text = not _is_2d(predictions, dataset)
+    required = tuple(flags) if text else ("predictions",)
+    if missing := [f"--{name}" for name in required if not flags[name]]:
+        needs = "all three" if text else "them"
+        raise ValueError(f"{' and '.join(missing)} missing: prediction files need {needs}")
+
+
+def evaluate(
+    predictions: str,
+    groundtruth: str | None,
+    dataset: str | None,
+    workdir: str,
+    submission: str | None = None,
+) -> None:
+    """Evaluates files and writes the results into `workdir`; prints the metrics.
+
+    `submission` names a new folder for the files of the Human3.6M challenge. Raises ValueError for
+    files that do not belong together, FileNotFoundError for missing ones.
+    """
+    require(predictions, groundtruth, dataset)
+    kind = kind_of(predictions, dataset)
+    if submission and kind != "body":
+        raise ValueError(f"--submission needs people; {predictions} contains none")
+    files = {"predictions": predictions, "groundtruth": groundtruth}
+    if kind == "body":
+        people = body_report(predictions, groundtruth, dataset)
+        if submission:
+            submit(submission, people.ids, people.pred)
+        title = f"{people.name}, {len(people.ids)} people"
+        _write(workdir, people, files, title, people.benchmark(""))
+    elif kind == "joints3d" and groundtruth and dataset in UVD_FORMATS:
+        joints = joints3d_report(predictions, groundtruth, dataset)
+        title = f"{joints.name} on {UVD_FORMATS[dataset].title}"
+        comparison = Comparison(dataset, comparable=True)
+        _write(workdir, joints, {"dataset": dataset, **files}, title, comparison, VIDEO_APART)
+    else:
+        hands = keypoints2d_report(predictions, groundtruth, dataset)
+        comparison = hands.benchmark(dataset if dataset and dataset in TEST_HANDS else "")
+        title = f"{hands.name}, {len(hands.ids)} hands"
+        _write(workdir, hands, {"dataset": dataset, **files}, title, comparison)
+
+
+def kind_of(predictions: str, dataset: str | None = None) -> str:
+    """The kind of result in a file, a key of `reports.KINDS`."""
+    if not _is_2d(predictions, dataset):
+        return "joints3d"
+    if Path(predictions).suffix == ".npz":
+        arrays = read_arrays(predictions, ("ids",), ("kind", "has_xyz"))
+        if "kind" in arrays:
+            return str(arrays["kind"])
+        if "has_xyz" in arrays:  # files of before `kind`
+            return "body"
+    return "keypoints2d"
+
+
+def joints3d_report(predictions: str, groundtruth: str, dataset: str) -> Joints3dReport:
+    """Text files of (u, v, d), projected to camera mm."""
+    skeleton = UVD_FORMATS[dataset].skeleton
+    pred, true = read_pair(predictions, groundtruth, dataset)
+    ids = [f"line {n + 1}" for n in range(len(pred))]
+    metrics = joints3d.summarize(pred, true, skeleton.joints, root=skeleton.root)
+    return Joints3dReport(Path(predictions).stem, ids, pred, true, skeleton, metrics)
+
+
+def keypoints2d_report(
+    predictions: str, groundtruth: str | None, dataset: str | None
+) -> Keypoints2dReport:
+    """Image joints, with ground truth from the same file or from another one."""
+    if dataset in UVD_FORMATS:
+        raise ValueError(
+            f"--dataset {dataset} is for text files of u v d; "
+            f"{predictions} needs {', '.join(ORDERS_2D)} or none"
+        )
+    if groundtruth is None:
+        return _with_own_truth(predictions)
+    skeleton, hands = _read_named(predictions, dataset or "")
+    other, labels = _read_named(groundtruth, dataset or "")
+    if skeleton != other:
+        raise ValueError(
+            f"{predictions} has joints of {skeleton.name}, {groundtruth} of {other.name}: "
+            "expected the same"
+        )
+    if missing := sorted(labels.keys() ^ hands.keys()):
+        files = (groundtruth, predictions)
+        has, lacks = files if missing[0] in labels else files[::-1]
+        raise ValueError(
+            f"{has} has {missing[0]}, {lacks} has not ({len(missing)} such images); "
+            "both must list the same images"
+        )
+    ids = sorted(labels)
+    pred = np.stack([hands[name] for name in ids])[..., :2]
+    points = np.stack([labels[name] for name in ids])
+    visible, true = points[..., 2] > 0, points[..., :2]
+    labelled = visible | (true != 0).any(-1)
+    low = np.where(labelled[..., None], true, np.inf).min(1)
+    high = np.where(labelled[..., None], true, -np.inf).max(1)
+    box_px = np.where(labelled.any(-1), (high - low).max(-1), 1.0)
+    metrics = keypoints2d.summarize(pred, true, skeleton.joints, visible, box_px, labelled=labelled)
+    return Keypoints2dReport(
+        Path(predictions).stem,
+        ids,
+        pred,
+        true,
+        skeleton,
+        metrics,
+        labelled,
+        visible=visible,
+        box_px=box_px,
+    )
+
+
+def body_report(predictions: str, groundtruth: str | None, dataset: str | None) -> BodyReport:
+    """predictions.npz of a run on people."""
+    if groundtruth or dataset:
+        raise ValueError(
+            f"{predictions} contains its ground truth: leave out --groundtruth and --dataset"
+        )
+    found = read_body_predictions(predictions)
+    return BodyReport.of_rows(
+        Path(predictions).stem,
+        found.ids,
+        found.rows,
+        SKELETONS["body18"],
+        body.summarize(found.rows),
+    )
+
+
+def _is_2d(predictions: str | None, dataset: str | None) -> bool:
+    path = Path(predictions or "")
+    return (
+        dataset in ORDERS_2D
+        or path.suffix in (".npz", ".json")
+        or (bool(predictions) and path.is_dir())
+    )
+
+
+def _with_own_truth(predictions: str) -> Keypoints2dReport:
+    if not predictions.endswith(".npz"):
+        raise ValueError(
+            f"--groundtruth missing: {predictions} contains no ground truth; "
+            "only the predictions.npz of a run does"
+        )
+    found = read_predictions2d(predictions)
+    if found.truth is None:
+        raise ValueError(
+            f"{predictions}: contains no ground truth; name the true joints by --groundtruth"
+        )
+    skeleton = skeleton_of(found.joints, predictions)
+    metrics = keypoints2d.summarize(
+        found.joints_uv,
+        found.truth,
+        skeleton.joints,
+        found.visible,
+        found.box_px,
+        found.image_px,
+        found.labelled,
+    )
+    return Keypoints2dReport(
+        Path(predictions).stem,
+        found.ids,
+        found.joints_uv,
+        found.truth,
+        skeleton,
+        metrics,
+        found.labelled,
+        found.visible,
+        found.confidence,
+        found.box_px,
+        found.image_px,
+    )
+
+
+def _read_named(path: str, order: str) -> tuple[Skeleton, dict[str, np.ndarray]]:
+    """x, y and visibility (or confidence) of the hand in each image, [j, 3], by the image's name
+    without its suffix."""
+    if path.endswith(".npz"):
+        found = read_predictions2d(path)
+        skeleton = skeleton_of(found.joints, path)
+        confidence = found.confidence
+        if confidence is None:
+            confidence = np.ones(found.joints_uv.shape[:2])
+        points = np.concatenate([found.joints_uv, confidence[..., None]], axis=-1)
+        hands = dict(zip(found.ids, points, strict=True))
+    else:
+        skeleton, hands = read_hands(path, order)
+    by_stem = {
+        re.sub(r"\.(png|jpe?g)$", "", name, flags=re.IGNORECASE): hand
+        for name, hand in hands.items()
+    }
+    if len(by_stem) < len(hands):
+        raise ValueError(f"{path}: images whose names differ by their suffixes alone; rename them")
+    return skeleton, by_stem
+
+
+def _write(
+    workdir: str,
+    report: Report,
+    source: Mapping[str, Any],
+    title: str,
+    comparison: Comparison,
+    apart: int = 1,
+) -> None:
+    print(as_text(report.summary_rows()))
+    truth = source["groundtruth"] or "their own ground truth"
+    write_results(
+        workdir,
+        {**report.metrics, **source},
+        report.sections(comparison, apart=apart),
+        title=title,
+        subtitle=f"{source['predictions']} compared with {truth}",
+    )
