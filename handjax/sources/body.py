@@ -37,8 +37,8 @@ def body(config: ConfigDict, train: bool = True) -> Source:
 
     `box`, the usual crop, is the square of `data.box_mm` around the pelvis for Human3.6M (2000 mm
     there), the authors' square for MPII, the person's box enlarged by a quarter for COCO, and the
-    image for the challenge. `data.crop_boxes` 0 keeps the entire image; otherwise it is cropped to a
-    square of that many boxes.
+    image for the challenge. `data.crop_boxes` 0 keeps the entire image; otherwise it is cropped to
+    a square of that many boxes.
     """
     data = config.data
     size = prepared.image_size(config)
@@ -49,7 +49,9 @@ def body(config: ConfigDict, train: bool = True) -> Source:
         known=tuple(_FEATURES),
         open_records=partial(_open, size=size, crop_boxes=data.crop_boxes, box_mm=data.box_mm),
         skeleton=_BODY,
-        description=f"images cropped to {data.crop_boxes:g} boxes" if data.crop_boxes else "entire images",
+        description=f"images cropped to {data.crop_boxes:g} boxes"
+        if data.crop_boxes
+        else "entire images",
         default_splits=("validation",),
     )
 

@@ -10,16 +10,15 @@ from ml_collections import ConfigDict
 from handjax.engine import config as configs
 from handjax.engine.contracts import Batch
 from handjax.sources.base import Source
-from handjax.synthetic import hands
+from handjax.synthetic import spherehand
 
 
 def with_synthetic(source: Source, config: ConfigDict) -> Source:
     """The source with `config.data.synthetic.count` synthetic hands per training sample, m.
 
     Adds `synthetic_depth` [b, m, n, n] and `synthetic_centers` [b, m, 41, 3] to training batches:
-    `hands.fitting_sample` with the other options of `config.data.synthetic`. They come from the
-    sample's key of the step, so a sample meets other hands in every epoch. Evaluation batches stay
-    as they are.
+    `spherehand_sample` with the other options of `config.data.synthetic`. They come from the
+    sample's key of the step, so every epoch has other hands. Evaluation batches stay unchanged.
     """
     configs.require(config, 0, "data.synthetic.count")
     options = dict(config.data.synthetic)
@@ -27,7 +26,7 @@ def with_synthetic(source: Source, config: ConfigDict) -> Source:
     if not count:
         return source
     draw = partial(
-        hands.fitting_sample,
+        spherehand.spherehand_sample,
         image_size=config.data.image_size,
         resample=config.data.depth_resample,
         **options,

@@ -32,10 +32,10 @@ def multiview_world(config: ConfigDict, train: bool = True) -> Source:
     that training reads. `config.data.synthetic` adds labelled hands (`with_synthetic`).
     """
     data = config.data
-    skeleton = configs.choose(
+    skeleton = configs.lookup(
         {name: SKELETONS[name] for name in hand.JOINT_SPHERES}, config, "data.joints"
     )
-    configs.choose(dict.fromkeys(("spheres", "skin")), config, "data.surface")
+    configs.lookup(dict.fromkeys(("spheres", "skin")), config, "data.surface")
     if not data.cameras.turns_deg or any(len(turn) != 2 for turn in data.cameras.turns_deg):
         raise ValueError(
             f"config.data.cameras.turns_deg={data.cameras.turns_deg}: expected two angles per "

@@ -103,8 +103,8 @@ def image_size(config: ConfigDict) -> tuple[int, int]:
         )
     if data.crop_boxes and data.crop_boxes < 1:
         raise ValueError(
-            f"config.data.crop_boxes={data.crop_boxes}: expected 0 for the entire image, or the size of the "
-            "window in boxes, 1 or more"
+            f"config.data.crop_boxes={data.crop_boxes}: expected 0 for the entire image, or the "
+            "size of the window in boxes, 1 or more"
         )
     height, width = data.image_size
     return height, width

@@ -23,7 +23,7 @@ def rgb_hand(config: ConfigDict, train: bool = True) -> Source:
 
     `joints_xyz` and `k`, `left`, and `box` are in the batches if all the sets have them.
 
-    `data.crop_boxes` 0 keeps the entire image; otherwise images are cropped to that many boxes of the
+    `data.crop_boxes` 0 keeps the entire image; otherwise it is cropped to that many boxes of the
     labelled joints around their middle, for photographs in which a hand is small.
 
     `data.root` names joint 0 of the batches, which is the wrist in RHD and the palm in STB:
@@ -35,7 +35,7 @@ def rgb_hand(config: ConfigDict, train: bool = True) -> Source:
     data = config.data
     size = prepared.image_size(config)
     roots = {"as_labelled": "as in the set", "palm": "the palm", "wrist": "the wrist"}
-    description = f"joint 0 is {configs.choose(roots, config, 'data.root')}"
+    description = f"joint 0 is {configs.lookup(roots, config, 'data.root')}"
     if data.crop_boxes:
         description += f"; images cropped to {data.crop_boxes:g} boxes of the true joints"
     return prepared.source(
@@ -68,7 +68,9 @@ def _check_root(sets: list[prepared.PreparedSet]) -> None:
         )
 
 
-def _open(sets: list[prepared.PreparedSet], root: str, size: tuple[int, int], crop_boxes: float) -> list:
+def _open(
+    sets: list[prepared.PreparedSet], root: str, size: tuple[int, int], crop_boxes: float
+) -> list:
     from handjax.data.records import RecordDataset
     from handjax.data.resize import around_joints, resize_pad
 

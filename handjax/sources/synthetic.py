@@ -15,26 +15,26 @@ from handjax.engine.contracts import Batch
 from handjax.pose.skeleton import SKELETONS, Skeleton
 from handjax.rigs import hand, skinning
 from handjax.sources.base import Source
-from handjax.synthetic import hands
+from handjax.synthetic import hands, spherehand
 from handjax.synthetic.people import BOX_MM, body_sample
 
 
 def hand_world(config: ConfigDict, train: bool = True) -> Source:
-    """Hands in front of a depth camera (`hands.hand_sample`)."""
+    """Hands in front of a depth camera (`hands.depth_sample`)."""
     data = config.data
-    skeleton = configs.choose(
+    skeleton = configs.lookup(
         {name: SKELETONS[name] for name in ("hand21", "nyu14")}, config, "data.joints"
     )
-    configs.choose(dict.fromkeys(("depth", "label")), config, "data.center")
+    configs.lookup(dict.fromkeys(("depth", "label")), config, "data.center")
     configs.require(config, 1, "data.image_size")
-    configs.choose(dict.fromkeys(("spheres", "skin")), config, "data.surface")
+    configs.lookup(dict.fromkeys(("spheres", "skin")), config, "data.surface")
     if data.mesh and data.surface != "skin":
         raise ValueError(
             f"config.data.mesh={data.mesh} is used with config.data.surface=skin only; it is "
             f"{data.surface}"
         )
     sample = partial(
-        hands.hand_sample,
+        hands.depth_sample,
         joints=data.joints,
         surface=data.surface,
         skin=custom_skin(data.mesh),
@@ -54,12 +54,12 @@ def hand_rgb_world(config: ConfigDict, train: bool = True) -> Source:
     """Hands in RGB images (`hands.rgb_sample`). Each image counts as its own source file, so errors
     in px are measured in the generated image."""
     data = config.data
-    configs.require(config, 1, "data.image_size", "data.samples")
+    configs.require(config, 1, "data.image_size", "data.supersampling")
     draw = partial(
         hands.rgb_sample,
         skin=custom_skin(data.mesh),
         image_size=data.image_size,
-        samples=data.samples,
+        supersampling=data.supersampling,
         **data.camera,
         **data.pose,
     )
@@ -74,16 +74,16 @@ def hand_rgb_world(config: ConfigDict, train: bool = True) -> Source:
 
 
 def spherehand_world(config: ConfigDict, train: bool = True) -> Source:
-    """Hands as the sphere hand's network sees them (`hands.fitting_sample`): one view along
+    """Hands as the sphere hand's network sees them (`spherehand.spherehand_sample`): one view along
     parallel rays each, with the centers of its spheres."""
     data = config.data
-    skeleton = configs.choose(
+    skeleton = configs.lookup(
         {name: SKELETONS[name] for name in hand.JOINT_SPHERES}, config, "data.joints"
     )
-    configs.choose(dict.fromkeys(("spheres", "skin")), config, "data.surface")
+    configs.lookup(dict.fromkeys(("spheres", "skin")), config, "data.surface")
     joints = np.array(hand.JOINT_SPHERES[skeleton.name])
     draw = partial(
-        hands.fitting_sample,
+        spherehand.spherehand_sample,
         surface=data.surface,
         skin=custom_skin(data.mesh),
         image_size=data.image_size,
@@ -108,9 +108,13 @@ def body_world(config: ConfigDict, train: bool = True) -> Source:
     """People in RGB images, with every key of a `sources.body` batch: all joints are labelled, and
     `box` is the square of 2000 mm around the pelvis."""
     data = config.data
-    configs.require(config, 1, "data.image_size", "data.samples")
+    configs.require(config, 1, "data.image_size", "data.supersampling")
     draw = partial(
-        body_sample, image_size=data.image_size, samples=data.samples, **data.camera, **data.pose
+        body_sample,
+        image_size=data.image_size,
+        supersampling=data.supersampling,
+        **data.camera,
+        **data.pose,
     )
 
     def sample(key: Key[Array, ""]) -> dict[str, Array]:

@@ -26,7 +26,7 @@ def voxel_h5(config: ConfigDict, train: bool = True) -> Source:
         )
     name = data.val_path or f"{path} (the training file: no val_path)"
     return Source(
-        skeleton=_skeleton(train_file.joints, data.joints),
+        skeleton=file_skeleton(train_file.joints, data.joints),
         train_size=len(train_file),
         eval_size=len(eval_file),
         train_rows=train_file.rows,
@@ -38,7 +38,7 @@ def voxel_h5(config: ConfigDict, train: bool = True) -> Source:
     )
 
 
-def _skeleton(joints: int, name: str) -> Skeleton:
+def file_skeleton(joints: int, name: str) -> Skeleton:
     """The skeleton of that name. Without a name: NYU's for 14 joints, otherwise joints without
     names, since data sets of 16 or 21 joints differ in their orders."""
     if name:

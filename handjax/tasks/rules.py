@@ -12,12 +12,12 @@ def one_of(values: Iterable[Any]) -> Rule:
     return Rule(lambda value: value in allowed, " or ".join(map(str, allowed)))
 
 
-def above(limit: float, expected: str = "") -> Rule:
+def above(limit: int, expected: str = "") -> Rule:
     """More than `limit`."""
     return Rule(lambda value: value > limit, expected or f"more than {limit}")
 
 
-def at_least(limit: float, expected: str) -> Rule:
+def at_least(limit: int, expected: str) -> Rule:
     """`limit` or more."""
     return Rule(lambda value: value >= limit, expected)
 

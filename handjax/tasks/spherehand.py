@@ -1,5 +1,5 @@
-"""The sphere hand: depth of a cube → centers of 41 spheres, learnt from labelled synthetic hands and
-from unlabelled real depth, which the spheres have to explain (Wan et al. 2019,
+"""The sphere hand: depth of a cube → centers of 41 spheres. Learnt from labelled synthetic hands,
+and from unlabelled real depth that the spheres have to explain (Wan et al. 2019,
 github.com/melonwan/sphereHand).
 
 A batch has `cube_depth` [b, v, n, n]: v views of a hand, in the frames of targets/spherehand.py.
