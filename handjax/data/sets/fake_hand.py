@@ -73,7 +73,7 @@ def visible(
     joints32, centers32, radii32 = (
         jnp.asarray(part, jnp.float32) for part in (joints, centers, radii)
     )
-    return np.asarray(render.visible_joints(joints32, centers32, radii32, own))
+    return np.asarray(render.visible_among_spheres(joints32, centers32, radii32, own))
 
 
 def color_image(

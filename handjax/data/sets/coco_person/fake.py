@@ -1,4 +1,7 @@
-"""A small COCO of spheres, two people a picture, and what makes no sample: a crowd, people with too few labelled joints."""
+"""Fake COCO files: two people per image, and entries that are no samples.
+
+The latter are a crowd and people with too few labelled joints.
+"""
 
 import json
 from pathlib import Path
@@ -7,10 +10,11 @@ import numpy as np
 
 from handjax.data.sets import fake_body
 from handjax.data.sets.coco_person import raw
+from handjax.pose.geometry import project
 from handjax.pose.skeleton import ORDERS
 
 HEIGHT, WIDTH = 270, 360
-# Where eyes and ears are, from the head in mm: to its left, and from there towards the nose (1: as far as the nose).
+# Eyes and ears relative to the head: mm to its left, and the fraction of the way to the nose.
 _FACE = {
     "left_eye": (32, 0.8),
     "right_eye": (-32, 0.8),
@@ -20,7 +24,7 @@ _FACE = {
 
 
 def write(root: Path, n: int, seed: int) -> None:
-    """`n` pictures a split, with two people in each that make samples, and three entries that do not."""
+    """Write `n` images per split, with two samples and three entries that are no samples each."""
     (root / "annotations").mkdir(parents=True, exist_ok=True)
     category = {
         "id": 1,
@@ -46,30 +50,31 @@ def write(root: Path, n: int, seed: int) -> None:
                 people.append(
                     {**_entry(marked), "image_id": number, "id": number + 20 + p, "iscrowd": crowd}
                 )
-        held = {"images": images, "annotations": people, "categories": [category]}
-        (root / "annotations" / f"person_keypoints_{name}.json").write_text(json.dumps(held))
+        content = {"images": images, "annotations": people, "categories": [category]}
+        (root / "annotations" / f"person_keypoints_{name}.json").write_text(json.dumps(content))
 
 
 def scene(split: str, i: int, seed: int) -> dict[str, np.ndarray]:
-    """What is in picture `i` of a split: `fake_body.snapshot`."""
+    """The scene (`fake_body.snapshot`) of image `i` of a split."""
     rng = np.random.default_rng([seed, list(raw.FOLDERS).index(split), i])
     return fake_body.snapshot(rng, HEIGHT, WIDTH, people=2, near_mm=1000.0)
 
 
 def own_joints(xyz: np.ndarray, k: np.ndarray) -> np.ndarray:
-    """body18 in camera mm → COCO's 17 in px. Eyes and ears are about the head."""
+    """body18 in camera mm → COCO's 17 joints in px. Eyes and ears are placed around the head."""
     at = dict(zip(fake_body.JOINTS, xyz, strict=True))
     left = at["left_shoulder"] - at["right_shoulder"]
-    for name, (aside, ahead) in _FACE.items():
+    for name, (offset_mm, forward) in _FACE.items():
         at[name] = (
-            at["head"] + aside * left / np.linalg.norm(left) + ahead * (at["nose"] - at["head"])
+            at["head"]
+            + offset_mm * left / np.linalg.norm(left)
+            + forward * (at["nose"] - at["head"])
         )
-    points = np.stack([at[joint] for joint in ORDERS["coco17"].joints])
-    return points[:, :2] / points[:, 2:] * k[(0, 1), (0, 1)] + k[:2, 2]
+    return project(np.stack([at[joint] for joint in ORDERS["coco17"].joints]), k)
 
 
 def _marks(uv: np.ndarray) -> np.ndarray:
-    """u, v and mark: whole pixels as in COCO; the left ear is not labelled, and the right one hidden."""
+    """u, v in whole pixels and mark; the left ear is not labelled, the right one is hidden."""
     marks = np.concatenate([np.rint(uv), np.full((raw.JOINTS, 1), 2)], axis=-1)
     marks[3], marks[4, 2] = 0, 1
     return marks

@@ -1,4 +1,4 @@
-"""People of COCO 2017 (Lin et al. 2014) with their keypoints, chosen as Sun et al. 2018 choose them."""
+"""People of COCO 2017 (Lin et al. 2014) with their keypoints, selected as in Sun et al. 2018."""
 
 import io
 import json
@@ -20,51 +20,55 @@ annotations/person_keypoints_val2017.json
 from https://cocodataset.org/#download"""
 
 FOLDERS = {"train": "train2017", "validation": "val2017"}
-COUNTS: dict[str, int | None] = {
-    "train": None,
-    "validation": None,
-}  # nobody publishes them by the rule of `_is_sample`
+CONFIGS: tuple[str, ...] = ()
+SKELETON: str | None = None
+# Not published for the selection rule of `_is_sample`.
+COUNTS: dict[str, int | None] = {"train": None, "validation": None}
 JOINTS = 17
 MIN_LABELLED = 2
-_PERSON = 1  # COCO's category
+_PERSON = 1  # category number
 _LARGEST_PX = 1e5
 
 
-def missing(root: epath.Path) -> list[str]:
-    """Annotations and folders that are not there, and how many of the pictures that a readable annotation names."""
+def missing(root: epath.Path, config: str | None = None) -> list[str]:
+    """Missing annotations and folders, and how many images of an annotation are missing."""
     lacking = []
     for split, name in FOLDERS.items():
-        folder, there = root / "images" / name, set()
+        folder, present = root / "images" / name, set()
         if folder.exists():
-            there = {path.name for path in folder.iterdir()}
+            present = {path.name for path in folder.iterdir()}
         else:
             lacking.append(f"images/{name}")
         if not _annotation(root, split).exists():
             lacking.append(f"annotations/{_annotation(root, split).name}")
-        elif there:
+        elif present:
             try:
                 wanted = sorted({image["file_name"] for _, image, _ in _chosen(root, split)})
             except ValueError as error:
                 lacking.append(str(error))
                 continue
-            if absent := [picture for picture in wanted if picture not in there]:
+            if absent := [image for image in wanted if image not in present]:
                 lacking.append(
-                    f"images/{name}/{absent[0]}: {len(absent)} of {len(wanted)} pictures with people"
+                    f"images/{name}/{absent[0]}: {len(absent)} of {len(wanted)} images with people"
                 )
     return lacking
 
 
-def samples(root: epath.Path, split: str) -> Examples:
+def splits(root: epath.Path, config: str | None = None) -> tuple[str, ...]:
+    return tuple(COUNTS)
+
+
+def samples(root: epath.Path, split: str, config: str | None = None) -> Examples:
+    """People in the order of the image numbers, then of their annotation numbers."""
     return Examples(_lazy(root, split))
 
 
 def _lazy(root: epath.Path, split: str) -> LazyExamples:
     for where, image, person in _chosen(root, split):
         key = f"{split}/{image['id']:012d}_{person['id']}"
-        told = {
-            part: person[part] for part in ("id", "keypoints", "bbox", "area")
-        }  # not the outline
-        yield key, partial(_sample, root / "images" / FOLDERS[split], key, where, image, told)
+        fields = ("id", "keypoints", "bbox", "area")  # not the outline, which is large
+        labels = {field: person[field] for field in fields}
+        yield key, partial(_sample, root / "images" / FOLDERS[split], key, where, image, labels)
 
 
 def _sample(folder: epath.Path, key: str, where: str, image: dict, person: dict) -> dict:
@@ -73,7 +77,8 @@ def _sample(folder: epath.Path, key: str, where: str, image: dict, person: dict)
     if pixels.shape[:2] != (image["height"], image["width"]):
         height, width = pixels.shape[:2]
         raise ValueError(
-            f"{path}: {width} x {height}; expected {image['width']} x {image['height']} as {where} says"
+            f"{path}: {width} x {height}; expected {image['width']} x {image['height']} "
+            f"as in {where}"
         )
     marks = _numbers(person, "keypoints", where, 3 * JOINTS).reshape(JOINTS, 3)
     visible = marks[:, 2] > 0
@@ -91,57 +96,57 @@ def _sample(folder: epath.Path, key: str, where: str, image: dict, person: dict)
 
 
 def _chosen(root: epath.Path, split: str) -> list[tuple[str, dict, dict]]:
-    """Where a person stands, in words, its picture's entry and its own, by the pictures' numbers and then its own."""
+    """(location for messages, image entry, annotation) of every person that is a sample, sorted."""
     path = _annotation(root, split)
     try:
-        held = json.loads(path.read_bytes())
+        content = json.loads(path.read_bytes())
     except FileNotFoundError:
         raise FileNotFoundError(f"{path}: no such file; expected COCO's keypoints") from None
     except (ValueError, RecursionError):
-        raise ValueError(f"{path}: no JSON, or cut short; copy it anew") from None
-    parts = (
-        [held.get(part) for part in ("images", "annotations", "categories")]
-        if isinstance(held, dict)
-        else [None]
-    )
-    if not all(
-        isinstance(part, list) and all(isinstance(entry, dict) for entry in part) for part in parts
-    ):
-        raise ValueError(
-            f"{path}: no COCO annotation; expected lists of images, annotations and categories"
-        )
-    _check_order(path, parts[2])
-    for i, image in enumerate(parts[0]):
+        raise ValueError(f"{path}: not JSON, or cut short; copy it again") from None
+    content = content if isinstance(content, dict) else {}
+    parts = [content.get(part) for part in ("images", "annotations", "categories")]
+    for part in parts:
+        if not isinstance(part, list) or not all(isinstance(entry, dict) for entry in part):
+            raise ValueError(
+                f"{path}: not a COCO annotation; "
+                "expected lists of images, annotations and categories"
+            )
+    entries, people, categories = (part or [] for part in parts)
+    _check_order(path, categories)
+    for i, image in enumerate(entries):
         _check_whole(image, ("id", "height", "width"), f"{path}, image {i}")
-    images = {image["id"]: image for image in parts[0]}
+    images = {image["id"]: image for image in entries}
     chosen = []
-    for i, person in enumerate(parts[1]):
+    for i, person in enumerate(people):
         where = f"{path}, annotation {i}"
         _check_whole(person, ("id", "image_id", "category_id", "iscrowd"), where)
         if (image := images.get(person["image_id"])) is None:
             raise ValueError(
-                f"{where}: image {person['image_id']} is not among the images; copy the annotation anew"
+                f"{where}: image {person['image_id']} is not among the images; "
+                "copy the annotation again"
             )
         if not isinstance(image.get("file_name"), str):
             raise ValueError(
-                f"{where}: image {image['id']} has no file_name; copy the annotation anew"
+                f"{where}: image {image['id']} has no file_name; copy the annotation again"
             )
         if _is_sample(person, image, where):
             chosen.append((where, image, person))
     chosen.sort(key=lambda entry: (entry[1]["id"], entry[2]["id"]))
     if len({person["id"] for _, _, person in chosen}) < len(chosen):
-        raise ValueError(f"{path}: two annotations of one id; copy it anew")
+        raise ValueError(f"{path}: two annotations have the same id; copy it again")
     return chosen
 
 
 def _is_sample(person: dict, image: dict, where: str) -> bool:
-    """A person, not a crowd, with an area, a box within the picture, and `MIN_LABELLED` joints that are labelled."""
+    """Is this one person with an area, a box in the image and MIN_LABELLED labelled joints?"""
     if person["category_id"] != _PERSON or person["iscrowd"]:
         return False
     marks = _numbers(person, "keypoints", where, 3 * JOINTS)[2::3]
     if not np.isin(marks, (0, 1, 2)).all():
         raise ValueError(
-            f"{where}: a keypoint is marked {marks[~np.isin(marks, (0, 1, 2))][0]:g}; expected 0, 1 or 2"
+            f"{where}: a keypoint is marked {marks[~np.isin(marks, (0, 1, 2))][0]:g}; "
+            "expected 0, 1 or 2"
         )
     enough = (marks > 0).sum() >= MIN_LABELLED
     return bool(
@@ -152,7 +157,7 @@ def _is_sample(person: dict, image: dict, where: str) -> bool:
 
 
 def _inside(person: dict, image: dict, where: str) -> Float[np.ndarray, "4"]:
-    """left, top, width and height of the box within the picture, px, between pixel centres as in the original."""
+    """left, top, width, height of the box in the image, px between pixel centers (Sun et al.)."""
     left, top, width, height = _numbers(person, "bbox", where, 4)
     left, top = max(left, 0.0), max(top, 0.0)
     right = min(image["width"] - 1, left + max(width - 1, 0.0))
@@ -167,7 +172,8 @@ def _check_order(path: epath.Path, categories: list[dict]) -> None:
     )
     if named != list(ORDERS["coco17"].joints):
         raise ValueError(
-            f"{path}: category {_PERSON} is no person with COCO's {JOINTS} keypoints; expected nose, left_eye, ..."
+            f"{path}: category {_PERSON} is not a person with COCO's {JOINTS} keypoints; "
+            "expected nose, left_eye, ..."
         )
 
 
@@ -179,7 +185,8 @@ def _check_whole(entry: dict, keys: tuple[str, ...], where: str) -> None:
     for key in keys:
         if type(entry.get(key)) is not int or not 0 <= entry[key] < 1 << 63:
             raise ValueError(
-                f"{where}: {key} {entry.get(key)!r}; expected a whole number, copy the annotation anew"
+                f"{where}: {key} {entry.get(key)!r}; expected a whole number, "
+                "copy the annotation again"
             )
 
 
@@ -191,5 +198,5 @@ def _numbers(person: dict, key: str, where: str, *shape: int) -> Float[np.ndarra
     limit = _LARGEST_PX if shape else _LARGEST_PX**2
     if values.shape != shape or not (np.abs(values) < limit).all():
         expected = f"{shape[0]} finite numbers" if shape else "a finite number"
-        raise ValueError(f"{where}: {key!r} is not {expected}; copy the annotation anew")
+        raise ValueError(f"{where}: {key!r} is not {expected}; copy the annotation again")
     return values

@@ -1,7 +1,8 @@
-"""Occupancy grids of hands in the HDF5 of hpoes_pytorch (github.com/mhruz/hpoes_pytorch), a file a split.
+"""Occupancy grids of hands in the HDF5 of hpoes_pytorch (github.com/mhruz/hpoes_pytorch).
 
-What such a file holds, and what of it is checked, is in data/formats/voxel_h5.py. Training reads it as it is, config.data.name =
-"voxel_h5"; prepared it can be mixed with others, and is examined.
+One file per split. data/formats/voxel_h5.py describes and checks their content. Training can read
+such a file directly (config.data.name = "voxel_h5"); a prepared copy is checked, and can be mixed
+with other sets.
 """
 
 import functools
@@ -14,21 +15,23 @@ from handjax.data.formats.voxel_h5 import VoxelH5
 from handjax.data.preparation.examples import Examples, LazyExamples
 from handjax.data.sets.keypoint_list.raw import named
 
-LAYOUT = """HDF5 files as `handjax.prepare voxel_h5` or hpoes_pytorch's process_data writes them, for instance train.h5, test.h5;
-every one is a split and named in small letters, digits and _."""
-COUNTS: dict[str, int | None] = {}  # anybody's own
+LAYOUT = """HDF5 files written by `handjax.prepare voxel_h5` or hpoes_pytorch's process_data, for
+instance train.h5, test.h5; every file is a split, named in small letters, digits and _."""
+CONFIGS: tuple[str, ...] = ()
+SKELETON: str | None = None
+COUNTS: dict[str, int | None] = {}  # the files are your own
 
 
-def splits(root: epath.Path) -> tuple[str, ...]:
+def splits(root: epath.Path, config: str | None = None) -> tuple[str, ...]:
     return named(root, ".h5")
 
 
-def missing(root: epath.Path) -> list[str]:
+def missing(root: epath.Path, config: str | None = None) -> list[str]:
     return [] if splits(root) else ["HDF5 file NAME.h5"]
 
 
-def samples(root: epath.Path, split: str) -> Examples:
-    """Grids packed eight voxels a byte; joints beyond the cube are kept."""
+def samples(root: epath.Path, split: str, config: str | None = None) -> Examples:
+    """Grids packed with eight voxels per byte; joints outside the cube are kept."""
     return Examples(_lazy(root / f"{split}.h5", split))
 
 

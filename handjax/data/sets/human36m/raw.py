@@ -1,4 +1,7 @@
-"""Human3.6M (Ionescu et al. 2014) with the annotation of Sun et al. 2018 (github.com/JimmySuen/integral-human-pose)."""
+"""Human3.6M (Ionescu et al. 2014) with the annotation of Sun et al. 2018.
+
+Annotation: github.com/JimmySuen/integral-human-pose. The configurations are the subsets of it.
+"""
 
 import hashlib
 import io
@@ -11,43 +14,47 @@ from jaxtyping import Float
 
 from handjax.data.formats.image import read_image
 from handjax.data.preparation.examples import Examples, LazyExamples, unreadable
+from handjax.pose.lens import project_through_lens
 from handjax.pose.skeleton import ORDERS
 
 LAYOUT = """\
-images/s_{subject}_act_{action}_subact_{subaction}_ca_{camera}/s_…_ca_{camera}_{frame:06d}.jpg   frames from 1
-annot/s_{subject}_act_{action}_subact_{subaction}_ca_{camera}/matlab_meta.txt
-with subject 01 05 06 07 08 (train), 09 11 (valid), action 02 to 16, subaction 01 02, camera 01 to 04. The pictures are the
-frames of Human3.6M's videos (http://vision.imar.ro/human3.6m, registration needed), the annotation is that of
-github.com/JimmySuen/integral-human-pose. A subset needs the folders of its own subjects and actions only."""
+images/{sequence}/{sequence}_{frame:06d}.jpg   frames from 1
+annot/{sequence}/matlab_meta.txt
+with {sequence} = s_{subject}_act_{action}_subact_{subaction}_ca_{camera}, subject 01 05 06 07 08
+(train), 09 11 (valid), action 02 to 16, subaction 01 02, camera 01 to 04. The images are the frames
+of Human3.6M's videos (http://vision.imar.ro/human3.6m, registration needed), the annotation is
+github.com/JimmySuen/integral-human-pose. A subset needs only the folders of its own subjects and
+actions."""
 
-ACTIONS = {
-    **{
-        2: "directions",
-        3: "discussion",
-        4: "eating",
-        5: "greeting",
-        6: "phoning",
-        7: "posing",
-        8: "purchases",
-        9: "sitting",
-    },
-    **{
-        10: "sitting_down",
-        11: "smoking",
-        12: "taking_photo",
-        13: "waiting",
-        14: "walking",
-        15: "walking_dog",
-    },
-    16: "walking_together",
-}
+ACTIONS = dict(
+    enumerate(
+        (
+            "directions",
+            "discussion",
+            "eating",
+            "greeting",
+            "phoning",
+            "posing",
+            "purchases",
+            "sitting",
+            "sitting_down",
+            "smoking",
+            "taking_photo",
+            "waiting",
+            "walking",
+            "walking_dog",
+            "walking_together",
+        ),
+        start=2,
+    )
+)
 SUBACTIONS, CAMERAS = (1, 2), (1, 2, 3, 4)
 _TRAIN, _VALID = (1, 5, 6, 7, 8), (9, 11)
 
-# Of the 32 joints in the file, numbered from 1, the 17 that are used; the file lists them too.
+# The 17 of the file's 32 joints that are used, numbered from 1; the file lists them as well.
 USED = tuple(i + 1 for i in ORDERS["human36m32"].to_common if i >= 0)
-_LARGEST_MM = 1e5  # in the world, from its middle: beyond it a number is broken
-# Lines of matlab_meta.txt before the frames, each with its count of numbers.
+_LARGEST_MM = 1e5  # limit of world coordinates
+# Lines of matlab_meta.txt before the frames, and the count of numbers in each.
 _HEAD = (
     ("frames", 1),
     ("width and height", 2),
@@ -63,7 +70,7 @@ _HEAD = (
 
 @dataclass(frozen=True)
 class Subset:
-    """Which frames: of these subjects and actions, of each sequence `take` at random, or each `step`th from the first."""
+    """Frames of some subjects and actions: `take` random ones per sequence, else every `step`th."""
 
     subjects: tuple[int, ...]
     actions: tuple[int, ...] = tuple(ACTIONS)
@@ -83,7 +90,9 @@ SUBSETS: dict[str, Subset] = {
     "validsample10": Subset(_VALID, step=10),
     **{f"validact{action:02d}": Subset(_VALID, actions=(action,), take=40) for action in ACTIONS},
 }
-# Where every sequence gives the same number the count is known.
+CONFIGS = tuple(SUBSETS)
+SKELETON: str | None = "body18"
+# By subset; known where every sequence contributes the same number of frames.
 COUNTS: dict[str, int | None] = {
     name: subset.take
     and subset.take * len(subset.subjects) * len(subset.actions) * len(SUBACTIONS) * len(CAMERAS)
@@ -91,86 +100,75 @@ COUNTS: dict[str, int | None] = {
 }
 
 
-def sequences(split: str) -> list[str]:
-    """The folders of a subset, sorted."""
-    if split not in SUBSETS:
-        raise ValueError(f"subset {split!r} of Human3.6M; expected one of {', '.join(SUBSETS)}")
-    subset = SUBSETS[split]
+def sequences(subset: str) -> list[str]:
+    """Names of a subset's sequences, sorted."""
+    if subset not in SUBSETS:
+        raise ValueError(f"subset {subset!r} of Human3.6M; expected one of {', '.join(SUBSETS)}")
+    chosen = SUBSETS[subset]
     return [
         f"s_{subject:02d}_act_{action:02d}_subact_{subaction:02d}_ca_{camera:02d}"
-        for subject in subset.subjects
-        for action in subset.actions
+        for subject in chosen.subjects
+        for action in chosen.actions
         for subaction in SUBACTIONS
         for camera in CAMERAS
     ]
 
 
-def frames(split: str, sequence: str, count: int) -> list[int]:
-    """Numbers, from 1, of a subset's frames of a sequence that has `count`: a function of the names alone, for ever the same.
+def frames(subset: str, sequence: str, count: int) -> list[int]:
+    """Frame numbers, from 1, that a subset takes from a sequence of `count` frames.
 
-    At random means those whose names have the least digests, so the 10 of validmin are among the 40 of valid, and an
-    action's are valid's. A sequence that has fewer than are taken gives all.
+    They depend on the names alone, so they never change. Random frames are those whose names have
+    the smallest SHA-256: the 10 of validmin are among the 40 of valid, and validact02's are those
+    of valid. A sequence with fewer frames than `take` contributes all of them.
     """
-    subset = SUBSETS[split]
-    if subset.take is None:
-        return list(range(1, count + 1, subset.step))
+    chosen = SUBSETS[subset]
+    if chosen.take is None:
+        return list(range(1, count + 1, chosen.step))
     digest = {
         i: hashlib.sha256(f"{sequence}_{i:06d}".encode()).digest() for i in range(1, count + 1)
     }
-    return sorted(sorted(digest, key=digest.__getitem__)[: subset.take])
+    return sorted(sorted(digest, key=digest.__getitem__)[: chosen.take])
 
 
 @dataclass(frozen=True)
-class Camera:
-    """x_camera = rotation (x_world - place), mm; `distortion` is k1, k2, k3, p1, p2."""
+class LensCamera:
+    """x_camera = rotation (x_world - position), mm; `distortion` is k1, k2, k3, p1, p2."""
 
     height: int
     width: int
     rotation: Float[np.ndarray, "3 3"]
-    place: Float[np.ndarray, "3"]
+    position: Float[np.ndarray, "3"]
     k: Float[np.ndarray, "3 3"]
     distortion: Float[np.ndarray, "5"]
 
     def from_world(self, points: Float[np.ndarray, "*b 3"]) -> Float[np.ndarray, "*b 3"]:
-        return (points - self.place) @ self.rotation.T
+        """World mm → camera mm."""
+        return (points - self.position) @ self.rotation.T
 
 
-def project(
-    xyz: Float[np.ndarray, "*b 3"],
-    k: Float[np.ndarray, "3 3"],
-    distortion: Float[np.ndarray, "5"] | None = None,
-) -> Float[np.ndarray, "*b 2"]:
-    """Camera mm → px. With `distortion` it is the projection of Human3.6M's own 2D poses, and of its pictures.
-
-    The lens is that of Human3.6M's toolbox: OpenCV's with half of its tangential terms. On the real frames it meets the
-    published 2D to 1e-4 px, OpenCV's to 0.07 px, and the pinhole alone, which Sun et al. train with, to 1.5 px.
-    """
-    slopes = xyz[..., :2] / xyz[..., 2:]
-    if distortion is not None:
-        k1, k2, k3, p1, p2 = distortion
-        r2 = (slopes**2).sum(-1, keepdims=True)
-        along = 1 + r2 * (k1 + r2 * (k2 + r2 * k3)) + slopes @ np.array([[p2], [p1]])
-        slopes = slopes * along + r2 * np.array([p2, p1])
-    return slopes * k[(0, 1), (0, 1)] + k[:2, 2]
-
-
-def missing(root: epath.Path, split: str | None = None) -> list[str]:
-    """Folders and annotations that are not there, of one subset or of all."""
-    wanted = sequences(split) if split else [*sequences("trainfull"), *sequences("validfull")]
+def missing(root: epath.Path, config: str | None = None) -> list[str]:
+    """Missing folders of images and missing annotations of a subset."""
     return [
         str(path.relative_to(root))
-        for sequence in wanted
+        for sequence in sequences(config or "train")
         for path in (root / "annot" / sequence / "matlab_meta.txt", root / "images" / sequence)
         if not path.exists()
     ]
 
 
-def samples(root: epath.Path, split: str) -> Examples:
-    return Examples(_lazy(root, split))
+def splits(root: epath.Path, config: str | None = None) -> tuple[str, ...]:
+    return ("train" if (config or "train").startswith("train") else "validation",)
 
 
-def _lazy(root: epath.Path, split: str) -> LazyExamples:
-    for sequence in sequences(split):
+def samples(root: epath.Path, split: str, config: str | None = None) -> Examples:
+    """Frames of the subset `config`, whose only split is `split`."""
+    if split not in splits(root, config):
+        raise ValueError(f"subset {config or 'train'} of Human3.6M has no split {split!r}")
+    return Examples(_lazy(root, config or "train"))
+
+
+def _lazy(root: epath.Path, subset: str) -> LazyExamples:
+    for sequence in sequences(subset):
         meta = root / "annot" / sequence / "matlab_meta.txt"
         try:
             camera, lines = _read_meta(meta)
@@ -178,7 +176,7 @@ def _lazy(root: epath.Path, split: str) -> LazyExamples:
         except (ValueError, OSError) as error:
             yield sequence, unreadable(error)
             continue
-        for frame in frames(split, sequence, len(lines)):
+        for frame in frames(subset, sequence, len(lines)):
             yield (
                 f"{sequence}_{frame:06d}",
                 partial(_sample, root, sequence, frame, meta, camera, lines[frame - 1]),
@@ -186,21 +184,23 @@ def _lazy(root: epath.Path, split: str) -> LazyExamples:
 
 
 def _sample(
-    root: epath.Path, sequence: str, frame: int, meta: epath.Path, camera: Camera, line: str
+    root: epath.Path, sequence: str, frame: int, meta: epath.Path, camera: LensCamera, line: str
 ) -> dict:
     key = f"{sequence}_{frame:06d}"
     path = root / "images" / sequence / f"{key}.jpg"
     data, pixels = read_image(path)
     height, width = pixels.shape[:2]
-    # The toolbox's sizes are 1000 or 1002: a row or two are no matter, a picture made smaller is.
+    # The toolbox's images have 1000 or 1002 rows: allow for that, but not for resized images.
     if max(abs(height - camera.height), abs(width - camera.width)) > 2:
         raise ValueError(
-            f"{path}: {width} x {height}; expected {camera.width} x {camera.height} as {meta} says, uncropped"
+            f"{path}: {width} x {height}; expected {camera.width} x {camera.height} "
+            f"as in {meta}, uncropped"
         )
     xyz = camera.from_world(_joints(meta, len(_HEAD) + frame, line))
     if xyz[:, 2].min() <= 0:
         raise ValueError(
-            f"{meta}, line {len(_HEAD) + frame}: a joint is behind the camera; expected world mm, copy it anew"
+            f"{meta}, line {len(_HEAD) + frame}: a joint is behind the camera; "
+            "expected world mm, copy it again"
         )
     subject, action, subaction, number = (int(word) for word in sequence.split("_")[1::2])
     return {
@@ -208,9 +208,9 @@ def _sample(
         "k": camera.k.astype(np.float32),
         "distortion": camera.distortion.astype(np.float32),
         "rotation": camera.rotation.astype(np.float32),
-        "place": camera.place.astype(np.float32),
+        "place": camera.position.astype(np.float32),
         "joints_xyz": xyz.astype(np.float32),
-        "joints_uv": project(xyz, camera.k, camera.distortion).astype(np.float32),
+        "joints_uv": project_through_lens(xyz, camera.k, camera.distortion).astype(np.float32),
         "visible": np.ones(len(xyz), bool),
         "subject": subject,
         "action": ACTIONS[action],
@@ -221,55 +221,61 @@ def _sample(
     }
 
 
-def _read_meta(path: epath.Path) -> tuple[Camera, list[str]]:
-    """The camera, and the lines of the frames, unread."""
+def _read_meta(path: epath.Path) -> tuple[LensCamera, list[str]]:
+    """The camera, and the unparsed lines of the frames."""
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such file; expected the annotation of a sequence")
     try:
         lines = path.read_bytes().decode("ascii").rstrip().splitlines()
     except UnicodeDecodeError:
-        raise ValueError(f"{path}: no plain text; expected matlab_meta.txt, copy it anew") from None
+        raise ValueError(
+            f"{path}: not plain text; expected matlab_meta.txt, copy it again"
+        ) from None
     if len(lines) < len(_HEAD):
         raise ValueError(
-            f"{path}: {len(lines)} lines; expected {len(_HEAD)} before those of the frames, copy it anew"
+            f"{path}: {len(lines)} lines; expected {len(_HEAD)} before those of the frames, "
+            "copy it again"
         )
     head = [
         _numbers(path, i, line, what, n)
         for i, (line, (what, n)) in enumerate(zip(lines, _HEAD, strict=False), 1)
     ]
-    (count,), (width, height), rotation, place, focal, center, radial, tangential, used = head
+    (count,), (width, height), rotation, position, focal, center, radial, tangential, used = head
     if count < 1 or count != len(lines) - len(_HEAD):
         raise ValueError(
-            f"{path}: line 1 says {count:g} frames, {len(lines) - len(_HEAD)} follow; expected as many, copy it anew"
+            f"{path}: line 1 gives {count:g} frames, {len(lines) - len(_HEAD)} follow; "
+            "expected the same number, copy it again"
         )
-    # Written column by column, as MATLAB does.
-    rotation = rotation.reshape(3, 3).T
+    rotation = rotation.reshape(3, 3).T  # written column by column, by MATLAB
     if not np.allclose(rotation @ rotation.T, np.eye(3), atol=1e-3) or np.linalg.det(rotation) < 0:
-        raise ValueError(f"{path}, line 3: R is no rotation; copy it anew")
+        raise ValueError(f"{path}, line 3: R is not a rotation; copy it again")
     if (
-        np.abs(place).max() > _LARGEST_MM
+        np.abs(position).max() > _LARGEST_MM
         or min(width, height, *focal) <= 0
-        or np.abs(head[6]).max() > 10
+        or np.abs(radial).max() > 10
     ):
         raise ValueError(
-            f"{path}, lines 2 to 7: size, T, f or k is not a camera's; expected mm and px, copy it anew"
+            f"{path}, lines 2 to 7: size, T, f or k is not a camera's; "
+            "expected mm and px, copy it again"
         )
     if tuple(used) != USED:
         raise ValueError(
-            f"{path}, line 9: joints {' '.join(f'{i:g}' for i in used)}; expected {' '.join(map(str, USED))}"
+            f"{path}, line 9: joints {' '.join(f'{i:g}' for i in used)}; "
+            f"expected {' '.join(map(str, USED))}"
         )
     k = np.array([[focal[0], 0, center[0]], [0, focal[1], center[1]], [0, 0, 1]])
-    return Camera(
-        round(height), round(width), rotation, place, k, np.concatenate([radial, tangential])
-    ), lines[len(_HEAD) :]
+    distortion = np.concatenate([radial, tangential])
+    camera = LensCamera(round(height), round(width), rotation, position, k, distortion)
+    return camera, lines[len(_HEAD) :]
 
 
 def _joints(path: epath.Path, number: int, line: str) -> Float[np.ndarray, "18 3"]:
-    """World mm: the 17 joints and, as Sun et al. add it, the thorax in the middle of the shoulders."""
+    """World mm: the 17 joints and, as in Sun et al., the thorax midway between the shoulders."""
     points = _numbers(path, number, line, "joints", 96).reshape(32, 3)
     if np.abs(points).max() > _LARGEST_MM:
         raise ValueError(
-            f"{path}, line {number}: a joint is {np.abs(points).max():g} mm away; expected mm, copy it anew"
+            f"{path}, line {number}: a joint is {np.abs(points).max():g} mm away; "
+            "expected mm, copy it again"
         )
     joints = ORDERS["human36m32"].convert(points)
     joints[-1] = (joints[11] + joints[14]) / 2
@@ -279,7 +285,7 @@ def _joints(path: epath.Path, number: int, line: str) -> Float[np.ndarray, "18 3
 def _numbers(
     path: epath.Path, number: int, line: str, what: str, count: int
 ) -> Float[np.ndarray, " n"]:
-    """The last `count` words of a line; a name may come first."""
+    """The last `count` words of a line; a name may precede them."""
     words = line.split()
     try:
         if (
@@ -295,20 +301,22 @@ def _numbers(
     except ValueError as error:
         problem = str(error)
     raise ValueError(
-        f"{path}, line {number}: {problem}; expected {count} numbers ({what}), copy it anew"
+        f"{path}, line {number}: {problem}; expected {count} numbers ({what}), copy it again"
     )
 
 
 def _check_names(folder: epath.Path, sequence: str, count: int, meta: epath.Path) -> None:
-    """As many pictures as frames, numbered from 1. The original leaves a sequence out where this does not hold."""
+    """Check that there are `count` images, numbered from 1. The original skips other sequences."""
     if not folder.exists():
-        raise FileNotFoundError(f"{folder}: no such folder; expected the pictures of a sequence")
+        raise FileNotFoundError(f"{folder}: no such folder; expected the images of a sequence")
     there = {path.name for path in folder.iterdir() if path.suffix == ".jpg"}
     if lacking := [i for i in range(1, count + 1) if f"{sequence}_{i:06d}.jpg" not in there]:
         raise ValueError(
-            f"{folder}: {len(lacking)} pictures are missing, first {lacking[0]:06d}; expected {count} as {meta} says"
+            f"{folder}: {len(lacking)} images are missing, first {lacking[0]:06d}; "
+            f"expected {count} as in {meta}"
         )
     if len(there) > count:
         raise ValueError(
-            f"{folder}: {len(there)} pictures; expected {count} as {meta} says, take them from the video anew"
+            f"{folder}: {len(there)} images; expected {count} as in {meta}, "
+            "extract them from the video again"
         )

@@ -1,4 +1,4 @@
-"""A small challenge of spheres: pictures, and poses about the pelvis."""
+"""Fake files of the Human3.6M challenge: images, and poses relative to the pelvis."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ SIZE = 250  # px, a quarter of the real one
 
 
 def write(root: Path, n: int, seed: int) -> None:
-    """`n` frames a split."""
+    """Write `n` frames per split."""
     for split, name in raw.FOLDERS.items():
         (root / name / "IMG").mkdir(parents=True, exist_ok=True)
         if split != "test":
@@ -26,6 +26,6 @@ def write(root: Path, n: int, seed: int) -> None:
 
 
 def scene(split: str, i: int, seed: int) -> dict[str, np.ndarray]:
-    """What is in frame `i` of a split: `fake_body.snapshot`, with the camera that the files do not tell."""
+    """The scene (`fake_body.snapshot`) of frame `i` of a split, camera included."""
     rng = np.random.default_rng([seed, list(raw.FOLDERS).index(split), i])
     return fake_body.snapshot(rng, SIZE, SIZE)

@@ -1,4 +1,7 @@
-"""The Human3.6M challenge of ECCV 2018: single pictures of Human3.6M with poses about the pelvis, and without cameras."""
+"""The Human3.6M challenge of ECCV 2018.
+
+Single images of Human3.6M with poses relative to the pelvis, without cameras.
+"""
 
 import io
 from functools import partial
@@ -19,25 +22,32 @@ Test/IMG                      likewise, without poses
 from http://vision.imar.ro/human3.6m/challenge_open.php (registration needed)"""
 
 FOLDERS = {"train": "Train", "validation": "Val", "test": "Test"}
+CONFIGS: tuple[str, ...] = ()
+SKELETON: str | None = "body18"
 COUNTS: dict[str, int | None] = {"train": 35832, "validation": 19312, "test": 24416}
-_LARGEST_MM = 1e4  # from the pelvis: nobody is that tall
+_LARGEST_MM = 1e4  # limit of the distance from the pelvis
 
 
-def missing(root: epath.Path) -> list[str]:
-    """Folders that are not there, and pictures and poses that have not each other."""
+def missing(root: epath.Path, config: str | None = None) -> list[str]:
+    """Missing folders, images without a pose, and poses without an image."""
     lacking = []
     for split, name in FOLDERS.items():
-        pictures, poses = _stems(root / name / "IMG", ".jpg"), _stems(root / name / "POSE", ".csv")
-        parts = [("IMG", ".jpg", pictures, poses), ("POSE", ".csv", poses, pictures)]
-        for part, suffix, there, wanted in parts[: 1 if split == "test" else 2]:
-            if not there:
+        images, poses = _stems(root / name / "IMG", ".jpg"), _stems(root / name / "POSE", ".csv")
+        parts = [("IMG", ".jpg", images, poses), ("POSE", ".csv", poses, images)]
+        for part, suffix, present, wanted in parts[: 1 if split == "test" else 2]:
+            if not present:
                 lacking.append(f"{name}/{part}")
-            elif absent := sorted(wanted - there):
+            elif absent := sorted(wanted - present):
                 lacking.append(f"{name}/{part}/{absent[0]}{suffix}: {len(absent)} of {len(wanted)}")
     return lacking
 
 
-def samples(root: epath.Path, split: str) -> Examples:
+def splits(root: epath.Path, config: str | None = None) -> tuple[str, ...]:
+    return tuple(COUNTS)
+
+
+def samples(root: epath.Path, split: str, config: str | None = None) -> Examples:
+    """Frames in the order of their numbers."""
     return Examples(_lazy(root, split))
 
 
@@ -45,10 +55,11 @@ def _lazy(root: epath.Path, split: str) -> LazyExamples:
     folder = root / FOLDERS[split]
     frames = sorted(_stems(folder / "IMG", ".jpg"))
     if not frames:
-        raise FileNotFoundError(f"{folder / 'IMG'}: no pictures; expected 00001.jpg and so on")
+        raise FileNotFoundError(f"{folder / 'IMG'}: no images; expected 00001.jpg and so on")
     if frames[-1] != f"{len(frames):05d}":
         raise ValueError(
-            f"{folder / 'IMG'}: {len(frames)} pictures to {frames[-1]}.jpg; expected 00001.jpg on, without gaps"
+            f"{folder / 'IMG'}: {len(frames)} images up to {frames[-1]}.jpg; "
+            "expected 00001.jpg and so on, without gaps"
         )
     for frame in frames:
         yield f"{split}/{frame}", partial(_sample, folder, split, frame)
@@ -75,19 +86,20 @@ def _stems(folder: epath.Path, suffix: str) -> set[str]:
 
 
 def _joints(path: epath.Path) -> Float[np.ndarray, "18 3"]:
-    """mm from the pelvis: the 17 and, as Sun et al. add it, the thorax in the middle of the shoulders."""
+    """mm from the pelvis: 17 joints and the thorax, midway between the shoulders (Sun et al.)."""
     try:
         rows = [line.split(",") for line in path.read_bytes().decode("ascii").split()]
         values = np.array([[float(word) for word in row] for row in rows])
     except FileNotFoundError:
         raise FileNotFoundError(
-            f"{path}: no such file; expected the pose of the picture of that number"
+            f"{path}: no such file; expected the pose of the image of that number"
         ) from None
     except ValueError:
         values = np.zeros(0)
     if values.shape != (17, 3) or not (np.abs(values) < _LARGEST_MM).all():
         raise ValueError(
-            f"{path}: expected 17 rows of three finite numbers, mm from the pelvis, with commas; copy it anew"
+            f"{path}: expected 17 rows of three finite numbers, mm from the pelvis, "
+            "separated by commas; copy it again"
         )
     joints = ORDERS["human36m17"].convert(values)
     joints[-1] = (joints[11] + joints[14]) / 2

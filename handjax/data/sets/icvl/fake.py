@@ -1,4 +1,4 @@
-"""A few frames in the file format of ICVL, with the figure's hand in place of anybody's. For tests and demonstrations."""
+"""Fake ICVL files: rendered hands in the set's format, for tests and demonstrations."""
 
 from pathlib import Path
 
@@ -7,8 +7,9 @@ import numpy as np
 
 from handjax.data.sets import fake_depth_hand as fakes
 from handjax.data.sets.icvl import raw
+from handjax.pose.geometry import xyz_to_uvd
 
-# The sphere in whose middle each of the 16 joints lies: palm, then thumb to little finger, each from base to tip.
+# The sphere at each of the 16 joints: palm, then thumb to little finger, each from base to tip.
 _FINGERS = ("thumb", "index", "middle", "ring", "little")
 SPHERES = (
     fakes.PALM_SPHERE,
@@ -17,16 +18,17 @@ SPHERES = (
 
 
 def write(root: Path, n: int, seed: int) -> None:
-    """`n` training frames, every other in a folder of turned ones, and `n` of each test sequence, with refined centers of
-    which every third is 'invalid'."""
-    focal, center = np.asarray(raw.K)[[0, 1], [0, 1]], np.asarray(raw.K)[:2, 2]
+    """Write `n` training frames and `n` per test sequence, with refined centers.
+
+    Every other training frame is in a folder of rotated frames; every third center is 'invalid'.
+    """
     number = 0
     for split, (folder, texts) in raw.LABELS.items():
-        centers = []
+        centers: list[str] = []
         for text in texts:
             labels = []
             for i in range(n):
-                hand = fakes.hand(
+                hand = fakes.render_hand(
                     (seed, number),
                     raw.K,
                     raw.HEIGHT,
@@ -35,19 +37,17 @@ def write(root: Path, n: int, seed: int) -> None:
                     wall_mm=400.0,
                 )
                 number += 1
-                place = (
+                folder_name = (
                     ("201403121135", "90/201403121135")[i % 2]
                     if split == "train"
                     else text.removesuffix(".txt")
                 )
-                name = f"{place}/image_{i:04d}.png"
+                name = f"{folder_name}/image_{i:04d}.png"
                 path = root / folder / "Depth" / name
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(cv2.imencode(".png", hand.depth[0])[1].tobytes())
                 xyz = hand.spheres_xyz[0, list(SPHERES)]
-                uvd = np.concatenate(
-                    [xyz[:, :2] / xyz[:, 2:] * focal + center, xyz[:, 2:]], axis=-1
-                )
+                uvd = xyz_to_uvd(xyz, np.asarray(raw.K))
                 labels.append(" ".join([name, *(f"{value:.4f}" for value in uvd.ravel())]))
                 centers.append(
                     "invalid"

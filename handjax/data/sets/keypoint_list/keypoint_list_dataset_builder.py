@@ -1,19 +1,20 @@
-"""A list of keypoints for TFDS. What the files are is in raw.py."""
+"""Lists of hand keypoints for TFDS. raw.py describes the files."""
 
 import numpy as np
 import tensorflow_datasets as tfds
-from etils import epath
 
+from handjax.data.builder import Feature, RawBuilder, root_joint, tensor
 from handjax.data.sets.keypoint_list import raw
 from handjax.pose.skeleton import ORDERS
 
-_F = tfds.features
 
+class Builder(RawBuilder):
+    """Your own images of hands with 21 keypoints."""
 
-class Builder(tfds.core.GeneratorBasedBuilder):
+    RAW = raw
+    HOMEPAGE = "https://github.com/chrisliu54/Hand-Keypoint-Estimation"
     VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES = {"1.0.0": "First version."}
-    MANUAL_DOWNLOAD_INSTRUCTIONS = raw.LAYOUT
     BUILDER_CONFIGS = [
         tfds.core.BuilderConfig(
             name=name, description=f"The lists give: {', '.join(ORDERS[name].joints)}."
@@ -21,29 +22,11 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         for name in raw.CONFIGS
     ]
 
-    def _info(self) -> tfds.core.DatasetInfo:
-        return self.dataset_info_from_configs(
-            features=_F.FeaturesDict(
-                {
-                    "image": _F.Image(shape=(None, None, 3), doc="RGB, the file as it is"),
-                    "joints_uv": _F.Tensor(
-                        shape=(21, 2), dtype=np.float32, doc="hand21, px; 0 where not labelled"
-                    ),
-                    "visible": _F.Tensor(shape=(21,), dtype=np.bool_, doc="hand21: labelled"),
-                    "root": _F.ClassLabel(names=["wrist", "palm"], doc="what joint 0 is"),
-                    "id": _F.Text(doc="split/picture, #2 and so on for its further hands"),
-                }
-            ),
-            homepage="https://github.com/chrisliu54/Hand-Keypoint-Estimation",
-        )
-
-    def _split_generators(self, dl_manager: tfds.download.DownloadManager):
-        root = epath.Path(dl_manager.manual_dir)
-        if absent := raw.missing(root):
-            raise ValueError(
-                f"{root}: incomplete, no {'; no '.join(absent)}; expected lists and the pictures they name"
-            )
-        return {split: self._generate_examples(root, split) for split in raw.splits(root)}
-
-    def _generate_examples(self, root: epath.Path, split: str):
-        return raw.samples(root, split, self.builder_config.name)
+    def features(self) -> dict[str, Feature]:
+        return {
+            "image": tfds.features.Image(shape=(None, None, 3), doc="RGB, the file as it is"),
+            "joints_uv": tensor("hand21, px; 0 where not labelled", 21, 2),
+            "visible": tensor("hand21: labelled", 21, dtype=np.bool_),
+            "root": root_joint(),
+            "id": tfds.features.Text(doc="split/picture, #2 and so on for its further hands"),
+        }

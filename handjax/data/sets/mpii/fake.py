@@ -1,4 +1,4 @@
-"""A small MPII of spheres, two people a picture: json counted from 1, and the head boxes of the validation."""
+"""Fake MPII files: two people per image, pixels counted from 1, validation head boxes."""
 
 import io
 import json
@@ -15,7 +15,7 @@ HEIGHT, WIDTH = 270, 360
 
 
 def write(root: Path, n: int, seed: int) -> None:
-    """`n` pictures a split, with two people in each; the last labelled ankle of some is absent."""
+    """Write `n` images per split with two people in each, some without a labelled right ankle."""
     (root / "images").mkdir(parents=True, exist_ok=True)
     (root / "annot").mkdir(exist_ok=True)
     for s, (split, file) in enumerate(raw.FILES.items()):
@@ -33,13 +33,13 @@ def write(root: Path, n: int, seed: int) -> None:
 
 
 def scene(split: str, i: int, seed: int) -> dict[str, np.ndarray]:
-    """What is in picture `i` of a split: `fake_body.snapshot`."""
+    """The scene (`fake_body.snapshot`) of image `i` of a split."""
     rng = np.random.default_rng([seed, list(raw.FILES).index(split), i])
     return fake_body.snapshot(rng, HEIGHT, WIDTH, people=2, near_mm=1000.0)
 
 
 def own_joints(uv: np.ndarray) -> np.ndarray:
-    """body18 → MPII's 16."""
+    """body18 → MPII's 16 joints."""
     return np.stack([uv[fake_body.JOINTS.index(joint)] for joint in ORDERS["mpii16"].joints])
 
 

@@ -1,4 +1,7 @@
-"""MPII Human Pose (Andriluka et al. 2014) with the json annotation of Xiao et al. 2018, as Sun et al. 2018 read it."""
+"""MPII Human Pose (Andriluka et al. 2014) with the JSON annotation of Xiao et al. 2018.
+
+Read in the same way as by Sun et al. 2018.
+"""
 
 import io
 import json
@@ -15,28 +18,26 @@ from handjax.data.formats.mat import bounded
 from handjax.data.preparation.examples import Examples, LazyExamples, unreadable
 
 LAYOUT = """\
-images/*.jpg              the pictures of mpii_human_pose_v1.tar.gz, http://human-pose.mpi-inf.mpg.de
-annot/train.json          the annotation of github.com/microsoft/human-pose-estimation.pytorch
+images/*.jpg              from mpii_human_pose_v1.tar.gz, http://human-pose.mpi-inf.mpg.de
+annot/train.json          from github.com/microsoft/human-pose-estimation.pytorch
 annot/valid.json
 annot/test.json
-annot/gt_valid.mat        from the same place: head boxes of valid.json's people"""
+annot/gt_valid.mat        from the same repository: head boxes of the people of valid.json"""
 
 FILES = {"train": "train.json", "validation": "valid.json", "test": "test.json"}
-COUNTS: dict[str, int | None] = {
-    "train": 22246,
-    "validation": 2958,
-    "test": 11731,
-}  # people, not pictures
+CONFIGS: tuple[str, ...] = ()
+SKELETON: str | None = None
+COUNTS: dict[str, int | None] = {"train": 22246, "validation": 2958, "test": 11731}  # people
 JOINTS = 16
-# The head's size for PCKh is this part of its box's diagonal (SC_BIAS of the published evaluation).
-_HEAD_PART = 0.6
-_PIXELS_A_SCALE = 200  # px: the height of a person of scale 1
+# Head size for PCKh as a fraction of the head box's diagonal (SC_BIAS of the published evaluation).
+_HEAD_FRACTION = 0.6
+_PX_PER_SCALE = 200  # height of a person of scale 1
 _LARGEST_PX = 1e5
-_LARGEST_MAT = 1 << 26  # bytes of a variable: forty times as many people as there are
+_LARGEST_MAT = 1 << 26  # bytes of a variable, 40 times the size of the real one
 
 
-def missing(root: epath.Path) -> list[str]:
-    """Files that are not there, and how many of the pictures that a readable annotation names."""
+def missing(root: epath.Path, config: str | None = None) -> list[str]:
+    """Missing files, and the number of missing images that an annotation names."""
     lacking = [
         f"annot/{name}"
         for name in (*FILES.values(), "gt_valid.mat")
@@ -44,22 +45,29 @@ def missing(root: epath.Path) -> list[str]:
     ]
     if not (root / "images").exists():
         return [*lacking, "images"]
-    there = {path.name for path in (root / "images").iterdir()}
+    present = {path.name for path in (root / "images").iterdir()}
     for split, name in FILES.items():
         if f"annot/{name}" not in lacking:
             try:
-                wanted = sorted({_picture(person, where) for where, person in _people(root, split)})
+                wanted = sorted(
+                    {_image_name(person, where) for where, person in _people(root, split)}
+                )
             except ValueError as error:
                 lacking.append(str(error))
                 continue
-            if absent := [picture for picture in wanted if picture not in there]:
+            if absent := [image for image in wanted if image not in present]:
                 lacking.append(
-                    f"images/{absent[0]}: {len(absent)} of {len(wanted)} pictures of {name}"
+                    f"images/{absent[0]}: {len(absent)} of {len(wanted)} images of {name}"
                 )
     return lacking
 
 
-def samples(root: epath.Path, split: str) -> Examples:
+def splits(root: epath.Path, config: str | None = None) -> tuple[str, ...]:
+    return tuple(COUNTS)
+
+
+def samples(root: epath.Path, split: str, config: str | None = None) -> Examples:
+    """People in the order of the annotation."""
     return Examples(_lazy(root, split))
 
 
@@ -69,16 +77,15 @@ def _lazy(root: epath.Path, split: str) -> LazyExamples:
     before: Counter[str] = Counter()
     for i, ((where, person), head) in enumerate(zip(people, heads, strict=True)):
         try:
-            name = _picture(person, where)
+            name = _image_name(person, where)
         except ValueError as error:
             yield f"{split}/person {i}", unreadable(error)
             continue
         key = f"{split}/{name.removesuffix('.jpg')}_{before[name]:02d}"
         before[name] += 1
-        yield (
-            key,
-            partial(_sample, root / "images", key, name, where, person, head, split != "test"),
-        )
+        labelled = split != "test"
+        read = partial(_sample, root / "images", key, name, where, person, head, labelled)
+        yield key, read
 
 
 def _sample(
@@ -89,29 +96,29 @@ def _sample(
     scale = float(_numbers(person, "scale", where))
     if scale <= 0:
         raise ValueError(
-            f"{where}: scale {scale:g}; expected more than 0, a person's height by 200 px"
+            f"{where}: scale {scale:g}; expected more than 0, the person's height / 200 px"
         )
     uv, visible = np.zeros((JOINTS, 2)), np.zeros(JOINTS, bool)
     if labelled:
         uv, visible = _joints(person, where)
         uv = np.where(visible[:, None], uv - 1, 0)
-    # The common practice's box: lower by 15 px a scale, a quarter larger, so that no limb is cut off.
-    side = 1.25 * _PIXELS_A_SCALE * scale
-    middle = center + (0, 15 * scale)
+    # The usual box: 15 px per unit of scale lower and a quarter larger, so that no limb is cut off.
+    side = 1.25 * _PX_PER_SCALE * scale
+    box_center = center + (0, 15 * scale)
     return {
         "image": io.BytesIO(data),
         "joints_uv": uv.astype(np.float32),
         "visible": visible,
         "center_uv": center.astype(np.float32),
         "scale": np.float32(scale),
-        "box": np.array([*(middle - side / 2), side, side], np.float32),
+        "box": np.array([*(box_center - side / 2), side, side], np.float32),
         "head_size": np.float32(head),
         "id": key,
     }
 
 
 def _people(root: epath.Path, split: str) -> list[tuple[str, dict]]:
-    """Where each person stands, in words, and what is said of them."""
+    """(location for messages, annotation) of each person."""
     path = root / "annot" / FILES[split]
     try:
         people = json.loads(path.read_bytes())
@@ -119,7 +126,7 @@ def _people(root: epath.Path, split: str) -> list[tuple[str, dict]]:
         raise FileNotFoundError(f"{path}: no such file; expected MPII's annotation") from None
     except (ValueError, RecursionError):
         raise ValueError(
-            f"{path}: no JSON, or cut short; expected a list of people, copy it anew"
+            f"{path}: not JSON, or cut short; expected a list of people, copy it again"
         ) from None
     if (
         not isinstance(people, list)
@@ -127,12 +134,13 @@ def _people(root: epath.Path, split: str) -> list[tuple[str, dict]]:
         or not all(isinstance(person, dict) for person in people)
     ):
         raise ValueError(
-            f"{path}: no list of people; expected [{{image, center, scale, joints, joints_vis}}, ...]"
+            f"{path}: not a list of people; "
+            "expected [{image, center, scale, joints, joints_vis}, ...]"
         )
     return [(f"{path}, person {i}", person) for i, person in enumerate(people)]
 
 
-def _picture(person: dict, where: str) -> str:
+def _image_name(person: dict, where: str) -> str:
     name = person.get("image")
     if not isinstance(name, str) or not name.endswith(".jpg"):
         raise ValueError(f"{where}: image {name!r}; expected the name of a .jpg below images/")
@@ -140,7 +148,7 @@ def _picture(person: dict, where: str) -> str:
 
 
 def _joints(person: dict, where: str) -> tuple[Float[np.ndarray, "16 2"], np.ndarray]:
-    """px counted from 1, and which are labelled."""
+    """Joints in px counted from 1, and whether each is labelled."""
     labelled = _numbers(person, "joints_vis", where, JOINTS)
     if not np.isin(labelled, (0, 1)).all():
         raise ValueError(
@@ -156,12 +164,12 @@ def _numbers(person: dict, key: str, where: str, *shape: int) -> Float[np.ndarra
         values = np.array(np.nan)
     if values.shape != shape or not (np.abs(values) < _LARGEST_PX).all():
         expected = " x ".join(map(str, shape)) + " finite numbers" if shape else "a finite number"
-        raise ValueError(f"{where}: {key!r} is not {expected}; copy the annotation anew")
+        raise ValueError(f"{where}: {key!r} is not {expected}; copy the annotation again")
     return values
 
 
 def _head_sizes(root: epath.Path, people: list[tuple[str, dict]]) -> Float[np.ndarray, " n"]:
-    """px, in the order of valid.json, with which gt_valid.mat must agree."""
+    """px, in the order of valid.json, which gt_valid.mat must agree with."""
     path = root / "annot" / "gt_valid.mat"
     if not path.exists():
         raise FileNotFoundError(
@@ -173,33 +181,36 @@ def _head_sizes(root: epath.Path, people: list[tuple[str, dict]]) -> Float[np.nd
         "jnt_missing": (JOINTS, len(people)),
     }
     try:
-        found = scipy.io.loadmat(
+        content = scipy.io.loadmat(
             bounded(path.read_bytes(), _LARGEST_MAT), variable_names=list(shapes)
         )
-        found = {name: np.asarray(found[name], float) for name in shapes}
+        arrays = {name: np.asarray(content[name], float) for name in shapes}
     except Exception as error:  # a broken file may raise anything
         what = " ".join(str(error).split()) or type(error).__name__
         raise ValueError(
             f"{path}: {what}; expected a whole MAT file with {', '.join(shapes)}"
         ) from None
     for name, shape in shapes.items():
+        array = arrays[name]
         if (
-            found[name].size != np.prod(shape)
-            or found[name].shape[:2] != shape[:2]
-            or not np.isfinite(found[name]).all()
+            array.size != np.prod(shape)
+            or array.shape[:2] != shape[:2]
+            or not np.isfinite(array).all()
         ):
             raise ValueError(
-                f"{path}: {name} is {found[name].shape}; expected finite numbers of shape {shape}, as valid.json has"
+                f"{path}: {name} is {array.shape}; "
+                f"expected finite numbers of shape {shape}, as in valid.json"
             )
-    boxes, theirs, absent = (found[name].reshape(shape) for name, shape in shapes.items())
+    boxes, theirs, absent = (arrays[name].reshape(shape) for name, shape in shapes.items())
     ours = [_joints(person, where) for where, person in people]
     for i, (uv, labelled) in enumerate(ours):
         both = labelled & (absent[:, i] == 0)
         if both.any() and np.median(np.linalg.norm(uv - theirs[..., i], axis=-1)[both]) > 5:
             raise ValueError(
-                f"{path}: person {i} stands elsewhere than in valid.json; expected the file that belongs to it"
+                f"{path}: person {i} is elsewhere in valid.json; "
+                "expected the file that belongs to it"
             )
-    sizes = _HEAD_PART * np.linalg.norm(boxes[1] - boxes[0], axis=0)
+    sizes = _HEAD_FRACTION * np.linalg.norm(boxes[1] - boxes[0], axis=0)
     if sizes.min() <= 0:
-        raise ValueError(f"{path}: the head box of person {sizes.argmin()} is empty; copy it anew")
+        raise ValueError(f"{path}: the head box of person {sizes.argmin()} is empty; copy it again")
     return sizes

@@ -1,4 +1,4 @@
-"""A few frames in the file format of MSRA hand, with the figure's hand in place of anybody's. For tests and demonstrations."""
+"""Fake MSRA hand files: rendered hands in the set's format, for tests and demonstrations."""
 
 from pathlib import Path
 
@@ -10,16 +10,19 @@ from handjax.pose.skeleton import ORDERS
 
 
 def write(root: Path, n: int, seed: int) -> None:
-    """`n` frames of each person, dealt to the gestures in turn, with refined centers of which every third is 'invalid'."""
+    """Write `n` frames per person, with refined centers of which every third is 'invalid'.
+
+    Frame i shows gesture i, starting over after the last gesture.
+    """
     for number, person in enumerate(raw.COUNTS):
-        centers = []
+        centers: list[str] = []
         for gesture, name in enumerate(raw.GESTURES):
             folder = root / person / name
             folder.mkdir(parents=True)
             frames = range(gesture, n, len(raw.GESTURES))
             lines = [str(len(frames))]
             for i, frame in enumerate(frames):
-                hand = fakes.hand(
+                hand = fakes.render_hand(
                     (seed, number, frame), raw.K, raw.HEIGHT, raw.WIDTH, distance_mm=(320.0, 450.0)
                 )
                 xyz = np.empty((raw.JOINTS, 3))

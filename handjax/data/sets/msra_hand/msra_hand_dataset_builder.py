@@ -1,57 +1,33 @@
-"""MSRA hand as a TFDS data set; what the files hold is known to raw.py."""
+"""MSRA hand for TFDS. raw.py describes the files."""
 
 import numpy as np
 import tensorflow_datasets as tfds
 
+from handjax.data.builder import Feature, RawBuilder, depth_image, root_joint, tensor
 from handjax.data.sets.msra_hand import raw
 
 
-class Builder(tfds.core.GeneratorBasedBuilder):
-    """Depth of the hands of nine people, with 21 joints."""
+class Builder(RawBuilder):
+    """Depth images of the hands of nine people, with 21 joints."""
 
+    RAW = raw
+    HOMEPAGE = "https://jimmysuen.github.io/"
     VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES = {"1.0.0": "First version."}
-    MANUAL_DOWNLOAD_INSTRUCTIONS = raw.LAYOUT
 
-    def _info(self) -> tfds.core.DatasetInfo:
-        def tensor(shape, doc, dtype=np.float32):
-            return tfds.features.Tensor(shape=shape, dtype=dtype, doc=doc)
-
-        return self.dataset_info_from_configs(
-            features=tfds.features.FeaturesDict(
-                {
-                    "depth": tfds.features.Image(
-                        shape=(raw.HEIGHT, raw.WIDTH, 1),
-                        dtype=np.uint16,
-                        encoding_format="png",
-                        doc="mm along z, 0 = missing or not the hand",
-                    ),
-                    "k": tensor((3, 3), "intrinsics in px; pixel centers are integers"),
-                    "joints_xyz": tensor(
-                        (raw.JOINTS, 3),
-                        "mm, camera frame: x right, y down, z forward; order hand21",
-                    ),
-                    "joints_uv": tensor((raw.JOINTS, 2), "px, where k sees joints_xyz"),
-                    "root": tfds.features.ClassLabel(
-                        names=["wrist", "palm"], doc="what joint 0 is"
-                    ),
-                    "gesture": tfds.features.ClassLabel(names=list(raw.GESTURES)),
-                    "center_xyz": tensor(
-                        (3,), "mm, camera frame: V2V-PoseNet's refined center, where center_valid"
-                    ),
-                    "center_valid": tensor((), "whether there is a refined center", np.bool_),
-                    "id": tfds.features.Text(doc="person, gesture and number of the frame"),
-                }
+    def features(self) -> dict[str, Feature]:
+        return {
+            "depth": depth_image("mm along z, 0 = missing or not the hand", raw.HEIGHT, raw.WIDTH),
+            "k": tensor("intrinsics in px; pixel centers are integers", 3, 3),
+            "joints_xyz": tensor(
+                "mm, camera frame: x right, y down, z forward; order hand21", raw.JOINTS, 3
             ),
-            homepage="https://jimmysuen.github.io/",
-        )
-
-    def _split_generators(self, dl_manager: tfds.download.DownloadManager):
-        root = dl_manager.manual_dir
-        lacking = raw.missing(root)
-        if lacking:
-            raise ValueError(f"msra_hand lacks {'; '.join(lacking)}")
-        return {split: self._generate_examples(root, split) for split in raw.COUNTS}
-
-    def _generate_examples(self, root, split):
-        return raw.samples(root, split)
+            "joints_uv": tensor("px, where k sees joints_xyz", raw.JOINTS, 2),
+            "root": root_joint(),
+            "gesture": tfds.features.ClassLabel(names=list(raw.GESTURES)),
+            "center_xyz": tensor(
+                "mm, camera frame: V2V-PoseNet's refined center, where center_valid", 3
+            ),
+            "center_valid": tensor("whether there is a refined center", dtype=np.bool_),
+            "id": tfds.features.Text(doc="person, gesture and number of the frame"),
+        }

@@ -1,4 +1,4 @@
-"""A few frames in the file format of NYU hand, with the figure's hand in place of anybody's. For tests and demonstrations."""
+"""Fake NYU hand files: rendered hands in the set's format, for tests and demonstrations."""
 
 from pathlib import Path
 
@@ -8,10 +8,12 @@ import scipy.io
 
 from handjax.data.sets import fake_depth_hand as fakes
 from handjax.data.sets.nyu_hand import raw
+from handjax.pose.geometry import xyz_to_uvd
 from handjax.pose.skeleton import SKELETONS
 
-TURNS = (0.0, 0.6, -0.6)  # rad: where the three Kinects stand about the hand
-# The sphere in whose middle each of the 36 joints lies: little finger to thumb, each from its tip; wrist, palm, knuckles.
+TURNS = (0.0, 0.6, -0.6)  # rad: rotation of the three Kinects about the hand
+# The sphere at each of the 36 joints: little finger to thumb, each from its tip; wrist, palm,
+# knuckles.
 SPHERES = (
     *(
         s
@@ -28,12 +30,12 @@ SPHERES = (
 
 
 def write(root: Path, n: int, seed: int) -> None:
-    """`n` frames of each split, all three Kinects, with refined centers of which every third is 'invalid'."""
+    """Write `n` frames per split for all three Kinects; every third refined center is 'invalid'."""
     rng = np.random.default_rng(seed)
     for number, split in enumerate(raw.COUNTS):
         (root / split).mkdir(parents=True)
         hands = [
-            fakes.hand(
+            fakes.render_hand(
                 (seed, number, i),
                 raw.K,
                 raw.HEIGHT,
@@ -45,20 +47,17 @@ def write(root: Path, n: int, seed: int) -> None:
             for i in range(n)
         ]
         xyz = np.stack([hand.spheres_xyz[:, SPHERES] for hand in hands], axis=1).astype(np.float64)
-        focal, center = np.asarray(raw.K)[[0, 1], [0, 1]], np.asarray(raw.K)[:2, 2]
-        uvd = np.concatenate([xyz[..., :2] / xyz[..., 2:] * focal + center, xyz[..., 2:]], axis=-1)
+        uvd = xyz_to_uvd(xyz, np.asarray(raw.K))
         names = np.asarray(SKELETONS["nyu36"].joints, object)[None]
         labels = {"joint_names": names, "joint_xyz": xyz * (1, -1, 1), "joint_uvd": uvd}
         scipy.io.savemat(root / split / "joint_data.mat", labels, do_compression=True)
         lines = []
         for i, hand in enumerate(hands):
             for view, depth in enumerate(hand.depth, 1):
-                red = rng.integers(0, 256, depth.shape)  # whatever was left there
-                image = np.stack([depth & 255, depth >> 8, red], axis=-1).astype(
-                    np.uint8
-                )  # OpenCV: blue, green, red
+                red = rng.integers(0, 256, depth.shape)  # has no meaning
+                bgr = np.stack([depth & 255, depth >> 8, red], axis=-1).astype(np.uint8)
                 (root / split / f"depth_{view}_{i + 1:07d}.png").write_bytes(
-                    cv2.imencode(".png", image)[1].tobytes()
+                    cv2.imencode(".png", bgr)[1].tobytes()
                 )
             x, y, z = xyz[0, i].mean(0)
             lines.append("invalid" if i % 3 == 2 else f"{x:.6f} {-y:.6f} {z:.6f}")

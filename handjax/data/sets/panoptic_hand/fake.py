@@ -1,4 +1,4 @@
-"""A few pictures and json files as HandDB has them: left and right hands, some points not labelled. The studio has right hands."""
+"""Fake HandDB files: left and right hands, some points not labelled; the studio has right hands."""
 
 import json
 from pathlib import Path
@@ -7,6 +7,7 @@ import numpy as np
 
 from handjax.data.sets import fake_hand
 from handjax.data.sets.panoptic_hand.raw import FOLDERS, STUDIO
+from handjax.pose.geometry import project
 from handjax.pose.skeleton import ORDERS
 
 _HEIGHT, _WIDTH = 360, 480
@@ -14,7 +15,10 @@ _K = np.array([[500, 0, _WIDTH / 2], [0, 500, _HEIGHT / 2], [0, 0, 1]], np.float
 
 
 def write(root: Path, n: int, seed: int) -> None:
-    """n pictures a folder, of the right hand and the left in turn. Hidden joints are not labelled, and 0 in rendered pictures."""
+    """Write `n` images per folder, of a right and a left hand in turn.
+
+    Hidden joints are not labelled, and are 0 in the rendered images.
+    """
     own = np.argsort(ORDERS["handdb"].to_common)  # own joint → common joint
     studio, studio_hands = Path(STUDIO).parent / "imgs", []
     for number, folder in enumerate((*sum(FOLDERS.values(), ()), str(studio))):
@@ -26,16 +30,16 @@ def write(root: Path, n: int, seed: int) -> None:
         for i, (centers, radii, joints) in enumerate(
             zip(*fake_hand.hands(seed + 100 * number, positions, left), strict=True)
         ):
-            depth, winner = fake_hand.look(centers, radii, _K, _HEIGHT, _WIDTH)
+            depth, winner = fake_hand.render_spheres(centers, radii, _K, _HEIGHT, _WIDTH)
             seen = fake_hand.visible(joints, centers, radii)[:, None]
-            uv = fake_hand.project(joints, _K)
+            uv = project(joints, _K)
             rendered = folder.startswith("hand_labels_synth")
             points = (
                 np.concatenate([np.where(seen, uv, 0) if rendered else uv, seen], axis=-1)[own]
                 .astype(float)
                 .tolist()
             )
-            middle = (
+            center = (
                 ((uv[seen[:, 0]].min(axis=0) + uv[seen[:, 0]].max(axis=0)) / 2)
                 .astype(float)
                 .tolist()
@@ -43,15 +47,15 @@ def write(root: Path, n: int, seed: int) -> None:
             name = f"Somebody.flv_{i:06d}_{'rl'[int(left[i])]}"
             if folder == str(studio):
                 name = f"{i:08d}"
-                told = {"img_paths": f"imgs/{name}.jpg", "joint_self": points, "objpos": middle}
-                studio_hands.append({**told, "img_width": _WIDTH, "img_height": _HEIGHT})
+                entry = {"img_paths": f"imgs/{name}.jpg", "joint_self": points, "objpos": center}
+                studio_hands.append({**entry, "img_width": _WIDTH, "img_height": _HEIGHT})
             else:
                 labels = {"hand_pts": points, "is_left": int(left[i])}
                 if rendered:
                     name = f"{i:08d}"
                 else:
-                    labels["hand_box_center"] = middle
+                    labels["hand_box_center"] = center
                 (root / folder / f"{name}.json").write_text(json.dumps(labels))
-            picture = fake_hand.picture(seed + i, depth, winner >= 0)
-            (root / folder / f"{name}.jpg").write_bytes(fake_hand.encode(picture, ".jpg"))
+            image = fake_hand.color_image(seed + i, depth, winner >= 0)
+            (root / folder / f"{name}.jpg").write_bytes(fake_hand.encode(image, ".jpg"))
     (root / STUDIO).write_text(json.dumps({"root": studio_hands}))

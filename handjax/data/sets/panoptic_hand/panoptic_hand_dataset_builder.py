@@ -1,20 +1,21 @@
-"""HandDB for TFDS. What the files are is in raw.py."""
+"""HandDB for TFDS. raw.py describes the files."""
 
 import numpy as np
 import tensorflow_datasets as tfds
-from etils import epath
 
+from handjax.data.builder import Feature, RawBuilder, rgb_image, root_joint, tensor
 from handjax.data.sets.panoptic_hand import raw
 
-_F = tfds.features
 
+class Builder(RawBuilder):
+    """Images of hands with 21 keypoints."""
 
-class Builder(tfds.core.GeneratorBasedBuilder):
+    RAW = raw
+    HOMEPAGE = "http://domedb.perception.cs.cmu.edu/handdb.html"
     VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES = {
         "1.0.0": "First version: the labels by people, the rendered hands and the studio's."
     }
-    MANUAL_DOWNLOAD_INSTRUCTIONS = raw.LAYOUT
     BUILDER_CONFIGS = [
         tfds.core.BuilderConfig(
             name="manual", description="Photographs labelled by people: train and test."
@@ -26,41 +27,14 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         ),
     ]
 
-    def _info(self) -> tfds.core.DatasetInfo:
-        side = {"side": _F.ClassLabel(names=["left", "right"], doc="which hand")}
-        return self.dataset_info_from_configs(
-            features=_F.FeaturesDict(
-                {
-                    "image": _F.Image(
-                        shape=(None, None, 3), encoding_format="jpeg", doc="RGB, the whole picture"
-                    ),
-                    "joints_uv": _F.Tensor(
-                        shape=(21, 2), dtype=np.float32, doc="hand21, px; 0 where not labelled"
-                    ),
-                    "visible": _F.Tensor(shape=(21,), dtype=np.bool_, doc="hand21: labelled"),
-                    "box": _F.Tensor(
-                        shape=(4,),
-                        dtype=np.float32,
-                        doc="x, y, width, height, px: the square of 2.2 hands",
-                    ),
-                    **(side if self.builder_config.name != "studio" else {}),
-                    "root": _F.ClassLabel(names=["wrist", "palm"], doc="what joint 0 is"),
-                    "id": _F.Text(doc="folder/name"),
-                }
-            ),
-            homepage="http://domedb.perception.cs.cmu.edu/handdb.html",
-        )
-
-    def _split_generators(self, dl_manager: tfds.download.DownloadManager):
-        root = epath.Path(dl_manager.manual_dir)
-        if absent := raw.missing(root, self.builder_config.name):
-            raise ValueError(
-                f"{root}: incomplete, no {'; no '.join(absent)}; expected HandDB as it is unpacked"
-            )
+    def features(self) -> dict[str, Feature]:
+        side = {"side": tfds.features.ClassLabel(names=["left", "right"], doc="which hand")}
         return {
-            split: self._generate_examples(root, split)
-            for split in raw.CONFIGS[self.builder_config.name]
+            "image": rgb_image("RGB, the whole picture"),
+            "joints_uv": tensor("hand21, px; 0 where not labelled", 21, 2),
+            "visible": tensor("hand21: labelled", 21, dtype=np.bool_),
+            "box": tensor("x, y, width, height, px: the square of 2.2 hands", 4),
+            **(side if self.builder_config.name != "studio" else {}),
+            "root": root_joint(),
+            "id": tfds.features.Text(doc="folder/name"),
         }
-
-    def _generate_examples(self, root: epath.Path, split: str):
-        return raw.samples(root, split)

@@ -1,6 +1,6 @@
-"""HandDB (Simon et al. 2017): pictures of hands labelled by people, rendered ones, and those of the Panoptic Studio itself.
+"""HandDB (Simon et al. 2017): hands labelled by people, rendered, and of the Panoptic Studio.
 
-The first two have a json file beside each picture; the studio's 14,817 are told in one.
+The first two have a JSON file next to each image, the studio's 14,817 hands have one file.
 """
 
 import io
@@ -15,11 +15,13 @@ from handjax.data.formats.image import below, read_image
 from handjax.data.preparation.examples import Examples, LazyExamples, unreadable
 from handjax.pose.skeleton import ORDERS
 
-LAYOUT = """hand_labels.zip (config "manual"), hand_labels_synth.zip ("synth") and hand143_panopticdb.tar ("studio") of HandDB,
-domedb.perception.cs.cmu.edu, unpacked into the folder. Of the first two every picture has its labels beside it:
+LAYOUT = """hand_labels.zip (config "manual"), hand_labels_synth.zip ("synth") and
+hand143_panopticdb.tar ("studio") of HandDB, domedb.perception.cs.cmu.edu, unpacked into the folder.
+The first two have the labels next to each image:
   hand_labels/manual_train/NAME.jpg, hand_labels/manual_train/NAME.json, hand_labels/manual_test/...
   hand_labels_synth/synth1/NAME.jpg, hand_labels_synth/synth1/NAME.json, ... synth2, synth3, synth4
   hand143_panopticdb/hands_v143_14817.json, hand143_panopticdb/imgs/00000000.jpg, ..."""
+SKELETON: str | None = "hand21"
 COUNTS = {"train": 1912, "test": 846, "synth": 14261, "studio": 14817}
 CONFIGS = {"manual": ("train", "test"), "synth": ("synth",), "studio": ("studio",)}
 STUDIO = "hand143_panopticdb/hands_v143_14817.json"
@@ -29,56 +31,62 @@ FOLDERS = {
     "test": ("hand_labels/manual_test",),
     "synth": tuple(f"hand_labels_synth/synth{i}" for i in range(1, 5)),
 }
-_BOX = 2.2  # the square that Simon et al. crop, in sizes of the hand
+_BOX = 2.2  # edge of the square that Simon et al. crop, as a multiple of the hand's size
 _LARGEST_PX = 1e5
 
 
-def missing(root: epath.Path, config: str = "manual") -> list[str]:
+def missing(root: epath.Path, config: str | None = None) -> list[str]:
+    """Missing folders, and images and labels without each other."""
     if config == "studio":
         return _missing_of_studio(root)
     lines = []
-    for folder in (folder for split in CONFIGS[config] for folder in FOLDERS[split]):
+    for folder in (folder for split in splits(root, config) for folder in FOLDERS[split]):
         if not (root / folder).exists():
             lines.append(folder)
             continue
-        pictures, labels = _stems(root / folder, ".jpg"), _stems(root / folder, ".json")
-        for lacking, there, what in (
-            (labels - pictures, labels, ".jpg"),
-            (pictures - labels, pictures, ".json"),
+        images, labels = _stems(root / folder, ".jpg"), _stems(root / folder, ".json")
+        for absent, wanted, suffix in (
+            (labels - images, labels, ".jpg"),
+            (images - labels, images, ".json"),
         ):
-            if lacking:
+            if absent:
                 lines.append(
-                    f"{folder}: {len(lacking)} of {len(there)} {what} files, the first {min(lacking)}{what}"
+                    f"{folder}: {len(absent)} of {len(wanted)} {suffix} files, "
+                    f"the first {min(absent)}{suffix}"
                 )
-        if not pictures | labels:
+        if not images | labels:
             lines.append(f"{folder}: .jpg and .json files")
     return lines
 
 
-def samples(root: epath.Path, split: str) -> Examples:
-    """A sample a labelled hand. A picture of several hands is there once for each, as in the files. The studio's json does not
-    say which hand it is: its samples have no `side`."""
+def splits(root: epath.Path, config: str | None = None) -> tuple[str, ...]:
+    return CONFIGS[config or "manual"]
+
+
+def samples(root: epath.Path, split: str, config: str | None = None) -> Examples:
+    """One sample per labelled hand; an image of several hands occurs once for each of them.
+
+    The studio's file does not contain the handedness, so its samples have no `side`.
+    """
     return Examples(_lazy_studio(root) if split == "studio" else _lazy(root, split))
 
 
 def _lazy(root: epath.Path, split: str) -> LazyExamples:
     for folder in FOLDERS[split]:
         for stem in sorted(_stems(root / folder, ".json")):
-            yield (
-                f"{folder.split('/')[-1]}/{stem}",
-                partial(_sample, root / folder, stem, split != "synth"),
-            )
+            key = f"{folder.split('/')[-1]}/{stem}"
+            yield key, partial(_sample, root / folder, stem, split != "synth")
 
 
 def _sample(folder: epath.Path, stem: str, box_given: bool) -> dict:
     where = folder / f"{stem}.json"
-    told = _json(where, "hand_pts and is_left")
-    left = _numbers(told, "is_left", where)
+    content = _json(where, "hand_pts and is_left")
+    left = _numbers(content, "is_left", where)
     if left not in (0, 1):
-        raise ValueError(f"{where}: is_left is neither 0 nor 1; copy it anew")
-    middle = _numbers(told, "hand_box_center", where, 2) if box_given else None
-    labels = _labels(_numbers(told, "hand_pts", where, 21, 3), middle, where)
-    return _made(f"{folder.name}/{stem}", folder / f"{stem}.jpg", labels) | {
+        raise ValueError(f"{where}: is_left is neither 0 nor 1; copy it again")
+    center = _numbers(content, "hand_box_center", where, 2) if box_given else None
+    labels = _labels(_numbers(content, "hand_pts", where, 21, 3), center, where)
+    return _with_image(f"{folder.name}/{stem}", folder / f"{stem}.jpg", labels) | {
         "side": ("right", "left")[int(left)]
     }
 
@@ -86,84 +94,83 @@ def _sample(folder: epath.Path, stem: str, box_given: bool) -> dict:
 def _lazy_studio(root: epath.Path) -> LazyExamples:
     for i, (where, hand) in enumerate(_hands_of_studio(root)):
         try:
-            path = _picture_of_studio(root, where, hand)
+            path = _image_of_studio(root, where, hand)
         except ValueError as error:
             yield f"studio/hand {i}", unreadable(error)
             continue
         key = f"studio/{path.name.removesuffix('.jpg')}"
-        yield (
-            key,
-            partial(_sample_of_studio, path, key, where, {"joint_self": hand.get("joint_self")}),
-        )
+        points = {"joint_self": hand.get("joint_self")}
+        yield key, partial(_sample_of_studio, path, key, where, points)
 
 
-def _sample_of_studio(path: epath.Path, key: str, where: str, told: dict) -> dict:
-    return _made(key, path, _labels(_numbers(told, "joint_self", where, 21, 3), None, where))
+def _sample_of_studio(path: epath.Path, key: str, where: str, hand: dict) -> dict:
+    return _with_image(key, path, _labels(_numbers(hand, "joint_self", where, 21, 3), None, where))
 
 
 def _missing_of_studio(root: epath.Path) -> list[str]:
     if not (root / STUDIO).exists():
         return [STUDIO]
-    folder, there = (root / STUDIO).parent / "imgs", set()
+    folder, present = (root / STUDIO).parent / "imgs", set()
     if folder.exists():
-        there = {path.name for path in folder.iterdir()}
+        present = {path.name for path in folder.iterdir()}
     try:
-        paths = [_picture_of_studio(root, where, hand) for where, hand in _hands_of_studio(root)]
+        paths = [_image_of_studio(root, where, hand) for where, hand in _hands_of_studio(root)]
     except ValueError as error:
         return [str(error)]
-    absent = sorted(path.name for path in paths if path.name not in there)
+    absent = sorted(path.name for path in paths if path.name not in present)
+    if not absent:
+        return []
     at = folder.relative_to(root)
-    return (
-        [f"{at}: {len(absent)} of {len(paths)} pictures, the first {absent[0]}"] if absent else []
-    )
+    return [f"{at}: {len(absent)} of {len(paths)} images, the first {absent[0]}"]
 
 
 def _hands_of_studio(root: epath.Path) -> list[tuple[str, dict]]:
-    """Where each hand stands, in words, and what is said of it."""
+    """(location for messages, annotation) of each hand."""
     path = root / STUDIO
-    told = _json(path, "root, a list of hands")
-    hands = told.get("root") if isinstance(told, dict) else None
+    content = _json(path, "root, a list of hands")
+    hands = content.get("root") if isinstance(content, dict) else None
     if (
         not isinstance(hands, list)
         or not hands
         or not all(isinstance(hand, dict) for hand in hands)
     ):
         raise ValueError(
-            f"{path}: 'root' is no list of hands; expected that of hand143_panopticdb.tar; copy it anew"
+            f"{path}: 'root' is not a list of hands; expected that of hand143_panopticdb.tar; "
+            "copy it again"
         )
     return [(f"{path}, hand {i}", hand) for i, hand in enumerate(hands)]
 
 
-def _picture_of_studio(root: epath.Path, where: str, hand: dict) -> epath.Path:
+def _image_of_studio(root: epath.Path, where: str, hand: dict) -> epath.Path:
     name = hand.get("img_paths")
     folder = (root / STUDIO).parent
     path = below(folder, name if isinstance(name, str) else "", where)
     if path.parent != folder / "imgs" or not path.name.endswith(".jpg"):
-        raise ValueError(f"{where}: img_paths {name!r}; expected imgs/NAME.jpg; copy it anew")
+        raise ValueError(f"{where}: img_paths {name!r}; expected imgs/NAME.jpg; copy it again")
     return path
 
 
-def _made(key: str, picture: epath.Path, labels: dict) -> dict:
-    data, _ = read_image(picture)
+def _with_image(key: str, path: epath.Path, labels: dict) -> dict:
+    data, _ = read_image(path)
     return {"id": key, "image": io.BytesIO(data), **labels, "root": ORDERS["handdb"].root}
 
 
 def _labels(
-    points: Float[np.ndarray, "21 3"], middle: Float[np.ndarray, "2"] | None, where: object
+    points: Float[np.ndarray, "21 3"], center: Float[np.ndarray, "2"] | None, where: object
 ) -> dict:
-    """The box is about `middle`, or else about that of the labelled points."""
+    """The box is centered on `center`, or without it on the box of the labelled points."""
     points = ORDERS["handdb"].convert(points)
     visible = points[:, 2] == 1
     if not visible.any():
-        raise ValueError(f"{where}: no point is labelled; copy it anew")
+        raise ValueError(f"{where}: no point is labelled; copy it again")
     uv = np.where(visible[:, None], points[:, :2], 0)
     low, high = points[visible, :2].min(axis=0), points[visible, :2].max(axis=0)
-    middle = (low + high) / 2 if middle is None else middle
+    center = (low + high) / 2 if center is None else center
     side = _BOX * (high - low).max()
     return {
         "joints_uv": uv.astype(np.float32),
         "visible": visible,
-        "box": np.array([*(middle - side / 2), side, side], np.float32),
+        "box": np.array([*(center - side / 2), side, side], np.float32),
     }
 
 
@@ -172,23 +179,23 @@ def _json(path: epath.Path, what: str) -> object:
         return json.loads(path.read_bytes())
     except FileNotFoundError:
         raise FileNotFoundError(
-            f"{path}: no such file; expected a json object with {what}"
+            f"{path}: no such file; expected a JSON object with {what}"
         ) from None
     except (ValueError, RecursionError) as error:
         why = " ".join(str(error).split())
         raise ValueError(
-            f"{path}: {why}; expected a json object with {what}; copy it anew"
+            f"{path}: {why}; expected a JSON object with {what}; copy it again"
         ) from None
 
 
-def _numbers(told: object, key: str, where: object, *shape: int) -> Float[np.ndarray, "..."]:
+def _numbers(content: object, key: str, where: object, *shape: int) -> Float[np.ndarray, "..."]:
     try:
-        value = np.array(told.get(key) if isinstance(told, dict) else None, np.float64)
+        value = np.array(content.get(key) if isinstance(content, dict) else None, np.float64)
     except (TypeError, ValueError, OverflowError):
         value = np.array(np.nan)
     if value.shape != shape or not (np.abs(value) < _LARGEST_PX).all():
         what = " x ".join(str(n) for n in shape) + " finite numbers" if shape else "a number"
-        raise ValueError(f"{where}: {key!r} is not {what}; copy it anew")
+        raise ValueError(f"{where}: {key!r} is not {what}; copy it again")
     return value
 
 

@@ -1,4 +1,8 @@
-"""A few pictures in RHD's own files: two hands and a person behind them, joints from tip to base, metres, packed depth."""
+"""Fake RHD files: two hands in front of a person.
+
+As in the set, fingers run from tip to base, lengths are in metres, and depth is packed in two
+channels.
+"""
 
 import pickle
 from pathlib import Path
@@ -7,11 +11,12 @@ import numpy as np
 
 from handjax.data.sets import fake_hand
 from handjax.data.sets.rhd.raw import DEPTH_UNIT_MM, FOLDERS, IMAGES, SIZE
+from handjax.pose.geometry import project
 from handjax.pose.skeleton import ORDERS
 from handjax.rigs import hand
 
 _WALL_MM = 2500.0
-# Of each bone: the code of its part for the left hand. Fingers from the thumb's tip on, the palm last.
+# Each bone's mask code for the left hand. Fingers from the thumb's tip on, the palm last.
 _FINGERS = ("thumb", "index", "middle", "ring", "little")
 _CODES = tuple(
     17
@@ -22,7 +27,7 @@ _CODES = tuple(
 
 
 def write(root: Path, n: int, seed: int) -> None:
-    """n pictures in each of the two sets. In every other one the left hand is the nearer, so the larger."""
+    """Write `n` images per split. The left hand is nearer, so larger, in every other image."""
     own = np.argsort(ORDERS["rhd"].to_common)  # own joint → common joint
     for part, folder in enumerate(FOLDERS.values()):
         annotations = {}
@@ -42,16 +47,16 @@ def write(root: Path, n: int, seed: int) -> None:
                 [[rng.uniform(280, 310), 0, SIZE / 2], [0, 0, SIZE / 2], [0, 0, 1]], np.float32
             )
             k[1, 1] = k[0, 0]
-            # The person behind the hands is one large sphere.
+            # The person is one large sphere behind the hands.
             all_centers = np.concatenate([centers.reshape(-1, 3), [[0, 100, 1300]]]).astype(
                 np.float32
             )
             all_radii = np.append(radii.ravel(), 250).astype(np.float32)
-            depth, winner = fake_hand.look(all_centers, all_radii, k, SIZE, SIZE)
+            depth, winner = fake_hand.render_spheres(all_centers, all_radii, k, SIZE, SIZE)
             codes = np.array([_CODES[bone] for bone in hand.HAND.sphere_bones])
             mask = np.append(np.concatenate([codes, codes + 16]), [1, 0])[winner].astype(np.uint8)
 
-            uv = fake_hand.project(joints, k)
+            uv = project(joints, k)
             seen = [
                 fake_hand.visible(j, all_centers, all_radii, i * fake_hand.SPHERES)
                 for i, j in enumerate(joints)
@@ -68,14 +73,12 @@ def write(root: Path, n: int, seed: int) -> None:
                 np.uint16
             )
             files = {
-                "color": fake_hand.picture(seed + number, depth, winner >= 0),
+                "color": fake_hand.color_image(seed + number, depth, winner >= 0),
                 "mask": mask,
                 "depth": np.stack(
                     [packed >> 8, packed & 255, np.zeros_like(packed)], axis=-1
                 ).astype(np.uint8),
             }
-            for images, picture in files.items():
-                (root / folder / images / f"{number:05d}.png").write_bytes(
-                    fake_hand.encode(picture)
-                )
+            for images, image in files.items():
+                (root / folder / images / f"{number:05d}.png").write_bytes(fake_hand.encode(image))
         (root / folder / f"anno_{folder}.pickle").write_bytes(pickle.dumps(annotations, protocol=2))

@@ -1,4 +1,7 @@
-"""Rendered Hand pose Dataset 1.1 (Zimmermann & Brox 2017) as it is unpacked: both hands of a rendered person, 320 x 320."""
+"""Rendered Hand pose Dataset 1.1 (Zimmermann & Brox 2017), unpacked.
+
+Both hands of a rendered person, 320 x 320.
+"""
 
 import io
 from functools import partial
@@ -12,20 +15,24 @@ from handjax.data.formats.image import read_image
 from handjax.data.preparation.examples import Examples, LazyExamples, unreadable
 from handjax.pose.skeleton import ORDERS
 
-LAYOUT = """RHD_v1-1.zip of lmb.informatik.uni-freiburg.de, unpacked; the folder is its RHD_published_v2:
-  training/anno_training.pickle, training/color/00000.png, training/mask/00000.png, training/depth/00000.png, ...
+LAYOUT = """RHD_v1-1.zip of lmb.informatik.uni-freiburg.de, unpacked: its RHD_published_v2 with
+  training/anno_training.pickle, training/color/00000.png, training/mask/00000.png,
+  training/depth/00000.png, ...
   evaluation/anno_evaluation.pickle, evaluation/color/00000.png, ..."""
+CONFIGS: tuple[str, ...] = ()
+SKELETON: str | None = "hand21"
 COUNTS = {"train": 41258, "test": 2728}
 SIZE = 320
 
 FOLDERS = {"train": "training", "test": "evaluation"}
 IMAGES = ("color", "mask", "depth")
-# Codes of the mask: 0 background, 1 person, then sixteen parts of the left hand and sixteen of the right.
+# Mask codes: 0 background, 1 person, then 16 parts of the left hand and 16 of the right.
 _MASK_RIGHT, _MASK_LAST = 18, 33
-DEPTH_UNIT_MM = 5000 / 65535  # view_samples.py of the data set: (R * 256 + G) / 65535 * 5 m
+DEPTH_UNIT_MM = 5000 / 65535  # the data set's view_samples.py: (R * 256 + G) / 65535 * 5 m
 
 
-def missing(root: epath.Path) -> list[str]:
+def missing(root: epath.Path, config: str | None = None) -> list[str]:
+    """Missing annotations and images."""
     lines = []
     for folder in FOLDERS.values():
         if not _pickle(root, folder).exists():
@@ -38,18 +45,21 @@ def missing(root: epath.Path) -> list[str]:
             continue
         for images in IMAGES:
             at = root / folder / images
-            absent = sorted(
-                names - ({path.name for path in at.iterdir()} if at.exists() else set())
-            )
-            if absent:
+            present = {path.name for path in at.iterdir()} if at.exists() else set()
+            if absent := sorted(names - present):
                 lines.append(
-                    f"{folder}/{images}: {len(absent)} of {len(names)} pictures, the first {absent[0]}"
+                    f"{folder}/{images}: {len(absent)} of {len(names)} images, "
+                    f"the first {absent[0]}"
                 )
     return lines
 
 
-def samples(root: epath.Path, split: str) -> Examples:
-    """A sample a picture, with the labels of its dominant hand in the common order and those of both."""
+def splits(root: epath.Path, config: str | None = None) -> tuple[str, ...]:
+    return tuple(COUNTS)
+
+
+def samples(root: epath.Path, split: str, config: str | None = None) -> Examples:
+    """One sample per image, with the labels of its dominant hand and of both, order "hand21"."""
     return Examples(_lazy(root, FOLDERS[split]))
 
 
@@ -57,21 +67,18 @@ def _lazy(root: epath.Path, folder: str) -> LazyExamples:
     for number, annotation in sorted(_annotations(root, folder).items()):
         key = f"{folder}/{number:05d}"
         try:
-            yield (
-                key,
-                partial(
-                    _sample, root / folder, number, key, _labels(annotation, root, folder, number)
-                ),
-            )
+            hands = _labels(annotation, root, folder, number)
         except ValueError as error:
             yield key, unreadable(error)
+            continue
+        yield key, partial(_sample, root / folder, number, key, hands)
 
 
 def _sample(folder: epath.Path, number: int, key: str, hands: dict) -> dict:
-    pictures, side = _pictures(folder, _name(number))
+    images, side = _images(folder, _name(number))
     return {
         "id": key,
-        **pictures,
+        **images,
         **hands,
         "joints_xyz": hands["hands_xyz"][side],
         "joints_uv": hands["hands_uv"][side],
@@ -82,35 +89,35 @@ def _sample(folder: epath.Path, number: int, key: str, hands: dict) -> dict:
 
 
 def dominant_side(mask: UInt8[np.ndarray, "h w"]) -> int:
-    """0 (left) or 1 (right): the hand that covers more pixels, the right one of equals. The rule of hand3d."""
+    """0 (left) or 1 (right): the hand with more pixels, right if equal; the rule of hand3d."""
     return int(np.sum(mask >= _MASK_RIGHT) >= np.sum((mask > 1) & (mask < _MASK_RIGHT)))
 
 
-def _pictures(folder: epath.Path, name: str) -> tuple[dict, int]:
+def _images(folder: epath.Path, name: str) -> tuple[dict, int]:
     files = {}
-    for images in IMAGES:
-        path = folder / images / name
+    for kind in IMAGES:
+        path = folder / kind / name
         data, pixels = read_image(path)
-        channels = () if images == "mask" else (3,)
+        channels = () if kind == "mask" else (3,)
         if pixels.shape != (SIZE, SIZE, *channels):
             raise ValueError(
                 f"{path}: pixels of shape {pixels.shape}; expected {(SIZE, SIZE, *channels)}"
             )
-        files[images] = data, pixels
+        files[kind] = data, pixels
     mask = files["mask"][1]
     if mask.max() > _MASK_LAST:
         raise ValueError(
-            f"{folder / 'mask' / name}: has the code {mask.max()}; expected 0 to {_MASK_LAST}; copy it anew"
+            f"{folder / 'mask' / name}: has the code {mask.max()}; expected 0 to {_MASK_LAST}; "
+            "copy it again"
         )
     packed = files["depth"][1].astype(np.uint16)
-    pictures = {
+    depth = np.round((packed[..., :1] * 256 + packed[..., 1:2]) * DEPTH_UNIT_MM)
+    images = {
         "image": io.BytesIO(files["color"][0]),
         "segmentation": io.BytesIO(files["mask"][0]),
-        "depth": np.round((packed[..., :1] * 256 + packed[..., 1:2]) * DEPTH_UNIT_MM).astype(
-            np.uint16
-        ),
+        "depth": depth.astype(np.uint16),
     }
-    return pictures, dominant_side(mask)
+    return images, dominant_side(mask)
 
 
 def _labels(annotation: object, root: epath.Path, folder: str, number: int) -> dict:
@@ -118,7 +125,8 @@ def _labels(annotation: object, root: epath.Path, folder: str, number: int) -> d
         value = np.asarray(annotation.get(key)) if isinstance(annotation, dict) else np.empty(0)
         if value.shape != shape or value.dtype.kind not in "biuf" or not np.isfinite(value).all():
             raise ValueError(
-                f"{where}: {key!r} is no {shape[0]} x {shape[1]} finite numbers; copy the pickle anew"
+                f"{where}: {key!r} is not {shape[0]} x {shape[1]} finite numbers; "
+                "copy the pickle again"
             )
         return value
 
@@ -126,7 +134,8 @@ def _labels(annotation: object, root: epath.Path, folder: str, number: int) -> d
     uv_vis, xyz, k = array("uv_vis", (42, 3)), array("xyz", (42, 3)), array("K", (3, 3))
     if not np.isin(uv_vis[:, 2], (0, 1)).all() or min(k[0, 0], k[1, 1]) <= 0:
         raise ValueError(
-            f"{where}: visibility other than 0 and 1, or a focal length below 0; copy the pickle anew"
+            f"{where}: visibility other than 0 and 1, or a focal length below 0; "
+            "copy the pickle again"
         )
     to_common = ORDERS["rhd"].convert
     return {
@@ -139,14 +148,14 @@ def _labels(annotation: object, root: epath.Path, folder: str, number: int) -> d
 
 def _annotations(root: epath.Path, folder: str) -> dict[int, object]:
     path = _pickle(root, folder)
-    found = unpickle.read(path)
+    content = unpickle.read(path)
     if (
-        not isinstance(found, dict)
-        or not found
-        or not all(type(key) is int and key >= 0 for key in found)
+        not isinstance(content, dict)
+        or not content
+        or not all(type(key) is int and key >= 0 for key in content)
     ):
-        raise ValueError(f"{path}: expected a dict of sample numbers; copy it anew")
-    return found
+        raise ValueError(f"{path}: expected a dict with sample numbers as keys; copy it again")
+    return content
 
 
 def _pickle(root: epath.Path, folder: str) -> epath.Path:

@@ -1,4 +1,7 @@
-"""A few frames of every sequence in STB's own files: a left hand, palm and little finger first, before its four cameras."""
+"""Fake STB files: a left hand in front of four cameras.
+
+As in the set, the palm comes first, then the little finger.
+"""
 
 from pathlib import Path
 
@@ -14,7 +17,7 @@ _WALL_MM = 1100.0
 
 
 def write(root: Path, n: int, seed: int) -> None:
-    """n frames a sequence."""
+    """Write `n` frames per sequence."""
     (root / "labels").mkdir(parents=True)
     rotation, translation = (
         cv2.Rodrigues(np.array(raw.COLOR_TO_DEPTH[0]))[0],
@@ -24,9 +27,9 @@ def write(root: Path, n: int, seed: int) -> None:
     for number, sequence in enumerate(sum(raw.SEQUENCES.values(), ())):
         rng = np.random.default_rng((seed, number))
         (root / "images" / sequence).mkdir(parents=True)
-        # In the stereo camera the hand is amid what both see.
-        for config, around in {"bb": (60.0, 0.0, 700.0), "sk": (0.0, 0.0, 500.0)}.items():
-            positions = np.array(around) + rng.uniform(-20, 20, (n, 3))
+        # The stereo cameras' hand is in the middle of what both of them see.
+        for config, center in {"bb": (60.0, 0.0, 700.0), "sk": (0.0, 0.0, 500.0)}.items():
+            positions = np.array(center) + rng.uniform(-20, 20, (n, 3))
             centers, radii, joints = fake_hand.hands(
                 seed + 100 * number, positions, np.ones(n, bool)
             )
@@ -45,21 +48,21 @@ def write(root: Path, n: int, seed: int) -> None:
             else:
                 from_color = np.linalg.solve(rotation, (centers - translation)[..., None])[..., 0]
                 views = {"SK_color": (from_color, raw.COLOR_K), "SK_depth": (centers, raw.DEPTH_K)}
-            for camera, (seen, k) in views.items():
+            for camera, (spheres_xyz, k) in views.items():
                 for frame in range(n):
-                    depth, winner = fake_hand.look(
-                        seen[frame].astype(np.float32),
+                    depth, winner = fake_hand.render_spheres(
+                        spheres_xyz[frame].astype(np.float32),
                         radii[frame],
                         np.array(k),
                         raw.HEIGHT,
                         raw.WIDTH,
                     )
-                    picture = fake_hand.picture(seed + frame, depth, winner >= 0)
+                    image = fake_hand.color_image(seed + frame, depth, winner >= 0)
                     if camera == "SK_depth":
-                        whole = np.rint(np.where(winner >= 0, depth, _WALL_MM)).astype(np.uint16)
-                        picture = np.stack(
-                            [whole & 255, whole >> 8, np.zeros_like(whole)], axis=-1
+                        packed = np.rint(np.where(winner >= 0, depth, _WALL_MM)).astype(np.uint16)
+                        image = np.stack(
+                            [packed & 255, packed >> 8, np.zeros_like(packed)], axis=-1
                         ).astype(np.uint8)
                     (root / "images" / sequence / f"{camera}_{frame}.png").write_bytes(
-                        fake_hand.encode(picture)
+                        fake_hand.encode(image)
                     )
