@@ -68,12 +68,12 @@ def main(argv: list[str]) -> None:
     print((flags.workdir / "table.md").read_text())
 
 
-def run(workdir: Path, flavour: str, overrides: list[str]) -> None:
+def run(workdir: Path, variant: str, overrides: list[str]) -> None:
     """Trains, or goes on, and leaves how long it took beside."""
-    print(f"\n{workdir.name}: configs/spherehand.py:{flavour} {' '.join(overrides)}", flush=True)
+    print(f"\n{workdir.name}: configs/spherehand.py:{variant} {' '.join(overrides)}", flush=True)
     done, begun, worked = workdir / "done.json", time.monotonic(), time.process_time()
     finished = done.exists()
-    train.train(configs.load(f"{CONFIG}:{flavour}", overrides), workdir)
+    train.train(configs.load(f"{CONFIG}:{variant}", overrides), workdir)
     if not finished:
         spent = {"seconds": time.monotonic() - begun, "cpu_seconds": time.process_time() - worked}
         (workdir / "spent.json").write_text(json.dumps(spent) + "\n")

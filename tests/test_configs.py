@@ -1,4 +1,4 @@
-"""Every config with its flavours: it loads, and source, task, network and optimizer make one step, by shapes alone."""
+"""Every config with its variants: it loads, and source, task, network and optimizer make one step, by shapes alone."""
 
 import functools
 import importlib
@@ -25,17 +25,17 @@ from handjax.tasks import TASKS
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def flavours_of(path: str) -> list[str]:
-    """The flavours that a config knows, from what it answers to one that it does not."""
+def variants_of(path: str) -> list[str]:
+    """The variants that a config knows, from what it answers to one that it does not."""
     try:
-        load(f"{ROOT / path}:no_such_flavour")
+        load(f"{ROOT / path}:no_such_variant")
     except ValueError as error:
         return (
-            re.search(r"unknown flavour no_such_flavour: use (.+), joined", str(error))
+            re.search(r"unknown variant no_such_variant: use (.+), joined", str(error))
             .group(1)
             .split(", ")
         )
-    raise AssertionError(f"{path} takes any flavour")
+    raise AssertionError(f"{path} takes any variant")
 
 
 # Flavours of which a config takes one. Those that are read from prepared files → the set.
@@ -50,14 +50,14 @@ PREPARED = {"nyu": "nyu_hand", "icvl": "icvl", "msra": "msra_hand"}
 
 
 def every_config() -> list:
-    """Each config alone, with each of its flavours, and with each of them and quick."""
+    """Each config alone, with each of its variants, and with each of them and quick."""
     specs = []
     for path in sorted(
         p.relative_to(ROOT).as_posix()
         for p in (ROOT / "configs").glob("*.py")
         if p.stem != "common"
     ):
-        known = flavours_of(path)
+        known = variants_of(path)
         pairs = [
             pair
             for pair in itertools.combinations(known, 2)
@@ -66,7 +66,7 @@ def every_config() -> list:
         pairs = [
             pair for pair in pairs if "quick" in pair or pair == ("h5", "global_joints")
         ]  # one rule's own maps
-        for some in [(), *((flavour,) for flavour in known), *pairs]:
+        for some in [(), *((variant,) for variant in known), *pairs]:
             marks = [pytest.mark.tensorflow] if PREPARED.keys() & set(some) else []
             specs.append(pytest.param(f"{path}:{','.join(some)}".removesuffix(":"), marks=marks))
     return specs
@@ -190,7 +190,7 @@ def _stand_in(config):
 )
 def test_two_data_sets_are_one_too_many(path, pair):
     with pytest.raises(
-        ValueError, match=f"flavours {pair[0]} and {pair[1]} are data sets: use one of them"
+        ValueError, match=f"variants {pair[0]} and {pair[1]} are data sets: use one of them"
     ):
         load(f"{ROOT / 'configs' / path}.py:quick,{pair[1]},{pair[0]}")
 

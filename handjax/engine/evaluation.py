@@ -9,12 +9,11 @@ from tqdm import tqdm
 
 from handjax.engine import sharding
 from handjax.engine.contracts import Batch, Rows, Source
-from handjax.engine.step import TrainState
 
 
 def predict_split(
-    eval_step: Callable[[TrainState, Batch], tuple[Rows, Any]],
-    state: TrainState,
+    eval_step: Callable[[Any, Batch], tuple[Rows, Any]],
+    state: Any,
     source: Source,
     batch_size: int,
     mesh: jax.sharding.Mesh,

@@ -27,7 +27,7 @@ def prepared(tmp_path_factory):
     )
     root = tmp_path_factory.mktemp("prepared")
     for name, config in SETS.items():
-        options = {"split": config} if config else {}
+        options = {"config": config} if config else {}
         importlib.import_module(f"handjax.data.sets.{name}.fake").write(
             root / "raw" / name, 1, seed=1, **options
         )

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from handjax import evaluate
-from handjax.run import choose_steps, combine
 
 
 def figures(folder: Path) -> dict:
@@ -83,52 +82,6 @@ def test_several_checkpoints_are_averaged_and_earlier_results_kept(run, last, tm
     for name, content in first.items():
         stem, end = name.split(".")
         assert (last / f"{stem}.1.{end}").read_bytes() == content
-
-
-def test_ensembles():
-    rng = np.random.default_rng(0)
-    runs = [
-        {
-            "joints_xyz": rng.normal(size=(4, 3, 3)),
-            "confidence": rng.random((4, 3)),
-            "index": np.arange(4),
-        }
-        for _ in range(3)
-    ]
-    assert combine(runs[:1], "mean") is runs[0]
-    mean, best = combine(runs, "mean"), combine(runs, "max")
-    np.testing.assert_allclose(mean["joints_xyz"], sum(rows["joints_xyz"] for rows in runs) / 3)
-    for frame in range(4):
-        for joint in range(3):
-            surest = max(runs, key=lambda rows: rows["confidence"][frame, joint])
-            np.testing.assert_array_equal(
-                best["joints_xyz"][frame, joint], surest["joints_xyz"][frame, joint]
-            )
-            assert best["confidence"][frame, joint] == surest["confidence"][frame, joint]
-    np.testing.assert_array_equal(best["index"], np.arange(4))
-
-
-class Saved:
-    def __init__(self, folder, steps, best):
-        self.folder, self.steps, self.best = folder, lambda: steps, lambda: best
-
-
-def test_checkpoints_are_chosen():
-    saved = Saved("f", [5, 10, 15], 10)
-    assert choose_steps(saved, "last") == [15]
-    assert choose_steps(saved, "best") == [10]
-    assert choose_steps(saved, "all") == [5, 10, 15]
-    assert choose_steps(saved, "5,15") == [5, 15]
-    for which, words in (
-        ("7", "there is none of step 7; there are 5, 10, 15"),
-        ("newest", "expected last, best, all"),
-    ):
-        with pytest.raises(ValueError, match=words):
-            choose_steps(saved, which)
-    with pytest.raises(ValueError, match="use --checkpoint last"):
-        choose_steps(Saved("f", [5], None), "best")
-    with pytest.raises(FileNotFoundError, match="f: no checkpoint there"):
-        choose_steps(Saved("f", [], None), "last")
 
 
 MISTAKES = {

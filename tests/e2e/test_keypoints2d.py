@@ -60,9 +60,9 @@ def prepared(tmp_path_factory):
     return prepare
 
 
-@pytest.mark.parametrize("flavour", RUNS)
-def test_trained_evaluated_and_reported(flavour, prepared, repo, tmp_path):
-    (config, *network), sets = RUNS[flavour]
+@pytest.mark.parametrize("variant", RUNS)
+def test_trained_evaluated_and_reported(variant, prepared, repo, tmp_path):
+    (config, *network), sets = RUNS[variant]
     run, path = tmp_path / "run", f"--config.data.path={prepared(sets)}"
     train.main(
         ["--config", f"{repo / 'configs' / config}", "--workdir", str(run), path, *SMALL, *network]

@@ -1,4 +1,4 @@
-"""The loop learns: the quick flavour, cut short, on synthetic hands it has never seen."""
+"""The loop learns: the quick variant, cut short, on synthetic hands it has never seen."""
 
 import json
 

@@ -193,7 +193,7 @@ def test_a_config_that_is_not_there(tiny, repo, tmp_path):
     argv[1] = "configs/none.py:quick"
     refused(argv, "config configs/none.py: no such file", kind=FileNotFoundError)
     argv[1] = f"{repo / 'configs' / 'v2v.py'}:fast"
-    refused(argv, "unknown flavour fast: use quick, h5")
+    refused(argv, "unknown variant fast: use quick, h5")
     refused(argv[2:], "--config")
     assert not (tmp_path / "run").exists()
 

@@ -20,8 +20,8 @@ def prepared(tmp_path_factory):
         "tensorflow_datasets", reason="tensorflow_datasets is not installed; handjax[data] has it"
     )
 
-    def prepare(flavour: str, n: int) -> str:
-        name, root = FULL_NAMES[flavour], tmp_path_factory.mktemp(flavour)
+    def prepare(variant: str, n: int) -> str:
+        name, root = FULL_NAMES[variant], tmp_path_factory.mktemp(variant)
         importlib.import_module(f"handjax.data.sets.{name}.fake").write(root / "raw", n, seed=1)
         builder = importlib.import_module(
             f"handjax.data.sets.{name}.{name}_dataset_builder"
@@ -46,21 +46,21 @@ SETS = {
 }
 
 
-@pytest.mark.parametrize("flavour", SETS)
-def test_trained_and_evaluated(flavour, prepared, repo, tiny, tmp_path):
+@pytest.mark.parametrize("variant", SETS)
+def test_trained_and_evaluated(variant, prepared, repo, tiny, tmp_path):
     _, _, *small = tiny(tmp_path / "run")
     small = [flag for flag in small if not flag.startswith("--config.data.")]
     more = [
-        f"--config.data.path={prepared(flavour, 2)}",
+        f"--config.data.path={prepared(variant, 2)}",
         "--config.steps=2",
         "--config.eval_every=2",
         "--config.save_every=2",
     ]
     more += ["--config.batch_size=2", "--config.eval_batch_size=3"] + [
         "--config.data.subject=4"
-    ] * (flavour == "msra")
-    train.main(["--config", f"{repo / 'configs' / 'v2v.py'}:{flavour},quick", *small, *more])
-    frames, joints, first = SETS[flavour]
+    ] * (variant == "msra")
+    train.main(["--config", f"{repo / 'configs' / 'v2v.py'}:{variant},quick", *small, *more])
+    frames, joints, first = SETS[variant]
     trained = figures(tmp_path / "run")
     assert (trained["frames"], trained["joints"]) == (frames, joints) and 0 < trained[
         "mpjpe_mm"
@@ -84,10 +84,10 @@ def test_trained_and_evaluated(flavour, prepared, repo, tiny, tmp_path):
             str(tmp_path / center),
             f"--config.data.center={center}",
         ]
-        if (flavour, center) == ("icvl", "refined"):  # every third frame of the fake has none
+        if (variant, center) == ("icvl", "refined"):  # every third frame of the fake has none
             with pytest.raises(ValueError, match="test_seq_2/image_0000 has no refined center"):
                 evaluate.main(other)
-        if flavour != "nyu":
+        if variant != "nyu":
             continue
         evaluate.main(other)
         assert figures(tmp_path / center)["mpjpe_mm"] != trained["mpjpe_mm"]

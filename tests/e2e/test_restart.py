@@ -130,7 +130,9 @@ def test_a_truncated_checkpoint_is_passed_over_and_that_is_said(tmp_path, tiny, 
     assert done.returncode == 0, done.stdout + done.stderr
     warnings = [line for line in done.stdout.splitlines() if "warning" in line]
     assert len(warnings) == 1 and f"{workdir / 'checkpoints' / '10'} cannot be read" in warnings[0]
-    assert "using the checkpoint of step 5" in warnings[0] and "resume at step 5 of 10" in done.stdout
+    assert (
+        "using the checkpoint of step 5" in warnings[0] and "resume at step 5 of 10" in done.stdout
+    )
     assert "Traceback" not in done.stderr and "error" not in done.stderr.lower()
     same_run(finished, workdir)
     assert data.name in {path.name for path in (workdir / "unreadable" / "10").rglob("*")}

@@ -68,7 +68,7 @@ def tiny_task():
 
 @pytest.fixture(scope="session")
 def tiny_source():
-    """tiny_source(size, seen) → a Source of that many samples; the numbers that are read are appended to `seen`."""
+    """tiny_source(size, seen) → a Source of `size` samples; numbers that are read go to `seen`."""
 
     def make(size: int, seen: list | None = None) -> Source:
         def rows(indices):

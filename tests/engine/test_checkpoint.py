@@ -11,14 +11,14 @@ from handjax.engine.checkpoint import Checkpoints
 from handjax.engine.step import init_state, state_target
 
 pytestmark = [
-    # What orbax leaves behind when it cannot read a file.
+    # orbax leaves unraisable exceptions behind when it cannot read a file.
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
 
 
 @pytest.fixture(scope="module")
 def state(tiny_task):
-    """state(step, devices=1) → a state whose parameters tell the step, and its target."""
+    """state(step, devices=1) → a state whose parameters depend on the step, and its target."""
     task, optimizer = tiny_task(True), optax.adam(1e-3)
     first = jax.device_get(init_state(jax.random.key(0), task, optimizer))
 
@@ -36,7 +36,7 @@ def equal(a, b):
 
 
 def saved(folder, state, errors, keep=3):
-    """Checkpoints at the steps of `errors`, each with its error."""
+    """Checkpoints at the steps of `errors`, with these errors."""
     checkpoints = Checkpoints(folder, keep)
     for step, error in errors.items():
         checkpoints.save(state(step)[0], error)
@@ -57,8 +57,8 @@ def test_a_state_comes_back_on_other_devices(tmp_path, state, saving, restoring)
         assert array.sharding == wanted.sharding and array.dtype == wanted.dtype
 
 
-def test_what_is_saved_is_the_state_of_then(tmp_path, state):
-    """Writing goes on in the background while the donated buffers are used again."""
+def test_saving_copies_the_state(tmp_path, state):
+    """Checkpoints are written in the background while the donated buffers are reused."""
     first, target = state(1)
     expected = jax.device_get(first)
     expected = jax.tree.map(np.copy, expected)
@@ -80,19 +80,19 @@ def test_the_newest_and_the_best_are_kept(tmp_path, state):
     assert checkpoints.steps() == [2, 5, 6]
     assert checkpoints.best() == 2
     checkpoints.close()
-    # Another run of the same goes by what lies there.
+    # A resumed run counts the checkpoints that exist.
     checkpoints = Checkpoints(saved(tmp_path / "c", state, {7: 0.5, 8: None}, keep=2))
     assert checkpoints.steps() == [7, 8] and checkpoints.best() == 7
     checkpoints.close()
 
 
-def test_without_errors_there_is_no_best(tmp_path, state):
+def test_without_evaluations_there_is_no_best(tmp_path, state):
     checkpoints = Checkpoints(saved(tmp_path / "c", state, {1: None, 2: None, 3: None, 4: None}))
     assert checkpoints.steps() == [2, 3, 4] and checkpoints.best() is None
     checkpoints.close()
 
 
-def test_no_folder_is_made_by_looking(tmp_path, state):
+def test_looking_creates_no_folder(tmp_path, state):
     for read_only in (False, True):
         checkpoints = Checkpoints(tmp_path / "c", read_only=read_only)
         assert checkpoints.steps() == [] and checkpoints.restore_latest(state(0)[1]) is None
@@ -115,7 +115,7 @@ def snapshot(folder):
     }
 
 
-def test_half_written_ones_go_when_the_run_goes_on_but_not_when_it_is_read(tmp_path, state):
+def test_a_resumed_run_removes_half_written_checkpoints(tmp_path, state):
     folder = saved(tmp_path / "c", state, {1: 1.0, 2: 1.0})
     half = folder / "3.orbax-checkpoint-tmp"
     shutil.copytree(folder / "2", half)
@@ -133,8 +133,8 @@ def test_half_written_ones_go_when_the_run_goes_on_but_not_when_it_is_read(tmp_p
     assert not half.exists()
 
 
-def test_every_file_of_the_newest_may_be_cut_short(tmp_path, state):
-    """Whichever it is, a state that was saved comes back: the newest where the file is not needed, else the one before it."""
+def test_any_file_of_the_newest_may_be_truncated(tmp_path, state):
+    """A saved state comes back: the newest if the file is not needed, else the one before it."""
     folder = saved(tmp_path / "good", state, {5: 1.0, 10: 0.5})
     _, target = state(0)
     files = sorted(p.relative_to(folder) for p in (folder / "10").rglob("*") if p.is_file())
@@ -154,7 +154,7 @@ def test_every_file_of_the_newest_may_be_cut_short(tmp_path, state):
             assert (
                 step == 10
                 and len(said) == 1
-                and "no longer counts in the choice of the best" in said[0]
+                and "no longer counts as a candidate for the best" in said[0]
             )
             assert checkpoints.best() == 5
         elif step == 5:
@@ -163,7 +163,7 @@ def test_every_file_of_the_newest_may_be_cut_short(tmp_path, state):
             assert (
                 str(broken / "10") in said[0]
                 and "cannot be read" in said[0]
-                and "step 5 is used" in said[0]
+                and "using the checkpoint of step 5" in said[0]
             )
             assert (
                 broken.parent / "unreadable" / "10" / file.relative_to("10")
@@ -171,7 +171,7 @@ def test_every_file_of_the_newest_may_be_cut_short(tmp_path, state):
             assert checkpoints.steps() == [5]
         else:
             assert not said, file
-        # And the run goes on from there.
+        # The run continues from there.
         checkpoints.save(state(11)[0], 0.1)
         checkpoints.wait()
         assert checkpoints.steps()[-1] == 11 and checkpoints.best() == 11
@@ -179,7 +179,7 @@ def test_every_file_of_the_newest_may_be_cut_short(tmp_path, state):
     assert fell_back >= 2
 
 
-def test_a_reader_says_so_where_an_error_is_cut_short(tmp_path, state):
+def test_a_reader_reports_truncated_metrics(tmp_path, state):
     folder = saved(tmp_path / "c", state, {5: 1.0, 10: 0.5})
     (folder / "10" / "metrics" / "metrics").write_text('{"err')
     before = snapshot(tmp_path)
@@ -191,7 +191,7 @@ def test_a_reader_says_so_where_an_error_is_cut_short(tmp_path, state):
     assert snapshot(tmp_path) == before
 
 
-def test_where_none_can_be_read_all_stay(tmp_path, state):
+def test_all_stay_if_none_can_be_read(tmp_path, state):
     folder = saved(tmp_path / "c", state, {5: 1.0, 10: 0.5})
     for file in folder.rglob("*"):
         if file.is_file() and file.parent.name == "d":
@@ -208,7 +208,7 @@ def test_where_none_can_be_read_all_stay(tmp_path, state):
     assert snapshot(tmp_path) == before
 
 
-def test_the_state_of_another_network_is_refused(tmp_path, state, tiny_task):
+def test_the_state_of_another_network_is_rejected(tmp_path, state, tiny_task):
     folder = saved(tmp_path / "c", state, {5: 1.0})
     target = state_target(tiny_task(False), optax.adam(1e-3), sharding.make_mesh(1))
     checkpoints = Checkpoints(folder)
@@ -217,6 +217,6 @@ def test_the_state_of_another_network_is_refused(tmp_path, state, tiny_task):
     checkpoints.close()
 
 
-def test_errors_lie_beside_the_state(tmp_path, state):
+def test_metrics_are_stored_with_the_state(tmp_path, state):
     folder = saved(tmp_path / "c", state, {5: 1.25})
     assert json.loads((folder / "5" / "metrics" / "metrics").read_text()) == {"error": 1.25}

@@ -10,9 +10,10 @@ FILE = """
 from ml_collections import ConfigDict
 from handjax.engine.config import variants
 
-def get_config(flavour=""):
+def get_config(variant=""):
     wanted = variants(variant, ("quick", "h5"))
-    config = ConfigDict(dict(steps=100, lr=0.5, on=True, name="adam", widths=(2, 4), empty=(), optimizer=dict(lr=1e-3, clip=0.0)))
+    config = ConfigDict(dict(steps=100, lr=0.5, on=True, name="adam", widths=(2, 4), empty=()))
+    config.optimizer = ConfigDict(dict(lr=1e-3, clip=0.0))
     if "quick" in wanted:
         config.steps = 7
     return config
@@ -32,10 +33,10 @@ def refused(words, spec, *overrides, kind=ValueError):
     assert "\n" not in str(caught.value)
 
 
-def test_flavours_go_to_the_file(file):
+def test_variants_are_passed_to_the_file(file):
     assert configs.load(file).steps == 100
     assert configs.load(f"{file}:quick,h5").steps == 7
-    refused("unknown flavour fast: use quick, h5", f"{file}:quick,fast")
+    refused("unknown variant fast: use quick, h5", f"{file}:quick,fast")
 
 
 def test_overrides_keep_the_type(file):
@@ -74,7 +75,7 @@ def test_overrides_keep_the_type(file):
         ("optimizer.lr=__import__('os')", "expected float"),
     ],
 )
-def test_a_value_of_another_type(file, text, words):
+def test_values_of_another_type_are_rejected(file, text, words):
     refused(words, file, f"config.{text}")
 
 
@@ -89,12 +90,12 @@ def test_a_value_of_another_type(file, text, words):
         ("=1", "config."),
     ],
 )
-def test_an_unknown_key_is_answered_with_near_ones(file, text, suggestion):
+def test_an_unknown_key_gets_suggestions(file, text, suggestion):
     refused("no such config key; did you mean", file, f"config.{text}")
     refused(suggestion, file, f"config.{text}")
 
 
-def test_files_that_are_no_config(tmp_path):
+def test_files_that_are_not_configs(tmp_path):
     refused("none.py: no such file", str(tmp_path / "none.py"), kind=FileNotFoundError)
     (tmp_path / "a.txt").write_text("")
     refused("a.txt: not a Python file", str(tmp_path / "a.txt"))
@@ -120,7 +121,7 @@ def test_json_round_trip(file):
 
 
 @pytest.mark.parametrize("text", ["", "{", "[1]", "5", '{"a": '])
-def test_text_that_is_no_config(text):
+def test_text_that_is_not_a_config(text):
     with pytest.raises(ValueError):
         configs.from_json(text)
 
@@ -149,7 +150,7 @@ def test_differences(file):
     assert configs.differences(more, old) == ["new.key: 1 → (none)"]
 
 
-def test_what_a_resumed_run_may_change(repo):
+def test_keys_that_a_resumed_run_may_change(repo):
     config = configs.load(str(repo / "configs" / "v2v.py:h5"))
     other = ConfigDict(config.to_dict())
     for key in RESUMABLE:
@@ -165,7 +166,7 @@ def test_what_a_resumed_run_may_change(repo):
         assert configs.differences(config, other) == [f"{key}: {config[key]} → {config[key] + 1}"]
 
 
-def test_names_resolve_through_a_table():
+def test_lookup_and_require():
     config = ConfigDict({"task": {"name": "b"}, "steps": 0})
     assert configs.lookup({"a": 1, "b": 2}, config, "task.name") == 2
     with pytest.raises(ValueError, match="config.task.name=b is unknown: use a or c"):

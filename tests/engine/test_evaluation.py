@@ -38,9 +38,7 @@ def one_by_one(evaluated):
 
 
 @pytest.mark.parametrize(("batch_size", "devices"), [(4, 1), (11, 1), (8, 8), (16, 8), (32, 4)])
-def test_each_sample_is_measured_once_however_batches_fall(
-    evaluated, one_by_one, batch_size, devices
-):
+def test_each_sample_is_evaluated_once(evaluated, one_by_one, batch_size, devices):
     rows, loss, seen = evaluated(batch_size, devices)
     expected, expected_loss, _ = one_by_one
     np.testing.assert_array_equal(rows["index"], np.arange(SIZE))
@@ -59,6 +57,6 @@ def test_the_loss_is_the_mean_over_samples(one_by_one):
     )
 
 
-def test_a_bar_is_shown_when_asked_for(evaluated, capsys, tiny_task, tiny_source):
+def test_no_progress_bar_by_default(evaluated, capsys, tiny_task, tiny_source):
     evaluated(4)
     assert capsys.readouterr().err == ""

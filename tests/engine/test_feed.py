@@ -1,3 +1,4 @@
+import dataclasses
 from collections import Counter
 
 import numpy as np
@@ -11,14 +12,14 @@ def stream(steps, batch, size, seed=0):
 
 
 @pytest.mark.parametrize(("batch", "size"), [(4, 12), (5, 12), (8, 3), (12, 12), (1, 7)])
-def test_each_epoch_has_each_sample_once_in_an_order_of_its_own(batch, size):
+def test_each_epoch_has_each_sample_once_in_another_order(batch, size):
     order = stream(steps=5 * size, batch=batch, size=size)
     epochs = order[: len(order) // size * size].reshape(-1, size)
     assert (np.sort(epochs, axis=1) == np.arange(size)).all()
     assert len({tuple(epoch) for epoch in epochs}) > 1
 
 
-def test_the_order_is_the_seeds():
+def test_the_order_depends_on_the_seed():
     assert (stream(6, 5, 12, seed=1) == stream(6, 5, 12, seed=1)).all()
     assert (stream(6, 5, 12, seed=1) != stream(6, 5, 12, seed=2)).any()
 
@@ -27,7 +28,7 @@ def test_an_endless_source_counts():
     assert (stream(4, 3, None) == np.arange(12)).all()
 
 
-def test_the_position_is_the_steps(tiny_source):
+def test_a_resumed_run_sees_the_remaining_batches(tiny_source):
     mesh = sharding.make_mesh(2)
     straight = [
         np.asarray(b["index"]) for b in feed.train_batches(tiny_source(7), mesh, 4, 0, 0, 10)
@@ -40,7 +41,7 @@ def test_the_position_is_the_steps(tiny_source):
     np.testing.assert_array_equal(np.concatenate(straight), stream(10, 4, 7))
 
 
-def test_nothing_is_read_beyond_the_end(tiny_source):
+def test_nothing_is_read_after_the_last_step(tiny_source):
     seen = []
     assert (
         len(list(feed.train_batches(tiny_source(7, seen), sharding.make_mesh(1), 4, 0, 3, 5))) == 2
@@ -57,17 +58,14 @@ def test_two_batches_are_read_ahead(tiny_source):
     assert len(seen) == 1 + feed.AHEAD
 
 
-def test_an_error_of_the_reader_comes_out_at_its_step():
-    class Broken:
-        train_size = None
+def test_a_reading_error_is_raised_at_its_step(tiny_source):
+    def rows(indices):
+        if 6 in indices:
+            raise ValueError("row 6 is bad")
+        return {"index": indices}
 
-        @staticmethod
-        def train_rows(indices):
-            if 6 in indices:
-                raise ValueError("row 6 is bad")
-            return {"index": indices}
-
-    batches = feed.train_batches(Broken, sharding.make_mesh(1), 2, 0, 0, 9)
+    broken = dataclasses.replace(tiny_source(9), train_size=None, train_rows=rows)
+    batches = feed.train_batches(broken, sharding.make_mesh(1), 2, 0, 0, 9)
     assert [np.asarray(next(batches)["index"]).tolist() for _ in range(3)] == [
         [0, 1],
         [2, 3],
@@ -78,7 +76,7 @@ def test_an_error_of_the_reader_comes_out_at_its_step():
 
 
 @pytest.mark.parametrize("processes", [1, 2, 3])
-def test_processes_read_disjoint_shares_of_the_same_batches(monkeypatch, processes):
+def test_processes_read_disjoint_shares_of_each_batch(monkeypatch, processes):
     monkeypatch.setattr(sharding.jax, "process_count", lambda: processes)
     for step in range(4):
         whole, shares = feed.train_indices(step, 6, 9, 0), []

@@ -1,8 +1,7 @@
-from types import SimpleNamespace
-
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from ml_collections import ConfigDict
 
 from handjax.engine.optimizer import make_optimizer
 
@@ -19,7 +18,7 @@ BASE = dict(
 
 
 def options(**changed):
-    return SimpleNamespace(**BASE | changed)
+    return ConfigDict(BASE | changed)
 
 
 def test_unknown_names():
@@ -35,7 +34,7 @@ def update(config, gradient, params):
     return np.asarray(moved)
 
 
-def test_weight_decay_joins_the_gradient_after_the_clip():
+def test_weight_decay_is_added_after_clipping():
     np.testing.assert_allclose(update(options(), [3.0, 4.0], [1.0, 1.0]), [-0.3, -0.4], rtol=1e-6)
     np.testing.assert_allclose(
         update(options(clip_norm=1.0), [3.0, 4.0], [1.0, 1.0]), [-0.06, -0.08], rtol=1e-6
@@ -45,11 +44,11 @@ def test_weight_decay_joins_the_gradient_after_the_clip():
 
 
 @pytest.mark.parametrize("name", ["rmsprop", "adam", "sgd"])
-def test_every_optimizer_goes_downhill(name):
+def test_every_optimizer_descends(name):
     assert (update(options(name=name), [3.0, -4.0], [0.0, 0.0]) * [1, -1] < 0).all()
 
 
-def test_mistaken_multipliers_are_named():
+def test_invalid_multipliers_are_named():
     params = {"one": {"kernel": jnp.ones(2), "bias": jnp.ones(2)}}
 
     def first_step(multipliers):
@@ -61,7 +60,7 @@ def test_mistaken_multipliers_are_named():
     np.testing.assert_allclose(moved["bias"], -0.3, rtol=1e-6)
     for multipliers, complaint in (
         (((".*kernel", 2.0),), "no pattern matches the parameter one/bias"),
-        (((".*", 2.0), ("one/bias", 3.0)), "'one/bias' is first to match for no parameter"),
+        (((".*", 2.0), ("one/bias", 3.0)), "'one/bias' is the first match of no parameter"),
         (
             (("one/(", 2.0),),
             r"'one/\(' is no regular expression: missing \), unterminated subpattern",

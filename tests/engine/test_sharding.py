@@ -5,7 +5,7 @@ import pytest
 from handjax.engine import sharding
 
 
-def test_the_mesh_takes_the_devices_that_are_asked_for():
+def test_the_mesh_has_the_requested_devices():
     assert sharding.make_mesh().size == jax.device_count() == 8
     assert sharding.make_mesh(3).size == 3
     for wrong in (9, -1):
@@ -15,7 +15,7 @@ def test_the_mesh_takes_the_devices_that_are_asked_for():
             sharding.make_mesh(wrong)
 
 
-def test_part_of_the_devices_of_several_processes_is_refused(monkeypatch):
+def test_several_processes_must_use_all_devices(monkeypatch):
     monkeypatch.setattr(jax, "process_count", lambda: 2)
     with pytest.raises(ValueError, match="every process takes part"):
         sharding.make_mesh(4)
@@ -23,7 +23,7 @@ def test_part_of_the_devices_of_several_processes_is_refused(monkeypatch):
 
 
 @pytest.mark.parametrize("good", [(8, 1), (16, 2), (64, 4)])
-def test_batches_that_split(good):
+def test_divisible_batch_sizes(good):
     sharding.check_batch_size(good[0], sharding.make_mesh(8), good[1])
 
 
@@ -34,25 +34,25 @@ def test_batches_that_split(good):
         (
             24,
             2,
-            "config.batch_size=24 is not divisible by 8 devices × 2 accumulation steps; use 16 or 32",
+            "batch_size=24 is not divisible by 8 devices × 2 accumulation steps; use 16 or 32",
         ),
         (4, 1, "config.batch_size=4 is not divisible by 8 devices; use 8"),
         (0, 1, "config.batch_size=0 is not divisible by 8 devices; use 8"),
         (-8, 1, "use 8"),
     ],
 )
-def test_batches_that_do_not(batch, accumulate, message):
+def test_indivisible_batch_sizes(batch, accumulate, message):
     with pytest.raises(ValueError) as caught:
         sharding.check_batch_size(batch, sharding.make_mesh(8), accumulate)
     assert message in str(caught.value)
 
 
-def test_the_name_of_the_batch_size_is_said():
+def test_the_error_names_the_batch_size():
     with pytest.raises(ValueError, match="^config.eval_batch_size=6 is"):
         sharding.check_batch_size(6, sharding.make_mesh(4), name="eval_batch_size")
 
 
-def test_rows_lie_in_order_over_the_devices():
+def test_rows_are_in_order_over_the_devices():
     mesh = sharding.make_mesh(4)
     batch = sharding.put_batch({"a": np.arange(8), "b": np.arange(16.0).reshape(8, 2)}, mesh)
     np.testing.assert_array_equal(batch["a"], np.arange(8))

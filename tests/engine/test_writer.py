@@ -33,7 +33,7 @@ def test_lines(tmp_path, capsys):
 
 
 @pytest.mark.parametrize(("killed", "restart"), [(8, 5), (5, 5), (3, 0), (10, 10)])
-def test_a_restart_writes_the_later_lines_again(tmp_path, killed, restart):
+def test_a_resumed_run_rewrites_the_later_lines(tmp_path, killed, restart):
     for name in ("whole", "broken"):
         (tmp_path / name).mkdir()
     whole = write(tmp_path / "whole", 0, 10)
@@ -54,7 +54,7 @@ def test_other_processes_write_nothing(tmp_path, monkeypatch, capsys):
     assert not list(tmp_path.iterdir()) and capsys.readouterr() == ("", "")
 
 
-def test_a_line_is_json_even_where_a_value_is_not_finite(tmp_path):
+def test_lines_with_non_finite_values_are_json(tmp_path):
     writer = Writer(tmp_path, 0, 10, 4)
     writer.evaluation(1, {"loss": float("nan")})
     writer.close()

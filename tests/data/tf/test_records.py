@@ -1,8 +1,8 @@
+import dataclasses
 import json
 import shutil
 import subprocess
 import sys
-import types
 
 import jax
 import numpy as np
@@ -20,6 +20,8 @@ from handjax.data import records as pipeline  # noqa: E402
 from handjax.data.batch import check_batch  # noqa: E402
 from handjax.data.resize import fit  # noqa: E402
 from handjax.engine import evaluation, feed, sharding  # noqa: E402
+from handjax.pose.skeleton import SKELETONS  # noqa: E402
+from handjax.run import no_source  # noqa: E402
 
 N = {"train": 23, "test": 5}
 
@@ -79,7 +81,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def records(folder):
-    return pipeline.Records(folder, "train")
+    return pipeline.RecordDataset(folder, "train")
 
 
 def damaged(folder, tmp_path, name="tiny-train.tfrecord-00001"):
@@ -134,7 +136,7 @@ def test_numbers_in_any_order_and_twice(records):
 
 @pytest.mark.parametrize("split", ["train[:7]", "train[5:11]", "train[50%:]", "train+test", "test"])
 def test_splits_are_tfds_expressions(folder, split):
-    records = pipeline.Records(folder, split, keys=("joints_uv",))
+    records = pipeline.RecordDataset(folder, split, keys=("joints_uv",))
     read = tfds.builder_from_directory(folder).as_dataset(split=split).as_numpy_iterator()
     names = records.names(np.arange(len(records)))
     assert sorted(names) == sorted(sample["id"].decode() for sample in read)
@@ -144,14 +146,14 @@ def test_splits_are_tfds_expressions(folder, split):
         np.testing.assert_array_equal(uv, frame(int(name[-3:]))["joints_uv"])
 
 
-def test_no_copy_on_the_way_to_numpy(records):
+def test_no_copy_to_numpy(records):
     tensor = records._read(records._files[:4], records._starts[:4])["image"]
     array = np.asarray(tensor)
     assert not array.flags.owndata and np.shares_memory(array, np.asarray(tensor))
 
 
 def test_extra_features_by_name(folder):
-    rows = pipeline.Records(folder, "test", keys=("side", "visible")).rows(np.arange(2))
+    rows = pipeline.RecordDataset(folder, "test", keys=("side", "visible")).rows(np.arange(2))
     assert rows["side"].tolist() == [1, 1]
 
 
@@ -177,7 +179,7 @@ def test_processes_share_an_epoch(records, processes):
     assert sorted(alone[:23]) == [f"frame-{i:03d}" for i in range(23)]
 
 
-def test_epochs_differ_and_restart_goes_on(records):
+def test_epochs_differ_and_restart_anywhere(records):
     def read(step, seed=0):
         return records.rows(feed.train_indices(step, 4, len(records), seed))["joints_uv"]
 
@@ -190,7 +192,7 @@ def test_epochs_differ_and_restart_goes_on(records):
     assert not np.array_equal(read(0, seed=1), run[0])
 
 
-def test_evaluation_fills_up_and_drops_nothing(folder, records):
+def test_evaluation_pads_and_drops_nothing(folder, records):
     """The engine's walk over a split of 5 and one of 23, in batches of 8: each record once, in order, padding masked."""
     mesh = sharding.make_mesh()
 
@@ -201,8 +203,10 @@ def test_evaluation_fills_up_and_drops_nothing(folder, records):
             "mask"
         ].sum()
 
-    for split in (records, pipeline.Records(folder, "test")):
-        source = types.SimpleNamespace(eval_size=len(split), eval_rows=split.rows)
+    for split in (records, pipeline.RecordDataset(folder, "test")):
+        source = dataclasses.replace(
+            no_source(SKELETONS["hand21"]), eval_size=len(split), eval_rows=split.rows
+        )
         rows, mean = evaluation.predict_split(eval_step, None, source, 8, mesh)
         assert rows["index"].tolist() == list(range(len(split)))
         every = split.rows(np.arange(len(split)))["joints_uv"]
@@ -210,7 +214,7 @@ def test_evaluation_fills_up_and_drops_nothing(folder, records):
         np.testing.assert_allclose(mean, every[:, 0, 0].mean(), rtol=1e-5)
 
 
-def test_the_accelerators_are_not_tensorflows(folder, monkeypatch):
+def test_tensorflow_sees_no_gpu(folder, monkeypatch):
     asked = []
     monkeypatch.setattr(
         tf.config, "set_visible_devices", lambda devices, kind: asked.append((devices, kind))
@@ -261,7 +265,7 @@ def test_order_of_a_mixture():
 
 
 def test_mixture(folder):
-    parts = [pipeline.Records(folder, split) for split in ("train", "test")]
+    parts = [pipeline.RecordDataset(folder, split) for split in ("train", "test")]
     mixture = pipeline.Mixture(parts, (0.8, 0.2), seed=1)
     rows = mixture.rows(np.arange(40))
     check_batch(rows)
@@ -274,8 +278,8 @@ def test_mixture(folder):
     np.testing.assert_array_equal(later["image"], rows["image"][32:36])
 
 
-def test_sets_one_behind_the_other(folder):
-    parts = [pipeline.Records(folder, split, keys=("joints_uv",)) for split in ("train", "test")]
+def test_concat(folder):
+    parts = [pipeline.RecordDataset(folder, split, keys=("joints_uv",)) for split in ("train", "test")]
     joined = pipeline.Joined(parts)
     assert len(joined) == 28
     numbers = np.array([27, 0, 22, 23, 5])
@@ -292,20 +296,20 @@ def test_sets_one_behind_the_other(folder):
     )  # alone, no name before it
 
 
-def test_what_is_finished_in_numpy(folder):
-    plain = pipeline.Records(folder, "test", keys=("side",)).rows(np.arange(5))
-    records = pipeline.Records(
+def test_postprocess(folder):
+    plain = pipeline.RecordDataset(folder, "test", keys=("side",)).rows(np.arange(5))
+    records = pipeline.RecordDataset(
         folder, "test", keys=("side",), finish=lambda batch: {"left": batch["side"] == 0}
     )
     assert set(records.rows(np.arange(2))) == {"left", "mask", "index"}
     assert records.rows(np.arange(5))["left"].tolist() == (plain["side"] == 0).tolist()
 
 
-def test_mixture_of_sets_that_do_not_fit(folder, tmp_path):
-    records = pipeline.Records(folder, "train")
+def test_incompatible_sets(folder, tmp_path):
+    records = pipeline.RecordDataset(folder, "train")
     with pytest.raises(ValueError, match="2 sets and 1 weights"):
         pipeline.Mixture([records, records], [1], 0)
-    other = pipeline.Records(
+    other = pipeline.RecordDataset(
         write(tmp_path, "flat", {"train": range(4)}, leave=("depth",)), "train"
     )
     with pytest.raises(
@@ -313,7 +317,7 @@ def test_mixture_of_sets_that_do_not_fit(folder, tmp_path):
         match=r"'depth' is float32 \[6, 8\] in .*tiny.* and nothing in .*flat.*; sets that are joined",
     ):
         pipeline.Mixture([records, other], [1, 1], 0)
-    large = pipeline.Records(
+    large = pipeline.RecordDataset(
         write(tmp_path, "large", {"train": range(4)}, size=lambda i: (9, 9)), "train"
     )
     with pytest.raises(
@@ -335,19 +339,19 @@ def uneven(tmp_path_factory):
     )
 
 
-def test_uneven_frames_need_fit(uneven):
+def test_uneven_frames_need_resizing(uneven):
     with pytest.raises(
         ValueError,
         match=r"the frames of 'train' differ in size: bring them to one, sample=fit\(height, width\)",
     ):
-        pipeline.Records(uneven, "train").rows(np.arange(6))
+        pipeline.RecordDataset(uneven, "train").rows(np.arange(6))
 
 
-def test_fit(uneven):
-    rows = pipeline.Records(uneven, "train", sample=fit(30, 60)).rows(np.arange(6))
+def test_resize_pad(uneven):
+    rows = pipeline.RecordDataset(uneven, "train", sample=fit(30, 60)).rows(np.arange(6))
     check_batch(rows)
     assert rows["image"].shape == (6, 30, 60, 3) and rows["depth"].shape == (6, 30, 60)
-    names = pipeline.Records(uneven, "train").names(np.arange(6))
+    names = pipeline.RecordDataset(uneven, "train").names(np.arange(6))
     for row, name in enumerate(names):
         i = int(name[-3:])
         true = frame(i, (20 + 10 * i, 40))
@@ -394,23 +398,23 @@ def test_no_set_there(folder, tmp_path):
     with pytest.raises(
         FileNotFoundError, match="no dataset_info.json.; make one with `python -m handjax.prepare`"
     ) as error:
-        pipeline.Records(tmp_path, "train")
+        pipeline.RecordDataset(tmp_path, "train")
     one_line(error)
     above = folder.rsplit("/", 2)[0]
     with pytest.raises(FileNotFoundError, match=f"give {folder}"):
-        pipeline.Records(above, "train")
+        pipeline.RecordDataset(above, "train")
 
 
 @pytest.mark.parametrize("split", ["val", "train[", "train[90:95]"])
 def test_no_such_split(folder, split):
     with pytest.raises(ValueError, match="split") as error:
-        pipeline.Records(folder, split)
+        pipeline.RecordDataset(folder, split)
     assert folder in one_line(error)
 
 
 def test_no_such_feature(folder):
     with pytest.raises(ValueError, match="no feature 'voxels'; the set has depth, id, image"):
-        pipeline.Records(folder, "train", keys=("voxels",))
+        pipeline.RecordDataset(folder, "train", keys=("voxels",))
 
 
 def test_flipped_byte(folder, tmp_path):
@@ -419,7 +423,7 @@ def test_flipped_byte(folder, tmp_path):
     first = 16 + int.from_bytes(data[:8], "little")
     data[first + 40] ^= 1  # in the data of the shard's second record
     file.write_bytes(data)
-    records = pipeline.Records(copy, "train")
+    records = pipeline.RecordDataset(copy, "train")
     bad = int(np.flatnonzero((records._files == 1) & (records._starts == first))[0])
     with pytest.raises(
         ValueError, match=f"{file}: record {bad} of 'train' cannot be read .corrupted record"
@@ -438,13 +442,13 @@ def test_flipped_byte(folder, tmp_path):
         (lambda d: b"\xff" * 64, "0 whole"),
     ],
 )
-def test_file_cut_short_or_of_something_else(folder, tmp_path, change, whole):
+def test_truncated_or_foreign_file(folder, tmp_path, change, whole):
     copy, file = damaged(folder, tmp_path)
     file.write_bytes(change(file.read_bytes()))
     with pytest.raises(
         ValueError, match=rf"{file}: {whole} records, expected \d+; prepare the data set again"
     ) as error:
-        pipeline.Records(copy, "train")
+        pipeline.RecordDataset(copy, "train")
     one_line(error)
 
 
@@ -452,7 +456,7 @@ def test_file_missing(folder, tmp_path):
     copy, file = damaged(folder, tmp_path)
     file.unlink()
     with pytest.raises(FileNotFoundError, match=f"{file}: missing"):
-        pipeline.Records(copy, "train")
+        pipeline.RecordDataset(copy, "train")
 
 
 def test_image_that_does_not_decode(folder, tmp_path):
@@ -466,7 +470,7 @@ def test_image_that_does_not_decode(folder, tmp_path):
     with tf.io.TFRecordWriter(str(file)) as writer:
         for record in kept:
             writer.write(record)
-    records = pipeline.Records(copy, "train")
+    records = pipeline.RecordDataset(copy, "train")
     with pytest.raises(ValueError, match=rf"{file}: record \d+ of 'train' cannot be read") as error:
         records.rows(np.arange(23))
     one_line(error)
@@ -476,7 +480,7 @@ def test_damaged_description(folder, tmp_path):
     copy, _ = damaged(folder, tmp_path)
     (copy / "features.json").write_text("{")
     with pytest.raises(ValueError, match=f"{copy}: not a data set that can be read") as error:
-        pipeline.Records(copy, "train")
+        pipeline.RecordDataset(copy, "train")
     one_line(error)
 
 
@@ -486,10 +490,10 @@ def test_other_file_format(folder, tmp_path):
     info["fileFormat"] = "array_record"
     (copy / "dataset_info.json").write_text(json.dumps(info))
     with pytest.raises(ValueError, match=f"{copy}: "):
-        pipeline.Records(copy, "train")
+        pipeline.RecordDataset(copy, "train")
 
 
-def test_the_default_knows_no_tensorflow(repo):
+def test_default_needs_no_tensorflow(repo):
     script = (
         "import sys, handjax, handjax.train, handjax.evaluate, handjax.sources, handjax.data.batch;"
         "sys.exit(bool({'tensorflow', 'tensorflow_datasets'} & set(sys.modules)))"
