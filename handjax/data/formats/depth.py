@@ -34,13 +34,13 @@ def read_depth_png(
     FileNotFoundError or ValueError, one line, for a file that is missing, damaged, too large or of
     another format.
     """
-    path = epath.Path(path)
     if form not in DEPTH_FORMATS:
         raise ValueError(f"depth format {form!r}; expected one of {', '.join(DEPTH_FORMATS)}")
     bits, color, description = DEPTH_FORMATS[form]
-    if not path.is_file():
+    file = epath.Path(path)
+    if not file.is_file():
         raise FileNotFoundError(f"{path}: no such file; expected a depth frame")
-    data = path.read_bytes()
+    data = file.read_bytes()
     # Checked here, because OpenCV prints its own warnings and trusts any size a header claims.
     if not data.startswith(PNG_START) or not data.endswith(PNG_END):
         raise ValueError(f"{path}: not a PNG, or one cut short; expected {description}")

@@ -1,4 +1,4 @@
-"""PNG and JPEG files that are stored unchanged, once they are known to be complete and to decode."""
+"""PNG and JPEG files that are stored unchanged, after a check that they are complete and decode."""
 
 import os
 import zlib
@@ -21,9 +21,8 @@ def read_image(path: str | os.PathLike) -> tuple[bytes, UInt8[np.ndarray, "h w *
     an image of 8 bits per channel. It is checked before OpenCV reads it, which accepts a truncated
     JPEG and trusts any size a header claims.
     """
-    path = epath.Path(path)
     try:
-        data = path.read_bytes()
+        data = epath.Path(path).read_bytes()
     except FileNotFoundError:
         raise FileNotFoundError(f"{path}: no such file; expected a PNG or JPEG image") from None
     size = _png_size(data) or _jpeg_size(data)

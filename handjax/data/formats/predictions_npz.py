@@ -8,7 +8,7 @@ import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -125,7 +125,8 @@ class BodyPredictions:
 def write_predictions(path: str | Path, predictions: PredictionArrays) -> Path:
     """Writes a compressed .npz of plain arrays. FileExistsError if the file exists; ValueError for
     joints that are not finite and for arrays that do not belong together."""
-    path, arrays = Path(path), predictions.arrays()
+    path = Path(path)
+    arrays: dict[str, Any] = predictions.arrays()
     joints = list(arrays.values())[1]
     if len(predictions.ids) != len(joints):
         raise ValueError(

@@ -2,15 +2,15 @@
 Utils/process_data.py). voxel_h5_writer.py writes it.
 
 key              type                meaning
-real_voxels/<i>  (1,) opaque bytes   a `numpy.savez_compressed` archive, member arr_0: bool [s, s, s],
-                                     axes (row y, column x, depth z), at most one occupied voxel per
-                                     (row, column)
-labels           f4 [n, j, 3]        (x, y, z) joints, y down: offset from the crop center divided by
-                                     cube / 2, so -1..1 inside
+real_voxels/<i>  (1,) opaque bytes   a `numpy.savez_compressed` archive, member arr_0: bool
+                                     [s, s, s], axes (row y, column x, depth z), at most one
+                                     occupied voxel per (row, column)
+labels           f4 [n, j, 3]        (x, y, z) joints, y down: offset from the crop center divided
+                                     by cube / 2, so -1..1 inside
 cube             f4 [n, 3]           mm
-com3D            f4 [n, 3]           crop center, mm, in the frame of the source's labels. NYU: y UP,
-                                     the original's isOPENGLcoord, which negates y for `labels` and
-                                     flips the grid, nothing else
+com3D            f4 [n, 3]           crop center, mm, in the frame of the source's labels. NYU: y
+                                     UP, the original's isOPENGLcoord, which negates y for `labels`
+                                     and flips the grid, nothing else
 gt3Dcrop         f4 [n, j, 3]        joints - com3D, mm, in that same frame
 M                f4 [n, 3, 3]        see `crop_affine`
 file_name/<i>    (1,) opaque bytes   source frame

@@ -117,7 +117,7 @@ def _validate(options: PrepareOptions) -> None:
         raise ValueError(f"--workers {options.workers}: expected at least 1")
     if options.beam is not None and (options.check or options.workers):
         raise ValueError(
-            "--beam prepares with the runner's workers: use it without --check and without --workers"
+            "--beam prepares with the runner's workers: use it without --check and --workers"
         )
     if not root.is_dir():
         raise FileNotFoundError(

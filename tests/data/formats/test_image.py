@@ -19,7 +19,7 @@ def encode(image, form):
 
 
 @pytest.mark.parametrize("form", [".png", ".jpg"])
-def test_a_whole_file_comes_with_its_pixels_in_rgb(tmp_path, picture, form):
+def test_complete_file_gives_bytes_and_rgb_pixels(tmp_path, picture, form):
     (tmp_path / "a").write_bytes(encode(picture[..., ::-1], form))
     data, pixels = read_image(tmp_path / "a")
     assert data == (tmp_path / "a").read_bytes()
@@ -28,13 +28,13 @@ def test_a_whole_file_comes_with_its_pixels_in_rgb(tmp_path, picture, form):
     assert read_image(tmp_path / "gray")[1].shape == (40, 60)
 
 
-def test_a_jpeg_may_be_followed_by_a_little_more(tmp_path, picture):
+def test_jpeg_with_trailing_bytes(tmp_path, picture):
     (tmp_path / "a").write_bytes(encode(picture, ".jpg") + bytes(100))
     assert read_image(tmp_path / "a")[1].shape == (40, 60, 3)
 
 
 @pytest.mark.parametrize("form", [".png", ".jpg"])
-def test_no_cut_and_no_flipped_byte_gives_another_error(tmp_path, picture, form, capfd):
+def test_cuts_and_flipped_bytes_raise_value_error(tmp_path, picture, form, capfd):
     path, whole = tmp_path / "a", encode(picture, form)
     for length in range(0, len(whole) - 2, 11):
         path.write_bytes(whole[:length])
@@ -55,7 +55,7 @@ def test_no_cut_and_no_flipped_byte_gives_another_error(tmp_path, picture, form,
     capfd.readouterr()  # what OpenCV says about them
 
 
-def test_a_picture_that_claims_to_be_huge_is_not_decoded(tmp_path, picture):
+def test_image_that_claims_to_be_huge_is_not_decoded(tmp_path, picture):
     png = bytearray(encode(picture, ".png"))
     png[16:24] = (1 << 17).to_bytes(4, "big") * 2
     png[29:33] = zlib.crc32(bytes(png[12:29])).to_bytes(4, "big")
@@ -68,11 +68,11 @@ def test_a_picture_that_claims_to_be_huge_is_not_decoded(tmp_path, picture):
             read_image(tmp_path / "huge")
 
 
-def test_sixteen_bits_are_no_picture(tmp_path, picture):
+def test_16_bit_image_is_rejected(tmp_path, picture):
     (tmp_path / "deep").write_bytes(encode(picture.astype(np.uint16), ".png"))
-    with pytest.raises(ValueError, match="deep: (no PNG|does not decode to 8 bits)"):
+    with pytest.raises(ValueError, match="deep: (not a PNG|does not decode to 8 bits)"):
         read_image(tmp_path / "deep")
-    with pytest.raises(FileNotFoundError, match="lost: no such file; expected a picture"):
+    with pytest.raises(FileNotFoundError, match="lost: no such file; expected a PNG or JPEG image"):
         read_image(tmp_path / "lost")
 
 
@@ -90,7 +90,7 @@ def test_sixteen_bits_are_no_picture(tmp_path, picture):
         "a\0b",
     ],
 )
-def test_a_name_must_stay_below_its_folder(name):
+def test_name_must_stay_below_its_folder(name):
     with pytest.raises(
         ValueError, match="list.txt, line 3: names the file .*expected a path below"
     ):

@@ -17,7 +17,7 @@ def mat(compressed=True, **variables):
 
 
 @pytest.mark.parametrize("compressed", [True, False])
-def test_what_fits_goes_through(compressed):
+def test_small_variables_pass(compressed):
     data = mat(compressed, a=np.arange(300.0), b="text")
     assert bounded(data, 3000).getvalue() == data
     np.testing.assert_array_equal(scipy.io.loadmat(bounded(data, 3000))["a"][0], np.arange(300))
@@ -31,14 +31,14 @@ def test_each_variable_is_counted():
 
 
 @pytest.mark.parametrize("data", [b"", b"short", b"x" * 400, mat(a=np.zeros(300))[:200]])
-def test_what_is_no_such_file_is_left_to_scipy(data):
+def test_other_files_are_left_to_scipy(data):
     try:
         assert bounded(data, 10_000).getvalue() == data
     except zlib.error:
         assert data.startswith(b"MATLAB")
 
 
-def test_a_bomb_among_the_labels_is_one_clear_line(tmp_path):
+def test_bomb_among_the_labels_gives_one_line(tmp_path):
     """A variable whose name claims to be 4 GB of zeros, in 80 kB."""
     header = mat(handPara=np.zeros((3, 21, 1)))[:128]
 
@@ -64,7 +64,8 @@ def test_a_bomb_among_the_labels_is_one_clear_line(tmp_path):
         header + np.array([15, len(packed)], "<u4").tobytes() + packed
     )
     with pytest.raises(
-        ValueError, match="B1Counting_BB.mat: a variable of it unpacks to more than 50401024 bytes"
+        ValueError,
+        match="B1Counting_BB.mat: one of its variables unpacks to more than 50401024 bytes",
     ) as caught:
         list(stb.samples(epath.Path(tmp_path), "test"))
     assert "\n" not in str(caught.value)

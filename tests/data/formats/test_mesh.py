@@ -49,8 +49,8 @@ def test_npz(tmp_path):
     np.testing.assert_array_equal(full.unbind, unbind)
 
 
-def test_our_own_skin_can_be_read(repo):
-    own, skin = read(repo / "handjax" / "figures" / "hand_skin.npz"), skinning.hand_skin()
+def test_our_own_skin(repo):
+    own, skin = read(repo / "handjax" / "rigs" / "hand_skin.npz"), skinning.hand_skin()
     np.testing.assert_array_equal(own.vertices, skin.vertices)
     np.testing.assert_array_equal(own.faces, skin.faces)
     np.testing.assert_allclose(own.weights, skin.weights, atol=1e-6)
@@ -92,7 +92,7 @@ OBJ = "v 0 0 0\nv 1 0 0\nv 0 1 0\nv 0 0 1\n"
         (OBJ + "f 1 2 3\nf 1 4 2\nf 2 4 3\nf 1 3 4\n", "faces look inward"),
     ],
 )
-def test_obj_mistakes(tmp_path, text, what):
+def test_invalid_obj(tmp_path, text, what):
     (tmp_path / "a.obj").write_text(text)
     refused(tmp_path / "a.obj", what)
 
@@ -119,17 +119,17 @@ def refused(path, what, error=ValueError):
         ({"weights": WEIGHTS[:, :16]}, "weights are (4, 16) of float32; expected 4 x 17"),
         ({"weights": WEIGHTS[:3]}, "expected 4 x 17"),
         ({"weights": WEIGHTS * 0.9}, "sum to 0.9 to 0.9"),
-        ({"weights": WEIGHTS * 2 - np.roll(WEIGHTS, 1, 1)}, "the least is -1"),
+        ({"weights": WEIGHTS * 2 - np.roll(WEIGHTS, 1, 1)}, "the smallest is -1"),
         ({"weights": WEIGHTS + np.inf}, "NaN or Inf"),
         ({"unbind": np.eye(4)}, "expected 17 x 4 x 4"),
-        ({"unbind": np.zeros((17, 4, 4))}, "unbind holds what is no motion"),
+        ({"unbind": np.zeros((17, 4, 4))}, "unbind holds a matrix that is not a motion"),
     ],
 )
-def test_npz_mistakes(tmp_path, wrong, what):
+def test_invalid_npz(tmp_path, wrong, what):
     refused(npz(tmp_path / "a.npz", **wrong), what)
 
 
-def test_files_that_are_no_mesh(tmp_path):
+def test_files_that_are_not_meshes(tmp_path):
     refused(tmp_path / "none.obj", "no such file", FileNotFoundError)
     refused(tmp_path / "a.ply", "expected one of .npz, .obj, .pkl")
     for name in ("a.npz", "a.pkl", "b.obj"):
@@ -161,7 +161,7 @@ def pickled(path, **changes):
     return path
 
 
-def test_pickle_is_welded_and_turned(tmp_path):
+def test_pickle_is_welded_and_reversed(tmp_path):
     read_back = read(pickled(tmp_path / "a.pkl"))
     assert read_back.vertices.shape == (4, 3) and read_back.faces.shape == (4, 3)
     assert volume(read_back.vertices, read_back.faces) == pytest.approx(1 / 6)
@@ -200,13 +200,13 @@ def test_pickle_is_welded_and_turned(tmp_path):
         ({"faces": None}, "expected"),
     ],
 )
-def test_pickle_mistakes(tmp_path, changes, what):
+def test_invalid_pickle(tmp_path, changes, what):
     refused(pickled(tmp_path / "a.pkl", **changes), what)
     (tmp_path / "b.pkl").write_bytes(pickle.dumps([1, 2]))
     refused(tmp_path / "b.pkl", "preprocessed_hand")
 
 
-def test_a_users_mesh_takes_the_place_of_ours(real_data):
+def test_users_mesh_replaces_ours(real_data):
     """sphereHand's own mesh on our kinematics, at the poses and spheres that sphereHand's own code gave."""
     skin = skinning.bind_mesh(*read(real_data / "hand" / "preprocessed_hand.pkl"))
     assert skin.vertices.shape == (1721, 3) and skin.faces.shape == (3382, 3)
@@ -225,7 +225,7 @@ def test_a_users_mesh_takes_the_place_of_ours(real_data):
     assert np.max(nearest - radii) < 5
 
 
-def test_an_archive_that_unpacks_to_more_than_any_mesh_is_refused(tmp_path):
+def test_archive_bomb_is_rejected(tmp_path):
     path = tmp_path / "bomb.npz"
     with (
         zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive,

@@ -30,7 +30,9 @@ def test_npz_round_trip(tmp_path, labelled):
         predictions_npz.write_predictions(path, ours)
     assert path.read_bytes() == before
     with np.load(path, allow_pickle=False) as plain:
-        assert set(plain.files) == {"ids", "joints_xyz"} | ({"truth"} if labelled else set())
+        assert set(plain.files) == {"ids", "joints_xyz", "kind"} | (
+            {"truth"} if labelled else set()
+        )
 
 
 def test_npz_errors(tmp_path):

@@ -59,7 +59,7 @@ def refused(load):
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
-def test_plain_things_come_back(load, protocol):
+def test_plain_values_round_trip(load, protocol):
     assert load(pickle.dumps(PLAIN, protocol)) == PLAIN
     shared = [1]
     a, b = load(pickle.dumps([shared, shared], protocol))
@@ -67,7 +67,7 @@ def test_plain_things_come_back(load, protocol):
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
-def test_arrays_come_back(load, protocol):
+def test_arrays_round_trip(load, protocol):
     for name, back in load(pickle.dumps(ARRAYS, protocol)).items():
         expected = pickle.loads(pickle.dumps(ARRAYS[name], protocol))
         assert np.asarray(back).dtype == np.asarray(expected).dtype, name
@@ -137,7 +137,7 @@ def run():
     ],
     ids=lambda x: getattr(x, "__name__", ""),
 )
-def test_what_would_call_is_refused_and_not_called(refused, tmp_path, protocol, function, args):
+def test_calls_are_rejected_before_they_run(refused, tmp_path, protocol, function, args):
     hostile = Calls(function, *args)
     for data in (hostile, [1, {"a": (hostile,)}], {"array": np.ones(2), "after": hostile}):
         line = refused(pickle.dumps(data, protocol))
@@ -145,7 +145,7 @@ def test_what_would_call_is_refused_and_not_called(refused, tmp_path, protocol, 
     assert not ran
 
 
-def test_a_call_would_have_run():
+def test_plain_pickle_would_have_run_it():
     pickle.loads(pickle.dumps(Calls(run)))
     assert ran.pop() and not ran
 
@@ -155,7 +155,7 @@ class Thing:
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
-def test_classes_are_refused(refused, protocol):
+def test_classes_are_rejected(refused, protocol):
     assert "admitted" in refused(pickle.dumps(Thing(), protocol))
     assert "Thing" in refused(pickle.dumps([Thing], protocol))
 
@@ -185,7 +185,7 @@ def named(module, name):
         ("handjax.data.formats.unpickle", "read"),
     ],
 )
-def test_names_that_only_begin_well_are_refused(refused, module, name):
+def test_names_are_matched_whole(refused, module, name):
     assert "not admitted" in refused(b"\x80\x04" + named(module, name) + b".")
 
 
@@ -290,7 +290,7 @@ def test_hostile_and_broken_pickles(refused, data, what):
     assert what in refused(data)
 
 
-def test_registered_extension_that_was_used_before(refused):
+def test_cached_extension_is_rejected(refused):
     copyreg.add_extension("os", "system", 250)
     try:
         data = b"\x80\x02\x82\xfa."
@@ -302,12 +302,12 @@ def test_registered_extension_that_was_used_before(refused):
         copyreg.remove_extension("os", "system", 250)
 
 
-def test_refusals_leave_nothing_behind(load, refused):
+def test_rejections_leave_no_state(load, refused):
     refused(b"\x80\x04" + RECONSTRUCT + b"}" + short("_function") + b"Nsb.")
     np.testing.assert_array_equal(load(pickle.dumps(np.ones(2))), [1, 1])
 
 
-def test_objects_in_arrays_are_refused(refused):
+def test_objects_in_arrays_are_rejected(refused):
     assert "neither numbers nor strings" in refused(pickle.dumps(np.array([{}, None], object)))
 
 

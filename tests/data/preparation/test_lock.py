@@ -11,7 +11,7 @@ from handjax.data.preparation import lock
 
 
 @pytest.mark.parametrize("error", [None, KeyError("inside")])
-def test_held_and_let_go(tmp_path, error):
+def test_held_and_released(tmp_path, error):
     path = tmp_path / "set.lock"
     who = f"process {os.getpid()} on {socket.gethostname()}"
     with pytest.raises(KeyError) if error else contextlib.nullcontext(), lock.held(path):
@@ -19,7 +19,7 @@ def test_held_and_let_go(tmp_path, error):
         with (
             pytest.raises(
                 ValueError,
-                match=f"^{tmp_path / 'set'}: at work there is {who} since .* remove {path}$",
+                match=f"^{tmp_path / 'set'}: in use by {who} since .* remove {path}$",
             ),
             lock.held(path),
         ):
@@ -30,8 +30,8 @@ def test_held_and_let_go(tmp_path, error):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_of_many_one_takes_over_what_was_left_behind(tmp_path):
-    """Eight processes find the lock of one that is no more; each that gets it says so while it has it."""
+def test_one_of_many_takes_over_a_stale_lock(tmp_path):
+    """Eight processes find a stale lock; the one that gets it writes a line when it starts and ends."""
     path, log = tmp_path / "set.lock", tmp_path / "log"
     gone = subprocess.Popen([sys.executable, "-c", "pass"])
     gone.wait()
@@ -40,7 +40,7 @@ def test_of_many_one_takes_over_what_was_left_behind(tmp_path):
     )
     code = f"""
 import time
-from handjax.data import lock
+from handjax.data.preparation import lock
 try:
     with lock.held({str(path)!r}):
         with open({str(log)!r}, "a") as log: log.write("in\\n")
@@ -53,26 +53,26 @@ except ValueError as error:
         subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
         for _ in range(8)
     ]
-    told = [run.communicate(timeout=120)[0] for run in runs]
+    output = [run.communicate(timeout=120)[0] for run in runs]
     assert not any(run.returncode for run in runs)
     lines = log.read_text().split()
-    assert lines == ["in", "out"] * (len(lines) // 2) and len(lines) // 2 == told.count("") >= 1
+    assert lines == ["in", "out"] * (len(lines) // 2) and len(lines) // 2 == output.count("") >= 1
     assert not path.exists()
 
 
-def test_what_was_killed_in_the_midst_of_it_is_told(tmp_path):
+def test_lock_of_a_killed_writer_is_reported(tmp_path):
     path, judge = tmp_path / "set.lock", tmp_path / "set.lock.taken_over"
     path.write_text("")
     with pytest.raises(
         ValueError,
-        match=f"at work there is a process that has not said its name; .* remove {path}$",
+        match=f"in use by an unknown process; .* remove {path}$",
     ):
         with lock.held(path):
             pytest.fail("held")
     judge.write_text("")
     with pytest.raises(
         ValueError,
-        match=f"^{judge}: another process takes the lock over; if none does, remove that file$",
+        match=f"^{judge}: another process is taking over the lock; if none is, remove that file$",
     ):
         with lock.held(path):
             pytest.fail("held")
