@@ -6,18 +6,18 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from handjax.pose import crop2d, geometry
+from handjax.pose import crop2d, geometry, pinhole
 from handjax.pose.skeleton import SKELETONS
 from handjax.pose.warp import warp_affine
 from handjax.targets import body
 
 SKELETON = SKELETONS["body18"]
-SIZE = (384, 288)  # height and width: no two sides alike
+SIZE = (384, 288)  # height and width, deliberately different
 BOX = (1485.0, 1980.0)
 
 
 def scene(batch=4, seed=0):
-    """People before cameras with two focal lengths each."""
+    """People in front of cameras with different focal lengths in x and y."""
     rng = np.random.default_rng(seed)
     root = rng.uniform((-500, -300, 3000), (500, 300, 6000), (batch, 3))
     xyz = root[:, None] + rng.uniform(-700, 700, (batch, 18, 3))
@@ -28,13 +28,11 @@ def scene(batch=4, seed=0):
 
 
 def patch_of(root, k, scale=1.0, angle=0.0, flip=False):
-    center = geometry.xyz_to_uvd(root[:, None], k)[:, 0, :2]
-    return body.patch_from_picture(
-        center, body.box_px(root[:, 2], k, BOX), SIZE, scale, angle, flip
-    )
+    center = pinhole.xyz_to_uvd(root[:, None], k)[:, 0, :2]
+    return body.patch_from_image(center, body.box_px(root[:, 2], k, BOX), SIZE, scale, angle, flip)
 
 
-def test_the_box_fills_the_patch_and_the_pelvis_is_its_middle():
+def test_the_box_fills_the_patch_with_the_pelvis_in_the_middle():
     xyz, root, k = scene()
     sides = body.box_px(root[:, 2], k, BOX)
     np.testing.assert_allclose(body.depth_from_box(sides, k, BOX), root[:, 2], rtol=1e-6)
@@ -53,7 +51,7 @@ def test_the_box_fills_the_patch_and_the_pelvis_is_its_middle():
 
 
 @pytest.mark.parametrize("flip", [False, True])
-def test_labels_lead_back_under_every_augmentation(flip):
+def test_labels_decode_under_every_augmentation(flip):
     xyz, root, k = scene()
     scale, angle = jnp.array([0.75, 1.0, 1.1, 1.25]), jnp.array([-1.0, 0.0, 0.4, 1.0])
     patch, depth = patch_of(root, k, scale, angle, flip), BOX[0] * scale
@@ -65,17 +63,18 @@ def test_labels_lead_back_under_every_augmentation(flip):
     back = body.decode(labels, root[:, 2], k, patch, SIZE, depth)
     np.testing.assert_allclose(back, xyz, atol=0.05)
     np.testing.assert_allclose(
-        body.decode_uv(labels, patch, SIZE), geometry.xyz_to_uvd(xyz, k)[..., :2], atol=0.01
+        body.decode_uv(labels, patch, SIZE), pinhole.xyz_to_uvd(xyz, k)[..., :2], atol=0.01
     )
-    # A figure posed in the turned axes gives the same label.
-    axes = body.turned_axes(angle, flip, (4,))
-    turned = geometry.matmul(xyz, jnp.swapaxes(axes, -1, -2))
-    other = body.encode(turned, root[:, 2], body.patch_camera(k, patch, axes), SIZE, depth)
+    # A rig posed in the rotated axes has the same labels.
+    axes = body.rotated_axes(angle, flip, (4,))
+    rotated = geometry.matmul(xyz, jnp.swapaxes(axes, -1, -2))
+    other = body.encode(rotated, root[:, 2], body.patch_camera(k, patch, axes), SIZE, depth)
     np.testing.assert_allclose(other, labels, atol=1e-5)
 
 
-def test_the_map_is_opencvs_as_the_original_makes_it():
-    """Three points of the box, mirrored about the picture's middle column first, as their patch generator has it."""
+def test_the_patch_is_the_originals_by_opencv():
+    """From three points of the box, after mirroring about the middle column of the image, as in the
+    original's patch generator."""
     width, center, sides, angle = 1000, np.array([420.0, 510.0]), np.array([300.0, 400.0]), 0.5
     right, down = (
         np.array([np.cos(angle), np.sin(angle)]),
@@ -88,20 +87,20 @@ def test_the_map_is_opencvs_as_the_original_makes_it():
     target = np.float32([[144, 192], [144, 384], [288, 192]])
     theirs = cv2.getAffineTransform(source, target)
     theirs = crop2d.compose(theirs, np.array([[-1.0, 0, width - 1], [0, 1, 0]]))
-    ours = body.patch_from_picture(jnp.asarray(center), jnp.asarray(sides), SIZE, 1.2, angle, True)
+    ours = body.patch_from_image(jnp.asarray(center), jnp.asarray(sides), SIZE, 1.2, angle, True)
     np.testing.assert_allclose(ours, theirs, atol=2e-3)
 
 
-def test_columns_in_reverse_give_mirrored_labels():
+def test_reversed_columns_give_mirrored_labels():
     labels = jnp.asarray(np.random.default_rng(0).uniform(-0.5, 0.5, (3, 18, 3)), jnp.float32)
-    other = body.mirrored(labels, SKELETON.flip, 288)
+    other = body.mirror_labels(labels, SKELETON.flip, 288)
     column = (labels[:, 1, 0] + 0.5) * 288  # right hip
     np.testing.assert_allclose((other[:, 4, 0] + 0.5) * 288, 287 - column, atol=1e-3)
     np.testing.assert_array_equal(other[:, 4, 1:], labels[:, 1, 1:])
-    np.testing.assert_allclose(body.mirrored(other, SKELETON.flip, 288), labels, atol=1e-6)
+    np.testing.assert_allclose(body.mirror_labels(other, SKELETON.flip, 288), labels, atol=1e-6)
 
 
-def test_without_a_camera_the_bones_give_the_size():
+def test_without_a_camera_the_bones_set_the_scale():
     labels = jnp.asarray(np.random.default_rng(0).uniform(-0.5, 0.5, (2, 18, 3)), jnp.float32)
     for scale in (1.0, 0.3):
         found = np.asarray(body.decode_by_length(scale * labels + 0.1, SKELETON.parents, SIZE))
@@ -116,7 +115,7 @@ def test_without_a_camera_the_bones_give_the_size():
     ).all()
 
 
-def test_a_distant_figure_needs_no_camera():
+def test_weak_perspective_is_exact_at_a_distance():
     xyz, root, k = scene()
     far = root.at[:, 2].multiply(1000)
     patch = patch_of(far, k)
@@ -136,8 +135,8 @@ REAL = ("S1_Directions_1.54138969_000001", "S5_SittingDown.54138969_002061")
 
 @pytest.mark.parametrize("flip", [False, True])
 @pytest.mark.parametrize("name", REAL)
-def test_real_people_go_into_the_patch_and_back(real_data, name, flip):
-    """Within 1 mm and half a pixel, and the pixels with them."""
+def test_real_people_are_encoded_and_decoded(real_data, name, flip):
+    """Within 1 mm and half a pixel; the pixels of the patch agree."""
     folder = real_data / "rgb" / "h36m"
     truth = json.loads((folder / "annotations.json").read_text())
     number = next(image["id"] for image in truth["images"] if image["file_name"] == f"{name}.jpg")
@@ -151,26 +150,24 @@ def test_real_people_go_into_the_patch_and_back(real_data, name, flip):
 
     root_z, size, box = xyz[0, 2], (256, 256), jnp.float32(2000)
     assert 3000 < root_z < 7000
-    center = geometry.xyz_to_uvd(xyz[:1], k)[0, :2]
-    patch = body.patch_from_picture(center, body.box_px(root_z, k), size, 1.1, 0.3, flip)
+    center = pinhole.xyz_to_uvd(xyz[:1], k)[0, :2]
+    patch = body.patch_from_image(center, body.box_px(root_z, k), size, 1.1, 0.3, flip)
     found = body.encode(xyz, root_z, body.patch_camera(k, patch), size, 1.1 * box)
     assert jnp.abs(found).max() < 0.5  # the whole person is in the box
     np.testing.assert_allclose(body.decode(found, root_z, k, patch, size, 1.1 * box), xyz, atol=0.1)
-    pinhole = geometry.xyz_to_uvd(xyz, k)[:, :2]
+    pinhole = pinhole.xyz_to_uvd(xyz, k)[:, :2]
     np.testing.assert_allclose(body.decode_uv(found, patch, size), pinhole, atol=0.01)
-    assert (
-        jnp.linalg.norm(body.decode_uv(found, patch, size) - uv, axis=-1).max() < 2
-    )  # the pinhole is not the lens
+    assert jnp.linalg.norm(body.decode_uv(found, patch, size) - uv, axis=-1).max() < 2
     there = body.encode_uv(crop2d.apply(patch, uv), size)
     np.testing.assert_allclose(body.decode_uv(there, patch, size), uv, atol=0.01)
 
-    # What the picture shows at a joint is what the patch shows there.
+    # Image and patch agree at the joints.
     picture = cv2.GaussianBlur(cv2.imread(str(folder / f"{name}.jpg")), (0, 0), 4)
     shown = np.asarray(warp(jnp.asarray(picture, jnp.float32), crop2d.inverse(patch), size))
     at, before = (np.rint(np.asarray(a)).astype(int) for a in ((found[:, :2] + 0.5) * 256, pinhole))
     difference = shown[at[:, 1], at[:, 0]] - picture[before[:, 1], before[:, 0]]
     assert np.abs(difference).mean() < 6
-    # Turned back, the patch lies where it was: a tenth of a pixel of the picture.
+    # Warped back, the patch is where it was, within a tenth of a pixel of the image.
     back = cv2.warpAffine(
         shown, np.asarray(crop2d.inverse(patch), np.float64), picture.shape[1::-1]
     )

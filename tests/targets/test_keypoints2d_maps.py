@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from handjax.targets import heatmap, keypoints2d
+from handjax.targets.image import normalize_image
 
 SIZE, STRIDE, CELLS = 96, 8, 12
 
@@ -93,11 +94,11 @@ def test_posenet2ds_maps_are_of_valid_joints_inside_the_image():
 def test_normalized_colours():
     image = jnp.asarray(np.array([[[0, 128, 255]]], np.uint8))
     np.testing.assert_allclose(
-        keypoints2d.normalize(image, (128.0,) * 3, (256.0,) * 3, bgr=True), [[[127 / 256, 0, -0.5]]]
+        normalize_image(image, (128.0,) * 3, (256.0,) * 3, bgr=True), [[[127 / 256, 0, -0.5]]]
     )
-    posenet = keypoints2d.normalize(image, (127.5,) * 3, (255.0,) * 3, bgr=False)
+    posenet = normalize_image(image, (127.5,) * 3, (255.0,) * 3, bgr=False)
     np.testing.assert_allclose(posenet, [[[-0.5, 128 / 255 - 0.5, 0.5]]], atol=1e-7)
-    own = keypoints2d.normalize(image, mean=(5.0, 8.0, 10.0), std=(50.0, 60.0, 10.0), bgr=True)
+    own = normalize_image(image, mean=(5.0, 8.0, 10.0), std=(50.0, 60.0, 10.0), bgr=True)
     np.testing.assert_allclose(own, [[[5, 2, -1]]])
 
 

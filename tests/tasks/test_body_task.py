@@ -13,7 +13,7 @@ from handjax.data.batch import check_batch
 from handjax.engine.config import load
 from handjax.pose import crop2d
 from handjax.pose.skeleton import SKELETONS
-from handjax.rigs import body as figure
+from handjax.rigs import body as rig
 from handjax.sources import SOURCES, synthetic
 from handjax.synthetic.people import body_sample
 from handjax.targets import body as targets
@@ -26,8 +26,8 @@ HEIGHT, WIDTH, GREY = 150, 190, 128
 PLACED, FLAT, POSED, UNKNOWN, PADDING = (0, 1), 2, 3, 4, 5
 
 
-def build(repo, flavours, *overrides):
-    return TASKS["body"](load(f"{repo}/configs/body.py:{flavours},quick", overrides), BODY)
+def build(repo, variants, *overrides):
+    return TASKS["body"](load(f"{repo}/configs/body.py:{variants},quick", overrides), BODY)
 
 
 def motions():
@@ -43,8 +43,8 @@ def motions():
 @pytest.fixture(scope="module")
 def people():
     """A batch of all kinds, and the length of all bones of the third. One joint of two rows has no label and is not a number."""
-    motion, scale = figure.motion_and_scale(motions())
-    about = np.asarray(jax.jit(figure.joints)(motion, scale))
+    motion, scale = rig.motion_and_scale(motions())
+    about = np.asarray(jax.jit(rig.joints)(motion, scale))
     roots = np.float32([[300, -100, 4000], [-500, 200, 3000]])
     k = np.tile(np.eye(3, dtype=np.float32), (6, 1, 1))
     k[:2] = [[200, 0, 70], [0, 202, 80], [0, 0, 1]]
@@ -84,11 +84,11 @@ def people():
 
 @pytest.fixture(scope="module")
 def seen(repo, people):
-    """seen(flavours, overrides …) → the task and what it prepares of the batch of `people`; each made once."""
+    """seen(variants, overrides …) → the task and what it prepares of the batch of `people`; each made once."""
 
     @cache
-    def make(flavours, *overrides, train=False):
-        task, batch = build(repo, flavours, *overrides), people[0]
+    def make(variants, *overrides, train=False):
+        task, batch = build(repo, variants, *overrides), people[0]
         keys = jax.random.split(jax.random.key(3), len(batch["mask"]))
         return task, jax.jit(partial(task.prepare, train=train))(keys, batch)
 
@@ -98,10 +98,12 @@ def seen(repo, people):
 def ideal(head, inputs, two_views=False):
     """What says the truth of every row: the labels, or the figure's numbers."""
     if head != "kinematic":
-        views = [inputs["labels"]] + two_views * [targets.mirrored(inputs["labels"], BODY.flip, 64)]
+        views = [inputs["labels"]] + two_views * [
+            targets.mirror_labels(inputs["labels"], BODY.flip, 64)
+        ]
     else:
         numbers = motions()
-        other = jnp.concatenate([figure.mirrored(numbers[:, :29]), numbers[:, 29:]], -1)
+        other = jnp.concatenate([rig.mirrored(numbers[:, :29]), numbers[:, 29:]], -1)
         views = [numbers] + two_views * [other]
     return jnp.stack(views, 1).reshape(-1, *views[0].shape[1:])
 
@@ -180,7 +182,7 @@ def test_a_figure_learns_from_every_kind_and_keeps_its_joints_within_limits(repo
         and not np.asarray(gradient[PADDING]).any()
     )
     assert (np.abs(gradient[:4]).max(1) > 0).all()
-    lengths = ",".join(str(2 * length) for length in figure.ADULT_LENGTHS)
+    lengths = ",".join(str(2 * length) for length in rig.ADULT_LENGTHS)
     larger = build(
         repo, "kinematic", f"config.task.lengths=({lengths})", "config.task.learn_scale=False"
     )
@@ -191,7 +193,7 @@ def test_a_figure_learns_from_every_kind_and_keeps_its_joints_within_limits(repo
     np.testing.assert_allclose(
         sizes[0] / sizes[1], np.full(17, 2 / np.exp(motions()[1, 29])), rtol=1e-3
     )
-    original = build(repo, "kinematic", "config.task.figure=original")
+    original = build(repo, "kinematic", "config.task.rig=original")
     numbers = motions().at[:, 29].set(1 / 2000)  # its way from mm to labels
     assert (
         0.2 < np.abs(jax.jit(original.predict)(numbers, inputs)["joints_uv"][FLAT] / 100).max() < 4
@@ -221,14 +223,14 @@ def test_augmented_patches_show_the_joints_where_the_labels_are(repo, people, se
     if head == "kinematic":  # the person turned with the picture
         numbers = motions()
         numbers = jnp.where(
-            mirrored[:, None], numbers.at[:, :29].set(figure.mirrored(numbers[:, :29])), numbers
+            mirrored[:, None], numbers.at[:, :29].set(rig.mirrored(numbers[:, :29])), numbers
         )
         sign = np.where(mirrored, -1, 1)
         across, down = (
             np.asarray(batch["k"])[:, i, i] for i in (0, 1)
         )  # to the patch a pixel is as high as it is wide
         angle = np.arctan2(sign * patch[:, 1, 0] * down / across, sign * patch[:, 0, 0])
-        outputs = numbers.at[:, figure.MOTION_NAMES.index("root_z")].add(-angle)
+        outputs = numbers.at[:, rig.MOTION_NAMES.index("root_z")].add(-angle)
     else:
         outputs = inputs["labels"]
     total, _ = jax.jit(task.loss)(outputs, inputs)
@@ -302,7 +304,7 @@ def test_synthetic_people_are_a_batch_like_the_prepared_ones(repo, people, monke
             ["config.data.image_size=32", "config.data.eval_size=4"],
         )
     )
-    batch = jax.tree.map(np.asarray, source.materialize(source.train_rows(np.arange(4))))
+    batch = jax.tree.map(np.asarray, source.materialize(source.train_rows(np.arange(4)), None))
     check_batch(batch)
     assert set(options) == set(asked.parameters) - {"key"} and options["image_size"] == 32
     assert set(batch) == set(people[0])
@@ -332,9 +334,9 @@ def test_synthetic_people_are_a_batch_like_the_prepared_ones(repo, people, monke
         ("model.dtype=float16", "float32 or bfloat16"),
         ("task.loss=huber", "expected l1 or l2"),
         ("task.root_depth=net", "expected label or box"),
-        ("task.figure=smpl", "expected default or original"),
+        ("task.rig=smpl", "expected default or original"),
         ("task.lengths=(1.0, 2.0)", "expected 12 bones in mm, or none"),
-        ("crop.size=(64, 65)", "expected height, width by 32 px"),
+        ("crop.size=(64, 65)", "expected height and width, multiples of 32 px"),
         (
             "crop.box_mm=(1485.0, 1980.0)",
             "stretches config.crop.box_mm=(1485.0, 1980.0) (width, height)",
@@ -350,13 +352,13 @@ def test_a_mistake_is_named(repo, text, words):
 
 
 def test_other_mistakes(repo):
-    with pytest.raises(ValueError, match="the original's figure has no limits of its joints"):
-        build(repo, "kinematic", "config.task.figure=original", "config.task.limits=0.1")
-    with pytest.raises(ValueError, match="is of joints of body18, and the samples have hand21"):
+    with pytest.raises(ValueError, match="the original rig has no joint limits"):
+        build(repo, "kinematic", "config.task.rig=original", "config.task.limits=0.1")
+    with pytest.raises(ValueError, match="needs joints of body18, and the samples have hand21"):
         TASKS["body"](load(f"{repo}/configs/body.py:quick"), SKELETONS["hand21"])
-    with pytest.raises(ValueError, match="flavours direct and integral are heads: use one of them"):
+    with pytest.raises(ValueError, match="variants direct and integral are heads: use one of them"):
         load(f"{repo}/configs/body.py:integral,direct")
-    with pytest.raises(ValueError, match="flavours h36m and mixed are data sets: use one of them"):
+    with pytest.raises(ValueError, match="variants h36m and mixed are data sets: use one of them"):
         load(f"{repo}/configs/body.py:mixed,h36m")
 
 

@@ -329,8 +329,8 @@ def test_a_picture_without_labels_is_seen_whole_or_in_its_box(repo):
         ("cpm.py", "task.decode=mean", "expected argmax or centroid"),
         ("cpm.py", "crop.size=100", "a multiple of the network's stride, 8 px"),
         ("cpm.py", "crop.rule=round", "expected palm or height or box or file or picture"),
-        ("cpm.py", "crop.side_px=(9.0, 3.0)", "two sides, lesser first"),
-        ("cpm.py", "augment.scale=(0.0, 1.0)", "two factors, lesser first"),
+        ("cpm.py", "crop.side_px=(9.0, 3.0)", "two sides, the smaller one first"),
+        ("cpm.py", "augment.scale=(0.0, 1.0)", "two factors, the smaller one first"),
         (
             "cpm.py",
             "task.mirror_left=True",
@@ -351,5 +351,5 @@ def test_what_the_joints_or_the_samples_lack_is_named(repo):
     task = build(repo, "posenet2d.py", "config.task.mirror_left=True")
     batch = batch_of(2)
     del batch["left"]
-    with pytest.raises(ValueError, match="do not say which hands are left"):
+    with pytest.raises(ValueError, match="these samples lack the side of the hand"):
         prepared(task, batch)

@@ -1,4 +1,3 @@
-import dataclasses
 from functools import partial
 
 import jax
@@ -11,12 +10,14 @@ from handjax.data.batch import check_batch
 from handjax.engine import config as configs
 from handjax.engine.optimizer import make_optimizer
 from handjax.engine.step import init_state, train_step
-from handjax.fitting import losses as fit_losses
+from handjax.fitting import losses
 from handjax.pose.skeleton import SKELETONS
 from handjax.sources import SOURCES
-from handjax.synthetic import hands as world
+from handjax.synthetic import hands
+from handjax.synthetic import spherehand as synthetic_hands
 from handjax.targets import spherehand
-from handjax.tasks import spherehand as fit
+from handjax.tasks.spherehand import spherehand_task
+from handjax.tasks.spherehand_losses import loss as loss_of
 
 SIZE, SAMPLES, VIEWS = 32, 2, 3
 
@@ -25,12 +26,9 @@ def _keys():
     return jax.random.split(jax.random.key(1), SAMPLES)
 
 
-def _config(**task):
+def _config(image_size=SIZE, **task):
     options = dict(
-        weights={name: 1.0 for name in fit_losses.WEIGHTS if name != "temporal_smooth"},
-        image_size=SIZE,
-        synthetic=1,
-        depth_resample=0,
+        weights={name: 1.0 for name in losses.WEIGHTS if name != "temporal_smooth"},
         across=True,
         single_view=0.0,
         original=False,
@@ -40,6 +38,7 @@ def _config(**task):
     )
     return ConfigDict(
         dict(
+            data=dict(image_size=image_size),
             task=options | task,
             model=dict(stacks=1, width=32, dtype="float32"),
             augment=dict(enabled=True, scale=(0.75, 0.95), stretch=0.05, probability=0.5),
@@ -49,27 +48,31 @@ def _config(**task):
 
 @pytest.fixture(scope="module")
 def task():
-    return fit.fit_task(_config(), SKELETONS["nyu14"])
+    return spherehand_task(_config(), SKELETONS["nyu14"])
 
 
 @pytest.fixture(scope="module")
 def views(repo):
-    """Two hands of the second population, each seen by three cameras, and beside them the labels that their source leaves out."""
+    """Two hands of the second population in three views each, and the labels that their source
+    omits."""
     shown = [
         "config.data.surface=spheres",
-        f"config.task.image_size={SIZE}",
+        f"config.data.image_size={SIZE}",
+        "config.data.synthetic.count=0",
         "config.data.sensor.depth_noise_mm=0",
     ]
     config = configs.load(
         f"{repo}/configs/spherehand.py:selfsup,quick", [*shown, "config.data.sensor.shift_px=0"]
     )
-    source, data = SOURCES["hand_views_world"](config), config.data
+    source, data = SOURCES["multiview_world"](config), config.data
     options = dict(surface="spheres", image_size=SIZE, **data.cameras, **data.sensor, **data.pose)
 
     @jax.jit
     def made(rows):
-        keys = jax.vmap(world.sample_key)(rows["stream"], rows["heldout"], rows["index"])
-        return source.materialize(rows), jax.vmap(partial(world.fitting_views, **options))(keys)
+        keys = jax.vmap(hands.sample_key)(rows["stream"], rows["heldout"], rows["index"])
+        return source.materialize(rows), jax.vmap(
+            partial(synthetic_hands.spherehand_views, **options)
+        )(keys)
 
     batch, drawn = made(source.train_rows(np.arange(SAMPLES)))
     check_batch({name: np.asarray(value) for name, value in batch.items()})
@@ -87,21 +90,25 @@ def optimizer(repo):
 
 @pytest.fixture(scope="module")
 def step(task, optimizer):
-    """step(state, batch) → the next state and parts. The world's hands take long to compile; beside these are others."""
+    """step(state, batch) → the next state and terms. Random images stand for synthetic hands, which
+    take long to compile."""
 
-    def draw(key):
-        depth = jax.random.uniform(key, (SIZE, SIZE), minval=-100.0, maxval=100.0)
-        return {"depth": depth, "centers": 20 * jax.random.normal(key, (41, 3))}
+    def synthetic(key):
+        depth = jax.random.uniform(key, (1, SIZE, SIZE), minval=-100.0, maxval=100.0)
+        return {
+            "synthetic_depth": depth,
+            "synthetic_centers": 20 * jax.random.normal(key, (1, 41, 3)),
+        }
 
-    drawing = dataclasses.replace(task, prepare=partial(task.prepare, draw=draw))
-    options = dict(
-        key=jax.random.key(1), task=drawing, optimizer=optimizer, materialize=lambda batch: batch
-    )
+    def materialize(batch, keys):
+        return {**batch, **jax.vmap(synthetic)(keys)}
+
+    options = dict(key=jax.random.key(1), task=task, optimizer=optimizer, materialize=materialize)
     return jax.jit(partial(train_step, **options))
 
 
-def test_joint_training_has_every_term_and_reads_no_label(task, optimizer, step, views):
-    """Labels replaced by NaN change nothing of what a step learns, not a bit."""
+def test_joint_training_has_every_term_and_reads_no_labels(task, optimizer, step, views):
+    """Labels replaced by NaN change no bit of a step."""
     shapes = jax.eval_shape(lambda: init_state(jax.random.key(0), task, optimizer))
     rng = np.random.default_rng(1)
     state = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
@@ -111,22 +118,23 @@ def test_joint_training_has_every_term_and_reads_no_label(task, optimizer, step,
         )
     )
     batch = {name: views[name] for name in ("cube_depth", "cameras", "joints_xyz", "mask")}
-    new, parts = step(state, batch)
-    terms = set(fit_losses.WEIGHTS) - {"temporal_smooth"}
-    assert set(parts) == terms | {"loss", "grad_norm", "finite"} and parts["finite"]
-    assert all(np.isfinite(p) for p in parts.values()) and parts["mv_projection"] > 100
-    np.testing.assert_allclose(
-        parts["loss"], sum(float(parts[name]) for name in terms), rtol=1e-5
-    )  # all weights are one
+    new, terms = step(state, batch)
+    names = set(losses.WEIGHTS) - {"temporal_smooth"}
+    assert set(terms) == names | {"loss", "grad_norm", "finite"} and terms["finite"]
+    assert all(np.isfinite(p) for p in terms.values()) and terms["mv_projection"] > 100
+    # All weights are one.
+    total = sum(float(terms[name]) for name in names)
+    np.testing.assert_allclose(terms["loss"], total, rtol=1e-5)
     moved = jax.tree.map(lambda a, b: np.any(a != b), new.params, state.params)
     assert np.mean(jax.tree.leaves(moved)) > 0.9
     blind = step(state, {**batch, "joints_xyz": np.nan * batch["joints_xyz"]})
-    jax.tree.map(np.testing.assert_array_equal, (new, parts), blind)
+    jax.tree.map(np.testing.assert_array_equal, (new, terms), blind)
 
 
-def test_each_view_s_camera_is_the_right_one(views):
-    """What view i sees, moved to the first, lies on the hand there, and so do the spheres; so do not with any other camera."""
-    common = fit_losses.to_common(views["centers"], views["cameras"])
+def test_each_view_has_its_own_camera(views):
+    """Points and spheres of view i, moved to the first view, lie on the hand there; by another
+    camera they do not."""
+    common = losses.to_common(views["centers"], views["cameras"])
     np.testing.assert_allclose(common, jnp.broadcast_to(common[:, :1], common.shape), atol=1e-3)
     at = (np.arange(SIZE) - SIZE / 2) * (300 / SIZE)
     for i in range(VIEWS):
@@ -137,24 +145,25 @@ def test_each_view_s_camera_is_the_right_one(views):
             points = np.stack([at[u], at[v], np.asarray(depth[i])[v, u]], axis=-1)
             assert len(points) > 50
 
-            def apart(camera, points=points, centers=centers, radii=radii):
+            def distance(camera, points=points, centers=centers, radii=radii):
                 moved = points @ np.asarray(camera[:3, :3]).T + np.asarray(camera[:3, 3])
                 return np.abs(
                     np.linalg.norm(moved[:, None] - centers[0][None], axis=-1) - radii[None]
                 ).min(1)
 
-            assert apart(camera[i]).max() < 0.1
-            assert i == 0 or apart(camera[0]).mean() > 3
+            assert distance(camera[i]).max() < 0.1
+            assert i == 0 or distance(camera[0]).mean() > 3
 
 
-def test_views_that_are_looked_at_by_themselves(task, views):
-    """A sample of `single` costs what all cost where no view is held against another, and the others what they cost before."""
+def test_single_views_are_compared_with_themselves(task, views):
+    """Samples marked `single` have the loss without comparisons across views, the others the loss
+    with them."""
     radii = jnp.broadcast_to(views["radii"][:, None], views["centers"].shape[:-1])
     moved = views["centers"] + jnp.asarray([0.0, 5.0, 10.0])[None, :, None, None]
 
     def cost(across, single=None):
         return sum(
-            fit_losses.projection(
+            losses.projection(
                 views["cube_depth"], moved, radii, views["cameras"], across, single=single
             )
         )
@@ -164,7 +173,7 @@ def test_views_that_are_looked_at_by_themselves(task, views):
     )()
     np.testing.assert_allclose(mixed, jnp.stack([own[0], both[1]]), rtol=1e-5)
     assert abs(both[0] - own[0]) > 1
-    share = fit.fit_task(_config(single_view=0.48, synthetic=0), SKELETONS["nyu14"])
+    share = spherehand_task(_config(single_view=0.48), SKELETONS["nyu14"])
     batch = {
         name: jnp.repeat(views[name], 500, axis=0) for name in ("cube_depth", "cameras", "mask")
     }
@@ -178,8 +187,10 @@ def test_views_that_are_looked_at_by_themselves(task, views):
 
 
 def test_each_term_can_be_switched_off(task, views):
-    """Without its weight a term is not computed."""
+    """A term without a weight is not computed."""
     batch = {name: views[name] for name in ("cube_depth", "cameras", "mask")}
+    batch["synthetic_depth"] = jnp.zeros((SAMPLES, 1, SIZE, SIZE))
+    batch["synthetic_centers"] = jnp.zeros((SAMPLES, 1, 41, 3))
     inputs = jax.eval_shape(lambda b: task.prepare(_keys(), b, True), batch)
     outputs = (
         jnp.zeros((SAMPLES * (VIEWS + 1), 1, 8, 8, 82)),
@@ -188,17 +199,17 @@ def test_each_term_can_be_switched_off(task, views):
     known = task.loss.keywords["weights"]
     for off in known:
         weights = {name: weight for name, weight in known.items() if name != off}
-        _, parts = jax.eval_shape(
-            lambda i, w=weights: fit.loss(outputs, i, **{**task.loss.keywords, "weights": w}),
+        _, terms = jax.eval_shape(
+            lambda i, w=weights: loss_of(outputs, i, **{**task.loss.keywords, "weights": w}),
             inputs,
         )
-        assert set(parts) == set(weights)
+        assert set(terms) == set(weights)
     config = _config(weights={**known, "collision": 0.0})
-    assert "collision" not in fit.fit_task(config, SKELETONS["nyu14"]).loss.keywords["weights"]
+    assert "collision" not in spherehand_task(config, SKELETONS["nyu14"]).loss.keywords["weights"]
 
 
-def test_perfect_maps_cost_nothing_and_predict_the_joints(task, views):
-    """Of labelled single views; decoding has its 5 mm."""
+def test_perfect_maps_have_no_loss_and_predict_the_joints(task, views):
+    """Labelled single views; decoding has an error of 5 mm."""
     batch = {name: views[name][:, :1] for name in ("cube_depth", "centers")} | {
         "mask": views["mask"]
     }
@@ -216,16 +227,16 @@ def test_perfect_maps_cost_nothing_and_predict_the_joints(task, views):
             task.predict(outputs, aside),
         )
 
-    x, parts, found, aside = run(batch)
+    x, terms, found, aside = run(batch)
     assert x.shape == (SAMPLES, SIZE, SIZE, 1)
-    assert set(parts) == {"synt_uv", "synt_d"} and parts["synt_uv"] < 1e-10 and parts["synt_d"] < 10
+    assert set(terms) == {"synt_uv", "synt_d"} and terms["synt_uv"] < 1e-10 and terms["synt_d"] < 10
     assert np.linalg.norm(found["joints_xyz"] - views["joints_xyz"], axis=-1).mean() < 8
     np.testing.assert_allclose(aside["joints_xyz"], found["joints_xyz"] + 500, rtol=1e-6)
 
 
-def test_fused_views_are_in_the_first_ones_frame(views):
-    """The second view's heat is sharp, the others' blurred."""
-    task = fit.fit_task(_config(fuse=True), SKELETONS["nyu14"])
+def test_fused_views_are_in_the_frame_of_the_first(views):
+    """The heat of the second view is sharp, that of the others blurred."""
+    task = spherehand_task(_config(fuse=True), SKELETONS["nyu14"])
 
     @jax.jit
     def run(views):
@@ -235,7 +246,7 @@ def test_fused_views_are_in_the_first_ones_frame(views):
         heat, depth = spherehand.encode(views["centers"])
         heat = heat ** jnp.asarray([0.1, 1.0, 0.1])[None, :, None, None, None]
         maps = jnp.concatenate([heat, depth], axis=-1).reshape(SAMPLES * VIEWS, 1, 16, 16, 82)
-        return task.predict((maps, None), inputs)["joints_xyz"], *task.visualize(inputs)
+        return task.predict((maps, jnp.zeros(())), inputs)["joints_xyz"], *task.visualize(inputs)
 
     found, front, side = run(views)
     assert np.linalg.norm(found - views["joints_xyz"], axis=-1).mean() < 8
@@ -246,15 +257,15 @@ def test_fused_views_are_in_the_first_ones_frame(views):
     )
 
 
-def test_nyu_s_twelve_joints():
-    """Without the two sides of the wrist, which may be anywhere."""
-    score = fit.fit_task(_config(), SKELETONS["nyu14"]).score
+def test_twelve_joints_of_nyu():
+    """The two sides of the wrist, which may be anywhere, are left out."""
+    score = spherehand_task(_config(), SKELETONS["nyu14"]).score
     true = np.random.default_rng(0).normal(0, 50, (5, 14, 3)).astype(np.float32)
     found = true + np.asarray([3, 0, 4], np.float32)
     found[:, 11:13] += 100
-    figures = score({"joints_xyz": found, "true_joints_xyz": true})
-    assert figures["mpjpe_12_mm"] == pytest.approx(5, abs=1e-4) and figures["mpjpe_mm"] > 20
-    assert "mpjpe_12_mm" not in fit.fit_task(_config(), SKELETONS["hand21"]).score(
+    metrics = score({"joints_xyz": found, "true_joints_xyz": true})
+    assert metrics["mpjpe_12_mm"] == pytest.approx(5, abs=1e-4) and metrics["mpjpe_mm"] > 20
+    assert "mpjpe_12_mm" not in spherehand_task(_config(), SKELETONS["hand21"]).score(
         {name: np.zeros((2, 21, 3), np.float32) for name in ("joints_xyz", "true_joints_xyz")}
     )
 
@@ -268,17 +279,16 @@ def test_nyu_s_twelve_joints():
         ),
         ({"single_view": 1.5}, "task.single_view=1.5: expected a share of the samples, 0 to 1"),
         ({"weights": {"synt_uw": 1.0}}, "task.weights=synt_uw: expected of synt_uv, "),
-        ({"image_size": 40}, "task.image_size=40: expected a multiple of 16"),
-        ({"synthetic": -1}, "task.synthetic=-1"),
+        ({"image_size": 40}, "data.image_size=40: expected a multiple of 16"),
     ],
 )
-def test_mistakes_are_said(change, match):
+def test_invalid_options_are_reported(change, match):
     with pytest.raises(ValueError, match=match):
-        fit.fit_task(_config(**change), SKELETONS["nyu14"])
+        spherehand_task(_config(**change), SKELETONS["nyu14"])
 
 
-def test_nothing_to_learn_from(views):
-    task = fit.fit_task(_config(weights={"mv_projection": 1.0}), SKELETONS["nyu14"])
+def test_no_term_to_learn_from_is_an_error(views):
+    task = spherehand_task(_config(weights={"mv_projection": 1.0}), SKELETONS["nyu14"])
     batch = {name: views[name][:, :1] for name in ("cube_depth", "centers")} | {
         "mask": views["mask"]
     }
