@@ -175,7 +175,7 @@ def broken_by_import(path: str, module: str) -> Iterator[str]:
         elif here in DOORS:
             allowed = there in DOORS_MAY | DOORS[here]
         else:
-            allowed = False
+            allowed = not here and there == "prediction"  # the public API of handjax/__init__.py
         if not allowed:
             yield f"{here or 'handjax'} may not import {there or 'handjax'}"
     for package, files in PACKAGES.items():
