@@ -1,4 +1,5 @@
-"""3D pose of a person from one picture: a ResNet and one of three heads (Sun et al. 2018, arXiv 1711.08229, and its forks)."""
+"""3D pose of a person from one image: a ResNet and one of three heads (Sun et al. 2018, arXiv
+1711.08229, and its forks)."""
 
 from typing import Any
 
@@ -12,19 +13,21 @@ from handjax.models.resnet import ResNet
 from handjax.ops.conv import conv_transpose
 
 HEADS = ("direct", "integral", "kinematic")
-MOTION = 29  # numbers of a pose of rigs/body.py, to which the kinematic head adds a scale
+MOTION = 29  # parameters of a pose of rigs/body.py; the kinematic head also predicts a scale
 _KERNEL_INIT = nn.initializers.normal(0.001)
 
 
 class BodyNet(nn.Module):
-    """Image [b, h, w, 3], normalized → what the head says, float32; h and w are divisible by 32.
+    """Normalized image [b, h, w, 3] → outputs of the head, float32; h and w divisible by 32.
 
-    direct     [b, joints, 3] label units: x and y from -1/2 to 1/2 across the image, z in the unit of x. Mean over the features'
-               pixels, then one fully connected layer.
-    integral   the same, as the expectation of a heat volume [h/4, w/4, depth] a joint: `deconvolutions` of 4x4 with stride 2,
-               then 1x1. `depth` is 64 for 256 px and 72 for the 384 x 288 of the ECCV 2018 challenge.
-    kinematic  [b, 30]: 29 motions and a scale for rigs/body.py. The original's layer has 523 outputs, 29 · 18 + 1, of which
-               it uses the first 29 and the last; the 493 others have no gradient and are left out here.
+    direct     [b, joints, 3] in label units: x and y from -1/2 to 1/2 across the image, z in the
+               unit of x. The mean over all pixels of the features, then a fully connected layer.
+    integral   the same, as the expectation of a heat volume [h/4, w/4, depth] per joint:
+               `deconvolutions` of 4x4 with stride 2, then 1x1. `depth` is 64 for 256 px and 72 for
+               the 384 x 288 px of the ECCV 2018 challenge.
+    kinematic  [b, 30]: 29 pose parameters and a scale for rigs/body.py. The original's layer has
+               523 outputs, 29 · 18 + 1, and uses the first 29 and the last; the other 493, which
+               get no gradient, are left out here.
     """
 
     head: str
@@ -57,9 +60,10 @@ class BodyNet(nn.Module):
 
 
 class Deconvolution(nn.Module):
-    """Transposed convolution with kernel 4 and stride 2, which doubles the size (PyTorch's padding 1), without a bias.
+    """Transposed convolution with kernel 4, stride 2 and no bias, which doubles the size (PyTorch's
+    padding 1).
 
-    Tap k of a row of the kernel [4, 4, in, out] carries input i to output 2i + k - 1, as PyTorch's does.
+    As in PyTorch, tap k of a row of the kernel [4, 4, in, out] maps input i to output 2i + k - 1.
     """
 
     features: int
@@ -73,18 +77,14 @@ class Deconvolution(nn.Module):
 
 
 def soft_argmax_volume(heat: Float[Array, "*b h w j d"]) -> Float[Array, "*b j 3"]:
-    """Expectation of the cell (x, y, z) under a softmax over all of a joint's volume, cell i of n standing for i/n - 1/2.
-
-    Sun et al. 2018, eq. 3 and 4. An axis needs only its marginal. float32 whatever the heat is.
+    """Expectation of (x, y, z) under a softmax over the volume of each joint, with cell i of n at
+    i/n - 1/2 (Sun et al. 2018, eq. 3 and 4). Computed in float32, by the marginal of each axis.
     """
     heat = heat.astype(jnp.float32)
     top = jax.lax.stop_gradient(heat.max((-4, -3, -1), keepdims=True))
     weight = jnp.exp(heat - top)
-    x, y, z = (
-        weight.sum((-4, -1)),
-        weight.sum((-3, -1)),
-        weight.sum((-4, -3)),
-    )  # [*b, w j], [*b, h j], [*b, j d]
+    # [*b, w, j], [*b, h, j], [*b, j, d]
+    x, y, z = weight.sum((-4, -1)), weight.sum((-3, -1)), weight.sum((-4, -3))
     total = z.sum(-1)
 
     def mean(marginal):  # [*b, j, n]

@@ -1,4 +1,5 @@
-"""Convolutional Pose Machines: a first guess of the heat maps, refined stage by stage (Wei et al. 2016, arXiv 1602.00134)."""
+"""Convolutional Pose Machines: heat maps, refined stage by stage (Wei et al. 2016, arXiv
+1602.00134)."""
 
 from typing import Any
 
@@ -10,16 +11,21 @@ from handjax.models.layers import conv2d, max_pool2d, torch_uniform
 
 
 class CPM(nn.Module):
-    """Image and centre map [b, n, n, 3 + 1] → the heat maps of every stage [b, stages, m, m, joints (+ 1)], float32 at least.
+    """Image and center map [b, n, n, 3 + 1] → heat maps of every stage
+    [b, stages, m, m, joints (+ 1)], float32 or higher. `n` must be divisible by the stride.
 
-    The centre map says whose joints are meant; it comes at the image's size and is averaged down here. With `background` channel
-    0 of the heat maps stands for no joint. By default the network of namedBen/Convolutional-Pose-Machines-Pytorch, where m =
-    n / stride: 31,770,052 parameters for 21 joints, 31,219,866 for 14. HowieMa/CPM_Pytorch has no `background` for hands
-    and no `pool_padding`, so m = n / stride - 1: 31,691,454 for 21. All of it starts as PyTorch's convolutions do.
+    The center map marks the hand or person; it has the size of the image and is averaged down here.
+    With `background`, channel 0 of the heat maps stands for no joint.
 
-    For less than 368 pixels and other sizes than theirs: `widths` of trunk and refinement, of the image features a stage sees,
-    and of the first stage's head; `kernels` of trunk and first head, of those features, and of the refinement; `pools`, each
-    of which halves the resolution. `n` is divisible by the stride.
+    The default is the network of namedBen/Convolutional-Pose-Machines-Pytorch, with m = n / stride:
+    31,770,052 parameters for 21 joints, 31,219,866 for 14. HowieMa/CPM_Pytorch has no `background`
+    for hands and no `pool_padding`, so m = n / stride - 1: 31,691,454 for 21. Parameters are
+    initialized as PyTorch's convolutions are.
+
+    widths   of the trunk and the refinement, of the image features of a stage, and of the first
+             stage's head
+    kernels  of the trunk and the first head, of those features, and of the refinement
+    pools    each halves the resolution
     """
 
     joints: int
@@ -44,7 +50,8 @@ class CPM(nn.Module):
             raise ValueError(f"CPM's trunk has one to three poolings, not {self.pools}")
         if x.shape[1] % self.stride:
             raise ValueError(
-                f"an image of {x.shape[1]} px is not divisible by the network's stride of {self.stride} px"
+                f"an image of {x.shape[1]} px is not divisible by the network's stride of "
+                f"{self.stride} px"
             )
         width, features, head = self.widths
         large, middle, wide = self.kernels
@@ -81,6 +88,6 @@ class CPM(nn.Module):
 
 
 def _conv(x, features, size, name):
-    """Same-size convolution in the input's own precision."""
+    """Same-size convolution in the precision of the input."""
     init = torch_uniform(size**2 * x.shape[-1])
     return conv2d(features, size, x.dtype, init, init, name)(x)

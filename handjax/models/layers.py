@@ -1,4 +1,4 @@
-"""Building blocks: channels last, parameters float32, compute in `dtype`."""
+"""Building blocks: channels last, float32 parameters, arithmetic in `dtype`."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 from handjax.ops.conv import conv3d, conv_general_dilated, conv_transpose
 from handjax.ops.normalize import normalize
 
-# Moon et al. 2018: every convolution starts from N(0, 0.001), biases from zero.
+# Moon et al. 2018: kernels are initialized from N(0, 0.001), biases with zero.
 KERNEL_INIT = nn.initializers.normal(0.001)
 
 
@@ -26,7 +26,7 @@ class Conv3D(nn.Module):
     def __call__(
         self, x: Float[Array, "b d h w c"], apart: bool = False
     ) -> Array | tuple[Array, Array]:
-        """[b, d, h, w, o]; `apart`: without the bias, and the bias."""
+        """→ [b, d, h, w, o]; with `apart`, the output without the bias, and the bias."""
         kernel = self.param("kernel", KERNEL_INIT, (self.size,) * 3 + (x.shape[-1], self.features))
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
         x, kernel = nn.dtypes.promote_dtype(x, kernel, dtype=self.dtype)
@@ -35,8 +35,8 @@ class Conv3D(nn.Module):
 
 
 class Upsample3D(nn.Module):
-    """Transposed convolution with kernel 2 and stride 2: every voxel becomes 2³ of its own. The bias, for the batch normalization
-    that follows, stays apart."""
+    """Transposed convolution with kernel 2 and stride 2: every voxel becomes 2³ voxels. The bias is
+    returned separately, for the batch normalization that follows."""
 
     features: int
     dtype: Any = jnp.float32
@@ -52,8 +52,8 @@ class Upsample3D(nn.Module):
 
 
 def max_pool3d(x: Float[Array, "b d h w c"]) -> Float[Array, "b d//2 h//2 w//2 c"]:
-    """Maximum over 2³ voxels. At ties the gradient goes to the first voxel in memory order, as in PyTorch: empty space is
-    all ties."""
+    """Maximum over 2³ voxels. At ties, of which empty space consists, the gradient goes to the
+    first voxel in memory order, as in PyTorch."""
     for axis in (3, 2, 1):
         x = x.reshape(*x.shape[:axis], x.shape[axis] // 2, 2, *x.shape[axis + 1 :])
         first, second = jnp.take(x, 0, axis=axis + 1), jnp.take(x, 1, axis=axis + 1)
@@ -62,9 +62,12 @@ def max_pool3d(x: Float[Array, "b d h w c"]) -> Float[Array, "b d//2 h//2 w//2 c
 
 
 class ConvNorm3D(nn.Module):
-    """Convolution and batch normalization. Inside `jit` over a sharded batch the statistics are those of the global batch
-    (PyTorch's DistributedDataParallel takes each GPU's). The running variance is the biased one; PyTorch's is larger by
-    n / (n - 1) of a batch's n voxels, 1e-4 where it matters most."""
+    """Convolution and batch normalization.
+
+    Inside `jit` over a sharded batch the statistics are those of the global batch; PyTorch's
+    DistributedDataParallel uses those of each GPU. The running variance is the biased one;
+    PyTorch's is larger by n / (n - 1) for the n voxels of a batch, at most by 1e-4 here.
+    """
 
     features: int
     size: int
@@ -77,10 +80,12 @@ class ConvNorm3D(nn.Module):
 
 
 class BatchNorm(nn.Module):
-    """PyTorch's defaults: running average 0.9 old + 0.1 new, epsilon 1e-5. Parameters and statistics are named as flax's.
+    """Batch normalization with PyTorch's defaults: running average 0.9 old + 0.1 new, epsilon 1e-5.
+    Parameters and statistics have flax's names.
 
-    `offset` is a bias that was to be added to x before: the mean takes it away again, so in training it is only counted in the
-    running mean. Its gradient is 0, where elsewhere it is rounding, which RMSprop and Adam blow up to steps of full size.
+    `offset` is the bias of the preceding layer. Normalization cancels it, so in training it only
+    enters the running mean and its gradient is 0. If it were added to x, its gradient would be
+    rounding noise, which RMSprop and Adam scale up to steps of full size.
     """
 
     dtype: Any = jnp.float32
@@ -107,7 +112,8 @@ class BatchNorm(nn.Module):
 
 
 class GroupNorm(nn.Module):
-    """flax.linen.GroupNorm with exact two-pass variance and PyTorch's epsilon, statistics in float32 at least."""
+    """flax.linen.GroupNorm with two-pass variance, PyTorch's epsilon, and statistics in float32
+    or higher."""
 
     groups: int
 
@@ -119,7 +125,8 @@ class GroupNorm(nn.Module):
 
 
 class Residual3D(nn.Module):
-    """conv3 - BN - ReLU - conv3 - BN, plus the input (through conv1 - BN where the width changes), then ReLU."""
+    """conv3 - BN - ReLU - conv3 - BN, plus the input (through conv1 - BN if the width changes),
+    then ReLU."""
 
     features: int
     dtype: Any = jnp.float32
@@ -133,8 +140,16 @@ class Residual3D(nn.Module):
         return nn.relu(x + y)
 
 
-def conv2d(features: int, size: int, dtype: Any, kernel_init, bias_init, name: str) -> nn.Conv:
-    """Same-size convolution of an image with a square kernel of `size`, by `ops.conv`, whose gradients are fast on CPUs too."""
+def conv2d(
+    features: int,
+    size: int,
+    dtype: Any,
+    kernel_init: nn.initializers.Initializer,
+    bias_init: nn.initializers.Initializer,
+    name: str,
+) -> nn.Conv:
+    """Same-size convolution of an image with a square kernel of `size`, by `ops.conv`, which has
+    fast gradients on CPUs."""
     return nn.Conv(
         features,
         (size, size),
@@ -147,7 +162,7 @@ def conv2d(features: int, size: int, dtype: Any, kernel_init, bias_init, name: s
 
 
 def torch_uniform(fan_in: int) -> nn.initializers.Initializer:
-    """U(-1/√fan_in, 1/√fan_in): how PyTorch starts the kernel and the bias of a convolution that is not told otherwise."""
+    """U(-1/√fan_in, 1/√fan_in): PyTorch's default for kernels and biases of convolutions."""
 
     def init(key, shape, dtype=jnp.float32):
         return jax.random.uniform(key, shape, dtype, -(fan_in**-0.5), fan_in**-0.5)
@@ -156,9 +171,12 @@ def torch_uniform(fan_in: int) -> nn.initializers.Initializer:
 
 
 def max_pool2d(x: Float[Array, "b h w c"], size: int, padding: int = 0) -> Float[Array, "b y x c"]:
-    """Maximum over size² pixels at every second one, `padding` empty pixels around the image. Rows and columns one after the
-    other: the gradient of XLA's own window maximum takes three to six times as long on a CPU. At ties it goes to the first pixel
-    in memory order, as there and in PyTorch."""
+    """Maximum over size² pixels at every second pixel, with `padding` empty pixels around it.
+
+    Computed along rows, then columns: the gradient of XLA's window maximum takes three to six
+    times as long on a CPU. At ties the gradient goes to the first pixel in memory order, as in XLA
+    and PyTorch.
+    """
     for axis in (2, 1):
         border = [(padding, padding) if a == axis else (0, 0) for a in range(4)]
         x = jnp.pad(x, border, constant_values=-jnp.inf)

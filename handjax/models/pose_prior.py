@@ -1,5 +1,6 @@
-"""What hands look like: an auto-encoder of sphere centres, and a network that puts the palm where the fingers say it is
-(Wan et al. 2019, github.com/melonwan/sphereHand, network/pose_vae.py and pose_denoiser.py)."""
+"""Priors of hand poses: an auto-encoder of sphere centers, and a network that predicts the palm
+from the fingers (Wan et al. 2019, github.com/melonwan/sphereHand, network/pose_vae.py and
+pose_denoiser.py)."""
 
 from pathlib import Path
 
@@ -11,13 +12,13 @@ from jaxtyping import Array, Float
 from handjax.engine import weights
 from handjax.models.layers import torch_uniform
 
-PALM = 11  # of the spheres the first eleven
-_UNIT_MM = 100.0  # the networks see centres in this unit
+PALM = 11  # the first eleven spheres
+_UNIT_MM = 100.0  # of the centers that the networks see
 _GROUPS = 16
 
 
 class PoseVAE(nn.Module):
-    """Sphere centres, mm, not relative to any of them, through a code of `latent` numbers and back."""
+    """Auto-encoder of sphere centers, absolute in mm, with a code of `latent` numbers."""
 
     spheres: int = 41
     latent: int = 32
@@ -37,9 +38,11 @@ class PoseVAE(nn.Module):
         Float[Array, "*b {self.latent}"],
         Float[Array, "*b {self.latent}"],
     ]:
-        """The centres as the code has them, the code's mean, and the logarithm of its variance. `noise` is standard normal; the
-        code moves by a tenth of its deviation times it, as in the original's prior, and not at all without it, as in its
-        training."""
+        """Decoded centers, mean of the code, and logarithm of its variance.
+
+        With `noise`, standard normal, the code moves by a tenth of its deviation times `noise`, as
+        in the original's prior. Without it the code is its mean, as in the original's training.
+        """
         mu, logvar = self.encode(centers)
         code = mu if noise is None else mu + 0.1 * jnp.exp(0.5 * logvar) * noise
         return self.decode(code), mu, logvar
@@ -47,17 +50,21 @@ class PoseVAE(nn.Module):
     def encode(
         self, centers: Float[Array, "*b {self.spheres} 3"]
     ) -> tuple[Float[Array, "*b {self.latent}"], Float[Array, "*b {self.latent}"]]:
+        """Centers, mm → mean of the code, and logarithm of its variance."""
         features = self.encoder(centers.reshape(*centers.shape[:-2], -1) / _UNIT_MM)
         return self.mu(features), self.logvar(features)
 
     def decode(self, code: Float[Array, "*b {self.latent}"]) -> Float[Array, "*b {self.spheres} 3"]:
+        """Code → centers, mm."""
         return self.out(self.decoder(code)).reshape(*code.shape[:-1], self.spheres, 3) * _UNIT_MM
 
 
 class PalmDenoiser(nn.Module):
-    """Centres of the fingers' spheres, mm, and x and y of the palm's → the same fingers with another palm.
+    """Sphere centers, mm → the same fingers with a predicted palm.
 
-    The palm's own depth is not looked at: it is what a network that sees the back of a hand knows least."""
+    The inputs are the centers of the fingers and x and y of those of the palm. The depth of the
+    palm is ignored: it is the least reliable coordinate when the network sees the back of a hand.
+    """
 
     spheres: int = 41
     width: int = 256
@@ -68,7 +75,7 @@ class PalmDenoiser(nn.Module):
         centers: Float[Array, "*b {self.spheres} 3"],
         noise: Float[Array, "*b 3*{self.spheres}-11"] | None = None,
     ) -> Float[Array, "*b {self.spheres} 3"]:
-        """`noise` is standard normal, for training: each number the network sees moves by 10 mm times it."""
+        """`noise`, standard normal, is for training: each input moves by 10 mm times `noise`."""
         palm, fingers = centers[..., :PALM, :], centers[..., PALM:, :]
         fingers_seen = fingers.reshape(*fingers.shape[:-2], -1)
         seen = jnp.concatenate([fingers_seen, palm[..., 0], palm[..., 1]], axis=-1) / _UNIT_MM
@@ -79,7 +86,7 @@ class PalmDenoiser(nn.Module):
 
 
 class Perceptron(nn.Module):
-    """Twice linear - group norm - ReLU."""
+    """Two times linear - group norm - ReLU."""
 
     width: int
 
@@ -87,7 +94,7 @@ class Perceptron(nn.Module):
     def __call__(self, x: Float[Array, "*b n"]) -> Float[Array, "*b {self.width}"]:
         for i in (1, 2):
             x = _dense(self.width, x.shape[-1], name=f"linear{i}")(x)
-            # Over a row's own channels, whatever batch it is in.
+            # Statistics over the channels of one row, independent of the batch.
             norm = nn.GroupNorm(
                 _GROUPS,
                 epsilon=1e-5,
@@ -100,7 +107,7 @@ class Perceptron(nn.Module):
 
 
 def _dense(features, inside, name=None):
-    """Starts as PyTorch's does; full float32, for what comes out are millimetres."""
+    """Initialized as PyTorch's; full float32 precision, since the outputs are millimetres."""
     init = torch_uniform(inside)
     return nn.Dense(
         features, kernel_init=init, bias_init=init, precision=jax.lax.Precision.HIGHEST, name=name
@@ -108,15 +115,19 @@ def _dense(features, inside, name=None):
 
 
 def load_priors(path: str | Path | None = None) -> dict:
-    """`vae` and `denoiser`: the variables of a PoseVAE and a PalmDenoiser, from what scripts/train_priors.py writes or, with no
-    path, from what it wrote for this package.
+    """`vae` and `denoiser`: the variables of a PoseVAE and a PalmDenoiser, from a file written by
+    scripts/train_priors.py; the default is the one in this package. Raises ValueError if the file
+    lacks one of them.
 
-    Ours lose 2.8 mm of a sampled hand in the code (4.8 mm with its noise), where the original's lose 7.3 mm (12.9 mm) of the
-    same hands, and err by 2.9 mm in a palm (5.8 mm). Our code spreads wider: its divergence is 7.7 a hand, the original's 0.64."""
+    On sampled hands our auto-encoder has an error of 2.8 mm (4.8 mm with noise), the original's
+    7.3 mm (12.9 mm); our palms have an error of 2.9 mm (5.8 mm). Our code is wider: its divergence
+    is 7.7 per hand, the original's 0.64.
+    """
     path = Path(path) if path else Path(__file__).with_name("pose_prior.npz")
     found = weights.load(path)
     if not {"vae", "denoiser"} <= found.keys():
         raise ValueError(
-            f"{path}: holds {', '.join(found)}; expected vae and denoiser, as scripts/train_priors.py writes them"
+            f"{path}: holds {', '.join(found)}; expected vae and denoiser, as written by "
+            "scripts/train_priors.py"
         )
     return found

@@ -1,5 +1,5 @@
-"""PoseNet2D: a score map a joint, twice refined (jiangxubin/hand_pose after lmb-freiburg/hand3d: Zimmermann and Brox 2017,
-arXiv 1705.01389)."""
+"""PoseNet2D: one score map per joint, refined twice (jiangxubin/hand_pose after
+lmb-freiburg/hand3d: Zimmermann and Brox 2017, arXiv 1705.01389)."""
 
 from functools import partial
 from typing import Any
@@ -14,10 +14,12 @@ leaky_relu = partial(nn.leaky_relu, negative_slope=0.01)
 
 
 class PoseNet2D(nn.Module):
-    """Image [b, n, n, 3] → score maps [b, 1 + refinements, m, m, joints], float32 at least, where m = n / stride.
+    """Image [b, n, n, 3] → score maps [b, 1 + refinements, m, m, joints], float32 or higher, with
+    m = n / stride. The original has n = 256 and m = 32.
 
-    The original sees 256 px and says 32 cells. For smaller images `widths` are the channels of the four blocks and of the
-    encoding, `pools` how many of the first three blocks halve the resolution, `kernel` the refinements' own.
+    widths  channels of the four blocks and of the encoding
+    kernel  size of the kernels of the refinements
+    pools   how many of the first three blocks halve the resolution
     """
 
     joints: int = 21
@@ -38,7 +40,8 @@ class PoseNet2D(nn.Module):
     ) -> Float[Array, "b s m m {self.joints}"]:
         if x.shape[1] % self.stride:
             raise ValueError(
-                f"an image of {x.shape[1]} px is not divisible by the network's stride of {self.stride} px"
+                f"an image of {x.shape[1]} px is not divisible by the network's stride of "
+                f"{self.stride} px"
             )
         one, two, three, four, encoded = self.widths
         blocks = (one,) * 2, (two,) * 2, (three,) * 4, (four,) * 2 + (three,) * 4 + (encoded,)
@@ -63,6 +66,7 @@ class PoseNet2D(nn.Module):
 
 
 def _conv(x, features, size, name):
-    """Same-size convolution in the input's own precision; Xavier's kernel, a bias of 1e-4."""
+    """Same-size convolution in the precision of the input, initialized with Xavier's kernel and a
+    bias of 1e-4."""
     kernel, bias = nn.initializers.xavier_uniform(), nn.initializers.constant(1e-4)
     return conv2d(features, size, x.dtype, kernel, bias, name)(x)

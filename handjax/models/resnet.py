@@ -1,4 +1,4 @@
-"""ResNet (He et al. 2016, arXiv 1512.03385) as torchvision builds it, so that its ImageNet weights fit."""
+"""ResNet (He et al. 2016, arXiv 1512.03385) as in torchvision, so that its ImageNet weights fit."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -13,7 +13,7 @@ from jaxtyping import Array, Float
 from handjax.models.layers import BatchNorm, max_pool2d
 from handjax.ops.conv import conv
 
-# Layers → blocks of the four stages, and whether a block is a bottleneck.
+# Layers → number of blocks of each of the four stages, and whether they are bottlenecks.
 STAGES = {
     18: ((2, 2, 2, 2), False),
     34: ((3, 4, 6, 3), False),
@@ -25,7 +25,8 @@ _KERNEL_INIT = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
 
 
 class Conv(nn.Module):
-    """Convolution without a bias, kernel [k, k, in, out], padded alike on both sides: "SAME" with a stride pads one side more."""
+    """Convolution without bias, kernel [k, k, in, out], with equal padding on both sides; "SAME"
+    with a stride pads one side more."""
 
     features: int
     size: int
@@ -43,9 +44,11 @@ class Conv(nn.Module):
 
 
 class Block(nn.Module):
-    """3x3 - 3x3, or as a bottleneck 1x1 - 3x3 - 1x1 to four times the `features`, each with batch normalization, plus the input.
+    """3x3 - 3x3, or as a bottleneck 1x1 - 3x3 - 1x1 to four times the `features`, each with batch
+    normalization, plus the input.
 
-    The stride is that of the (first) 3x3, as in torchvision ("v1.5"); the paper's bottleneck has it in its first 1x1.
+    The (first) 3x3 has the stride, as in torchvision ("v1.5"); in the paper's bottleneck the first
+    1x1 has it.
     """
 
     features: int
@@ -73,10 +76,11 @@ class Block(nn.Module):
 
 
 class ResNet(nn.Module):
-    """Image [b, h, w, 3] → features [b, h/32, w/32, c], without the classifier; h and w are divisible by 32.
+    """Image [b, h, w, 3] → features [b, h/32, w/32, c], without the classifier. h and w must be
+    divisible by 32.
 
-    c is 8 `width` for 18 and 34 layers, 32 `width` for more; 64 is the original's width. `remat` computes every block a second
-    time on the way back in place of keeping what is inside it.
+    c is 8 `width` for 18 and 34 layers, 32 `width` for more; the original's width is 64. `remat`
+    recomputes every block in the backward pass instead of storing its activations.
     """
 
     layers: int = 50
@@ -90,7 +94,8 @@ class ResNet(nn.Module):
     ) -> Float[Array, "b h//32 w//32 c"]:
         if x.shape[1] % 32 or x.shape[2] % 32:
             raise ValueError(
-                f"an image of {x.shape[2]} x {x.shape[1]} px is not divisible by the network's stride of 32 px"
+                f"an image of {x.shape[2]} x {x.shape[1]} px is not divisible by the network's "
+                "stride of 32 px"
             )
         if self.layers not in STAGES:
             raise ValueError(
@@ -114,7 +119,8 @@ class ResNet(nn.Module):
 def from_torchvision(tensors: Mapping[str, np.ndarray], net: ResNet) -> dict[str, Any]:
     """A state dict in torchvision's layout, as numpy arrays, → `params` and `batch_stats` of `net`.
 
-    The classifier (`fc`) and the counters of batches are left out. Any other name or shape that does not fit is an error.
+    The classifier (`fc`) and the batch counters are ignored. Raises ValueError for any other name
+    or shape that does not fit.
     """
     shapes = jax.eval_shape(lambda: net.init(jax.random.key(0), jnp.zeros((1, 32, 32, 3))))
     wanted = {_torch_name(path): (path, leaf.shape) for path, leaf in flatten_dict(shapes).items()}
@@ -125,11 +131,13 @@ def from_torchvision(tensors: Mapping[str, np.ndarray], net: ResNet) -> dict[str
     }
     if lacking := sorted(wanted.keys() - given.keys()):
         raise ValueError(
-            f"weights have no {lacking[0]} and {len(lacking) - 1} more: expected those of a ResNet-{net.layers}"
+            f"weights lack {lacking[0]} and {len(lacking) - 1} more: expected those of a "
+            f"ResNet-{net.layers}"
         )
     if others := sorted(given.keys() - wanted.keys()):
         raise ValueError(
-            f"weights have {others[0]} and {len(others) - 1} more that a ResNet-{net.layers} has not: use another one"
+            f"weights have {others[0]} and {len(others) - 1} more that a ResNet-{net.layers} lacks"
+            ": use another one"
         )
     found = {}
     for name, (path, shape) in wanted.items():
@@ -137,7 +145,8 @@ def from_torchvision(tensors: Mapping[str, np.ndarray], net: ResNet) -> dict[str
         value = value.transpose(2, 3, 1, 0) if value.ndim == 4 else value  # O I H W → H W I O
         if value.shape != shape:
             raise ValueError(
-                f"{name} is {value.shape} (height, width, in, out), a ResNet-{net.layers} has {shape} there"
+                f"{name} is {value.shape} (height, width, in, out), in a ResNet-{net.layers} it is "
+                f"{shape}"
             )
         found[path] = value
     return unflatten_dict(found)

@@ -1,4 +1,4 @@
-"""The sphere hand's network: a depth image in, a heat map and a depth map of every sphere out (Wan et al. 2019,
+"""The sphere hand's network: depth image → heat and depth map of every sphere (Wan et al. 2019,
 github.com/melonwan/sphereHand)."""
 
 from typing import Any
@@ -15,12 +15,15 @@ _GROUPS = 16
 
 
 class SphereNet(nn.Module):
-    """Depth [b, n, n, 1] in 100 mm → maps of every stack [b, stacks, n/4, n/4, 2 · spheres] and each hourglass's narrowest
-    features [b, stacks, n/16, n/16, 2 · width], float32. The first `spheres` channels are heat, the others depth, in 100 mm.
+    """Depth [b, n, n, 1] in 100 mm → maps of every stack [b, stacks, n/4, n/4, 2 · spheres] and the
+    narrowest features of each hourglass [b, stacks, n/16, n/16, 2 · width], float32.
 
-    A stacked hourglass (Newell et al. 2016) with group normalization in place of batch normalization, so training and use are
-    the same function. As in the original, with 41 spheres and its width: 2,308,946 parameters for one stack, 4,199,588 for two.
-    All of it starts as PyTorch's convolutions do. `n` is divisible by 16, `width` by 32.
+    The first `spheres` channels are heat, the others depth in 100 mm. `n` must be divisible by 16,
+    `width` by 32.
+
+    A stacked hourglass (Newell et al. 2016) with group instead of batch normalization, so training
+    and inference are the same function. As in the original, with 41 spheres and its width:
+    2,308,946 parameters for one stack, 4,199,588 for two, initialized as PyTorch's convolutions.
     """
 
     spheres: int = 41
@@ -75,8 +78,8 @@ class SphereNet(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    """Three times norm - ReLU - convolution, of 1, 3 and 1, the last to 2 · width channels, plus the input, through a convolution
-    of its own where the number of channels changes."""
+    """Three times norm - ReLU - convolution, of sizes 1, 3 and 1, the last to 2 · width channels,
+    plus the input, which has a convolution of its own if the number of channels changes."""
 
     width: int
 
@@ -93,7 +96,8 @@ def _norm(x, name, groups=_GROUPS):
 
 
 def _conv(x, features, size, name, stride=1):
-    """Same-size convolution, before it is thinned, in the input's own precision. Flax's SAME would pad a stride unevenly."""
+    """Convolution in the precision of the input, same-size but for its stride; flax's SAME would
+    pad unevenly with a stride."""
     init = torch_uniform(size**2 * x.shape[-1])
     border = ((size // 2,) * 2,) * 2
     options = dict(

@@ -1,4 +1,5 @@
-"""V2V-PoseNet: occupancy in, one heat map a joint out (Moon, Chang, Lee 2018, arXiv 1711.07399, figure 3)."""
+"""V2V-PoseNet: occupancy → one heat map per joint (Moon, Chang, Lee 2018, arXiv 1711.07399,
+figure 3)."""
 
 from typing import Any
 
@@ -10,10 +11,12 @@ from handjax.models.layers import BatchNorm, Conv3D, ConvNorm3D, Residual3D, Ups
 
 
 class V2V(nn.Module):
-    """Occupancy [b, n, n, n, 1] → heat maps [b, n/2, n/2, n/2, joints] (`full_resolution`: [b, n, n, n, joints]), float32.
+    """Occupancy [b, n, n, n, 1] → heat maps [b, n/2, n/2, n/2, joints], float32. `n` must be
+    divisible by 8.
 
-    With the paper's widths: 3,410,222 parameters for 14 joints, 3,410,453 for 21. `full_resolution` is the variant of
-    mhruz/hpoes_pytorch with one more transposed convolution: 3,418,510 and 3,418,741. `n` is divisible by 8.
+    With the paper's widths: 3,410,222 parameters for 14 joints, 3,410,453 for 21.
+    `full_resolution` is the variant of mhruz/hpoes_pytorch with one more transposed convolution,
+    whose heat maps are [b, n, n, n, joints]: 3,418,510 and 3,418,741 parameters.
     """
 
     joints: int
