@@ -7,7 +7,7 @@ import abc
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -61,7 +61,7 @@ class Report(abc.ABC):
         rows: Mapping[str, np.ndarray],
         skeleton: Skeleton,
         metrics: Mapping[str, Any],
-    ) -> Self:
+    ) -> "Report":
         """From a task's postprocessed rows; those of the ground truth have the prefix `true_`."""
 
     @abc.abstractmethod

@@ -8,7 +8,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -53,7 +53,7 @@ class BodyReport(Report):
         rows: Mapping[str, np.ndarray],
         skeleton: Skeleton,
         metrics: Mapping[str, Any],
-    ) -> Self:
+    ) -> "BodyReport":
         scored = np.isin(np.arange(len(skeleton.joints)), JOINT_SETS["h36m17"])
         counted = rows["true_has_xyz"][:, None] & scored[None]
         pred, true = rows["joints_xyz"], rows["true_joints_xyz"]

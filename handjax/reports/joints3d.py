@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -46,7 +46,7 @@ class Joints3dReport(Report):
         rows: Mapping[str, np.ndarray],
         skeleton: Skeleton,
         metrics: Mapping[str, Any],
-    ) -> Self:
+    ) -> "Joints3dReport":
         """From a task's postprocessed rows. Every joint counts, visible or hidden, as in papers."""
         return cls(name, ids, rows["joints_xyz"], rows["true_joints_xyz"], skeleton, metrics)
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -50,7 +50,7 @@ class Keypoints2dReport(Report):
         rows: Mapping[str, np.ndarray],
         skeleton: Skeleton,
         metrics: Mapping[str, Any],
-    ) -> Self:
+    ) -> "Keypoints2dReport":
         return cls(
             name,
             ids,

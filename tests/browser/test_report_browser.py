@@ -1,4 +1,4 @@
-"""The report as a reader sees it: from disk, in headless Chromium, on light and dark ground, on a desk and a phone."""
+"""The report in headless Chromium: light and dark, desktop and phone."""
 
 import json
 import shutil
@@ -6,12 +6,14 @@ import shutil
 import numpy as np
 import pytest
 
-from handjax import evaluate
 from handjax.data.formats.uvd_text import write_uvd
+from handjax.metrics import keypoints2d
 from handjax.pose.skeleton import SKELETONS
-from handjax.prediction import images as predict
-from handjax.reports import base as results
-from handjax.reports.keypoints2d import Joints2d
+from handjax.prediction import common, images
+from handjax.prediction.boxes import Box
+from handjax.reports import prediction_files, results
+from handjax.reports.base import Comparison
+from handjax.reports.keypoints2d import Keypoints2dReport
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 CHROMIUM = next(
@@ -39,7 +41,7 @@ def workdir(tmp_path_factory):
     true = rng.normal(0, 50, (40, 14, 3)) + [0, 0, 700]
     truth = write_uvd(folder / "truth.txt", true, "nyu")
     ours = write_uvd(folder / "ours.txt", true + rng.normal(0, 6, true.shape), "nyu")
-    evaluate.evaluate_files(str(ours), str(truth), "nyu", str(folder / "w"))
+    prediction_files.evaluate(str(ours), str(truth), "nyu", str(folder / "w"))
     return folder / "w"
 
 
@@ -55,19 +57,19 @@ def chromium():
     params=[("light", 1100), ("dark", 1100), ("light", 420)], ids=["light", "dark", "phone"]
 )
 def page(request, chromium, workdir):
-    """The opened report; whatever it complains about or asks for is on `page.troubles`."""
+    """The opened report; its messages, errors and requests are in `page.troubles`."""
     scheme, width = request.param
     page = chromium.new_page(color_scheme=scheme, viewport={"width": width, "height": 900})
     page.troubles, page.scheme = [], scheme
     page.on("console", lambda message: page.troubles.append(f"console: {message.text}"))
     page.on("pageerror", lambda error: page.troubles.append(f"error: {error}"))
-    page.on("requestfailed", lambda asked: page.troubles.append(f"failed: {asked.url[:80]}"))
+    page.on("requestfailed", lambda failed: page.troubles.append(f"failed: {failed.url[:80]}"))
     page.on(
         "request",
-        lambda asked: (
+        lambda request: (
             None
-            if asked.url.startswith(("file://", "data:"))
-            else page.troubles.append(f"request: {asked.url}")
+            if request.url.startswith(("file://", "data:"))
+            else page.troubles.append(f"request: {request.url}")
         ),
     )
     page.goto((workdir / "report.html").as_uri())
@@ -75,7 +77,7 @@ def page(request, chromium, workdir):
     page.close()
 
 
-def test_opens_quietly_and_shows_its_pictures(page):
+def test_opens_without_errors_and_shows_its_images(page):
     assert page.title() == "ours on NYU"
     sizes = page.eval_on_selector_all(
         "img", "all => all.map(i => [i.complete, i.naturalWidth, i.naturalHeight])"
@@ -86,7 +88,7 @@ def test_opens_quietly_and_shows_its_pictures(page):
     assert page.troubles == []
 
 
-def test_numbers_are_those_of_metrics_json(page, workdir):
+def test_numbers_match_metrics_json(page, workdir):
     metrics = json.loads((workdir / "metrics.json").read_text())
     shown = page.eval_on_selector_all(
         "data[data-name]",
@@ -123,7 +125,7 @@ def test_numbers_are_those_of_metrics_json(page, workdir):
 
 
 def test_is_readable(page):
-    """Ink and paper differ enough for WCAG AA, and nothing is wider than the window."""
+    """Text has the contrast of WCAG AA, and nothing is wider than the window."""
     style = (
         "e => [getComputedStyle(e).color, getComputedStyle(e.closest('section')).backgroundColor]"
     )
@@ -136,15 +138,16 @@ def test_is_readable(page):
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
 
 
-def test_pictures_follow_the_ground(chromium, workdir):
-    """The letters of a chart are dark on light paper and light on dark paper."""
+def test_charts_follow_the_color_scheme(chromium, workdir):
+    """The text of a chart is dark on light ground and light on dark ground."""
     ink = {}
     for scheme in ("light", "dark"):
         page = chromium.new_page(color_scheme=scheme)
         page.goto((workdir / "report.html").as_uri())
         ink[scheme] = page.evaluate(
             """async () => {
-                const image = document.querySelector("img"), canvas = document.createElement("canvas");
+                const image = document.querySelector("img");
+                const canvas = document.createElement("canvas");
                 await image.decode();
                 [canvas.width, canvas.height] = [image.naturalWidth, image.naturalHeight];
                 const context = canvas.getContext("2d", {willReadFrequently: true});
@@ -153,7 +156,8 @@ def test_pictures_follow_the_ground(chromium, workdir):
                 const grey = [];
                 for (let i = 0; i < pixels.length; i += 4) {
                     const [r, g, b, a] = pixels.slice(i, i + 4);
-                    if (a == 255 && Math.max(r, g, b) - Math.min(r, g, b) < 25) grey.push(r + g + b);
+                    const isGrey = Math.max(r, g, b) - Math.min(r, g, b) < 25;
+                    if (a == 255 && isGrey) grey.push(r + g + b);
                 }
                 grey.sort((x, y) => x - y);
                 return grey[Math.floor(grey.length / 2)] / 3;
@@ -177,60 +181,55 @@ def contrast(one: str, other: str) -> float:
 
 @pytest.fixture(scope="module")
 def hands(tmp_path_factory):
-    """A report of image joints over the crops they were found in, and a page of overlays beside it."""
+    """A report of image joints over their crops, and a page of overlays."""
     folder = tmp_path_factory.mktemp("hands")
     rng = np.random.default_rng(1)
     true = rng.uniform(10, 54, (20, 21, 2))
     sides = {"box_px": np.full(20, 44.0), "image_px": np.full(20, 64.0)}
-    evaluated = Joints2d(
-        "ours",
-        [f"hand <{n}>" for n in range(20)],
-        true + rng.normal(0, 3, true.shape),
-        true,
-        SKELETONS["hand21"],
-        **sides,
-    )
+    pred, skeleton = true + rng.normal(0, 3, true.shape), SKELETONS["hand21"]
+    metrics = keypoints2d.summarize(pred, true, skeleton.joints, **sides)
+    ids = [f"hand <{n}>" for n in range(20)]
+    report = Keypoints2dReport("ours", ids, pred, true, skeleton, metrics, **sides)
     crops = rng.integers(0, 255, (20, 64, 64, 3), np.uint8)
-    metrics = evaluated.metrics()
-    pages = evaluated.sections(
-        metrics, compare="rhd", comparable=False, pictures=lambda n: ((crops[n], np.eye(2, 3)), {})
+    sections = report.sections(
+        Comparison("rhd", comparable=False), lambda n: ((crops[n], np.eye(2, 3)), {})
     )
-    results.write_results(folder, metrics, pages, "ours", "20 hands", evaluated.predictions())
+    results.write_results(folder, metrics, sections, "ours", "20 hands", report.predictions())
     found = [
-        predict.Hand(f"a&b #{n}%.png", predict.Box(31.5, 31.5, 64), true[n], np.ones(21))
+        images.DetectedHand(f"a&b #{n}%.png", Box(31.5, 31.5, 64), true[n], np.ones(21))
         for n in range(9)
     ]
     for hand, crop in zip(found, crops, strict=False):
-        predict.write_png(
+        common.write_png(
             folder / "sheet" / "overlays" / f"{hand.name}.png",
-            predict.overlay(crop, [hand], evaluated.skeleton),
+            images.overlay(crop, [hand], skeleton),
         )
-    predict.write(
+    images.write(
         folder / "sheet",
         found,
         {"x.png": "x.png: no PNG or JPEG"},
-        evaluated.skeleton,
+        skeleton,
         "found",
-        "10 pictures",
+        "10 images",
     )
     return folder
 
 
 @pytest.mark.parametrize(("scheme", "width"), [("dark", 1100), ("light", 420)])
-def test_hands_in_pictures(chromium, hands, scheme, width):
+def test_hands_in_images(chromium, hands, scheme, width):
     page = chromium.new_page(color_scheme=scheme, viewport={"width": width, "height": 900})
     troubles = []
     page.on("console", lambda message: troubles.append(message.text))
-    page.on("requestfailed", lambda asked: troubles.append(asked.url[:80]))
-    for path, pictures in ((hands / "report.html", 5), (hands / "sheet" / "report.html", 9)):
+    page.on("requestfailed", lambda failed: troubles.append(failed.url[:80]))
+    for path, count in ((hands / "report.html", 5), (hands / "sheet" / "report.html", 9)):
         page.goto(path.as_uri())
         for image in page.query_selector_all("img"):
-            image.scroll_into_view_if_needed()  # those far below wait until they are near
+            image.scroll_into_view_if_needed()  # loaded lazily
         page.wait_for_function("[...document.images].every(i => i.complete)")
         sizes = page.eval_on_selector_all(
             "img", "all => all.map(i => [i.naturalWidth, i.naturalHeight, i.alt.length])"
         )
-        assert len(sizes) == pictures and all(min(size) > 10 for size in sizes), sizes
+        assert len(sizes) == count and all(min(size) > 10 for size in sizes), sizes
         assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
     assert troubles == []
     page.goto((hands / "report.html").as_uri())
@@ -253,6 +252,6 @@ def test_hands_in_pictures(chromium, hands, scheme, width):
         ["ours", *(f"{x:.3f}" for x in (metrics["auc"], metrics["auc"]))]
         + [f"{metrics[k]:.3f}" for k in ("joint_mean_px", "joint_median_px")]
     ]
-    said = page.inner_text("body")
-    assert "mmpose, ResNet-50 [1]" in said and "a pixel is another length" in said
+    text = page.inner_text("body")
+    assert "mmpose, ResNet-50 [1]" in text and "a pixel is another length" in text
     page.close()

@@ -1,4 +1,4 @@
-"""Figures of image joints: against cases worked out by hand, against the originals' rules written out, and published curves."""
+"""Metrics of image joints: cases computed by hand, the rules of the originals, published curves."""
 
 import csv
 import math
@@ -8,13 +8,13 @@ import pytest
 
 from handjax.metrics import joints3d as metrics
 from handjax.metrics import keypoints2d as metrics2d
-from handjax.metrics.published.keypoints2d import PUBLISHED2D, TEST_HANDS, TITLES, published2d
+from handjax.metrics.published import keypoints2d as published
 
 NAMES = ("wrist", "thumb_tip", "index_tip")
 
 
 def poses(errors, seed=0):
-    """Predictions and truth [n, j, 2] with these distances [n, j], each in some direction."""
+    """Predictions and ground truth [n, j, 2] with these distances [n, j], in random directions."""
     errors = np.asarray(errors, np.float64)
     rng = np.random.default_rng(seed)
     angle = rng.uniform(0, 2 * np.pi, errors.shape)
@@ -23,7 +23,7 @@ def poses(errors, seed=0):
 
 
 def hand3d(errors, visible, thresholds):
-    """EvalUtil's figures as its source says them, joint by joint: mean, median, area, curve."""
+    """EvalUtil's metrics as in its source, joint by joint: mean, median, area, curve."""
     each = [errors[visible[:, j], j] for j in range(errors.shape[1]) if visible[:, j].any()]
     curve = np.mean([[(e <= t).mean() for t in thresholds] for e in each], axis=0)
     area = sum(
@@ -39,17 +39,17 @@ def hand3d(errors, visible, thresholds):
 
 
 def test_by_hand():
-    """Two hands, three joints; the last joint of the second hand is hidden and far off."""
+    """Two hands, three joints; the last joint of the second hand is hidden and far away."""
     pred, true = poses([[0.0, 3.0, 6.0], [2.0, 9.0, 60.0]])
     visible = np.array([[True, True, True], [True, True, False]])
     box, image = np.array([50.0, 100.0]), np.array([100.0, 200.0])
-    figures = metrics2d.summarize2d(pred, true, NAMES, visible, box, image)
+    figures = metrics2d.summarize(pred, true, NAMES, visible, box, image)
     assert (figures["frames"], figures["joints"], figures["counted"]) == (2, 3, 6)
     assert figures["epe_px"] == pytest.approx((0 + 3 + 6 + 2 + 9 + 60) / 6)
     assert figures["median_px"] == pytest.approx((3 + 6) / 2)
     assert figures["joint_mean_px"] == pytest.approx((1 + 6 + 33) / 3) == figures["joint_median_px"]
     assert list(figures["per_joint_px"].values()) == pytest.approx([1, 6, 33])
-    # At 0 px one joint of six is right; 3.16 px: 0, 2, 3; 6.3: 6; 9.5: 9. The third joint's 60 px never.
+    # Within 0 px: one joint of six; 3.16 px: 0, 2, 3; 6.3: 6; 9.5: 9. 60 px are never within.
     curve = figures["pck"]["fraction"]
     assert (
         curve[0] == pytest.approx(1 / 6)
@@ -68,17 +68,17 @@ def test_by_hand():
     )
     assert seen["joint_mean_px"] == pytest.approx(
         (1 + 6 + 6) / 3
-    )  # each joint by itself: another figure than the mean of all
+    )  # per joint, then averaged: not the mean of all
     assert seen["pck"]["fraction"][-1] == seen["pck_box"]["0.2"] == 1
 
 
 @pytest.mark.parametrize("share", [1.0, 0.7])
-def test_as_hand3d_computes_it(share):
+def test_matches_hand3d_and_mmpose(share):
     rng = np.random.default_rng(1)
     errors = rng.gamma(2, 4, (40, 5))
     visible = rng.random(errors.shape) < share
-    visible[:, 3] &= share == 1  # a joint that is never seen counts nowhere
-    summary = metrics2d.summarize2d(*poses(errors), "abcde", visible)
+    visible[:, 3] &= share == 1  # a joint that is never visible does not count
+    summary = metrics2d.summarize(*poses(errors), "abcde", visible)
     for figures, counted in ((summary, np.ones_like(visible)), (summary["visible"], visible)):
         mean, median, area, curve = hand3d(errors, counted, np.linspace(0, 30, 20))
         assert figures["joint_mean_px"] == pytest.approx(mean)
@@ -86,7 +86,7 @@ def test_as_hand3d_computes_it(share):
         assert figures["auc"] == pytest.approx(area)
         np.testing.assert_allclose(figures["pck"]["fraction"], curve)
         np.testing.assert_allclose(figures["pck"]["thresholds_px"], np.linspace(0, 30, 20))
-        # mmpose: strictly below, at twenty distances that leave out 30 px, averaged.
+        # mmpose: strictly below, at 20 distances without 30 px, averaged.
         each = [errors[counted[:, j], j] for j in range(5) if counted[:, j].any()]
         expected = np.mean([np.mean([(e / 30 < i / 20).mean() for e in each]) for i in range(20)])
         assert figures["auc_mmpose"] == pytest.approx(expected)
@@ -94,17 +94,17 @@ def test_as_hand3d_computes_it(share):
 
 
 def test_perfect_and_hopeless():
-    exact = metrics2d.summarize2d(*poses(np.zeros((3, 3))), NAMES)
+    exact = metrics2d.summarize(*poses(np.zeros((3, 3))), NAMES)
     assert exact["epe_px"] == 0 and exact["auc"] == 1 and exact["pck"]["fraction"] == [1] * 20
-    assert exact["auc_mmpose"] == pytest.approx(19 / 20)  # nothing is nearer than 0 px
-    far = metrics2d.summarize2d(*poses(np.full((3, 3), 1000.0)), NAMES)
+    assert exact["auc_mmpose"] == pytest.approx(19 / 20)  # nothing is closer than 0 px
+    far = metrics2d.summarize(*poses(np.full((3, 3), 1000.0)), NAMES)
     assert far["auc"] == far["auc_mmpose"] == 0
 
 
-def test_strict_and_not():
-    """A joint exactly on a threshold: hand3d counts it, a share of a side does not."""
+def test_thresholds_are_inclusive_or_strict():
+    """A joint exactly at a threshold counts in hand3d's PCK, not in that of a side."""
     pred, true = np.array([[[10.0, 0.0]]]), np.zeros((1, 1, 2))
-    figures = metrics2d.summarize2d(
+    figures = metrics2d.summarize(
         pred, true, ["a"], image_px=np.array([50.0]), box_px=np.array([100.0])
     )
     assert (
@@ -116,30 +116,30 @@ def test_strict_and_not():
     assert metrics2d.pck_curve(errors, metrics2d.CURVE_PX).tolist() == [0] * 3 + [1] * 17
 
 
-def test_a_box_without_size_does_not_count_in_its_share():
+def test_a_box_without_size_is_ignored():
     """The box of a hand with one labelled joint."""
     pred, true = poses(np.array([[1.0], [3.0]]))
-    figures = metrics2d.summarize2d(pred, true, ["a"], box_px=np.array([10.0, 0.0]))
+    figures = metrics2d.summarize(pred, true, ["a"], box_px=np.array([10.0, 0.0]))
     assert figures["epe_px"] == pytest.approx(2) and set(figures["pck_box"].values()) <= {0.0, 1.0}
-    alone = metrics2d.summarize2d(pred[:1], true[:1], ["a"], box_px=np.array([10.0]))
+    alone = metrics2d.summarize(pred[:1], true[:1], ["a"], box_px=np.array([10.0]))
     assert figures["pck_box_curve"] == alone["pck_box_curve"]
 
 
-def test_joints_without_a_label_count_nowhere():
+def test_joints_without_a_label_are_ignored():
     errors = np.array([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]])
     pred, true = poses(errors)
     labelled = np.array([[True, True, False], [True, False, False]])
     true[~labelled] = np.nan
-    figures = metrics2d.summarize2d(pred, true, NAMES, labelled=labelled)
+    figures = metrics2d.summarize(pred, true, NAMES, labelled=labelled)
     assert figures["counted"] == 3 and figures["epe_px"] == pytest.approx(7 / 3)
     assert figures["per_joint_px"]["index_tip"] is None and figures["visible"] == {
         key: figures[key] for key in figures if key not in ("frames", "joints", "visible")
     }
-    hidden = metrics2d.summarize2d(pred, true, NAMES, np.zeros((2, 3), bool), labelled=labelled)
+    hidden = metrics2d.summarize(pred, true, NAMES, np.zeros((2, 3), bool), labelled=labelled)
     assert hidden["visible"] is None and hidden["epe_px"] == figures["epe_px"]
 
 
-def test_a_pictures_scale_does_not_change_the_shares():
+def test_fractions_of_a_side_are_scale_invariant():
     rng = np.random.default_rng(2)
     errors, side = rng.gamma(2, 4, (30, 4)), rng.uniform(60, 200, 30)
     once, doubled = (
@@ -154,16 +154,16 @@ def test_a_pictures_scale_does_not_change_the_shares():
     [
         (
             lambda a: a["pred"].__setitem__((1, 2, 0), np.nan),
-            "frame 1, joint index_tip: the predicted place is not finite",
+            "frame 1, joint index_tip: the predicted position is not finite",
         ),
         (
             lambda a: a["true"].__setitem__((0, 0, 1), np.inf),
-            "frame 0, joint wrist: the true place is not finite",
+            "frame 0, joint wrist: the true position is not finite",
         ),
         (lambda a: a.update(labelled=np.zeros((2, 3), bool)), "no labelled joint in any frame"),
         (
             lambda a: a.update(joints=("a", "b")),
-            r"predictions \[2, 3, 2\] against truth \[2, 3, 2\]: expected \[n, 2, 2\]",
+            r"predictions are \[2, 3, 2\], .* is \[2, 3, 2\]: expected \[n, 2, 2\]",
         ),
         (
             lambda a: a.update(box_px=np.array([1.0, -1.0])),
@@ -172,17 +172,18 @@ def test_a_pictures_scale_does_not_change_the_shares():
         (lambda a: a.update(image_px=np.array([np.nan, 1.0])), "frame 0: image_px is nan"),
     ],
 )
-def test_mistakes(change, message):
+def test_invalid_input(change, message):
     pred, true = poses(np.ones((2, 3)))
     arguments = {"pred": pred, "true": true, "joints": NAMES}
     change(arguments)
     with pytest.raises(ValueError, match=message) as caught:
-        metrics2d.summarize2d(**arguments)
+        metrics2d.summarize(**arguments)
     assert "\n" not in str(caught.value)
 
 
 def published_curves(real_data):
-    """(name, data set, all or part, area, mean, median, curve) of every row; a row without a name belongs to the one before."""
+    """(name, data set, all or part, area, mean, median, curve) per row; rows without a name belong
+    to the one before."""
     name = ""
     with (real_data / "curves" / "posenet2d_published_pck.csv").open(newline="") as file:
         head, *rows = csv.reader(file)
@@ -205,8 +206,9 @@ def test_published_curves_have_their_published_areas(real_data):
         assert metrics.auc(metrics2d.CURVE_PX, np.array(curve)) == pytest.approx(area, abs=5.1e-4)
 
 
-def test_errors_made_of_a_published_curve_give_it_back(real_data):
-    """Errors spread as a curve says, between its distances at random: its area and, within the width of a step, mean and median."""
+def test_errors_drawn_from_a_published_curve(real_data):
+    """Errors distributed as in a curve, uniform between its distances, have its area and, within a
+    step, its mean and median."""
     for _, _, _, area, mean, median, curve in published_curves(real_data):
         n = 4000
         within = np.round(np.array(curve) * n).astype(int)
@@ -219,39 +221,39 @@ def test_errors_made_of_a_published_curve_give_it_back(real_data):
             ]
         )
         errors = np.concatenate([near, np.full(n - within[-1], 1000.0)])[:, None]
-        figures = metrics2d.summarize2d(*poses(errors), ["a"])
+        figures = metrics2d.summarize(*poses(errors), ["a"])
         np.testing.assert_allclose(figures["pck"]["fraction"], within / n)
         assert figures["auc"] == pytest.approx(area, abs=1e-3)
-        # The median of one joint's errors lies near the mean of the joints' medians.
+        # The median of one joint's errors is close to the mean of the joints' medians.
         assert figures["joint_median_px"] == pytest.approx(median, abs=0.5)
-        # Their mean is at least what the curve leaves as the least, and what lies beyond 30 px comes on top.
+        # The curve bounds their mean, except for the errors beyond 30 px.
         assert (
             steps.sum() * width / n < mean < (steps + 1).sum() * width / n + (1 - curve[-1]) * 150
         )
 
 
 def test_the_table_of_published_results(real_data):
-    """Its curves are those of the file, and its figures theirs."""
+    """Its curves and metrics are those of the file."""
     rows = {
         (row[1].removesuffix("_320").lower(), row[3]): row
         for row in published_curves(real_data)
         if row[2] == "all"
     }
-    drawn = [row for row in PUBLISHED2D if row.curve]
+    drawn = [row for row in published.RESULTS if row.curve]
     assert len(drawn) == 3
     for row in drawn:
         _, _, _, area, mean, median, curve = rows[row.dataset, row.auc]
         assert (row.auc, row.mean_px, row.median_px) == (area, mean, median)
         np.testing.assert_allclose(row.curve, curve, atol=5.1e-4)
-    for row in PUBLISHED2D:
-        assert row.dataset in TEST_HANDS and row.dataset in TITLES
+    for row in published.RESULTS:
+        assert row.dataset in published.TEST_HANDS and row.dataset in published.TITLES
         assert row.auc_visible is None or row.auc is None or row.auc <= row.auc_visible
-    means = [row.mean_px for row in published2d("rhd")]
-    assert means == sorted(means) and published2d("nyu") == ()
+    means = [row.mean_px for row in published.results("rhd")]
+    assert means == sorted(means) and published.results("nyu") == ()
 
 
 def test_plain_json():
-    figures = metrics2d.summarize2d(
+    figures = metrics2d.summarize(
         *poses(np.ones((2, 3))), NAMES, box_px=np.full(2, 9.0), image_px=np.full(2, 9.0)
     )
 

@@ -1,4 +1,4 @@
-"""The page: escaped, self-contained, complete; its pictures are sound SVG in the page's own ink."""
+"""The page: escaped, self-contained, complete; its charts are valid SVG in the ink of the page."""
 
 import base64
 import re
@@ -9,7 +9,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from handjax.engine.files import back_up
-from handjax.reports import page as report
+from handjax.reports import page as pages
 
 HOSTILE = """<script>alert("1")</script> & 'x'"""
 
@@ -33,24 +33,24 @@ class Page(HTMLParser):
         return [attributes for name, attributes in self.tags if name == tag]
 
 
-def svg_of(picture: report.Figure) -> str:
-    head, _, body = picture.uri.partition(",")
+def svg_of(image: pages.Image) -> str:
+    head, _, body = image.uri.partition(",")
     assert head == "data:image/svg+xml;base64"
     return base64.b64decode(body).decode()
 
 
-def everything() -> list[report.Section]:
+def everything() -> list[pages.Section]:
     return [
-        report.section(
+        pages.section(
             HOSTILE,
             HOSTILE,
-            report.keys(
-                report.Key(HOSTILE, 1234.5678, "mm", HOSTILE, 2, "mean"),
-                report.Key("none", None),
-                report.Key("count", 8252),
-                report.Key("words", HOSTILE),
+            pages.keys(
+                pages.Key(HOSTILE, 1234.5678, "mm", HOSTILE, 2, "mean"),
+                pages.Key("none", None),
+                pages.Key("count", 8252),
+                pages.Key("words", HOSTILE),
             ),
-            report.table(
+            pages.table(
                 ("name", HOSTILE, "n"),
                 [(HOSTILE, 1.23456, 7), ("b", None, 8)],
                 HOSTILE,
@@ -58,11 +58,11 @@ def everything() -> list[report.Section]:
                 [1],
             ),
         ),
-        report.section(
+        pages.section(
             "charts",
-            report.bars(("thumb_tip", "palm"), (3.0, None), "mm", HOSTILE, HOSTILE, mean=2.0),
-            report.curves(
-                [report.Curve("ours", [1, 2, 3], [10, 5, 2], emphasis=True)],
+            pages.bars(("thumb_tip", "palm"), (3.0, None), "mm", HOSTILE, HOSTILE, mean=2.0),
+            pages.curves(
+                [pages.Curve("ours", [1, 2, 3], [10, 5, 2], emphasis=True)],
                 "x",
                 "y",
                 "curve",
@@ -75,11 +75,11 @@ def everything() -> list[report.Section]:
 @pytest.fixture(scope="module")
 def page(tmp_path_factory) -> Page:
     path = tmp_path_factory.mktemp("report") / "report.html"
-    assert report.write_report(path, HOSTILE, HOSTILE, everything(), footer=HOSTILE) == path
+    assert pages.write_report(path, HOSTILE, HOSTILE, everything(), footer=HOSTILE) == path
     return Page(path.read_text(encoding="utf-8"))
 
 
-def test_nothing_is_fetched_or_run(page):
+def test_no_scripts_and_no_requests(page):
     tags = {tag for tag, _ in page.tags}
     assert not tags & {"script", "iframe", "object", "embed", "base", "form"}
     for tag, attributes in page.tags:
@@ -89,12 +89,12 @@ def test_nothing_is_fetched_or_run(page):
                 assert value.startswith("data:"), (tag, name, value)
 
 
-def test_styles_fetch_nothing(tmp_path):
-    text = report.write_report(tmp_path / "r.html", "t", "s", everything()).read_text()
+def test_styles_make_no_requests(tmp_path):
+    text = pages.write_report(tmp_path / "r.html", "t", "s", everything()).read_text()
     assert not re.search(r"url\(|@import|https?://", text)
 
 
-def test_hostile_text_is_shown_not_run(page):
+def test_hostile_text_is_escaped(page):
     assert page.text.count(HOSTILE) >= 10
     assert HOSTILE in [image["alt"] for image in page.all("img")][0]
 
@@ -107,13 +107,13 @@ def test_numbers(page):
     assert [row.get("class") for row in page.all("tr")] == [None, None, "own"]
 
 
-def test_pictures_are_described(page):
-    pictures = page.all("img")
-    assert len(pictures) == 2
-    assert all(picture["alt"] and picture["src"] for picture in pictures)
+def test_images_have_alt_text(page):
+    images = page.all("img")
+    assert len(images) == 2
+    assert all(image["alt"] and image["src"] for image in images)
 
 
-def test_svg_is_sound_and_in_the_pages_ink():
+def test_svg_is_valid_and_in_the_pages_ink():
     for block in everything()[1].blocks:
         svg = svg_of(block)
         root = ElementTree.fromstring(svg)
@@ -121,7 +121,7 @@ def test_svg_is_sound_and_in_the_pages_ink():
         assert "currentColor" in svg and "prefers-color-scheme" in svg
         assert (
             "#000000" not in svg and "#ffffff" not in svg.split("<image")[0]
-        )  # no black on dark, no white sheet
+        )  # no black text on dark, no white background
         hrefs = [
             value
             for node in root.iter()
@@ -131,17 +131,17 @@ def test_svg_is_sound_and_in_the_pages_ink():
         assert all(value.startswith(("#", "data:")) for value in hrefs)
 
 
-def test_the_same_picture_has_the_same_bytes():
+def test_charts_are_reproducible():
     first, second = (
-        report.bars(("a", "b"), (1.0, 2.0), "mm", "alt", colours=["#ff0000", "#00ff00"])
+        pages.bars(("a", "b"), (1.0, 2.0), "mm", "alt", colours=["#ff0000", "#00ff00"])
         for _ in range(2)
     )
     assert first == second
     assert "#ff0000" in svg_of(first)
 
 
-def test_curves_names_only_the_lines_that_stand_out():
-    lines = [report.Curve(name, [0, 1], [0, 1], faint=name == "grey") for name in ("ours", "grey")]
+def test_faint_lines_are_not_in_the_legend():
+    lines = [pages.Curve(name, [0, 1], [0, 1], faint=name == "grey") for name in ("ours", "grey")]
     plots = []
     original = Figure.savefig
 
@@ -151,20 +151,20 @@ def test_curves_names_only_the_lines_that_stand_out():
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Figure, "savefig", keep)
-        report.curves(lines, "x", "y", "alt")
+        pages.curves(lines, "x", "y", "alt")
     (axes,) = plots[0].axes
     assert [text.get_text() for text in axes.get_legend().get_texts()] == ["ours"]
     assert len(axes.lines) == 2
 
 
-def test_a_gallery_links_to_what_lies_beside(tmp_path):
-    block = report.gallery(
+def test_a_gallery_links_to_its_files(tmp_path):
+    block = pages.gallery(
         [("overlays/a b#1?.png", HOSTILE, HOSTILE), ("overlays/ü%.png", "alt", "caption")]
     )
     page = Page(
-        report.write_report(
-            tmp_path / "r.html", "t", "s", [report.section("all", block)]
-        ).read_text(encoding="utf-8")
+        pages.write_report(tmp_path / "r.html", "t", "s", [pages.section("all", block)]).read_text(
+            encoding="utf-8"
+        )
     )
     paths = ["overlays/a%20b%231%3F.png", "overlays/%C3%BC%25.png"]
     assert (
@@ -175,17 +175,17 @@ def test_a_gallery_links_to_what_lies_beside(tmp_path):
     assert page.all("img")[0]["alt"] == HOSTILE in page.text
 
 
-def test_an_earlier_page_is_not_touched(tmp_path):
+def test_an_existing_page_is_not_overwritten(tmp_path):
     path = tmp_path / "report.html"
     path.write_text("mine")
     with pytest.raises(FileExistsError, match="exists already"):
-        report.write_report(path, "t", "s", [])
+        pages.write_report(path, "t", "s", [])
     assert path.read_text() == "mine"
 
 
 def test_a_table_row_must_fit():
     with pytest.raises(ValueError, match="3 cells for 2 columns"):
-        report.table(("a", "b"), [(1, 2, 3)])
+        pages.table(("a", "b"), [(1, 2, 3)])
 
 
 def test_back_up_keeps_every_version(tmp_path):

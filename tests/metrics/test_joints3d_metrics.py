@@ -1,4 +1,4 @@
-"""Metrics against hand-made cases, against scipy, and against published tables."""
+"""Metrics of 3D joints: cases computed by hand, SciPy, and published tables."""
 
 import csv
 import json
@@ -9,9 +9,9 @@ from scipy.spatial.transform import Rotation
 
 from handjax.data.formats.uvd_text import UVD_FORMATS, read_pair
 from handjax.metrics import joints3d as metrics
-from handjax.metrics.published.joints3d import PUBLISHED, THRESHOLDS_MM, published
+from handjax.metrics.published import joints3d as published
 
-# (data set, file, method): the mean, median and success rates to meet are those of `PUBLISHED`.
+# (data set, file, method); the expected metrics are in `published.RESULTS`.
 FILES = [
     ("nyu", "CVPR18_NYU_V2V_PoseNet.txt", "V2V-PoseNet"),
     ("nyu", "NEUCOM18_NYU_Pose_REN.txt", "Pose-REN"),
@@ -40,7 +40,7 @@ PER_JOINT = {
     ],
 }
 
-# Three frames of three joints; true joints at the origin, so that a prediction's length is its error.
+# Three frames of three joints.
 ERRORS = np.array([[1.0, 2.0, 3.0], [10.0, 20.0, 30.0], [0.0, 0.0, 50.0]])
 VISIBLE = np.array([[True, True, False], [True, False, False], [False, False, False]])
 
@@ -117,7 +117,7 @@ def test_auc_of_posenet2d_published_curves(real_data):
         assert metrics.auc(thresholds, curve) == pytest.approx(float(row[5]), abs=5.1e-4)
         assert (
             abs(metrics.auc(thresholds, curve, rule="mean") - float(row[5])) > 0.01
-        )  # the other rule is another number
+        )  # the other rule differs
 
 
 @pytest.mark.parametrize("scale", [True, False])
@@ -154,7 +154,7 @@ def test_procrustes_never_mirrors():
     true = np.array([[0.0, 0, 0], [1, 0, 0], [0, 2, 0], [0, 0, 3]])
     mirrored = true * [-1, 1, 1]
     assert metrics.pa_mpjpe(mirrored, true) > 0.1
-    flat = true * [1, 1, 0]  # a planar pose's mirror image is a rotation away
+    flat = true * [1, 1, 0]  # the mirror image of a planar pose is a rotation
     assert metrics.pa_mpjpe(flat * [-1, 1, 1], flat) < 1e-9
 
 
@@ -172,7 +172,7 @@ def test_published_predictions(real_data, dataset, file, method):
     pred, true = read_pair(folder / file, folder / f"{dataset}_test_groundtruth_uvd.txt", dataset)
     skeleton = UVD_FORMATS[dataset].skeleton
     found = metrics.summarize(pred, true, skeleton.joints, root=skeleton.root)
-    (row,) = (row for row in PUBLISHED if (row.dataset, row.method) == (dataset, method))
+    (row,) = (row for row in published.RESULTS if (row.dataset, row.method) == (dataset, method))
     assert found["mpjpe_mm"] == pytest.approx(row.mean_mm, abs=5.1e-4)
     assert found["median_mm"] == pytest.approx(row.median_mm, abs=5.1e-4)
     assert list(found["success_max_percent"].values()) == pytest.approx(row.success_max, abs=5.1e-3)
@@ -186,26 +186,28 @@ def test_published_predictions(real_data, dataset, file, method):
             strict=True,
         )
     )
-    assert [curve[t] for t in THRESHOLDS_MM] == list(found["success_max_percent"].values())
+    assert [curve[t] for t in published.THRESHOLDS_MM] == list(
+        found["success_max_percent"].values()
+    )
     assert found["pa_mpjpe_mm"] <= found["pa_mpjpe_rigid_mm"] < found["mpjpe_mm"]
 
 
 def test_published_table_is_sane():
-    assert len([row for row in PUBLISHED if row.dataset == "nyu"]) == 24
-    assert len([row for row in PUBLISHED if row.dataset == "icvl"]) == 14
-    for row in PUBLISHED:
+    assert len([row for row in published.RESULTS if row.dataset == "nyu"]) == 24
+    assert len([row for row in published.RESULTS if row.dataset == "icvl"]) == 14
+    for row in published.RESULTS:
         assert list(row.success_max) == sorted(row.success_max) and row.median_mm < row.mean_mm
-    assert {row.method for row in PUBLISHED if row.aligned} == {
+    assert {row.method for row in published.RESULTS if row.aligned} == {
         "LieX",
         "Feedback",
         "Generalized-Feedback",
     }
     assert (
-        not any(row.aligned for row in published("nyu"))
-        and len(published("nyu", aligned=True)) == 24
+        not any(row.aligned for row in published.results("nyu"))
+        and len(published.results("nyu", aligned=True)) == 24
     )
-    assert [row.mean_mm for row in published("icvl")] == sorted(
-        row.mean_mm for row in PUBLISHED if row.dataset == "icvl"
+    assert [row.mean_mm for row in published.results("icvl")] == sorted(
+        row.mean_mm for row in published.RESULTS if row.dataset == "icvl"
     )
 
 
@@ -213,7 +215,7 @@ def test_summary_is_plain_json():
     pred, true = poses(joints=3)
     visible = np.ones((20, 3), dtype=bool)
     visible[:, 2] = visible[4] = False
-    pred[~visible] = np.nan  # what is not visible may hold anything
+    pred[~visible] = np.nan  # invisible joints may hold any value
     found = metrics.summarize(pred, true, ("a", "b", "c"), visible, root=0)
     assert json.loads(json.dumps(found, allow_nan=False)) == found
     assert found["frames"] == 19
