@@ -20,12 +20,13 @@ from ml_collections import ConfigDict
 from handjax.engine import config as configs
 from handjax.engine import runtime, sharding
 from handjax.engine.checkpoint import Checkpoints
-from handjax.engine.contracts import Rows, Task
+from handjax.engine.contracts import Batch, Rows, Task
 from handjax.engine.evaluation import predict_split
 from handjax.engine.optimizer import Optimizer, make_optimizer
 from handjax.engine.step import TrainState, create_state, eval_step, state_target, train_step
 from handjax.pose.skeleton import Skeleton
 from handjax.sources import SOURCES, Source
+from handjax.sources.base import unchanged
 from handjax.tasks import TASKS
 
 
@@ -134,7 +135,7 @@ def open_run(workdir: Path, overrides: Sequence[str] = (), source: Source | None
 def no_source(skeleton: Skeleton) -> Source:
     """A source without samples, for a caller that makes complete batches itself."""
 
-    def none(indices: np.ndarray) -> dict:
+    def none(indices: np.ndarray) -> Batch:
         raise ValueError("this run has no samples of its own")
 
     return Source(
@@ -143,7 +144,7 @@ def no_source(skeleton: Skeleton) -> Source:
         eval_size=0,
         train_rows=none,
         eval_rows=none,
-        materialize=lambda batch, keys=None: batch,
+        materialize=unchanged,
         names=lambda indices: [str(index) for index in indices],
         description="your own samples",
     )

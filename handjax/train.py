@@ -72,14 +72,9 @@ def train(config: ConfigDict, workdir: Path) -> None:
     check_workdir(workdir, config)
     _dry_run(run)
 
-    # --- State: the newest readable checkpoint, else a fresh one; created on its devices.
+    # --- State.
     checkpoints = Checkpoints(workdir / "checkpoints", config.keep, log=runtime.log)
-    state = checkpoints.restore_latest(run.target)
-    resumed, note = state is not None, ""
-    if state is None:
-        state = run.init_state()
-        if config.init:
-            state, note = warm_start(state, config.init, config.init_skip)
+    state, notes = _first_state(run, checkpoints)
     start = int(state.step)
     if start > config.steps:
         raise ValueError(
@@ -93,12 +88,8 @@ def train(config: ConfigDict, workdir: Path) -> None:
         )
         return
     claim_workdir(workdir, config)
-    if note:
+    for note in notes:
         runtime.log(note)
-    runtime.log(
-        f"{'resume' if resumed else 'start'} at step {start} of {config.steps} "
-        f"on {run.mesh.size} device(s), {run.source.description}"
-    )
 
     # --- Loop.
     writer = Writer(workdir, start, config.steps, config.batch_size)
@@ -133,7 +124,24 @@ def _dry_run(run: runs.Run) -> None:
         name: jax.ShapeDtypeStruct((run.config.batch_size, *x.shape[1:]), x.dtype)
         for name, x in row.items()
     }
-    run.train_step.eval_shape(run.target, batch)
+    jax.eval_shape(run.train_step, run.target, batch)
+
+
+def _first_state(run: runs.Run, checkpoints: Checkpoints) -> tuple[TrainState, list[str]]:
+    """The newest readable checkpoint, else a fresh state; and notes for the user."""
+    config, notes = run.config, []
+    state = checkpoints.restore_latest(run.target)
+    resumed = state is not None
+    if state is None:
+        state = run.init_state()
+        if config.init:
+            state, note = warm_start(state, config.init, config.init_skip)
+            notes.append(note)
+    notes.append(
+        f"{'resume' if resumed else 'start'} at step {int(state.step)} of {config.steps} "
+        f"on {run.mesh.size} device(s), {run.source.description}"
+    )
+    return state, notes
 
 
 def _loop(

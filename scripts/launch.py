@@ -1,15 +1,22 @@
 #!/usr/bin/env python3
-"""Starts one training run on several processes; everything after -- goes to every process.
+"""Starts one training run on several processes; everything after -- is passed to each process.
 
-    python scripts/launch.py local -n 2 -- --config configs/v2v.py --workdir runs/v2v            CPU, gloo
-    python scripts/launch.py local -n 8 --gpus -- --config configs/v2v.py --workdir runs/v2v     one process a GPU
-    python scripts/launch.py slurm -- --config configs/v2v.py --workdir runs/v2v                 inside sbatch or salloc
-    python scripts/launch.py mpi -n 16 -- --config configs/v2v.py --workdir runs/v2v             Open MPI 4
+    python scripts/launch.py local -n 2 -- --config configs/v2v.py --workdir runs/v2v
+        CPU, gloo
+    python scripts/launch.py local -n 8 --gpus -- --config configs/v2v.py --workdir runs/v2v
+        one process per GPU
+    python scripts/launch.py slurm -- --config configs/v2v.py --workdir runs/v2v
+        inside sbatch or salloc
+    python scripts/launch.py mpi -n 16 -- --config configs/v2v.py --workdir runs/v2v
+        Open MPI 4
 
-`local` tells each process where it stands (--coordinator, --num_processes, --process_id) and shows all their lines with
-the rank before them. The first process that fails ends the others, and its exit code is the launcher's. Slurm and Open
-MPI 4 tell it themselves, in variables that JAX reads (--distributed); they label the lines and end the rest, too. JAX
-0.10 does not see Open MPI 5 (jax-ml/jax#14576): start that through Slurm, or give the three flags by hand.
+`local` passes each process its rank (--coordinator, --num_processes, --process_id) and shows the
+lines of all processes, each after its rank. The first process that fails ends the others, and its
+exit code is that of the launcher.
+
+Slurm and Open MPI 4 do the same by themselves: JAX reads the rank from their variables
+(--distributed), and they label the lines and end the other processes. JAX 0.10 does not support
+Open MPI 5 (jax-ml/jax#14576): start that through Slurm, or give the three flags by hand.
 """
 
 import argparse
@@ -22,9 +29,8 @@ import sys
 import threading
 import time
 
-GRACE_SECONDS = (
-    10  # between asking a process to end and ending it; orbax wants some to finish a save
-)
+# Between asking a process to end and killing it; orbax needs some time to finish a save.
+GRACE_SECONDS = 10
 
 
 def main(argv: list[str]) -> int:
@@ -33,18 +39,16 @@ def main(argv: list[str]) -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("how", choices=["local", "slurm", "mpi"])
-    parser.add_argument(
-        "-n", type=int, help="number of processes (slurm: default is the allocation's)"
-    )
+    parser.add_argument("-n", type=int, help="number of processes (slurm: default: as allocated)")
     parser.add_argument(
         "--gpus",
         action="store_true",
-        help="local: process i sees GPU i only; otherwise all use the CPU",
+        help="local: process i uses GPU i; without this flag all use the CPU",
     )
     parser.add_argument(
         "--module",
         default="handjax.train",
-        help="what each process runs; it must take handjax.train's flags for several processes (%(default)s)",
+        help="the module to run, with handjax.train's flags for several processes (%(default)s)",
     )
     args = parser.parse_args(argv[:cut])
     if args.n is None and args.how != "slurm":
@@ -65,12 +69,12 @@ def main(argv: list[str]) -> int:
 
 
 def local(command: list[str], n: int, gpus: bool) -> int:
-    """Runs n copies on this machine and returns the first failure's exit code, 128 + signal if one was killed."""
+    """Runs n copies here → the exit code of the first failure, 128 + signal if it was killed."""
     with socket.socket() as s:  # a port that is free now; process 0 listens on it
         s.bind(("127.0.0.1", 0))
         coordinator = f"127.0.0.1:{s.getsockname()[1]}"
-    # Ctrl-C, and the SIGTERM by which a batch system ends a job, leave through `finally`; a shell that starts us in the background
-    # has SIGINT ignored otherwise.
+    # Ctrl-C and the SIGTERM of a batch system leave through `finally`. Without this handler, SIGINT
+    # is ignored in a process that a shell starts in the background.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda number, frame: sys.exit(128 + number))
     processes, readers = [], []
@@ -93,7 +97,7 @@ def local(command: list[str], n: int, gpus: bool) -> int:
                 stderr=subprocess.STDOUT,
                 text=True,
                 errors="replace",
-                start_new_session=True,  # so that what it starts ends with it
+                start_new_session=True,  # so that its children end with it
             )
             processes.append(process)
             readers.append(threading.Thread(target=show, args=(rank, process.stdout), daemon=True))
@@ -115,16 +119,15 @@ def local(command: list[str], n: int, gpus: bool) -> int:
 
 
 def show(rank: int, lines) -> None:
-    """Prints a process's lines (a progress bar's carriage return ends one too) as they come."""
+    """Prints the lines of a process as they come; a progress bar's carriage return ends one too."""
     for line in lines:
-        sys.stdout.write(
-            f"[{rank}] {line.rstrip()}\n"
-        )  # one write: print's two would let another thread in between
+        # One write: between print's two writes another thread could get in.
+        sys.stdout.write(f"[{rank}] {line.rstrip()}\n")
         sys.stdout.flush()
 
 
 def end(processes: list[subprocess.Popen]) -> None:
-    """Asks what still runs to end, then ends it, with all that it started."""
+    """Asks running processes and their children to end, then kills those that have not."""
     for number, patience in ((signal.SIGTERM, GRACE_SECONDS), (signal.SIGKILL, GRACE_SECONDS)):
         running = [p for p in processes if p.poll() is None]
         for process in running:

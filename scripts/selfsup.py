@@ -1,10 +1,15 @@
-"""What depth without labels teaches: python scripts/selfsup.py --workdir DIR [--runs all] [--config.KEY=VALUE …]
+"""Self-supervised training of the sphere hand: what depth images without labels add.
 
-Trains the sphere hand on labelled synthetic hands (`configs/spherehand.py:quick`), then, from those weights, on unlabelled views of
-hands of another build before another sensor (`:selfsup,quick`), and measures hands of that second population which it never
-saw: with random weights, after the first training, after the second. `--runs all` also leaves out each of the terms, and more, one
-at a time, in runs of `--ablation_steps`. DIR gets a folder a run, and table.md and table.json of what is finished; given again
-it goes on. Settings for all of the runs follow as in handjax.train.
+    python scripts/selfsup.py --workdir DIR [--runs all] [--config.KEY=VALUE …]
+
+Trains the sphere hand on labelled synthetic hands (`configs/spherehand.py:quick`) and then, from
+those weights, on unlabelled views of a second population: hands of another build in front of
+another sensor (`:selfsup,quick`). Evaluates unseen hands of the second population with random
+weights, after the first training and after the second.
+
+`--runs all` adds an ablation: runs of `--ablation_steps` that leave out one term of the loss, and
+more. DIR gets a folder per run, and table.md and table.json of the finished runs; rerun the command
+to resume. `--config.KEY=VALUE` applies to all runs.
 """
 
 import json
@@ -13,7 +18,7 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))  # configs/ lies beside scripts/
+sys.path.insert(0, str(ROOT))  # for configs/
 
 from handjax import run as runs  # noqa: E402
 from handjax import train  # noqa: E402
@@ -24,13 +29,13 @@ from handjax.engine.files import read_jsonl  # noqa: E402
 CONFIG = ROOT / "configs" / "spherehand.py"
 TERMS = ("mv_projection", "mv_consistency", "uv_hm_mean", "pose_prior", "collision", "bone_length")
 WEIGHT = "config.task.weights."
-# Run → what it has beside `:selfsup,quick`; all of them are as long.
+# Run → its overrides of `:selfsup,quick`; all have the same number of steps.
 RUNS = {
     "all terms": (),
     **{f"without {term}": (f"{WEIGHT}{term}=0",) for term in TERMS},
     "each view by itself": ("config.task.across=False",),
     "without labelled hands": ("config.data.synthetic.count=0",),
-    # The heat's own term stays, which an evaluation's loss is then made of.
+    # The heat maps' own term stays: without any term an evaluation has no loss.
     "labelled hands alone": tuple(f"{WEIGHT}{term}=0" for term in TERMS if term != "uv_hm_mean"),
     "from random weights": ("config.init=",),
 }
@@ -69,7 +74,7 @@ def main(argv: list[str]) -> None:
 
 
 def run(workdir: Path, variant: str, overrides: list[str]) -> None:
-    """Trains, or goes on, and leaves how long it took beside."""
+    """Trains or resumes a run and writes its time to spent.json."""
     print(f"\n{workdir.name}: configs/spherehand.py:{variant} {' '.join(overrides)}", flush=True)
     done, begun, worked = workdir / "done.json", time.monotonic(), time.process_time()
     finished = done.exists()
@@ -80,7 +85,7 @@ def run(workdir: Path, variant: str, overrides: list[str]) -> None:
 
 
 def random_error(overrides: list[str]) -> float:
-    """mm on the second population, with the weights that a run of this seed begins with."""
+    """Mean error on the second population with the initial weights of this seed, mm."""
     config = configs.load(f"{CONFIG}:selfsup,quick", overrides)
     start = runs.build(config, train=False)
     rows, _ = start.predict(start.init_state())
@@ -88,7 +93,8 @@ def random_error(overrides: list[str]) -> float:
 
 
 def write(workdir: Path) -> None:
-    """Tables of the runs that are finished: errors on the second population, and on their own of the first training."""
+    """Writes the tables of finished runs: errors on the second population, for the first training
+    on its own."""
     rows = []
     for name in ("synthetic", "selfsup", *RUNS):
         folder = workdir / name.replace(" ", "_")
@@ -104,29 +110,29 @@ def write(workdir: Path) -> None:
         rows.append({"run": name, "steps": steps, "before_mm": before, "after_mm": after, **spent})
     (workdir / "table.json").write_text(json.dumps(rows, indent=2) + "\n")
 
-    found = {row["run"]: row for row in rows}
+    finished = {row["run"]: row for row in rows}
     lines = ["| weights | mean error on the second population, mm |", "|---|--:|"]
     if (workdir / "random.json").exists():
         lines.append(
             f"| random | {json.loads((workdir / 'random.json').read_text())['mpjpe_mm']:.1f} |"
         )
-    if whole := found.get("selfsup"):
-        lines += [f"| after labelled synthetic hands | {whole['before_mm']:.1f} |"]
-        lines += [f"| after {whole['steps']} steps without labels | {whole['after_mm']:.1f} |"]
+    if trained := finished.get("selfsup"):
+        lines += [f"| after labelled synthetic hands | {trained['before_mm']:.1f} |"]
+        lines += [f"| after {trained['steps']} steps without labels | {trained['after_mm']:.1f} |"]
     lines += [
         "",
-        "| run | steps | before, mm | after, mm | beside all terms, mm | CPU, s |",
+        "| run | steps | before, mm | after, mm | compared with all terms, mm | CPU, s |",
         "|---|--:|--:|--:|--:|--:|",
     ]
-    for name, row in found.items():
-        beside = (
-            f"{row['after_mm'] - found['all terms']['after_mm']:+.1f}"
-            if name in RUNS and "all terms" in found
+    for name, row in finished.items():
+        difference = (
+            f"{row['after_mm'] - finished['all terms']['after_mm']:+.1f}"
+            if name in RUNS and "all terms" in finished
             else ""
         )
         named = "synthetic, on its own population" if name == "synthetic" else name
-        figures = f"{row['before_mm']:.1f} | {row['after_mm']:.1f} | {beside}"
-        lines.append(f"| {named} | {row['steps']} | {figures} | {row['cpu_seconds']:.0f} |")
+        errors = f"{row['before_mm']:.1f} | {row['after_mm']:.1f} | {difference}"
+        lines.append(f"| {named} | {row['steps']} | {errors} | {row['cpu_seconds']:.0f} |")
     (workdir / "table.md").write_text("\n".join(lines) + "\n")
 
 

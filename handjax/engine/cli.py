@@ -6,7 +6,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Sequence
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from handjax.engine import config as configs
 from handjax.engine import runtime
@@ -39,17 +39,19 @@ class Parser(argparse.ArgumentParser):
     """argparse with one-line errors and without abbreviations: a mistyped option is an error, never
     another option."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, prog: str | None = None, description: str | None = None) -> None:
         super().__init__(
-            *args,
+            prog=prog,
+            description=description,
             allow_abbrev=False,
             formatter_class=argparse.RawDescriptionHelpFormatter,
-            **kwargs,
         )
 
-    def parse_args(self, args=None, namespace=None):
+    def parse_args(  # type: ignore[override]  # no `namespace`: nobody needs it
+        self, args: Sequence[str] | None = None
+    ) -> argparse.Namespace:
         """Parses all of `args`; ValueError for an unknown one, with a suggestion."""
-        flags, unknown = self.parse_known_args(args, namespace)
+        flags, unknown = self.parse_known_args(args)
         if unknown:
             name = unknown[0].lstrip("-").partition("=")[0]
             spec = unknown[0].startswith("--") and getattr(flags, "config", None)
@@ -60,6 +62,7 @@ class Parser(argparse.ArgumentParser):
         return flags
 
     def error(self, message: str) -> NoReturn:
+        """Raises ValueError, where argparse prints its usage and exits."""
         raise ValueError(f"{message} (see {self.prog} --help)")
 
 

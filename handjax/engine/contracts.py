@@ -1,6 +1,6 @@
 """The seam between the training loop and a system: `Task`, `Source` and `Batch` as protocols.
 
-The loop calls these and nothing else, so it is blind to poses. `tasks.base.Task` and
+The loop calls these and nothing else, so it does not depend on any pose. `tasks.base.Task` and
 `sources.base.Source` are the dataclasses that implement them.
 """
 
@@ -18,7 +18,7 @@ Rows = dict[str, Any]  # one row per sample
 
 @runtime_checkable
 class Skeleton(Protocol):
-    """What the engine may know of joints: their names, and the name of their order."""
+    """All that the engine uses of a skeleton: the joints' names, and the name of their order."""
 
     @property
     def name(self) -> str: ...

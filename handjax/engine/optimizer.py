@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable
+from typing import TypeAlias
 
 import jax
 import optax
@@ -9,7 +10,7 @@ from ml_collections import ConfigDict
 
 from handjax.engine.schedules import make_schedule
 
-Optimizer = optax.GradientTransformation
+Optimizer: TypeAlias = optax.GradientTransformation
 
 MOMENTUM = 0.9  # of sgd, if the config has no `momentum`
 

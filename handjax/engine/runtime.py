@@ -71,7 +71,7 @@ def use_compile_cache() -> None:
     """
     import jax
 
-    if jax.config.jax_compilation_cache_dir:
+    if jax.config.jax_compilation_cache_dir:  # type: ignore[attr-defined]  # missing in jax's stubs
         return
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "handjax" / "xla"
     jax.config.update("jax_compilation_cache_dir", str(cache))

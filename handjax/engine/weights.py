@@ -16,7 +16,7 @@ def save(path: str | Path, variables: dict[str, Any], half: bool = False) -> Non
             name: leaf.astype(np.float16) if leaf.dtype == np.float32 else leaf
             for name, leaf in leaves.items()
         }
-    np.savez_compressed(path, **leaves)  # type: ignore[arg-type]
+    np.savez_compressed(path, **leaves)  # type: ignore[arg-type]  # taken for allow_pickle
 
 
 def load(path: str | Path) -> dict[str, Any]:
