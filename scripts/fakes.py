@@ -1,19 +1,24 @@
-"""Writes a fake data set, in the files of the real one: python scripts/fakes.py NAME --out DIR [-n 20] [--seed 0] [--config NAME]
+"""Write a fake data set in the format of the real one: python scripts/fakes.py NAME --out DIR
 
-For a demonstration: the pictures are rendered from simple hands and bodies, so that the whole way from raw files to metrics can be
-walked without the data. It is nobody's data set. DIR must be empty or not there. --config is for human36m, a subset (default
-validact02: all together are 1,680 folders), and for keypoint_list, the order of its lists.
+The images show simple rendered hands and bodies, so that every step from raw files to metrics can
+be demonstrated and tested without the real data. DIR must be empty or not exist. --config exists
+for human36m, where it is the subset (default validact02: all of them together have 1,680 folders),
+and for keypoint_list, where it is the joint order of the lists.
 """
 
 import argparse
 import importlib
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
-from handjax.prepare import SETS
+from handjax.data.preparation.registry import SETS, raw_files
+
+# Sets whose fake files depend on the configuration → the default.
+CONFIGS = {"human36m": "validact02", "keypoint_list": "keypoint_list"}
 
 
-def main(argv: list[str]) -> None:
+def main(argv: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -22,29 +27,27 @@ def main(argv: list[str]) -> None:
     parser.add_argument("name", choices=sorted(SETS), metavar="NAME", help=", ".join(sorted(SETS)))
     parser.add_argument("--out", type=Path, required=True, metavar="DIR")
     parser.add_argument(
-        "-n", type=int, default=20, help="frames of each split, sequence or folder (default 20)"
+        "-n", type=int, default=20, help="frames per split, sequence or folder (default 20)"
     )
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--config", metavar="NAME")
+    parser.add_argument("--seed", type=int, default=0, help="default 0")
+    parser.add_argument("--config", metavar="NAME", help="of human36m and keypoint_list")
     args = parser.parse_args(argv)
-    chosen = {"human36m": ("split", "validact02"), "keypoint_list": ("order", "keypoint_list")}.get(
-        args.name
-    )
-    if args.config and not (chosen and args.config in SETS[args.name].configs):
-        known = ", ".join(SETS[args.name].configs) if chosen else "none for this set"
-        parser.error(f"--config {args.config}: expected {known}")
+    known = tuple(raw_files(args.name).CONFIGS) if args.name in CONFIGS else ()
+    if args.config and args.config not in known:
+        parser.error(f"--config {args.config}: expected {', '.join(known) or 'none for this set'}")
     if args.n < 1 or args.seed < 0:
         parser.error(f"-n {args.n} --seed {args.seed}: expected at least 1 and at least 0")
     if args.out.exists() and (not args.out.is_dir() or any(args.out.iterdir())):
         parser.error(f"--out {args.out}: exists and is not an empty folder; give another name")
     args.out.mkdir(parents=True, exist_ok=True)
-    options = {chosen[0]: args.config or chosen[1]} if chosen else {}
-    importlib.import_module(f"handjax.data.{args.name}.fake").write(
-        args.out, args.n, args.seed, **options
-    )
-    more = f" --config {options[chosen[0]]}" if chosen else ""
+    config = args.config or CONFIGS.get(args.name)
+    options = {"config": config} if config else {}
+    fake = importlib.import_module(f"handjax.data.sets.{args.name}.fake")
+    fake.write(args.out, args.n, args.seed, **options)
+    more = f" --config {config}" if config else ""
     print(
-        f"{args.out}: fake {args.name}; python -m handjax.prepare {args.name}{more} --manual_dir {args.out}"
+        f"{args.out}: fake {args.name}; "
+        f"python -m handjax.prepare {args.name}{more} --manual_dir {args.out}"
     )
 
 

@@ -1,26 +1,29 @@
-"""Draws labelled joints over real pictures: python scripts/overlays.py FOLDER --order NAME --out DIR
+"""Draw labelled joints over real images: python scripts/overlays.py FOLDER --order NAME --out FILE
 
-FOLDER holds pictures and `annotations.json`, COCO's form (images, annotations with keypoints as x y v) or MPII's (a list of image,
-joints, joints_vis), or pairs of X.jpg and X.json under data/ and label/ (`hand_pts_crop`). NAME, one of pose/skeleton.ORDERS, says
-what each joint is; what is drawn has gone through it, so a wrong order shows.
+FOLDER contains images and `annotations.json` in the format of COCO (images, annotations with
+keypoints as x y v) or MPII (a list of image, joints, joints_vis), or pairs of X.jpg and X.json in
+data/ and label/ (`hand_pts_crop`). NAME is the order of the joints, one of pose/skeleton.ORDERS.
+The joints are drawn after conversion from it, so a wrong order is visible.
 """
 
 import argparse
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from handjax.pose.skeleton import COLOURS, ORDERS, SKELETONS
+from handjax.pose.skeleton import COLOURS, ORDERS, SKELETONS, Order
 
-Labelled = tuple[Path, np.ndarray, np.ndarray]  # picture, joints [j, 2] px, visible [j]
+Labelled = tuple[Path, np.ndarray, np.ndarray]  # image, joints [j, 2] px, visible [j]
 
 
 def labelled(folder: Path) -> Iterator[Labelled]:
+    """Every labelled person or hand of a folder."""
     file = folder / "annotations.json"
     if not file.is_file():
         for path in sorted((folder / "label").glob("*.json")):
@@ -43,10 +46,13 @@ def labelled(folder: Path) -> Iterator[Labelled]:
             yield folder / names[person["image_id"]], points[:, :2], points[:, 2] > 0
 
 
-def draw(axes, picture: np.ndarray, joints: np.ndarray, visible: np.ndarray, order) -> None:
+def draw(
+    axes: Axes, image: np.ndarray, joints: np.ndarray, visible: np.ndarray, order: Order
+) -> None:
+    """Draw the skeleton of one person over the part of the image around it."""
     skeleton = SKELETONS[order.common]
     joints, visible = order.convert(joints), order.convert(visible[:, None])[:, 0]
-    axes.imshow(picture)
+    axes.imshow(image)
     for a, b in skeleton.bones:
         if visible[a] and visible[b]:
             axes.plot(
@@ -54,22 +60,24 @@ def draw(axes, picture: np.ndarray, joints: np.ndarray, visible: np.ndarray, ord
             )
     axes.scatter(*joints[visible].T, s=8, color="white", edgecolors="black", lw=0.5, zorder=3)
     low, high = joints[visible].min(0), joints[visible].max(0)
-    middle, reach = (low + high) / 2, 0.75 * (high - low).max() + 5
+    center, reach = (low + high) / 2, 0.75 * (high - low).max() + 5
     axes.set(
-        xlim=(middle[0] - reach, middle[0] + reach), ylim=(middle[1] + reach, middle[1] - reach)
+        xlim=(center[0] - reach, center[0] + reach), ylim=(center[1] + reach, center[1] - reach)
     )
     axes.axis("off")
 
 
-def main(argv: list[str]) -> None:
-    parser = argparse.ArgumentParser(description="Draws labelled joints over real pictures.")
-    parser.add_argument("folder", type=Path, help="pictures and their annotations")
-    parser.add_argument("--order", required=True, choices=sorted(ORDERS), help="what each joint is")
+def main(argv: Sequence[str]) -> None:
+    parser = argparse.ArgumentParser(description="Draw labelled joints over real images.")
+    parser.add_argument("folder", type=Path, help="images and their annotations")
+    parser.add_argument(
+        "--order", required=True, choices=sorted(ORDERS), help="order of the joints"
+    )
     parser.add_argument(
         "--out",
         type=Path,
         required=True,
-        help="the picture to write, .png or .jpg; not over an earlier one",
+        help="image to write, .png or .jpg; must not exist",
     )
     args = parser.parse_args(argv)
     if args.out.exists():
@@ -77,16 +85,16 @@ def main(argv: list[str]) -> None:
     people = list(labelled(args.folder))
     if not people:
         parser.error(
-            f"{args.folder}: no labelled picture; expected annotations.json, or data/ and label/"
+            f"{args.folder}: no labelled image; expected annotations.json, or data/ and label/"
         )
     figure = Figure(figsize=(3 * len(people), 3))
     for axes, (path, joints, visible) in zip(
         figure.subplots(1, len(people), squeeze=False)[0], people, strict=True
     ):
-        picture = cv2.imread(str(path))
-        if picture is None:
-            parser.error(f"{path}: no picture that can be read")
-        draw(axes, picture[..., ::-1], joints, visible, ORDERS[args.order])
+        image = cv2.imread(str(path))
+        if image is None:
+            parser.error(f"{path}: not a readable image")
+        draw(axes, image[..., ::-1], joints, visible, ORDERS[args.order])
     figure.subplots_adjust(left=0, right=1, top=1, bottom=0, wspace=0.01)
     args.out.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(args.out, dpi=80)

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float, Float32, UInt8
 from scipy.spatial.transform import Rotation
 
-from handjax.pose.geometry import pixel_rays, project
+from handjax.pose.pinhole import pixel_rays, project
 from handjax.pose.skeleton import SKELETONS
 
 # Joint, its parent, and its offset from it at rest in mm: to the body's left, back, up. About the

@@ -32,21 +32,21 @@ def pixels(sample):
 
 
 @pytest.mark.parametrize("split", raw.FOLDERS)
-def test_the_joints_are_where_the_people_are(tree, split):
+def test_joints_lie_on_the_rendered_people(tree, split):
     assert raw.missing(tree) == []
     found = list(raw.samples(tree, split))
-    # Two of five entries a picture are samples, ordered by their own numbers, which are against the file's order.
+    # Two of five entries per image are samples, sorted by their numbers, unlike in the file.
     assert [key for key, _ in found] == [
         f"{split}/{1000 * i:012d}_{1000 * i + p}" for i in (1, 2, 3) for p in (9, 10)
     ]
-    coloured = 0
+    colored = 0
     for n, (key, sample) in enumerate(found):
         assert sample["id"] == key and sample["image_id"] == 1000 * (n // 2 + 1)
         assert sample["person_id"] == sample["image_id"] + 9 + n % 2
         shot, p = fake.scene(split, n // 2, seed=1), 1 - n % 2
         uv, visible, image = sample["joints_uv"], sample["visible"], pixels(sample)
         assert [name for name, seen in zip(NAMES, visible, strict=True) if not seen] == ["left_ear"]
-        assert [name for name, away in zip(NAMES, sample["hidden"], strict=True) if away] == [
+        assert [name for name, hidden in zip(NAMES, sample["hidden"], strict=True) if hidden] == [
             "right_ear"
         ]
         assert (uv[~visible] == 0).all()
@@ -65,16 +65,16 @@ def test_the_joints_are_where_the_people_are(tree, split):
         ):
             if joint in NAMES and joint != "nose" and 0 < z - shot["depth"][at[1], at[0]] < 100:
                 red, _, blue = image[at[1], at[0]].astype(int)
-                coloured += 1
+                colored += 1
                 assert (red > blue) == joint.startswith("right"), (key, joint)
-    assert coloured > 30
+    assert colored > 30
 
 
-def test_what_is_missing_is_listed(copy):
+def test_missing_files_are_listed(copy):
     (copy / "images" / "train2017" / "000000002000.jpg").unlink()
     (copy / "annotations" / "person_keypoints_val2017.json").unlink()
     assert raw.missing(copy) == [
-        "images/train2017/000000002000.jpg: 1 of 3 pictures with people",
+        "images/train2017/000000002000.jpg: 1 of 3 images with people",
         "annotations/person_keypoints_val2017.json",
     ]
     shutil.rmtree(copy / "images")
@@ -85,14 +85,14 @@ def test_what_is_missing_is_listed(copy):
     ]
 
 
-ANNOTATION, PICTURE = "annotations/person_keypoints_val2017.json", "images/val2017/000000001000.jpg"
+ANNOTATION, IMAGE = "annotations/person_keypoints_val2017.json", "images/val2017/000000001000.jpg"
 
 
 def entry(part, number, **changes):
     def corrupt(root):
-        held = json.loads((root / ANNOTATION).read_text())
-        held[part][number] |= changes
-        (root / ANNOTATION).write_text(json.dumps(held))
+        content = json.loads((root / ANNOTATION).read_text())
+        content[part][number] |= changes
+        (root / ANNOTATION).write_text(json.dumps(content))
 
     return corrupt
 
@@ -106,35 +106,35 @@ def person(**changes):
 
 
 CORRUPT = {
-    "picture cut": (
-        broken(PICTURE, lambda b: b[:3000]),
-        "000000001000.jpg: no PNG or JPEG, or one cut short",
+    "image cut": (
+        broken(IMAGE, lambda b: b[:3000]),
+        "000000001000.jpg: not a PNG or JPEG, or cut short",
     ),
-    "picture gone": (lambda r: (r / PICTURE).unlink(), "000000001000.jpg: no such file"),
-    "json cut": (broken(ANNOTATION, lambda b: b[:800]), "no JSON, or cut short"),
+    "image gone": (lambda r: (r / IMAGE).unlink(), "000000001000.jpg: no such file"),
+    "json cut": (broken(ANNOTATION, lambda b: b[:800]), "not JSON, or cut short"),
     "json flipped": (
         broken(ANNOTATION, lambda b: b.replace(b":", b"\xff", 1)),
-        "no JSON, or cut short",
+        "not JSON, or cut short",
     ),
     "json gone": (lambda r: (r / ANNOTATION).unlink(), "no such file"),
     "a list": (
         broken(ANNOTATION, lambda b: b"[1]"),
-        "no COCO annotation; expected lists of images",
+        "not a COCO annotation; expected lists of images",
     ),
     "no people": (
         broken(ANNOTATION, lambda b: b.replace(b'"annotations"', b'"annotatiins"')),
-        "no COCO annotation",
+        "not a COCO annotation",
     ),
     "other joints": (
         entry("categories", 0, keypoints=["nose"]),
-        "category 1 is no person with COCO's 17 keypoints",
+        "category 1 is not a person with COCO's 17 keypoints",
     ),
-    "size": (entry("images", 0, width=999), "360 x 270; expected 999 x 270 as .*annotation 1 says"),
-    "size no number": (
+    "size": (entry("images", 0, width=999), "360 x 270; expected 999 x 270 as in .*annotation 1"),
+    "size not a number": (
         entry("images", 0, width="wide"),
         "image 0: width 'wide'; expected a whole number",
     ),
-    "picture not listed": (person(image_id=77), "annotation 1: image 77 is not among the images"),
+    "image not listed": (person(image_id=77), "annotation 1: image 77 is not among the images"),
     "nan": (
         person(keypoints=[float("nan")] * 51),
         "annotation 1: 'keypoints' is not 51 finite numbers",
@@ -150,7 +150,7 @@ CORRUPT = {
     "box": (person(bbox=[1, 2, "x", 4]), "annotation 1: 'bbox' is not 4 finite numbers"),
     "no area": (person(area=None), "annotation 1: 'area' is not a finite number"),
     "number": (person(id=1.5), "annotation 1: id 1.5; expected a whole number"),
-    "twice": (person(id=1010), "two annotations of one id"),
+    "twice": (person(id=1010), "two annotations have the same id"),
     "leads out": (
         entry("images", 0, file_name="../x.jpg"),
         "names the file '../x.jpg'; expected a path below",
@@ -160,7 +160,7 @@ CORRUPT = {
 
 
 @pytest.mark.parametrize("name", CORRUPT)
-def test_a_corrupted_copy_gives_one_clear_line(copy, name):
+def test_damaged_file_gives_one_line(copy, name):
     corrupt, message = CORRUPT[name]
     corrupt(copy)
     with pytest.raises((ValueError, FileNotFoundError), match=message) as caught:
@@ -173,8 +173,8 @@ def test_real_people(real_data, tmp_path):
     (tmp_path / "annotations").mkdir()
     (tmp_path / "images" / "val2017").mkdir(parents=True)
     shutil.copy(folder / "annotations.json", tmp_path / ANNOTATION)
-    for picture in folder.glob("*.jpg"):
-        shutil.copy(picture, tmp_path / "images" / "val2017")
+    for path in folder.glob("*.jpg"):
+        shutil.copy(path, tmp_path / "images" / "val2017")
     given = json.loads((folder / "annotations.json").read_text())["annotations"]
     wanted = {
         person["id"]: person
@@ -198,7 +198,7 @@ def test_real_people(real_data, tmp_path):
             and left + box_width <= width - 1
             and top + box_height <= height - 1
         )
-    # The skier of picture 785 faces the camera, her left at the picture's right.
+    # The skier of image 785 faces the camera, her left on the right of the image.
     at = dict(zip(NAMES, found[442619]["joints_uv"], strict=True))
     assert (
         at["left_shoulder"][0] > at["right_shoulder"][0]

@@ -31,31 +31,32 @@ def test_joints_are_just_behind_the_voxels(tree):
             assert sample["id"] == key and sample["joints_xyz"].shape == (21, 3)
             grid = unpack_voxels(sample["voxels"])
             assert grid.shape == (fake.SIZE,) * 3 and grid.sum(-1).max() == 1
-            row, column, deep = np.argwhere(grid).T
+            row, column, depth = np.argwhere(grid).T
             unit = (
                 np.stack(
-                    [(column + 0.5) / fake.SIZE, (row + 0.5) / fake.SIZE, deep / (fake.SIZE - 2)],
+                    [(column + 0.5) / fake.SIZE, (row + 0.5) / fake.SIZE, depth / (fake.SIZE - 2)],
                     axis=-1,
                 )
                 - 0.5
             )
             cells = sample["center_xyz"] + unit * sample["cube_mm"]
-            away = np.linalg.norm(sample["joints_xyz"][:, None] - cells, axis=-1).min(1)
-            assert (
-                np.median(away) < 20 and (away < 30).mean() > 0.7
-            )  # under the skin, or behind another finger
-    told = examine(raw.samples(tree, "train").lazy).numbers(None)
-    assert not any(told["frames_with"].values()) and told["surface_share_within_mm"]["50"] > 0.6
+            distance = np.linalg.norm(sample["joints_xyz"][:, None] - cells, axis=-1).min(1)
+            # Joints are under the skin, or behind another finger.
+            assert np.median(distance) < 20 and (distance < 30).mean() > 0.7
+    numbers = examine(raw.samples(tree, "train").lazy).summary(None)
+    assert (
+        not any(numbers["frames_with"].values()) and numbers["surface_share_within_mm"]["50"] > 0.6
+    )
 
 
-def test_an_empty_folder_is_told(tmp_path):
+def test_empty_folder_is_reported(tmp_path):
     assert (
         raw.missing(epath.Path(tmp_path))
         == raw.missing(epath.Path(tmp_path / "none"))
         == ["HDF5 file NAME.h5"]
     )
     (tmp_path / "NYU train.h5").write_bytes(b"")
-    with pytest.raises(ValueError, match="NYU train.h5: cannot be the name of a split"):
+    with pytest.raises(ValueError, match="NYU train.h5: not a valid name of a split"):
         raw.missing(epath.Path(tmp_path))
 
 
@@ -88,13 +89,13 @@ DAMAGE = {
     ),
     "flipped": (
         change("real_voxels/1", lambda v: np.asarray([np.void(v[0].tobytes()[::-1])])),
-        "real_voxels/1 is no zip archive",
+        "real_voxels/1 is not a readable zip archive",
     ),
 }
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
-def test_a_damaged_file_is_one_clear_line(copy, damage):
+def test_damaged_file_gives_one_line(copy, damage):
     harm, message = DAMAGE[damage]
     harm(copy / "train.h5")
     with pytest.raises((ValueError, FileNotFoundError), match=message) as caught:
@@ -104,7 +105,7 @@ def test_a_damaged_file_is_one_clear_line(copy, damage):
 
 def test_real_voxels(real_data, tmp_path):
     shutil.copy(real_data / "voxel/nyu_voxels_6frames.h5", tmp_path / "train.h5")
-    found = examine(raw.samples(epath.Path(tmp_path), "train").lazy).numbers(6)
+    found = examine(raw.samples(epath.Path(tmp_path), "train").lazy).summary(6)
     assert (
         found["frames"] == 6 and not any(found["frames_with"].values()) and not found["unreadable"]
     )

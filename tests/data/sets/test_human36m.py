@@ -8,9 +8,11 @@ from etils import epath
 
 from handjax.data.sets import fake_body
 from handjax.data.sets.human36m import fake, raw
+from handjax.pose.lens import project_through_lens
+from handjax.pose.pinhole import project
 from handjax.pose.skeleton import SKELETONS
 
-SPLIT = "validact02"
+SUBSET = "validact02"
 META = "annot/s_09_act_02_subact_01_ca_01/matlab_meta.txt"
 FIRST = "images/s_09_act_02_subact_01_ca_01/s_09_act_02_subact_01_ca_01_000001.jpg"
 
@@ -18,7 +20,7 @@ FIRST = "images/s_09_act_02_subact_01_ca_01/s_09_act_02_subact_01_ca_01_000001.j
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory):
     root = tmp_path_factory.mktemp("human36m")
-    fake.write(root, 2, seed=1, split=SPLIT)
+    fake.write(root, 2, seed=1, config=SUBSET)
     return epath.Path(root)
 
 
@@ -32,10 +34,10 @@ def copy(tree, tmp_path):
 
 @pytest.fixture(scope="module")
 def found(tree):
-    return list(raw.samples(tree, SPLIT))
+    return list(raw.samples(tree, "validation", SUBSET))
 
 
-def test_the_subsets_are_those_of_the_original():
+def test_subsets_are_those_of_the_original():
     assert len(raw.sequences("trainfull")) == 600 and len(raw.sequences("validfull")) == 240
     assert not set(raw.sequences("trainfull")) & set(raw.sequences("validfull"))
     assert (
@@ -55,7 +57,7 @@ def test_the_subsets_are_those_of_the_original():
         raw.sequences("validact17")
 
 
-def test_random_frames_are_always_the_same_and_nothing_but_random():
+def test_random_frames_are_fixed_and_uniform():
     sequence, other = raw.sequences("validfull")[:2]
     ten, forty = raw.frames("validmin", sequence, 2000), raw.frames("valid", sequence, 2000)
     assert ten == [717, 1010, 1012, 1103, 1126, 1332, 1520, 1529, 1655, 1932]
@@ -64,7 +66,7 @@ def test_random_frames_are_always_the_same_and_nothing_but_random():
     assert len(set(raw.frames("train", sequence, 2000))) == 200
     assert raw.frames("valid", other, 2000) != forty
     assert raw.frames("valid", sequence, 3) == [1, 2, 3]
-    # A frame more at the end changes a choice by that frame at most.
+    # One more frame changes a choice by one frame at most.
     assert len(set(raw.frames("valid", sequence, 2001)) ^ set(forty)) in (0, 2)
     spread = np.array(
         [i for name in raw.sequences("validfull") for i in raw.frames("valid", name, 2000)]
@@ -72,8 +74,8 @@ def test_random_frames_are_always_the_same_and_nothing_but_random():
     assert np.abs(np.histogram(spread, bins=10, range=(1, 2001))[0] - 960).max() < 130
 
 
-def test_the_joints_are_where_the_pixels_say(tree, found):
-    assert raw.missing(tree, SPLIT) == [] and len(raw.missing(tree)) == 2 * (840 - 16)
+def test_joints_project_onto_the_rendered_body(tree, found):
+    assert raw.missing(tree, SUBSET) == [] and len(raw.missing(tree)) == 2 * 600
     assert len(found) == len({key for key, _ in found}) == 32
     assert [key for key, _ in found] == sorted(key for key, _ in found)
     behind = []
@@ -82,25 +84,27 @@ def test_the_joints_are_where_the_pixels_say(tree, found):
         xyz, uv, k, lens = (
             sample[name].astype(float) for name in ("joints_xyz", "joints_uv", "k", "distortion")
         )
-        np.testing.assert_allclose(raw.project(xyz, k, lens), uv, atol=0.01)
-        plain = np.abs(raw.project(xyz, k) - uv)
+        np.testing.assert_allclose(project_through_lens(xyz, k, lens), uv, atol=0.01)
+        plain = np.abs(project(xyz, k) - uv)
         assert 0.01 < plain.max() < 1
         image = cv2.imdecode(np.frombuffer(sample["image"].getvalue(), np.uint8), cv2.IMREAD_COLOR)[
             ..., ::-1
         ]
-        _, depth = fake_body.picture(xyz[None], fake._bent(k, lens), np.random.default_rng(0))
+        _, depth = fake_body.render_people(
+            xyz[None], fake.distorted_slopes(k, lens), np.random.default_rng(0)
+        )
         u, v = np.rint(uv).astype(int).T
         behind += list((xyz[:, 2] - depth[v, u]) / fake_body.RADII)
         for joint in ("knee", "ankle", "elbow", "wrist"):
             for side in ("left", "right"):
                 at = fake_body.JOINTS.index(f"{side}_{joint}")
-                if behind[at - 18] < 1.1:  # nothing is before it
+                if behind[at - 18] < 1.1:  # nothing is in front of it
                     red, _, blue = image[v[at], u[at]].astype(int)
                     assert (red > blue) == (side == "right"), (key, side, joint)
     assert min(behind) > 0.3 and np.median(behind) < 1.1
 
 
-def test_the_body_stands_the_right_way_up_and_is_not_mirrored(found):
+def test_body_is_upright_and_not_mirrored(found):
     names = SKELETONS["body18"].joints
     for _, sample in found:
         at = dict(zip(names, sample["joints_xyz"].astype(float), strict=True))
@@ -155,16 +159,16 @@ def smaller(root):
 
 CORRUPT = {
     "no annotation": (remove(META), "matlab_meta.txt: no such file"),
-    "no picture": (remove(FIRST), "1 pictures are missing, first 000001; expected 2 as "),
-    "a picture too many": (
+    "no image": (remove(FIRST), "1 images are missing, first 000001; expected 2 as in "),
+    "an image too many": (
         lambda r: (r / FIRST.replace("001.jpg", "003.jpg")).write_bytes(b""),
-        "3 pictures; expected 2 as",
+        "3 images; expected 2 as in",
     ),
-    "no folder": (lambda r: (r / FIRST).parent.rmtree(), "no such folder; expected the pictures"),
-    "picture cut": (cut(FIRST), "000001.jpg: no PNG or JPEG, or one cut short"),
-    "picture of another size": (smaller, "125 x 125; expected 250 x 250 as "),
+    "no folder": (lambda r: (r / FIRST).parent.rmtree(), "no such folder; expected the images"),
+    "image cut": (cut(FIRST), "000001.jpg: not a PNG or JPEG, or cut short"),
+    "image of another size": (smaller, "125 x 125; expected 250 x 250 as in "),
     "annotation cut": (cut(META), "matlab_meta.txt"),
-    "annotation shorter": (lines_changed(1, lambda _: "3"), "line 1 says 3 frames, 2 follow"),
+    "annotation shorter": (lines_changed(1, lambda _: "3"), "line 1 gives 3 frames, 2 follow"),
     "count no number": (
         lines_changed(1, lambda _: "two"),
         "line 1: could not convert .*'two'; expected 1 numbers .frames.",
@@ -179,7 +183,7 @@ CORRUPT = {
     ),
     "no text": (
         lambda r: (r / META).write_bytes(b"\xff\x00\x80" * 50),
-        "no plain text; expected matlab_meta.txt",
+        "not plain text; expected matlab_meta.txt",
     ),
     "nan": (
         lines_changed(11, lambda line: " nan" + line[line.index(" ", 1) :]),
@@ -191,11 +195,11 @@ CORRUPT = {
     ),
     "no rotation": (
         lines_changed(3, lambda line: " 2" + line[line.index(" ", 1) :]),
-        "line 3: R is no rotation",
+        "line 3: R is not a rotation",
     ),
     "mirrored": (
         lines_changed(3, lambda line: " ".join(str(-float(w)) for w in line.split())),
-        "line 3: R is no rotation",
+        "line 3: R is not a rotation",
     ),
     "no focal length": (
         lines_changed(5, lambda _: " 0 0"),
@@ -217,20 +221,20 @@ CORRUPT = {
 
 
 @pytest.mark.parametrize("name", CORRUPT)
-def test_a_corrupted_copy_gives_one_clear_line(copy, name):
+def test_damaged_file_gives_one_line(copy, name):
     corrupt, message = CORRUPT[name]
-    next(raw.samples(copy, SPLIT))
+    next(raw.samples(copy, "validation", SUBSET))
     corrupt(copy)
     with pytest.raises((ValueError, FileNotFoundError), match=message) as caught:
-        list(raw.samples(copy, SPLIT))
+        list(raw.samples(copy, "validation", SUBSET))
     assert "\n" not in str(caught.value) and str(copy) in str(caught.value)
 
 
-def test_words_before_the_numbers_are_passed_over(copy):
-    _, before = next(raw.samples(copy, SPLIT))
+def test_words_before_the_numbers_are_ignored(copy):
+    _, before = next(raw.samples(copy, "validation", SUBSET))
     lines = (copy / META).read_text().splitlines()
     (copy / META).write_text("\n".join([lines[0], *(f"name{line}" for line in lines[1:])]))
-    _, after = next(raw.samples(copy, SPLIT))
+    _, after = next(raw.samples(copy, "validation", SUBSET))
     np.testing.assert_array_equal(before["joints_uv"], after["joints_uv"])
 
 
@@ -242,7 +246,7 @@ REAL = {
 
 @pytest.mark.parametrize("name", REAL)
 def test_real_joints_land_on_the_published_2d(real_data, tmp_path, monkeypatch, name):
-    """A real frame, its camera and its world joints, put into Sun's files, come out on the published pixels."""
+    """A real frame with camera and world joints, in Sun's format, gives the published 2D."""
     folder, sequence = real_data / "rgb" / "h36m", REAL[name]
     truth = json.loads((folder / "annotations.json").read_text())
     number = next(image["id"] for image in truth["images"] if image["file_name"] == f"{name}.jpg")
@@ -253,10 +257,10 @@ def test_real_joints_land_on_the_published_2d(real_data, tmp_path, monkeypatch, 
     )
     given = json.loads((folder / "cameras.json").read_text())[f"('{name[:2]}', '54138969')"]
     (fx, fy), (u, v) = np.ravel(given["f"]), np.ravel(given["c"])
-    camera = raw.Camera(
+    camera = raw.LensCamera(
         given["h"],
         given["w"],
-        np.transpose(given["R"]),  # theirs turns the camera into the world
+        np.transpose(given["R"]),  # theirs is camera to world
         1000 * np.ravel(given["T"]),
         np.array([[fx, 0, u], [0, fy, v], [0, 0, 1]]),
         np.concatenate([np.ravel(given["k"]), np.ravel(given["p"])]),
@@ -267,11 +271,11 @@ def test_real_joints_land_on_the_published_2d(real_data, tmp_path, monkeypatch, 
         (tmp_path / part / sequence).mkdir(parents=True)
     (tmp_path / "annot" / sequence / "matlab_meta.txt").write_text(fake.meta_text(camera, world))
     shutil.copy(folder / f"{name}.jpg", tmp_path / "images" / sequence / f"{sequence}_000001.jpg")
-    monkeypatch.setattr(raw, "sequences", lambda split: [sequence])
+    monkeypatch.setattr(raw, "sequences", lambda subset: [sequence])
 
-    ((_, sample),) = raw.samples(epath.Path(tmp_path), "trainfull")
+    ((_, sample),) = raw.samples(epath.Path(tmp_path), "train", "trainfull")
     np.testing.assert_allclose(sample["joints_uv"][:17], uv, atol=1e-3)
-    plain = np.linalg.norm(raw.project(sample["joints_xyz"], sample["k"])[:17] - uv, axis=-1).max()
+    plain = np.linalg.norm(project(sample["joints_xyz"], sample["k"])[:17] - uv, axis=-1).max()
     assert 0.5 < plain < 2
     published = np.load(folder / "joints3d.npz", allow_pickle=False)
     row = [path.endswith(f"/{name}.jpg") for path in published["imgname"]].index(True)

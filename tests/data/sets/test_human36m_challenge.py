@@ -6,6 +6,7 @@ from etils import epath
 
 from handjax.data.sets import fake_body
 from handjax.data.sets.human36m_challenge import fake, raw
+from handjax.pose.pinhole import project
 from handjax.pose.skeleton import SKELETONS
 
 
@@ -23,7 +24,7 @@ def copy(tree, tmp_path):
 
 
 @pytest.mark.parametrize("split", ["train", "validation"])
-def test_the_pose_put_where_the_body_stands_is_in_the_picture(tree, split):
+def test_pose_at_its_position_projects_onto_the_body(tree, split):
     assert raw.missing(tree) == []
     found = list(raw.samples(tree, split))
     assert [key for key, _ in found] == [f"{split}/{i:05d}" for i in (1, 2, 3)]
@@ -36,11 +37,11 @@ def test_the_pose_put_where_the_body_stands_is_in_the_picture(tree, split):
         )
         assert (sample["joints_from_pelvis"][0] == 0).all()
         xyz = sample["joints_from_pelvis"] + shot["joints_xyz"][0, 0]
-        uv = xyz[:, :2] / xyz[:, 2:] @ shot["k"][:2, :2].T + shot["k"][:2, 2]
+        uv = project(xyz, shot["k"])
         np.testing.assert_allclose(uv, shot["joints_uv"][0], atol=0.01)
         u, v = np.rint(uv).astype(int).T
         behind = (xyz[:, 2] - shot["depth"][v, u]) / fake_body.RADII
-        assert behind.min() > 0.3 and np.median(behind) < 2  # more where another limb is before it
+        assert behind.min() > 0.3 and np.median(behind) < 2  # more where another limb is in front
 
 
 def test_the_body_is_not_mirrored(tree):
@@ -68,7 +69,7 @@ def test_the_test_split_has_no_poses(tree):
     )
 
 
-def test_what_is_missing_is_listed(copy):
+def test_missing_files_are_listed(copy):
     (copy / "Train" / "POSE" / "00002.csv").unlink()
     (copy / "Val" / "IMG" / "00003.jpg").unlink()
     (copy / "Test").rmtree()
@@ -86,15 +87,15 @@ def changed(name, change):
 POSE, IMG = "Train/POSE/00002.csv", "Train/IMG/00002.jpg"
 ROWS = r"00002.csv: expected 17 rows of three finite numbers"
 CORRUPT = {
-    "picture cut": (
+    "image cut": (
         changed(IMG, lambda b: b[:2000]),
-        "00002.jpg: no PNG or JPEG, or one cut short",
+        "00002.jpg: not a PNG or JPEG, or cut short",
     ),
-    "picture gone": (
+    "image gone": (
         lambda r: (r / IMG).unlink(),
-        "2 pictures to 00003.jpg; expected 00001.jpg on, without gaps",
+        "2 images up to 00003.jpg; expected 00001.jpg and so on, without gaps",
     ),
-    "no pictures": (lambda r: (r / "Train/IMG").rmtree(), "Train/IMG: no pictures"),
+    "no images": (lambda r: (r / "Train/IMG").rmtree(), "Train/IMG: no images"),
     "pose gone": (lambda r: (r / POSE).unlink(), "00002.csv: no such file"),
     "pose cut": (changed(POSE, lambda b: b[:60]), ROWS),
     "a row more": (changed(POSE, lambda b: b + b"1,2,3\n"), ROWS),
@@ -107,7 +108,7 @@ CORRUPT = {
 
 
 @pytest.mark.parametrize("name", CORRUPT)
-def test_a_corrupted_copy_gives_one_clear_line(copy, name):
+def test_damaged_file_gives_one_line(copy, name):
     corrupt, message = CORRUPT[name]
     corrupt(copy)
     with pytest.raises((ValueError, FileNotFoundError), match=message) as caught:

@@ -28,7 +28,7 @@ def project(xyz, k):
     return (xyz / xyz[..., 2:]) @ k[:2].T
 
 
-def test_the_joints_are_where_the_pixels_say(tree):
+def test_joints_are_behind_the_depth_surface(tree):
     assert raw.missing(tree) == []
     keys = []
     for split, count in {"train": 3, "test": 6}.items():
@@ -44,13 +44,13 @@ def test_the_joints_are_where_the_pixels_say(tree):
             )
             u, v = np.rint(uv).astype(int).T
             behind = xyz[:, 2] - depth[v, u]
-            # Every joint is in the middle of a sphere of the figure: half a finger to half a palm under its skin.
+            # Each joint is the center of a sphere: half a finger to half a palm under the skin.
             assert depth.dtype == np.uint16 and (behind > 5).all() and np.median(behind) < 40
     assert len(set(keys)) == 9
     assert {"train/90/201403121135/image_0001", "test/test_seq_2/image_0002"} < set(keys)
 
 
-def test_the_order_is_that_of_the_set(tree):
+def test_joints_keep_the_order_of_the_set(tree):
     for _, sample in raw.samples(tree, "test"):
         xyz = dict(zip(SKELETONS["icvl16"].joints, sample["joints_xyz"], strict=True))
         for finger in ("thumb", "index", "middle", "ring", "little"):
@@ -59,13 +59,13 @@ def test_the_order_is_that_of_the_set(tree):
             assert 15 < np.linalg.norm(base - mid) < 75 and 8 < np.linalg.norm(mid - tip) < 75
 
 
-def test_depth_is_passed_on_as_it_is(tree):
+def test_depth_is_the_bytes_of_the_file(tree):
     for key, sample in raw.samples(tree, "train"):
         file = tree / "Training" / "Depth" / f"{key.removeprefix('train/')}.png"
         assert sample["depth"].read() == file.read_bytes()
 
 
-def test_what_is_missing_is_listed(copy, tmp_path):
+def test_missing_files_are_listed(copy, tmp_path):
     lines = raw.missing(epath.Path(tmp_path / "nothing"))
     assert (
         len(lines) == 3
@@ -76,7 +76,7 @@ def test_what_is_missing_is_listed(copy, tmp_path):
     shutil.rmtree(copy / "Training" / "Depth" / "90")
     assert raw.missing(copy) == [
         f"{copy}/Training/Depth/90/201403121135: a folder of depth frames",
-        f"{copy}/Testing/Depth/test_seq_2/image_0001.png: 1 of 6 depth frames, this the first",
+        f"{copy}/Testing/Depth/test_seq_2/image_0001.png: 1 of 6 depth frames, the first of them",
     ]
 
 
@@ -115,12 +115,12 @@ def edit(text, change, folder="Training"):
     return apply
 
 
-def word(line, place, value):
-    """Another word at a place of a line."""
+def word(line, index, value):
+    """Replace the word at `index` of a line."""
 
     def change(lines):
         words = lines[line].split()
-        words[place : place + 1] = value
+        words[index : index + 1] = value
         return [*lines[:line], " ".join(words), *lines[line + 1 :]]
 
     return edit("labels.txt", change)
@@ -139,12 +139,12 @@ def encoded(array):
 
 
 @pytest.mark.parametrize(
-    "spoil, words",
+    "damage, words",
     [
         (word(1, 7, ["nan"]), "labels.txt, line 2: has NaN or Inf"),
         (word(1, 7, ["x1"]), "labels.txt, line 2: could not convert"),
         (word(1, 7, []), "labels.txt, line 2: 47 numbers after the name; expected 48"),
-        (word(1, 3, ["-1"]), "labels.txt, line 2: a joint's depth is not positive"),
+        (word(1, 3, ["-1"]), "labels.txt, line 2: the depth of a joint is not positive"),
         (
             word(1, 0, ["../../secret.png"]),
             "labels.txt, line 2: '../../secret.png'; expected the path of a .png below Depth",
@@ -154,11 +154,11 @@ def encoded(array):
         (word(1, 0, ["201403121135/image_0000.png"]), "201403121135/image_0000.png has 2 labels"),
         (
             edit("labels.txt", lambda lines: [line.rsplit(" ", 6)[0] for line in lines]),
-            "14 joints a line; expected",
+            "14 joints per line; expected",
         ),
         (edit("labels.txt", lambda lines: [lines[0], "", *lines[1:]]), "line 2: blank"),
         (edit("labels.txt", lambda lines: []), "labels.txt: empty"),
-        (image(lambda data: data[:1000]), "image_0002.png: no PNG, or one cut short"),
+        (image(lambda data: data[:1000]), "image_0002.png: not a PNG, or one cut short"),
         (
             image(lambda data: data[:200] + bytes(64) + data[264:]),
             "image_0002.png: PNG that does not decode",
@@ -171,8 +171,8 @@ def encoded(array):
         ),
     ],
 )
-def test_spoilt_files_are_told_in_one_line(copy, spoil, words):
-    spoil(copy)
+def test_damaged_file_gives_one_line(copy, damage, words):
+    damage(copy)
     with pytest.raises(ValueError, match=words) as caught:
         list(raw.samples(copy, "train"))
     assert str(copy) in str(caught.value) and "\n" not in str(caught.value)
@@ -185,7 +185,7 @@ def test_a_test_frame_may_not_lack_its_image(copy):
 
 
 def test_real_labels_pass_through(real_data, tmp_path):
-    """The real test labels, as the set's two files have them: all frames, and within 0.2 % of the published camera's mm."""
+    """The real test labels in the set's two files: within 0.2 % of the published camera's mm."""
     uvd = read_uvd(real_data / "metrics" / "icvl_test_groundtruth_uvd.txt", "icvl")
     assert len(uvd) == raw.COUNTS["test"]
     at = 0
@@ -201,15 +201,15 @@ def test_real_labels_pass_through(real_data, tmp_path):
                 + " "
             )
             at += 1
-        (tmp_path / "Testing" / f"{sequence}.txt").write_bytes(
-            "\r\r\n".join([*lines, ""]).encode()
-        )  # as copies of them end
+        # Copies of these files have such line ends.
+        text = "\r\r\n".join([*lines, ""])
+        (tmp_path / "Testing" / f"{sequence}.txt").write_bytes(text.encode())
     found = [sample for _, sample in raw.samples(epath.Path(tmp_path), "test")]
-    for sample, told in zip(found, uvd[:5], strict=True):
-        np.testing.assert_allclose(sample["joints_uv"], told[:, :2], atol=1e-4)
+    for sample, expected in zip(found, uvd[:5], strict=True):
+        np.testing.assert_allclose(sample["joints_uv"], expected[:, :2], atol=1e-4)
         np.testing.assert_allclose(
-            project(sample["joints_xyz"], sample["k"]), told[:, :2], atol=1e-3
+            project(sample["joints_xyz"], sample["k"]), expected[:, :2], atol=1e-3
         )
         np.testing.assert_allclose(
-            sample["joints_xyz"], uvd_to_camera(told, "icvl"), rtol=2e-3, atol=1e-3
+            sample["joints_xyz"], uvd_to_camera(expected[None], "icvl")[0], rtol=2e-3, atol=1e-3
         )

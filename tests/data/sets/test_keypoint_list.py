@@ -14,7 +14,7 @@ from handjax.pose.skeleton import ORDERS
 def trees(tmp_path_factory):
     roots = {config: tmp_path_factory.mktemp(config) for config in raw.CONFIGS}
     for config, root in roots.items():
-        fake.write(root, 2, seed=1, order=config)
+        fake.write(root, 2, seed=1, config=config)
     return {config: epath.Path(root) for config, root in roots.items()}
 
 
@@ -27,24 +27,23 @@ def pixels(file):
     return cv2.imdecode(np.frombuffer(file.getvalue(), np.uint8), cv2.IMREAD_UNCHANGED)[..., ::-1]
 
 
-def test_an_empty_folder_is_told(tmp_path):
+def test_empty_folder_is_reported(tmp_path):
     assert (
         raw.missing(epath.Path(tmp_path))
         == raw.missing(epath.Path(tmp_path / "none"))
-        == ["text file NAME.txt beside a folder NAME of pictures"]
+        == ["text file NAME.txt next to a folder NAME of images"]
     )
 
 
 @pytest.mark.parametrize("config", raw.CONFIGS)
-def test_every_order_becomes_the_common_one(trees, config):
+def test_every_order_is_converted_to_hand21(trees, config):
     root = trees[config]
     assert raw.missing(root) == [] and raw.splits(root) == ("test", "train")
     for split in raw.splits(root):
         found = dict(raw.samples(root, split, config))
         assert list(found) == [f"{split}/some folder/00000.jpg", f"{split}/some folder/00001.png"]
-        first = dict(
-            raw.samples(trees["keypoint_list"], split)
-        )  # the same hands, listed in the common order
+        # The same hands, listed in the order "hand21".
+        first = dict(raw.samples(trees["keypoint_list"], split))
         for key, sample in found.items():
             assert sample["id"] == key and sample["root"] == ORDERS[config].root
             uv, seen = sample["joints_uv"], sample["visible"]
@@ -52,12 +51,8 @@ def test_every_order_becomes_the_common_one(trees, config):
             np.testing.assert_array_equal(uv[1:], first[key]["joints_uv"][1:])
             u, v = np.rint(uv[seen]).astype(int).T
             rgb = pixels(sample["image"])[v, u].astype(float)
-            assert (
-                np.abs(
-                    rgb / rgb.sum(axis=-1, keepdims=True) - np.array([224, 172, 140]) / 536
-                ).max()
-                < 0.06
-            )  # skin, as JPEG
+            hue = rgb / rgb.sum(axis=-1, keepdims=True)
+            assert np.abs(hue - np.array([224, 172, 140]) / 536).max() < 0.06  # skin, as JPEG
     assert {config: ORDERS[config].root for config in raw.CONFIGS} == {
         "keypoint_list": "wrist",
         "rhd": "wrist",
@@ -65,7 +60,7 @@ def test_every_order_becomes_the_common_one(trees, config):
     }
 
 
-def test_a_picture_with_two_hands_is_two_samples(copy):
+def test_image_with_two_hands_gives_two_samples(copy):
     text = (copy / "train.txt").read_text()
     (copy / "train.txt").write_text(text + text)
     keys = [key for key, _ in raw.samples(copy, "train")]
@@ -93,16 +88,16 @@ DAMAGE = {
     ),
     "short line": (
         lambda root: (root / "train.txt").write_text("a.png 1 2 1\n"),
-        "train.txt, line 1: expected a picture and 21",
+        "train.txt, line 1: expected an image and 21",
     ),
     "NaN": (
         edit(" 1.0\n", " 1.0 nan 3 1\n"),
         "train.txt, line 2: expected|train.txt, line 1: expected",
     ),
-    "half visible": (edit(" 1.0\n", " 0.5\n"), "line [12]: expected a picture and 21 times x y v"),
+    "half visible": (edit(" 1.0\n", " 0.5\n"), "line [12]: expected an image and 21 times x y v"),
     "no text": (
         lambda root: (root / "train.txt").write_bytes(b"\xff\xfe\x00"),
-        "train.txt: no UTF-8 text",
+        "train.txt: not UTF-8 text",
     ),
     "empty": (lambda root: (root / "train.txt").write_text(""), "train.txt: empty"),
     "out of the folder": (
@@ -113,16 +108,16 @@ DAMAGE = {
         edit("some folder/00001.png", "/etc/passwd"),
         "line 2: names the file '/etc/passwd'; expected a path below",
     ),
-    "lost picture": (
+    "lost image": (
         lambda root: (root / "train/some folder/00000.jpg").unlink(),
         "00000.jpg: no such file",
     ),
-    "cut picture": (cut, "00001.png: .*cut short"),
+    "cut image": (cut, "00001.png: .*cut short"),
 }
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
-def test_a_damaged_file_is_one_clear_line(copy, damage):
+def test_damaged_file_gives_one_line(copy, damage):
     harm, message = DAMAGE[damage]
     harm(copy)
     with pytest.raises((ValueError, FileNotFoundError), match=message) as caught:
@@ -130,27 +125,27 @@ def test_a_damaged_file_is_one_clear_line(copy, damage):
     assert "\n" not in str(caught.value)
 
 
-def test_what_is_missing_is_counted(copy):
+def test_missing_images_are_counted(copy):
     (copy / "train/some folder/00000.jpg").unlink()
     (copy / "test/some folder").rmtree()
     assert raw.missing(copy) == [
-        "test/some folder/00000.jpg: 2 of 2 pictures of test.txt",
-        "train/some folder/00000.jpg: 1 of 2 pictures of train.txt",
+        "test/some folder/00000.jpg: 2 of 2 images of test.txt",
+        "train/some folder/00000.jpg: 1 of 2 images of train.txt",
     ]
 
 
-def test_a_list_must_be_named_as_a_split(copy):
+def test_list_name_must_be_a_split_name(copy):
     (copy / "RHD label.txt").write_text("")
-    with pytest.raises(ValueError, match="RHD label.txt: cannot be the name of a split"):
+    with pytest.raises(ValueError, match="RHD label.txt: not a valid name of a split"):
         raw.missing(copy)
 
 
-def test_a_list_of_real_pictures(real_data, tmp_path):
-    """Two real pictures of RHD, listed in RHD's order."""
-    told = json.loads((real_data / "rgb/rhd/annotations.json").read_text())
+def test_list_of_real_images(real_data, tmp_path):
+    """Two real images of RHD, listed in RHD's order."""
+    labels = json.loads((real_data / "rgb/rhd/annotations.json").read_text())
     (tmp_path / "evaluation").mkdir()
     lines = []
-    for entry, image in zip(told["annotations"], told["images"], strict=True):
+    for entry, image in zip(labels["annotations"], labels["images"], strict=True):
         shutil.copy(real_data / "rgb/rhd" / image["file_name"], tmp_path / "evaluation")
         lines.append(
             f"{image['file_name']} "
@@ -159,7 +154,7 @@ def test_a_list_of_real_pictures(real_data, tmp_path):
     (tmp_path / "evaluation.txt").write_text("\n".join(lines))
     found = dict(raw.samples(epath.Path(tmp_path), "evaluation", "rhd"))
     assert list(found) == ["evaluation/00111.png", "evaluation/01111.png"]
-    for sample, entry in zip(found.values(), told["annotations"], strict=True):
+    for sample, entry in zip(found.values(), labels["annotations"], strict=True):
         points = np.array(entry["keypoints"], np.float32)
         assert sample["visible"].all() and pixels(sample["image"]).shape == (320, 320, 3)
         np.testing.assert_array_equal(sample["joints_uv"][5:9], points[8:4:-1, :2])

@@ -33,11 +33,11 @@ def pixels(sample):
 
 
 @pytest.mark.parametrize("split", ["train", "validation"])
-def test_the_joints_are_where_the_people_are(tree, split):
+def test_joints_lie_on_the_rendered_people(tree, split):
     assert raw.missing(tree) == []
     found = list(raw.samples(tree, split))
     assert len({key for key, _ in found}) == len(found) == 6
-    coloured, absent = 0, 0
+    colored, absent = 0, 0
     for n, (key, sample) in enumerate(found):
         assert sample["id"] == key and key.startswith(f"{split}/") and key.endswith(f"_{n % 2:02d}")
         shot = fake.scene(split, n // 2, seed=1)
@@ -51,15 +51,15 @@ def test_the_joints_are_where_the_people_are(tree, split):
         for joint, (u, v), seen, far in zip(
             NAMES, np.rint(uv).astype(int), visible, z, strict=True
         ):
-            # 100 mm: nothing but the joint's own sphere is before it.
+            # Less than 100 mm: only the joint's own sphere is in front of it.
             if seen and "_" in joint and 0 < far - shot["depth"][v, u] < 100:
                 red, _, blue = image[v, u].astype(int)
-                coloured += 1
+                colored += 1
                 assert (red > blue) == joint.startswith("right"), (key, joint)
-    assert coloured > 30 and absent == 3
+    assert colored > 30 and absent == 3
 
 
-def test_the_box_holds_the_person(tree):
+def test_box_contains_the_person(tree):
     for _, sample in raw.samples(tree, "train"):
         left, top, width, height = sample["box"]
         uv = sample["joints_uv"][sample["visible"]]
@@ -74,28 +74,28 @@ def test_the_box_holds_the_person(tree):
         assert sample["head_size"] == 0
 
 
-def test_the_head_size_is_that_of_the_evaluation(tree):
+def test_head_size_is_that_of_the_evaluation(tree):
     boxes = scipy.io.loadmat(str(tree / "annot" / "gt_valid.mat"))["headboxes_src"]
     for i, (_, sample) in enumerate(raw.samples(tree, "validation")):
-        across, down = boxes[1, :, i] - boxes[0, :, i]
-        np.testing.assert_allclose(sample["head_size"], 0.6 * np.hypot(across, down), rtol=1e-6)
+        width, height = boxes[1, :, i] - boxes[0, :, i]
+        np.testing.assert_allclose(sample["head_size"], 0.6 * np.hypot(width, height), rtol=1e-6)
 
 
-def test_the_test_split_has_no_joints(tree):
+def test_test_split_has_no_joints(tree):
     found = list(raw.samples(tree, "test"))
     assert len(found) == 6
     for _, sample in found:
         assert not sample["visible"].any() and not sample["joints_uv"].any() and sample["scale"] > 0
 
 
-def test_what_is_missing_is_listed(copy):
+def test_missing_files_are_listed(copy):
     (copy / "annot" / "test.json").unlink()
     (copy / "annot" / "gt_valid.mat").unlink()
     (copy / "images" / "100000001.jpg").unlink()
     assert raw.missing(copy) == [
         "annot/test.json",
         "annot/gt_valid.mat",
-        "images/100000001.jpg: 1 of 3 pictures of train.json",
+        "images/100000001.jpg: 1 of 3 images of train.json",
     ]
     shutil.rmtree(copy / "images")
     assert raw.missing(copy)[-1] == "images"
@@ -118,13 +118,14 @@ def broken(name, change):
 def mat(**changes):
     def corrupt(root):
         path = root / "annot" / "gt_valid.mat"
-        held = {
+        content = {
             name: value
             for name, value in scipy.io.loadmat(str(path)).items()
             if not name.startswith("_")
         }
         scipy.io.savemat(
-            str(path), {name: changes.get(name, lambda v: v)(value) for name, value in held.items()}
+            str(path),
+            {name: changes.get(name, lambda v: v)(value) for name, value in content.items()},
         )
 
     return corrupt
@@ -132,24 +133,24 @@ def mat(**changes):
 
 nan_joints = [[float("nan"), 1.0]] * 16
 CORRUPT = {
-    "picture cut": (
+    "image cut": (
         broken("images/200000000.jpg", lambda b: b[:3000]),
-        "200000000.jpg: no PNG or JPEG, or one cut short",
+        "200000000.jpg: not a PNG or JPEG, or cut short",
     ),
-    "picture gone": (
+    "image gone": (
         lambda r: (r / "images/200000000.jpg").unlink(),
         "200000000.jpg: no such file",
     ),
     "json cut": (
         broken("annot/valid.json", lambda b: b[:500]),
-        "valid.json: no JSON, or cut short",
+        "valid.json: not JSON, or cut short",
     ),
     "json flipped": (
         broken("annot/valid.json", lambda b: b.replace(b":", b"\xff", 1)),
-        "valid.json: no JSON, or cut short",
+        "valid.json: not JSON, or cut short",
     ),
     "json gone": (lambda r: (r / "annot/valid.json").unlink(), "valid.json: no such file"),
-    "no list": (broken("annot/valid.json", lambda b: b"{}"), "no list of people"),
+    "not a list": (broken("annot/valid.json", lambda b: b"{}"), "not a list of people"),
     "nan": (
         person(joints=nan_joints),
         "valid.json, person 3: 'joints' is not 16 x 2 finite numbers",
@@ -183,14 +184,14 @@ CORRUPT = {
     ),
     "heads of others": (
         mat(pos_gt_src=lambda v: v[..., ::-1]),
-        "stands elsewhere than in valid.json",
+        "is elsewhere in valid.json",
     ),
     "heads empty": (mat(headboxes_src=lambda v: 0 * v), "the head box of person 0 is empty"),
 }
 
 
 @pytest.mark.parametrize("name", CORRUPT)
-def test_a_corrupted_copy_gives_one_clear_line(copy, name):
+def test_damaged_file_gives_one_line(copy, name):
     corrupt, message = CORRUPT[name]
     corrupt(copy)
     with pytest.raises((ValueError, FileNotFoundError), match=message) as caught:
@@ -203,8 +204,8 @@ def test_real_people(real_data, tmp_path):
     (tmp_path / "annot").mkdir()
     (tmp_path / "images").mkdir()
     shutil.copy(folder / "annotations.json", tmp_path / "annot" / "train.json")
-    for picture in folder.glob("*.jpg"):
-        shutil.copy(picture, tmp_path / "images")
+    for path in folder.glob("*.jpg"):
+        shutil.copy(path, tmp_path / "images")
     given = json.loads((folder / "annotations.json").read_text())
     found = list(raw.samples(epath.Path(tmp_path), "train"))
     assert [key for key, _ in found] == [f"train/{person['image'][:-4]}_00" for person in given]
@@ -219,8 +220,8 @@ def test_real_people(real_data, tmp_path):
         at = dict(zip(NAMES, uv, strict=True))
         assert at["head"][1] < at["neck"][1] < at["thorax"][1] < at["pelvis"][1]
         # The pelvis is between the hips and the thorax between the shoulders.
-        for middle, part in (("pelvis", "hip"), ("thorax", "shoulder")):
+        for center, part in (("pelvis", "hip"), ("thorax", "shoulder")):
             ends = at[f"left_{part}"], at[f"right_{part}"]
-            assert np.linalg.norm(at[middle] - np.mean(ends, axis=0)) < 0.5 * np.linalg.norm(
+            assert np.linalg.norm(at[center] - np.mean(ends, axis=0)) < 0.5 * np.linalg.norm(
                 ends[0] - ends[1]
             )

@@ -22,7 +22,7 @@ def copy(tree, tmp_path):
     return epath.Path(tmp_path / "msra")
 
 
-def test_the_joints_are_where_the_pixels_say(tree):
+def test_joints_are_behind_the_depth_surface(tree):
     assert raw.missing(tree) == [] and len(raw.COUNTS) == 9
     keys = []
     for person in raw.COUNTS:
@@ -39,12 +39,12 @@ def test_the_joints_are_where_the_pixels_say(tree):
             np.testing.assert_allclose((xyz / xyz[:, 2:]) @ sample["k"][:2].T, uv, atol=0.01)
             u, v = np.rint(uv).astype(int).T
             behind = xyz[:, 2] - depth[v, u, 0]
-            # The figure's joints are under its skin, those of a bent finger close to it.
+            # Joints are under the skin, those of a bent finger close to it.
             assert (0 < depth[v, u, 0]).all() and (behind > -1).all() and np.median(behind) < 40
     assert len(set(keys)) == 18
 
 
-def test_the_joints_are_in_the_common_order(tree):
+def test_joints_are_in_the_order_hand21(tree):
     for _, sample in raw.samples(tree, "P4"):
         xyz = dict(zip(SKELETONS["hand21"].joints, sample["joints_xyz"], strict=True))
         thumb = np.linalg.norm(xyz["thumb_base"] - xyz["wrist"])
@@ -52,31 +52,32 @@ def test_the_joints_are_in_the_common_order(tree):
             chain = [xyz[f"{finger}_{part}"] for part in ("base", "mid", "end", "tip")]
             steps = np.linalg.norm(np.diff(chain, axis=0), axis=-1)
             assert (5 < steps).all() and (steps < 80).all()
-            assert thumb < np.linalg.norm(
-                chain[0] - xyz["wrist"]
-            )  # the thumb's base is nearest to the wrist
+            # The base of the thumb is nearest to the wrist.
+            assert thumb < np.linalg.norm(chain[0] - xyz["wrist"])
 
 
-def test_the_files_have_the_thumb_last_and_look_along_negative_z(tree):
+def test_files_have_thumb_last_and_negative_z(tree):
     (_, sample), *_ = raw.samples(tree, "P0")
     words = (tree / "P0" / "1" / "joint.txt").read_text().split()
-    told = np.asarray(words[1:], np.float32).reshape(21, 3)
-    assert words[0] == "1" and (told[:, 2] < 0).all()
-    np.testing.assert_array_equal(told[17:] * (1, -1, -1), sample["joints_xyz"][1:5])
-    np.testing.assert_array_equal(told[:17] * (1, -1, -1), sample["joints_xyz"][[0, *range(5, 21)]])
+    joints = np.asarray(words[1:], np.float32).reshape(21, 3)
+    assert words[0] == "1" and (joints[:, 2] < 0).all()
+    np.testing.assert_array_equal(joints[17:] * (1, -1, -1), sample["joints_xyz"][1:5])
+    np.testing.assert_array_equal(
+        joints[:17] * (1, -1, -1), sample["joints_xyz"][[0, *range(5, 21)]]
+    )
 
 
-def test_what_is_missing_is_listed(copy, tmp_path):
+def test_missing_files_are_listed(copy, tmp_path):
     assert len(raw.missing(epath.Path(tmp_path / "nothing"))) == 9 * 17
     (copy / "P3" / "TIP" / "joint.txt").unlink()
     (copy / "P5" / "2" / "000000_depth.bin").unlink()
     assert raw.missing(copy) == [
         f"{copy}/P3/TIP/joint.txt: the joints of a gesture",
-        f"{copy}/P5/2/000000_depth.bin: 1 of 1 depth frames, this the first",
+        f"{copy}/P5/2/000000_depth.bin: 1 of 1 depth frames, the first of them",
     ]
 
 
-def test_centers_where_they_lie_beside(copy):
+def test_centers_are_optional(copy):
     centers, _ = read_centers(copy / "center_test_6_refined.txt", y_up=False)
     x, y, z = centers[1]
     (copy / "center_test_6_refined.txt").write_text(f"invalid\n{x} {y} {z}\n")
@@ -95,7 +96,7 @@ def text(change):
     return apply
 
 
-def place(i, value):
+def replaced(i, value):
     return text(
         lambda old: (
             "1\n" + " ".join([*(words := old.split()[1:])[:i], *value, *words[i + 1 :]]) + "\n"
@@ -120,25 +121,25 @@ def pixel(value):
 
 
 @pytest.mark.parametrize(
-    "spoil, words",
+    "damage, words",
     [
         (text(lambda old: ""), "joint.txt: empty"),
-        (text(lambda old: old.replace("1\n", "2\n", 1)), "first line is '2' and 1 follow"),
+        (text(lambda old: old.replace("1\n", "2\n", 1)), "first line is '2' and 1 lines follow"),
         (
             text(lambda old: old.split("\n", 1)[1]),
-            "and 0 follow; expected the number of those lines",
+            "and 0 lines follow; expected their number",
         ),
-        (place(5, ["nan"]), "joint.txt, line 2: has NaN or Inf"),
-        (place(5, ["l0"]), "joint.txt, line 2: could not convert"),
-        (place(5, []), "joint.txt, line 2: 62 numbers; expected x y z of 21 joints"),
-        (place(5, ["300"]), "joint.txt, line 2: a joint is not before the camera"),
-        (depth(lambda data: data[:-4]), "000000_depth.bin: .* bytes that begin with"),
-        (depth(lambda data: data + b"\0"), "000000_depth.bin: .* bytes that begin with"),
-        (depth(lambda data: data[:20]), "000000_depth.bin: 20 bytes that begin with"),
-        (depth(lambda data: b""), "000000_depth.bin: 0 bytes that begin with"),
-        (head(0, 640), r"begin with \[640, 240"),
+        (replaced(5, ["nan"]), "joint.txt, line 2: has NaN or Inf"),
+        (replaced(5, ["l0"]), "joint.txt, line 2: could not convert"),
+        (replaced(5, []), "joint.txt, line 2: 62 numbers; expected x y z of 21 joints"),
+        (replaced(5, ["300"]), "joint.txt, line 2: a joint is behind the camera"),
+        (depth(lambda data: data[:-4]), "000000_depth.bin: .* bytes that start with"),
+        (depth(lambda data: data + b"\0"), "000000_depth.bin: .* bytes that start with"),
+        (depth(lambda data: data[:20]), "000000_depth.bin: 20 bytes that start with"),
+        (depth(lambda data: b""), "000000_depth.bin: 0 bytes that start with"),
+        (head(0, 640), r"start with \[640, 240"),
         (head(4, 4_000_000_000), "4000000000"),
-        (head(2, 319), r"begin with \[320, 240, 319"),
+        (head(2, 319), r"start with \[320, 240, 319"),
         (pixel(np.nan), "depth that is negative, not finite"),
         (pixel(-1), "depth that is negative, not finite"),
         (pixel(1e6), "beyond 65 m"),
@@ -149,12 +150,12 @@ def pixel(value):
         ),
     ],
 )
-def test_spoilt_files_are_told_in_one_line(copy, spoil, words):
-    spoil(copy)
+def test_damaged_file_gives_one_line(copy, damage, words):
+    damage(copy)
     with pytest.raises((ValueError, FileNotFoundError), match=words) as caught:
         list(raw.samples(copy, "P0"))
     assert str(copy) in str(caught.value) and "\n" not in str(caught.value)
 
 
-def test_people_add_up_to_a_release():
+def test_counts_add_up_to_the_release():
     assert sum(raw.COUNTS.values()) == 76375

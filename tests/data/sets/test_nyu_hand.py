@@ -30,7 +30,7 @@ def project(xyz, k):
 
 
 @pytest.mark.parametrize("config", raw.CONFIGS)
-def test_the_joints_are_where_the_pixels_say(tree, config):
+def test_joints_are_behind_the_depth_surface(tree, config):
     assert raw.missing(tree, config) == []
     views = len(raw.CONFIGS[config])
     for split in raw.COUNTS:
@@ -57,11 +57,11 @@ def test_the_joints_are_where_the_pixels_say(tree, config):
                 np.testing.assert_allclose(project(xyz, k), uv, atol=0.01)
                 u, v = np.rint(uv).astype(int).T
                 behind = xyz[:, 2] - depth[v, u, 0]
-                # Every joint is in the middle of a sphere of the figure: half a finger to half a palm under its skin.
+                # Each joint is the center of a sphere: half a finger to half a palm under the skin.
                 assert (behind > 5).all() and np.median(behind) < 40
 
 
-def test_the_order_and_the_frame_are_those_of_the_set(tree):
+def test_joints_keep_the_order_of_the_set(tree):
     (_, sample), *_ = raw.samples(tree, "test")
     xyz = dict(zip(SKELETONS["nyu36"].joints, sample["joints_xyz"], strict=True))
     for finger in ("thumb", "index", "middle", "ring", "little"):
@@ -69,7 +69,7 @@ def test_the_order_and_the_frame_are_those_of_the_set(tree):
         steps = np.linalg.norm(np.diff(chain, axis=0), axis=-1)
         assert len(chain) == 6 and (3 < steps).all() and (steps < 50).all()
         palm = np.linalg.norm(chain - xyz["palm_3"], axis=-1)
-        assert palm[-1] < 100  # the last of the chain is the finger's base
+        assert palm[-1] < 100  # the chain ends at the base of the finger
     assert all(
         ORDERS["nyu36"].to_common[i] == j
         for i, j in enumerate((0, 3, 6, 9, 12, 15, 18, 21, 24, 25, 27, 30, 31, 32))
@@ -78,14 +78,14 @@ def test_the_order_and_the_frame_are_those_of_the_set(tree):
     np.testing.assert_allclose(labels[0, 0] * (1, -1, 1), sample["joints_xyz"], rtol=1e-6)
 
 
-def test_three_views_are_one_hand(tree):
+def test_three_views_show_one_hand(tree):
     for _, sample in raw.samples(tree, "train", "multiview"):
         apart = [np.linalg.norm(xyz[:, None] - xyz[None], axis=-1) for xyz in sample["joints_xyz"]]
         np.testing.assert_allclose(apart[1:], [apart[0]] * 2, atol=0.01)
         assert np.abs(sample["joints_xyz"][0] - sample["joints_xyz"][1]).max() > 20
 
 
-def test_one_kinect_is_enough_for_the_single_view(copy):
+def test_single_view_needs_one_kinect(copy):
     for split in raw.COUNTS:
         for path in (copy / split).glob("depth_[23]_*.png"):
             path.unlink()
@@ -94,7 +94,7 @@ def test_one_kinect_is_enough_for_the_single_view(copy):
     assert len(lines) == 4 and "depth_2_0000001.png: 2 of 2 depth frames of Kinect 2" in lines[0]
 
 
-def test_what_is_missing_is_listed(copy, tmp_path):
+def test_missing_files_are_listed(copy, tmp_path):
     lines = raw.missing(epath.Path(tmp_path))
     assert [
         str(tmp_path / split / "joint_data.mat") in line
@@ -102,11 +102,11 @@ def test_what_is_missing_is_listed(copy, tmp_path):
     ] == [True] * 2
     (copy / "test" / "depth_1_0000002.png").unlink()
     assert raw.missing(copy) == [
-        f"{copy}/test/depth_1_0000002.png: 1 of 2 depth frames of Kinect 1, this the first"
+        f"{copy}/test/depth_1_0000002.png: 1 of 2 depth frames of Kinect 1, the first of them"
     ]
 
 
-def test_centers_where_they_lie_beside(copy):
+def test_centers_are_optional(copy):
     centers, _ = read_centers(copy / "center_train_refined.txt", y_up=True)
     (copy / "center_train_refined.txt").write_text(
         f"invalid\n{centers[1][0]} {-centers[1][1]} {centers[1][2]}\n"
@@ -126,7 +126,7 @@ def test_centers_where_they_lie_beside(copy):
 
 
 def edit(change):
-    """Rewrites the variables of train's joint_data.mat."""
+    """Rewrite the variables of train/joint_data.mat."""
 
     def apply(root):
         path = str(root / "train" / "joint_data.mat")
@@ -140,9 +140,9 @@ def edit(change):
     return apply
 
 
-def put(name, where, value):
+def put(name, index, value):
     def change(labels):
-        labels[name][where] = value
+        labels[name][index] = value
         return labels
 
     return change
@@ -170,14 +170,14 @@ def paint(image):
 
 
 @pytest.mark.parametrize(
-    "spoil, words",
+    "damage, words",
     [
         (
             edit(put("joint_xyz", (0, 1, 5, 2), np.nan)),
             r"1 of 2 rows have joints that are not finite.*depth_1_0000002\.png",
         ),
         (edit(put("joint_uvd", (0, 0, 5, 0), np.inf)), r"not finite.*depth_1_0000001\.png"),
-        (edit(put("joint_xyz", (0, 1, 0, 2), -700.0)), "not before the camera"),
+        (edit(put("joint_xyz", (0, 1, 0, 2), -700.0)), "behind the camera"),
         (edit(lambda labels: {"joint_xyz": labels["joint_xyz"]}), "joint_uvd is missing"),
         (
             edit(lambda labels: labels | {"joint_uvd": labels["joint_uvd"][:, :1]}),
@@ -188,10 +188,10 @@ def paint(image):
             r"joint_xyz is \(3, 2, 21, 3\)",
         ),
         (edit(lambda labels: labels | {"joint_xyz": "nothing"}), "joint_xyz is .*char"),
-        (cut("joint_data.mat", 3000), "expected the set's own MATLAB file"),
-        (cut("joint_data.mat", 50), "expected the set's own MATLAB file"),
-        (cut("joint_data.mat", 0), "expected the set's own MATLAB file"),
-        (flip, "expected the set's own MATLAB file"),
+        (cut("joint_data.mat", 3000), "expected the set's MATLAB file"),
+        (cut("joint_data.mat", 50), "expected the set's MATLAB file"),
+        (cut("joint_data.mat", 0), "expected the set's MATLAB file"),
+        (flip, "expected the set's MATLAB file"),
         (cut("depth_1_0000002.png", 5000), "cut short"),
         (paint(np.zeros((240, 320, 3), np.uint8)), "320 x 240 pixels; expected 640 x 480"),
         (paint(np.zeros((480, 640), np.uint16)), "16 bits and color type 0"),
@@ -202,15 +202,15 @@ def paint(image):
         (lambda root: (root / "train" / "depth_1_0000002.png").unlink(), "no such file"),
     ],
 )
-def test_spoilt_files_are_told_in_one_line(copy, spoil, words):
-    spoil(copy)
+def test_damaged_file_gives_one_line(copy, damage, words):
+    damage(copy)
     with pytest.raises((ValueError, FileNotFoundError), match=words) as caught:
         list(raw.samples(copy, "train"))
     assert str(copy) in str(caught.value) and "\n" not in str(caught.value)
 
 
 def test_real_joints_and_centers_pass_through(real_data, tmp_path):
-    """The six real frames' texts as a joint_data.mat: the evaluated joints come out in the camera's frame, near the centers."""
+    """The labels of six real frames as a joint_data.mat: joints in camera mm, near the centers."""
     order = list(ORDERS["nyu36"].to_common)
     _, joints = read_joints(real_data / "voxel" / "joint_data_train.txt", y_up=False)
     xyz = np.repeat(joints[None, :, -1:], 36, axis=2).repeat(3, axis=0)
@@ -233,7 +233,7 @@ def test_real_joints_and_centers_pass_through(real_data, tmp_path):
         assert (0 < uv).all() and (uv < (640, 480)).all()
 
 
-def test_the_camera_is_the_one_of_published_predictions(real_data):
+def test_camera_is_that_of_published_predictions(real_data):
     uvd = read_uvd(real_data / "metrics" / "nyu_test_groundtruth_uvd.txt", "nyu")
     np.testing.assert_allclose(
         project(uvd_to_camera(uvd, "nyu"), np.asarray(raw.K)), uvd[..., :2], atol=0.01

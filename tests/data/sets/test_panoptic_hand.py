@@ -27,7 +27,7 @@ def pixels(file):
 
 
 def shortest_order(hands):
-    """In which order of its joints 1 to 4 the fingers' lines from the wrist are shortest, over all hands together."""
+    """The order of joints 1 to 4 with the shortest lines from the wrist along the fingers."""
 
     def length(order):
         chains = np.stack(
@@ -42,12 +42,12 @@ def shortest_order(hands):
 
 
 @pytest.mark.parametrize("config", raw.CONFIGS)
-def test_an_empty_folder_lacks_everything(tmp_path, config):
+def test_empty_folder_lacks_everything(tmp_path, config):
     found = raw.missing(epath.Path(tmp_path), config)
     assert len(found) == {"manual": 2, "synth": 4, "studio": 1}[config] and found[0] in raw.LAYOUT
 
 
-def test_points_lie_on_the_hand_and_the_box_is_about_them(tree):
+def test_points_lie_on_the_hand_and_in_the_box(tree):
     assert (
         raw.missing(tree, "manual")
         == raw.missing(tree, "synth")
@@ -71,12 +71,8 @@ def test_points_lie_on_the_hand_and_the_box_is_about_them(tree):
             assert 5 < seen.sum() and not uv[~seen].any()
             u, v = np.rint(uv[seen]).astype(int).T
             rgb = pixels(sample["image"])[v, u].astype(float)
-            assert (
-                np.abs(
-                    rgb / rgb.sum(axis=-1, keepdims=True) - np.array([224, 172, 140]) / 536
-                ).max()
-                < 0.06
-            )  # skin, as JPEG
+            hue = rgb / rgb.sum(axis=-1, keepdims=True)
+            assert np.abs(hue - np.array([224, 172, 140]) / 536).max() < 0.06  # skin, as JPEG
             x, y, width, height = sample["box"]
             extent = np.ptp(uv[seen], axis=0)
             np.testing.assert_allclose([width, height], 2.2 * extent.max(), rtol=1e-5)
@@ -87,20 +83,22 @@ def test_points_lie_on_the_hand_and_the_box_is_about_them(tree):
         assert [sample.get("side") for sample in found.values()] == sides
 
 
-def test_order_and_side_are_those_of_the_figure(tree):
+def test_order_and_side_are_those_of_the_files(tree):
     for key, sample in raw.samples(tree, "train"):
-        told = json.loads((tree / "hand_labels" / f"{key}.json").read_text())
+        content = json.loads((tree / "hand_labels" / f"{key}.json").read_text())
         seen = sample["visible"]
         np.testing.assert_allclose(
-            sample["joints_uv"][seen], np.array(told["hand_pts"])[seen, :2], rtol=1e-6
+            sample["joints_uv"][seen], np.array(content["hand_pts"])[seen, :2], rtol=1e-6
         )
         assert sample["side"] == {"l": "left", "r": "right"}[key[-1]]
 
 
 def relabel(**change):
     def harm(path):
-        told = {**json.loads(path.read_text()), **change}
-        path.write_text(json.dumps({key: value for key, value in told.items() if value is not ...}))
+        content = {**json.loads(path.read_text()), **change}
+        path.write_text(
+            json.dumps({key: value for key, value in content.items() if value is not ...})
+        )
 
     return harm
 
@@ -113,13 +111,13 @@ def truncate(path):
 LABELS = "hand_labels/manual_train/Somebody.flv_000001_l.json"
 POINTS = [[float(i), float(i), 1.0] for i in range(21)]
 DAMAGE = {
-    "cut labels": (LABELS, truncate, "_l.json: .*expected a json object"),
+    "cut labels": (LABELS, truncate, "_l.json: .*expected a JSON object"),
     "bytes": (
         LABELS,
         lambda p: p.write_bytes(b"\xff\xfe\x00{}"),
-        "_l.json: .*expected a json object",
+        "_l.json: .*expected a JSON object",
     ),
-    "nested": (LABELS, lambda p: p.write_text("[" * 100_000), "_l.json: .*expected a json object"),
+    "nested": (LABELS, lambda p: p.write_text("[" * 100_000), "_l.json: .*expected a JSON object"),
     "a list": (LABELS, lambda p: p.write_text("[]"), "_l.json: 'is_left' is not a number"),
     "wrong count": (LABELS, lambda p: relabel(hand_pts=POINTS[:20])(p), "'hand_pts' is not 21 x 3"),
     "ragged": (
@@ -139,45 +137,45 @@ DAMAGE = {
     ),
     "text": (LABELS, lambda p: relabel(is_left="yes")(p), "'is_left' is not a number"),
     "no side": (LABELS, lambda p: relabel(is_left=2)(p), "is_left is neither 0 nor 1"),
-    "no centre": (
+    "no center": (
         LABELS,
         lambda p: relabel(hand_box_center=...)(p),
         "'hand_box_center' is not 2 finite numbers",
     ),
     "no point": (LABELS, lambda p: relabel(hand_pts=[[1, 1, 0]] * 21)(p), "no point is labelled"),
-    "cut picture": (LABELS.replace("json", "jpg"), truncate, "_l.jpg: .*cut short"),
-    "no picture": (
+    "cut image": (LABELS.replace("json", "jpg"), truncate, "_l.jpg: .*cut short"),
+    "no image": (
         LABELS.replace("json", "jpg"),
-        lambda p: p.write_text("no picture"),
-        "_l.jpg: no PNG or JPEG",
+        lambda p: p.write_text("no image"),
+        "_l.jpg: not a PNG or JPEG",
     ),
-    "lost picture": (LABELS.replace("json", "jpg"), lambda p: p.unlink(), "_l.jpg: no such file"),
+    "lost image": (LABELS.replace("json", "jpg"), lambda p: p.unlink(), "_l.jpg: no such file"),
 }
 
 
 def studio(change):
-    """Changes the second of the studio's hands, or all of its json."""
+    """Change the second of the studio's hands, or replace all of the JSON."""
 
     def harm(path):
-        told = json.loads(path.read_text())
-        path.write_text(json.dumps(change(told) or told))
+        content = json.loads(path.read_text())
+        path.write_text(json.dumps(change(content) or content))
 
     return harm
 
 
 def second(**change):
-    return studio(lambda told: told["root"][1].update(change))
+    return studio(lambda content: content["root"][1].update(change))
 
 
 STUDIO = {
-    "cut": (truncate, "hands_v143_14817.json: .*expected a json object with root, a list of hands"),
+    "cut": (truncate, "hands_v143_14817.json: .*expected a JSON object with root, a list of hands"),
     "flipped": (
         lambda p: p.write_bytes(p.read_bytes().replace(b":", b"\xff", 1)),
-        "hands_v143_14817.json: .*expected a json",
+        "hands_v143_14817.json: .*expected a JSON",
     ),
     "lost": (lambda p: p.unlink(), "hands_v143_14817.json: no such file"),
-    "no list": (studio(lambda told: {"root": {}}), "'root' is no list of hands"),
-    "no hands": (studio(lambda told: {"root": [1]}), "'root' is no list of hands"),
+    "no list": (studio(lambda content: {"root": {}}), "'root' is not a list of hands"),
+    "no hands": (studio(lambda content: {"root": [1]}), "'root' is not a list of hands"),
     "NaN": (
         second(joint_self=[*POINTS[:20], [float("nan"), 1, 1]]),
         "hand 1: 'joint_self' is not 21 x 3 finite numbers",
@@ -190,11 +188,11 @@ STUDIO = {
         "hand 1: names the file '../hand_labels/x.jpg'",
     ),
     "elsewhere": (second(img_paths="x.jpg"), "hand 1: img_paths 'x.jpg'; expected imgs/NAME.jpg"),
-    "cut picture": (
+    "cut image": (
         lambda p: truncate(p.parent / "imgs/00000001.jpg"),
         "00000001.jpg: .*cut short",
     ),
-    "lost picture": (
+    "lost image": (
         lambda p: (p.parent / "imgs/00000001.jpg").unlink(),
         "00000001.jpg: no such file",
     ),
@@ -202,7 +200,7 @@ STUDIO = {
 
 
 @pytest.mark.parametrize("damage", STUDIO)
-def test_damage_to_the_studios_hands_is_one_clear_line(copy, damage):
+def test_damaged_studio_file_gives_one_line(copy, damage):
     harm, message = STUDIO[damage]
     harm(copy / raw.STUDIO)
     with pytest.raises((ValueError, FileNotFoundError), match=message) as caught:
@@ -210,20 +208,20 @@ def test_damage_to_the_studios_hands_is_one_clear_line(copy, damage):
     assert "\n" not in str(caught.value)
 
 
-def test_the_studios_pictures_that_are_missing_are_counted(copy):
+def test_missing_studio_images_are_counted(copy):
     (copy / raw.STUDIO).with_name("imgs").joinpath("00000001.jpg").unlink()
     assert raw.missing(copy, "studio") == [
-        "hand143_panopticdb/imgs: 1 of 2 pictures, the first 00000001.jpg"
+        "hand143_panopticdb/imgs: 1 of 2 images, the first 00000001.jpg"
     ]
     (copy / raw.STUDIO).write_text("{}")
     assert (
         len(raw.missing(copy, "studio")) == 1
-        and "'root' is no list of hands" in raw.missing(copy, "studio")[0]
+        and "'root' is not a list of hands" in raw.missing(copy, "studio")[0]
     )
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
-def test_a_damaged_file_is_one_clear_line(copy, damage):
+def test_damaged_file_gives_one_line(copy, damage):
     path, harm, message = DAMAGE[damage]
     harm(copy / path)
     with pytest.raises((ValueError, FileNotFoundError), match=message) as caught:
@@ -231,7 +229,7 @@ def test_a_damaged_file_is_one_clear_line(copy, damage):
     assert "\n" not in str(caught.value)
 
 
-def test_what_has_no_partner_is_told(copy):
+def test_images_and_labels_without_each_other(copy):
     (copy / LABELS).unlink()
     (copy / "hand_labels/manual_test/Somebody.flv_000000_r.jpg").unlink()
     (copy / "hand_labels_synth/synth3").rmtree()
@@ -242,19 +240,19 @@ def test_what_has_no_partner_is_told(copy):
     assert raw.missing(copy, "synth") == ["hand_labels_synth/synth3"]
 
 
-def handdb(folder, stem, picture, points, **labels):
+def handdb(folder, stem, image, points, **labels):
     folder.mkdir(parents=True, exist_ok=True)
-    shutil.copy(picture, folder / f"{stem}.jpg")
+    shutil.copy(image, folder / f"{stem}.jpg")
     (folder / f"{stem}.json").write_text(
         json.dumps({"hand_pts": points, "is_left": int(stem.endswith("_l")), **labels})
     )
 
 
-def test_real_pictures_with_their_labels(real_data, tmp_path):
-    """Real pictures of HandDB, whose labels came to us in other files, put back into its own."""
+def test_real_images_with_their_labels(real_data, tmp_path):
+    """Real images of HandDB, with labels converted back from other files to its own."""
     folder = tmp_path / "hand_labels/manual_test"
-    told = json.loads((real_data / "rgb/panoptic/annotations.json").read_text())
-    for entry, image in zip(told["annotations"], told["images"], strict=True):
+    content = json.loads((real_data / "rgb/panoptic/annotations.json").read_text())
+    for entry, image in zip(content["annotations"], content["images"], strict=True):
         points = np.reshape(entry["keypoints"], (21, 3)).tolist()
         name = image["file_name"]
         handdb(
@@ -272,25 +270,24 @@ def test_real_pictures_with_their_labels(real_data, tmp_path):
         3,
         4,
     )  # from base to tip
-    for sample, entry in zip(found.values(), told["annotations"], strict=True):
+    for sample, entry in zip(found.values(), content["annotations"], strict=True):
         assert sample["visible"].all() and pixels(sample["image"]).shape == (720, 1280, 3)
-        np.testing.assert_allclose(
-            sample["box"][2], 2.2 * (max(entry["bbox"][2:]) - 1), rtol=1e-5
-        )  # that box counts both ends
+        side = 2.2 * (max(entry["bbox"][2:]) - 1)  # that box includes both end pixels
+        np.testing.assert_allclose(sample["box"][2], side, rtol=1e-5)
         np.testing.assert_allclose(
             sample["box"][:2] + sample["box"][2:] / 2, entry["center"], rtol=1e-5
         )
 
 
-def test_the_box_of_real_crops_is_all_of_the_crop(real_data, tmp_path):
-    """Six hands that others cropped by the rule of 2.2 hands and resized to 368: the rule finds 368 again."""
+def test_box_of_real_crops_is_the_whole_crop(real_data, tmp_path):
+    """Six hands cropped by others to 2.2 hands and resized to 368 px: the box is 368 px again."""
     for path in sorted((real_data / "rgb/cmu_crops/label").iterdir()):
         points = [[*point, 1] for point in json.loads(path.read_text())["hand_pts_crop"]]
-        picture = real_data / "rgb/cmu_crops/data" / f"{path.stem}.jpg"
+        image = real_data / "rgb/cmu_crops/data" / f"{path.stem}.jpg"
         handdb(
             tmp_path / "hand_labels/manual_train",
             path.stem,
-            picture,
+            image,
             points,
             hand_box_center=[184, 184],
         )

@@ -34,13 +34,13 @@ def chains(joints):
 
 
 def curl(xyz):
-    """How far the fingers bend out of the plane of wrist, index and little base; the sign is that of the hand's side."""
+    """How far fingers bend out of the plane of wrist, index and little base; signed by the side."""
     normal = np.cross(xyz[5] - xyz[0], xyz[17] - xyz[0])
     bends = chains(xyz)[1:, 4] - chains(xyz)[1:, 1]
     return np.sum(bends @ (normal / np.linalg.norm(normal)))
 
 
-def test_an_empty_folder_lacks_everything(tmp_path):
+def test_empty_folder_lacks_everything(tmp_path):
     assert raw.missing(epath.Path(tmp_path)) == [
         "training/anno_training.pickle",
         "evaluation/anno_evaluation.pickle",
@@ -48,7 +48,7 @@ def test_an_empty_folder_lacks_everything(tmp_path):
     assert all(line.split("/")[-1] in raw.LAYOUT for line in raw.missing(epath.Path(tmp_path)))
 
 
-def test_both_hands_are_where_picture_mask_and_depth_say(tree):
+def test_both_hands_agree_with_image_mask_and_depth(tree):
     assert raw.missing(tree) == []
     for split, folder in (("train", "training"), ("test", "evaluation")):
         found = dict(raw.samples(tree, split))
@@ -67,13 +67,12 @@ def test_both_hands_are_where_picture_mask_and_depth_say(tree):
                 np.testing.assert_allclose(project(xyz, sample["k"]), uv, atol=0.01)
                 u, v = np.rint(uv[seen]).astype(int).T
                 behind = xyz[seen, 2] - sample["depth"][v, u, 0]
-                assert (
-                    seen.sum() > 3 and (behind > -2).all() and (behind < 35).all()
-                )  # under the skin of its own hand
+                # Under the skin of their own hand.
+                assert seen.sum() > 3 and (behind > -2).all() and (behind < 35).all()
                 assert ((mask[v, u] - 2) // 16 == side).all()
 
 
-def test_the_dominant_hand_is_the_larger_one_in_the_common_order(tree):
+def test_dominant_hand_is_the_larger_one(tree):
     first, second = (sample for _, sample in raw.samples(tree, "train"))
     assert (first["side"], second["side"]) == ("right", "left")
     for sample in (first, second):
@@ -84,16 +83,13 @@ def test_the_dominant_hand_is_the_larger_one_in_the_common_order(tree):
         np.testing.assert_array_equal(sample["visible"], sample["hands_visible"][side])
         lengths = np.linalg.norm(np.diff(chains(sample["joints_xyz"]), axis=1), axis=-1)
         assert SKELETONS["hand21"].joints[5] == "index_base"
-        assert (
-            (lengths[1:, 0] > 60).all()
-            and (lengths[:, 1:] > 10).all()
-            and (lengths[:, 1:] < 70).all()
-        )  # mm
+        assert (lengths[1:, 0] > 60).all()  # mm
+        assert (lengths[:, 1:] > 10).all() and (lengths[:, 1:] < 70).all()
         left, right = (np.sign(curl(xyz)) for xyz in sample["hands_xyz"])
         assert left == -right
 
 
-def test_of_equal_hands_the_right_one_is_dominant():
+def test_right_hand_is_dominant_if_equal():
     mask = np.zeros((4, 4), np.uint8)
     mask[0], mask[1], mask[2] = 2, 18, 1
     assert raw.dominant_side(mask) == 1
@@ -129,19 +125,19 @@ class Evil:
 
 PICKLE = "training/anno_training.pickle"
 DAMAGE = {
-    "cut picture": ("training/color/00001.png", truncate, "color/00001.png.*cut short or damaged"),
-    "flipped picture": ("training/depth/00001.png", flip, "depth/00001.png.*cut short or damaged"),
-    "empty picture": (
+    "cut image": ("training/color/00001.png", truncate, "color/00001.png.*cut short or damaged"),
+    "flipped image": ("training/depth/00001.png", flip, "depth/00001.png.*cut short or damaged"),
+    "empty image": (
         "training/mask/00000.png",
         lambda p: p.write_bytes(b""),
-        "mask/00000.png.*no PNG",
+        "mask/00000.png.*not a PNG",
     ),
-    "lost picture": (
+    "lost image": (
         "training/mask/00000.png",
         lambda p: p.unlink(),
         "mask/00000.png: no such file",
     ),
-    "small picture": (
+    "small image": (
         "training/color/00000.png",
         lambda p: p.write_bytes(fake_hand.encode(np.zeros((8, 8, 3), np.uint8))),
         r"color/00000.png: pixels of shape \(8, 8, 3\); expected \(320, 320, 3\)",
@@ -151,7 +147,7 @@ DAMAGE = {
         lambda p: p.write_bytes(fake_hand.encode(np.full((320, 320), 200, np.uint8))),
         "mask/00000.png: has the code 200",
     ),
-    "cut pickle": (PICKLE, truncate, "anno_training.pickle.*expected a whole pickle"),
+    "cut pickle": (PICKLE, truncate, "anno_training.pickle.*expected a complete pickle"),
     "evil pickle": (
         PICKLE,
         lambda p: p.write_bytes(pickle.dumps({0: Evil()})),
@@ -160,7 +156,7 @@ DAMAGE = {
     "NaN": (
         PICKLE,
         lambda p: edit(p, set_nan),
-        "anno_training.pickle, sample 1: 'xyz' is no 42 x 3 finite numbers",
+        "anno_training.pickle, sample 1: 'xyz' is not 42 x 3 finite numbers",
     ),
     "wrong count": (
         PICKLE,
@@ -171,7 +167,7 @@ DAMAGE = {
     "no numbers": (
         PICKLE,
         lambda p: edit(p, lambda a: {"../x": a[0]}),
-        "expected a dict of sample numbers",
+        "expected a dict with sample numbers as keys",
     ),
     "bad visibility": (
         PICKLE,
@@ -182,7 +178,7 @@ DAMAGE = {
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
-def test_a_damaged_file_is_one_clear_line(copy, damage):
+def test_damaged_file_gives_one_line(copy, damage):
     path, harm, message = DAMAGE[damage]
     harm(copy / path)
     with pytest.raises((ValueError, FileNotFoundError), match=message) as caught:
@@ -192,7 +188,7 @@ def test_a_damaged_file_is_one_clear_line(copy, damage):
 
 def test_flipped_bytes_in_labels_never_crash(copy):
     path = copy / PICKLE
-    whole, told = path.read_bytes(), 0
+    whole, refused = path.read_bytes(), 0
     for at in range(0, len(whole), 61):
         path.write_bytes(whole[:at] + bytes([whole[at] ^ 0xFF]) + whole[at + 1 :])
         try:
@@ -200,27 +196,27 @@ def test_flipped_bytes_in_labels_never_crash(copy):
             for _, read in found[:1] if at % 5 else found:
                 assert np.isfinite(read()["joints_xyz"]).all()
         except (ValueError, FileNotFoundError) as error:
-            told += 1
+            refused += 1
             assert "\n" not in str(error) and str(copy) in str(error)
-    assert told > 10
+    assert refused > 10
 
 
-def test_what_is_missing_is_counted(copy):
+def test_missing_images_are_counted(copy):
     (copy / "training/color/00000.png").unlink()
     (copy / "evaluation/depth").rmtree()
     assert raw.missing(copy) == [
-        "training/color: 1 of 2 pictures, the first 00000.png",
-        "evaluation/depth: 2 of 2 pictures, the first 00000.png",
+        "training/color: 1 of 2 images, the first 00000.png",
+        "evaluation/depth: 2 of 2 images, the first 00000.png",
     ]
 
 
-def test_real_pictures_with_their_labels(real_data, tree, tmp_path):
-    """Two real hands, both left, whose labels came to us in RHD's joint order; mask and depth are drawn about them."""
-    told = json.loads((real_data / "rgb/rhd/annotations.json").read_text())
+def test_real_images_with_their_labels(real_data, tree, tmp_path):
+    """Two real left hands, labelled in RHD's joint order; mask and depth are drawn around them."""
+    labels = json.loads((real_data / "rgb/rhd/annotations.json").read_text())
     folder, annotations = tmp_path / "training", {}
     for images in ("color", "mask", "depth"):
         (folder / images).mkdir(parents=True)
-    for entry, image in zip(told["annotations"], told["images"], strict=True):
+    for entry, image in zip(labels["annotations"], labels["images"], strict=True):
         xyz, uv_vis = np.array(entry["joint_cam"]) / 1000, np.array(entry["keypoints"])
         k = np.diag([*image["cam_param"]["focal"], 1.0])
         k[:2, 2] = image["cam_param"]["princpt"]
@@ -243,9 +239,8 @@ def test_real_pictures_with_their_labels(real_data, tree, tmp_path):
     assert list(found) == ["training/00111", "training/01111"]
     for sample in found.values():
         xyz = sample["joints_xyz"]
-        np.testing.assert_allclose(
-            project(xyz, sample["k"]), sample["joints_uv"], atol=0.15
-        )  # labels have four digits
+        # The labels have four digits.
+        np.testing.assert_allclose(project(xyz, sample["k"]), sample["joints_uv"], atol=0.15)
         lengths = np.linalg.norm(np.diff(chains(xyz), axis=1), axis=-1)
         assert (
             (lengths[1:, 0] > 60).all()

@@ -1,4 +1,4 @@
-"""Prepared sets for tests, written at once with the features of the set's own builder: what a sample does not say is 0."""
+"""Prepared sets for tests, with the features of the set's builder; missing values are 0."""
 
 import importlib
 
@@ -13,7 +13,7 @@ def write(
     config: str | None = None,
     version: str = "1.0.0",
 ) -> str:
-    """`splits`: name → samples, each with its `id`. Returns the folder."""
+    """Write `splits`, name → samples with their `id`; returns the folder."""
     builder = importlib.import_module(f"handjax.data.sets.{name}.{name}_dataset_builder").Builder(
         data_dir=str(root), config=config
     )

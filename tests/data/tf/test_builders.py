@@ -1,4 +1,4 @@
-"""Every data set's builder over a tree of fakes: TFDS's own test case, what is read back, and folders that lack something."""
+"""The builder of every set on fake files: TFDS's test case, round trips, incomplete folders."""
 
 import importlib
 import logging
@@ -24,7 +24,7 @@ from handjax.data.records import RecordDataset  # noqa: E402
 
 pytestmark = pytest.mark.tensorflow
 
-# Set → what its fakes give for `n` frames, by split, and more of the TFDS case. The fakes of some are twice as many.
+# Set → `n` of its fake files and the resulting samples by split, which for some sets are twice `n`.
 CASES = {
     "coco_person": (2, {"train": 4, "validation": 4}),
     "hpoes_voxels": (1, {"train": 1, "test": 1}),
@@ -39,14 +39,12 @@ CASES = {
     "rhd": (2, {"train": 2, "test": 2}),
     "stb": (1, {"train": 10, "test": 2}),
 }
-CONFIGS = {
-    "human36m": "validact03",
-    "panoptic_hand": "manual",
-}  # of the case, where not all are tried
+# The configuration of the TFDS case where not all are tested.
+CONFIGS = {"human36m": "validact03", "panoptic_hand": "manual"}
 
 
 def modules(name):
-    """fake, raw and the builder's class of a set."""
+    """fake, raw and the builder class of a set."""
     fake, raw = (
         importlib.import_module(f"handjax.data.sets.{name}.{part}") for part in ("fake", "raw")
     )
@@ -63,7 +61,7 @@ def write(name, root, n, seed, *more):
 
 
 def case(name):
-    """TFDS's test case of one set."""
+    """TFDS's test case for one set."""
     count, splits = CASES[name]
 
     class Case(tfds.testing.DatasetBuilderTestCase):
@@ -95,7 +93,7 @@ TestNyuHand, TestPanopticHand, TestRhd, TestStb = map(case, list(CASES)[8:])
 
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory):
-    """tree(set, n, …) → a folder with its fakes in `raw`, made once."""
+    """tree(set, n, …) → a folder with its fake files in `raw`, written once."""
     made = {}
 
     def make(name, n=2, *more):
@@ -109,7 +107,7 @@ def tree(tmp_path_factory):
 
 @pytest.fixture
 def copy(tree, tmp_path):
-    """copy(set, n, …) → a folder of the test's own with its fakes in `raw`."""
+    """copy(set, n, …) → a folder of this test alone with the set's fake files in `raw`."""
 
     def make(*what):
         shutil.copytree(tree(*what) / "raw", tmp_path / "raw")
@@ -119,13 +117,13 @@ def copy(tree, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["coco_person", "human36m_challenge", "icvl", "mpii", "rhd"])
-def test_what_is_read_back_is_what_the_files_hold(tree, tmp_path, name):
+def test_prepared_samples_equal_the_raw_ones(tree, tmp_path, name):
     root, (_, raw, builder_class) = tree(name), modules(name)
     builder = prepared(builder_class, root, data_dir=tmp_path)
     for split in raw.COUNTS:
-        told = dict(raw.samples(epath.Path(root / "raw"), split))
-        assert_same(builder, split, told)
-        assert len(told) == CASES[name][1][split]
+        samples = dict(raw.samples(epath.Path(root / "raw"), split))
+        assert_same(builder, split, samples)
+        assert len(samples) == CASES[name][1][split]
     assert all(feature.doc.desc for feature in builder.info.features.values())
 
 
@@ -144,36 +142,37 @@ def test_every_configuration_reads_its_own_files(tree, tmp_path, name, config):
     root, (_, raw, builder_class) = tree(name, CASES[name][0]), modules(name)
     assert config in raw.CONFIGS
     builder = prepared(builder_class, root, config, data_dir=tmp_path)
-    own = [] if name == "panoptic_hand" else [config]
-    splits = raw.CONFIGS[config] if name == "panoptic_hand" else raw.COUNTS
+    splits = raw.splits(epath.Path(root / "raw"), config)
     assert set(builder.info.splits) == set(splits)
     for split in splits:
-        assert_same(builder, split, dict(raw.samples(epath.Path(root / "raw"), split, *own)))
+        assert_same(builder, split, dict(raw.samples(epath.Path(root / "raw"), split, config)))
     assert all(feature.doc.desc for feature in builder.info.features.values())
 
 
 def test_every_subset_of_human36m_is_a_configuration(tree, tmp_path):
     root, (_, raw, builder_class) = tree("human36m", 2, "validact16"), modules("human36m")
     assert set(builder_class.builder_configs) == set(raw.CONFIGS)
-    told = dict(raw.samples(epath.Path(root / "raw"), "validation", "validact16"))
-    assert len(told) == 32 and {sample["action"] for sample in told.values()} == {
+    samples = dict(raw.samples(epath.Path(root / "raw"), "validation", "validact16"))
+    assert len(samples) == 32 and {sample["action"] for sample in samples.values()} == {
         "walking_together"
     }
-    assert_same(prepared(builder_class, root, "validact16", data_dir=tmp_path), "validation", told)
+    assert_same(
+        prepared(builder_class, root, "validact16", data_dir=tmp_path), "validation", samples
+    )
 
 
-def test_one_person_of_msra_is_left_out_by_the_names_of_splits(tree, tmp_path):
+def test_split_names_of_msra_leave_one_person_out(tree, tmp_path):
     root, (_, raw, builder_class) = tree("msra_hand"), modules("msra_hand")
     builder = prepared(builder_class, root, data_dir=tmp_path)
     others = "+".join(person for person in raw.COUNTS if person != "P3")
     for split in ("P3", others):
-        told = dict(
+        samples = dict(
             pair
             for person in split.split("+")
             for pair in raw.samples(epath.Path(root / "raw"), person)
         )
-        assert len(told) == 2 * len(split.split("+"))
-        assert_same(builder, split, told)
+        assert len(samples) == 2 * len(split.split("+"))
+        assert_same(builder, split, samples)
 
 
 @pytest.mark.parametrize(
@@ -194,17 +193,17 @@ def test_voxels_are_read_back(tree, tmp_path):
     root, (_, raw, builder_class) = tree("hpoes_voxels"), modules("hpoes_voxels")
     builder = prepared(builder_class, root, data_dir=tmp_path)
     for split in ("train", "test"):
-        told = dict(raw.samples(epath.Path(root / "raw"), split))
-        assert_same(builder, split, told)
+        samples = dict(raw.samples(epath.Path(root / "raw"), split))
+        assert_same(builder, split, samples)
         records = RecordDataset(builder.data_path, split)
         rows = records.rows(np.arange(2))
         for i, name in enumerate(records.names(np.arange(2))):
             for key in ("voxels", "joints_xyz", "center_xyz", "cube_mm"):
-                np.testing.assert_array_equal(rows[key][i], told[name][key])
+                np.testing.assert_array_equal(rows[key][i], samples[name][key])
     assert all(feature.doc.desc for feature in builder.info.features.values())
 
 
-# Set, configuration, what is removed, and what is said.
+# Set, configuration, removed files, message.
 LACKS = [
     (
         "coco_person",
@@ -228,13 +227,13 @@ LACKS = [
         "keypoint_list",
         None,
         ["test/some folder/00000.jpg"],
-        "incomplete, missing test/some folder/00000.jpg: 1 of 2 pictures of test.txt",
+        "incomplete, missing test/some folder/00000.jpg: 1 of 2 images of test.txt",
     ),
     (
         "mpii",
         None,
         ["annot/test.json", "images/200000000.jpg"],
-        "missing annot/test.json; images/200000000.jpg: 1 of 2 pictures of valid.json; ",
+        "missing annot/test.json; images/200000000.jpg: 1 of 2 images of valid.json; ",
     ),
     (
         "msra_hand",
@@ -252,35 +251,33 @@ LACKS = [
         "rhd",
         None,
         ["training/mask/00000.png"],
-        "incomplete, missing training/mask: 1 of 2 pictures, the first 00000.png",
+        "incomplete, missing training/mask: 1 of 2 images, the first 00000.png",
     ),
 ]
 
 
 @pytest.mark.parametrize(
-    ("name", "config", "removed", "said"), LACKS, ids=[row[0] for row in LACKS]
+    ("name", "config", "removed", "message"), LACKS, ids=[row[0] for row in LACKS]
 )
-def test_an_incomplete_folder_is_refused_before_anything_is_written(
-    copy, name, config, removed, said
-):
+def test_incomplete_folder_is_refused_before_writing(copy, name, config, removed, message):
     root = copy(name, 2)
     for path in removed:
         path = root / "raw" / path
         shutil.rmtree(path) if path.is_dir() else path.unlink()
-    with pytest.raises(ValueError, match=said) as caught:
+    with pytest.raises(ValueError, match=message) as caught:
         prepared(modules(name)[2], root, config)
     assert "\n" not in str(caught.value) and not list((root / "prepared").rglob("*.tfrecord*"))
 
 
 @pytest.mark.parametrize(
-    ("name", "removed", "whole", "broken", "said"),
+    ("name", "removed", "whole", "broken", "message"),
     [
         (
             "stb",
             "images/B2Random/SK_depth_0.png",
             "bb",
             "sk",
-            "incomplete, missing images/B2Random: 1 of 1 pictures of SK_depth",
+            "incomplete, missing images/B2Random: 1 of 1 images of SK_depth",
         ),
         (
             "panoptic_hand",
@@ -291,18 +288,18 @@ def test_an_incomplete_folder_is_refused_before_anything_is_written(
         ),
     ],
 )
-def test_a_configuration_needs_its_own_files_alone(copy, name, removed, whole, broken, said):
+def test_configuration_needs_only_its_own_files(copy, name, removed, whole, broken, message):
     root = copy(name, 1)
     (root / "raw" / removed).unlink()
     prepared(modules(name)[2], root, whole)
-    with pytest.raises(ValueError, match=said) as caught:
+    with pytest.raises(ValueError, match=message) as caught:
         prepared(modules(name)[2], root, broken)
     assert "\n" not in str(caught.value) and not list(
         (root / "prepared" / name / broken).rglob("*.tfrecord*")
     )
 
 
-def test_an_incomplete_folder_of_human36m_is_refused(tmp_path):
+def test_incomplete_folder_of_human36m_is_refused(tmp_path):
     builder_class = modules("human36m")[2]
     write("human36m", tmp_path / "raw", 1, 3, "validact02")
     with pytest.raises(
@@ -314,20 +311,20 @@ def test_an_incomplete_folder_of_human36m_is_refused(tmp_path):
     shutil.rmtree(tmp_path / "raw/images/s_11_act_02_subact_02_ca_04")
     with pytest.raises(
         ValueError,
-        match="missing images/s_11_act_02_subact_02_ca_04; python -m handjax.prepare human36m --help",
+        match="missing images/s_11_act_02_subact_02_ca_04; python -m handjax.prepare human36m",
     ):
         prepared(builder_class, tmp_path, "validact02")
     assert not list((tmp_path / "prepared").rglob("*.tfrecord*"))
 
 
-def test_a_folder_without_voxels_is_refused(tmp_path):
+def test_folder_without_voxels_is_refused(tmp_path):
     (tmp_path / "raw").mkdir()
     (tmp_path / "raw/readme").write_text("nothing else")
     with pytest.raises(ValueError, match="missing HDF5 file NAME.h5; "):
         prepared(modules("hpoes_voxels")[2], tmp_path)
 
 
-def test_training_labels_of_icvl_without_an_image_are_told(copy, caplog):
+def test_icvl_labels_without_an_image_are_logged(copy, caplog):
     root = copy("icvl", 3)
     (root / "raw/Training/Depth/201403121135/image_0000.png").unlink()
     with caplog.at_level(logging.WARNING):

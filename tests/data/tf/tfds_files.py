@@ -1,11 +1,11 @@
-"""What every builder's test does: prepare from files, and hold what TFDS reads back against what the files hold."""
+"""Helpers of the builder tests: prepare raw files, and compare TFDS's samples with the raw ones."""
 
 import numpy as np
 import tensorflow_datasets as tfds
 
 
 def prepared(builder_class, root, config=None, data_dir=None):
-    """What the builder makes of `root`/raw, in `data_dir` or `root`/prepared."""
+    """The builder, after preparing `root`/raw in `data_dir` or `root`/prepared."""
     builder = builder_class(data_dir=str(data_dir or root / "prepared"), config=config)
     builder.download_and_prepare(
         download_config=tfds.download.DownloadConfig(manual_dir=str(root / "raw"))
@@ -13,19 +13,22 @@ def prepared(builder_class, root, config=None, data_dir=None):
     return builder
 
 
-def assert_same(builder, split, told):
-    """Pictures that are files are the same bytes, for two decoders of JPEG need not agree; and they decode."""
+def assert_same(builder, split, samples):
+    """Check that a split holds `samples`, key → sample.
+
+    Images are compared as files, because JPEG decoders differ; and they must decode.
+    """
     features = builder.info.features
     files = [
-        name for name, value in next(iter(told.values())).items() if hasattr(value, "getvalue")
+        name for name, value in next(iter(samples.values())).items() if hasattr(value, "getvalue")
     ]
     still_files = {name: tfds.decode.SkipDecoding() for name in files}
     back = {
         row["id"].decode(): row
         for row in tfds.as_numpy(builder.as_dataset(split=split, decoders=still_files))
     }
-    assert back.keys() == told.keys()
-    for key, sample in told.items():
+    assert back.keys() == samples.keys()
+    for key, sample in samples.items():
         assert back[key].keys() == sample.keys()
         for name, value in sample.items():
             if isinstance(value, str):

@@ -10,7 +10,7 @@ import numpy as np
 
 from handjax.data.sets import fake_body
 from handjax.data.sets.coco_person import raw
-from handjax.pose.geometry import project
+from handjax.pose.pinhole import project
 from handjax.pose.skeleton import ORDERS
 
 HEIGHT, WIDTH = 270, 360

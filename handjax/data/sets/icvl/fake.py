@@ -7,7 +7,7 @@ import numpy as np
 
 from handjax.data.sets import fake_depth_hand as fakes
 from handjax.data.sets.icvl import raw
-from handjax.pose.geometry import xyz_to_uvd
+from handjax.pose.pinhole import xyz_to_uvd
 
 # The sphere at each of the 16 joints: palm, then thumb to little finger, each from base to tip.
 _FINGERS = ("thumb", "index", "middle", "ring", "little")

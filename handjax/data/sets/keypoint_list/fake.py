@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from handjax.data.sets import fake_hand
-from handjax.pose.geometry import project
+from handjax.pose.pinhole import project
 from handjax.pose.skeleton import ORDERS, palm_from_wrist
 
 _HEIGHT, _WIDTH = 240, 320

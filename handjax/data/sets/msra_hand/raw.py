@@ -11,7 +11,7 @@ from etils import epath
 
 from handjax.data.formats.label_text import parse_numbers, read_lines, read_optional_centers
 from handjax.data.preparation.examples import Examples, LazyExamples, unreadable
-from handjax.pose.geometry import project
+from handjax.pose.pinhole import project
 from handjax.pose.skeleton import ORDERS
 
 LAYOUT = """

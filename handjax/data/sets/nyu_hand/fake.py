@@ -8,7 +8,7 @@ import scipy.io
 
 from handjax.data.sets import fake_depth_hand as fakes
 from handjax.data.sets.nyu_hand import raw
-from handjax.pose.geometry import xyz_to_uvd
+from handjax.pose.pinhole import xyz_to_uvd
 from handjax.pose.skeleton import SKELETONS
 
 TURNS = (0.0, 0.6, -0.6)  # rad: rotation of the three Kinects about the hand

@@ -7,7 +7,7 @@ import numpy as np
 
 from handjax.data.sets import fake_hand
 from handjax.data.sets.panoptic_hand.raw import FOLDERS, STUDIO
-from handjax.pose.geometry import project
+from handjax.pose.pinhole import project
 from handjax.pose.skeleton import ORDERS
 
 _HEIGHT, _WIDTH = 360, 480

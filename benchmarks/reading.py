@@ -1,20 +1,23 @@
 #!/usr/bin/env python3
-"""How many samples a second each source reads from prepared files, as training reads them: two batches in flight.
+"""Samples per second that sources read from prepared files: python benchmarks/reading.py [SOURCE …]
 
-    python scripts/reading.py [--frames 64] [--seconds 5] [SOURCE ...]
-
-The sets are written for the occasion, in a temporary folder, with the features of their own builders and pictures of the real
-sizes: blurred noise, which PNG and JPEG find about as hard as photographs. Labels are such that hands and people fill the part
-of their pictures that they do in the sets.
+Read as in training, with two batches in flight. The sets are generated in a temporary folder with
+the features of their builders. Images have the real sizes and are blurred noise, which PNG and JPEG
+compress about as well as photographs; hands and people are as large in them as in the real sets.
 """
 
 import argparse
 import importlib
+import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
+
+if __package__ in (None, ""):  # run as a script
+    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import cv2
 import numpy as np
@@ -26,7 +29,8 @@ from handjax.sources import SOURCES
 from handjax.sources.base import Source
 
 ROOT = Path(__file__).resolve().parent.parent
-# Prepared set → configuration, split, picture (height, width), and labels: depth mm of the joints and their spread in px.
+# Prepared set → configuration, split, image (height, width), and the joints' depth in mm and spread
+# in px.
 SETS = {
     "nyu_hand": ("single", "train", (480, 640), 700.0, 60),
     "icvl": (None, "train", (240, 320), 400.0, 40),
@@ -44,25 +48,25 @@ HANDS = dict(
 PEOPLE = dict(
     name="body", weights=(), train_split="train", eval_split="train", eval_sets=(), box_mm=2000.0
 )
-# Source → the sets it reads, and `config.data`, or a config that is asked for its own.
+# Source → the sets it reads, and `config.data` or the config file that has it.
 SOURCES_READ = {
     "v2v nyu": (("nyu_hand",), "configs/v2v.py:nyu"),
     "v2v icvl": (("icvl",), "configs/v2v.py:icvl"),
     "v2v msra": (("msra_hand",), "configs/v2v.py:msra"),
-    "rgb_hand rhd": (("rhd",), HANDS | dict(sets=("rhd",), image_size=(320, 320), room=0.0)),
+    "rgb_hand rhd": (("rhd",), HANDS | dict(sets=("rhd",), image_size=(320, 320), crop_boxes=0.0)),
     "rgb_hand rhd + stb": (
         ("rhd", "stb"),
-        HANDS | dict(sets=("rhd", "stb"), image_size=(480, 640), room=0.0),
+        HANDS | dict(sets=("rhd", "stb"), image_size=(480, 640), crop_boxes=0.0),
     ),
     "rgb_hand panoptic_hand": (
         ("panoptic_hand",),
-        HANDS | dict(sets=("panoptic_hand",), image_size=(480, 480), room=3.0),
+        HANDS | dict(sets=("panoptic_hand",), image_size=(480, 480), crop_boxes=3.0),
     ),
     "body human36m": (
         ("human36m",),
-        PEOPLE | dict(sets=("human36m",), image_size=(512, 512), room=1.75),
+        PEOPLE | dict(sets=("human36m",), image_size=(512, 512), crop_boxes=1.75),
     ),
-    "body mpii": (("mpii",), PEOPLE | dict(sets=("mpii",), image_size=(512, 512), room=1.75)),
+    "body mpii": (("mpii",), PEOPLE | dict(sets=("mpii",), image_size=(512, 512), crop_boxes=1.75)),
     "body all": (
         ("human36m", "mpii", "coco_person"),
         PEOPLE
@@ -70,20 +74,19 @@ SOURCES_READ = {
             sets=("human36m", "mpii", "coco_person"),
             weights=(2, 1, 1),
             image_size=(512, 512),
-            room=1.75,
+            crop_boxes=1.75,
         ),
     ),
 }
 
 
 def write(root: Path, name: str, frames: int) -> str:
-    """A prepared set of this many frames; its folder."""
+    """Write a prepared set of `frames` frames; returns its folder."""
     import tensorflow_datasets as tfds
 
-    configuration, split, size, z, spread = SETS[name]
-    builder = importlib.import_module(f"handjax.data.sets.{name}.{name}_dataset_builder").Builder(
-        data_dir=str(root), config=configuration
-    )
+    config, split, size, z, spread = SETS[name]
+    module = importlib.import_module(f"handjax.data.sets.{name}.{name}_dataset_builder")
+    builder = module.Builder(data_dir=str(root), config=config)
     splits = {
         split: [(str(i), _sample(builder.info.features, i, size, z, spread)) for i in range(frames)]
     }
@@ -91,7 +94,7 @@ def write(root: Path, name: str, frames: int) -> str:
         splits |= {f"P{person}": splits["P0"][:1] for person in range(1, 9)}
     written = tfds.dataset_builders.store_as_tfds_dataset(
         name=name,
-        config=configuration,
+        config=config,
         version="1.0.0",
         features=builder.info.features,
         split_datasets=splits,
@@ -100,57 +103,61 @@ def write(root: Path, name: str, frames: int) -> str:
     return str(written.data_path)
 
 
-def _sample(features, number: int, size: tuple[int, int], z: float, spread: float) -> dict:
+def _sample(
+    features: Mapping[str, Any], number: int, size: tuple[int, int], z: float, spread: float
+) -> dict[str, Any]:
     random = np.random.default_rng(number)
     focal = 1.15 * size[1]
-    k = np.array([[focal, 0, size[1] / 2], [0, focal, size[0] / 2], [0, 0, 1]], np.float32)
-    sample = {}
+    center = np.array([size[1] / 2, size[0] / 2])
+    sample: dict[str, Any] = {}
     for key, feature in features.items():
         shape = [s or 1 for s in feature.shape]
         if type(feature).__name__ == "Image":
-            depth = feature.np_dtype == np.uint16
-            # Files of about the real ones' lengths: 100 kB for RHD, 70 for Human3.6M, 105 for MPII.
-            mean, contrast, blur = (
-                (z, 1500, 8.0) if depth else (128, 1200, 12.0 if size[1] > 640 else 10.0)
-            )
-            grain = 1.0 if depth else 0.2 * (size[1] <= 640)
-            picture = cv2.GaussianBlur(
-                random.normal(0, 1, (*size, shape[-1])), (0, 0), blur
-            ).reshape(*size, shape[-1])
-            picture = mean + contrast * picture + grain * random.normal(0, 1, picture.shape)
-            sample[key] = picture.clip(0, 65535 if depth else 255).astype(feature.np_dtype)
+            sample[key] = _image(random, size, shape[-1], feature.np_dtype, z)
         elif key == "k":
-            sample[key] = k
+            k = [[focal, 0, center[0]], [0, focal, center[1]], [0, 0, 1]]
+            sample[key] = np.array(k, np.float32)
         elif "uv" in key:
-            sample[key] = (
-                np.array(size[::-1]) / 2 + random.uniform(-spread, spread, shape)
-            ).astype(np.float32)
+            uv = center + random.uniform(-spread, spread, shape)
+            sample[key] = uv.astype(np.float32)
         elif "xyz" in key:
-            sample[key] = (
-                np.array([0, 0, z]) + random.uniform(-1, 1, shape) * spread * z / focal
-            ).astype(np.float32)
+            offset = random.uniform(-1, 1, shape) * spread * z / focal
+            sample[key] = (np.array([0, 0, z]) + offset).astype(np.float32)
         elif key == "box":
-            sample[key] = np.array(
-                [size[1] / 2 - spread, size[0] / 2 - spread, 2 * spread, 2 * spread], np.float32
-            )
+            sample[key] = np.array([*(center - spread), 2 * spread, 2 * spread], np.float32)
         elif feature.np_dtype == np.bool_:
             sample[key] = np.ones(shape, bool).reshape(feature.shape)
-        else:  # a name, a class or a number that nothing here depends on
-            sample[key] = (
-                str(number)
-                if type(feature).__name__ == "Text"
-                else np.zeros(feature.shape, feature.np_dtype)
-            )
+        elif type(feature).__name__ == "Text":
+            sample[key] = str(number)
+        else:  # a class or a number that nothing here depends on
+            sample[key] = np.zeros(feature.shape, feature.np_dtype)
     return sample
 
 
-def made(names: list[str], frames: int, root: Path) -> Iterator[tuple[str, Source]]:
-    """The sources by these names over sets that are written below `root`."""
+def _image(
+    random: np.random.Generator, size: tuple[int, int], channels: int, dtype: type, z: float
+) -> np.ndarray:
+    """Noise whose files have real sizes: about 100 kB in RHD, 70 in Human3.6M, 105 in MPII."""
+    if dtype == np.uint16:  # depth
+        mean, contrast, blur, grain, largest = z, 1500, 8.0, 1.0, 65535
+    elif size[1] > 640:
+        mean, contrast, blur, grain, largest = 128, 1200, 12.0, 0.0, 255
+    else:
+        mean, contrast, blur, grain, largest = 128, 1200, 10.0, 0.2, 255
+    image = cv2.GaussianBlur(random.normal(0, 1, (*size, channels)), (0, 0), blur)
+    image = mean + contrast * image.reshape(*size, channels)
+    image += grain * random.normal(0, 1, image.shape)
+    return image.clip(0, largest).astype(dtype)
+
+
+def open_sources(names: list[str], frames: int, root: Path) -> Iterator[tuple[str, Source]]:
+    """Open the named sources on sets that are written below `root`."""
     folders: dict[str, str] = {}
     for name in names:
         sets, data = SOURCES_READ[name]
         for one in sets:
-            folders.setdefault(one, "") or folders.update({one: write(root, one, frames)})
+            if one not in folders:
+                folders[one] = write(root, one, frames)
         if isinstance(data, str):
             whole = [] if sets == ("msra_hand",) else ["config.data.eval_split=train"]
             config = configs.load(
@@ -162,7 +169,7 @@ def made(names: list[str], frames: int, root: Path) -> Iterator[tuple[str, Sourc
 
 
 def read(source: Source, frames: int, batch: int, batches: int) -> float:
-    """Seconds for this many batches of random samples, `AHEAD` of them at once, as in `feed.train_batches`."""
+    """Seconds for `batches` batches of random samples, `AHEAD` at a time as in `train_batches`."""
     numbers = np.random.default_rng(0).integers(0, frames, (batches, batch))
     start = time.perf_counter()
     with ThreadPoolExecutor(AHEAD) as pool:
@@ -172,27 +179,27 @@ def read(source: Source, frames: int, batch: int, batches: int) -> float:
 
 
 def rate(source: Source, frames: int, batch: int = 32, seconds: float = 5.0) -> float:
-    """Samples a second, after a batch to warm up."""
+    """Samples per second, after two batches to warm up."""
     frames = source.train_size or frames
     once = read(source, frames, batch, 2) / 2
     batches = max(2, int(seconds / once))
     return batches * batch / read(source, frames, batch, batches)
 
 
-def main():
+def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "names", nargs="*", metavar="SOURCE", help=f"of {', '.join(SOURCES_READ)} (default: all)"
+        "names", nargs="*", metavar="SOURCE", help=f"any of {', '.join(SOURCES_READ)} (default all)"
     )
-    parser.add_argument("--frames", type=int, default=64, help="in each set")
-    parser.add_argument("--seconds", type=float, default=5.0, help="to read each source")
+    parser.add_argument("--frames", type=int, default=64, help="frames per set (default 64)")
+    parser.add_argument("--seconds", type=float, default=5.0, help="time per source (default 5)")
     args = parser.parse_args()
     if unknown := [name for name in args.names if name not in SOURCES_READ]:
         parser.error(f"{unknown[0]}: expected one of {', '.join(SOURCES_READ)}")
     with tempfile.TemporaryDirectory() as root:
-        for name, source in made(args.names or list(SOURCES_READ), args.frames, Path(root)):
+        for name, source in open_sources(args.names or list(SOURCES_READ), args.frames, Path(root)):
             print(
                 f"{name:24s} {rate(source, args.frames, seconds=args.seconds):8,.0f} samples/s",
                 flush=True,
