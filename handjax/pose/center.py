@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from handjax.pose.geometry import depth_to_points
+from handjax.pose.pinhole import depth_to_points
 
 STEPS = 5  # DeepPrior++
 _CELL_MM = 100.0

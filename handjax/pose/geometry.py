@@ -1,31 +1,8 @@
-"""Cameras, rotations, and square roots with finite gradients.
-
-Lengths are in mm, pixel centers are at integers, and a camera looks along z with x to the right
-and y down. The projections are those of pose/pinhole.py.
-"""
+"""Rotations, rigid motions, and square roots with finite gradients."""
 
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
-
-from handjax.pose.pinhole import depth_to_points, pixel_rays, project, uvd_to_xyz, xyz_to_uvd
-
-__all__ = [
-    "depth_to_points",
-    "homogeneous",
-    "map_points",
-    "matmul",
-    "pixel_rays",
-    "project",
-    "rotation_x",
-    "rotation_y",
-    "rotation_z",
-    "safe_norm",
-    "safe_sqrt",
-    "transform_points",
-    "uvd_to_xyz",
-    "xyz_to_uvd",
-]
 
 
 def safe_sqrt(x: Float[Array, "*s"]) -> Float[Array, "*s"]:

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from handjax.pose import crop2d, geometry
+from handjax.pose import crop2d, geometry, pinhole
 
 # Width and height; (1485, 1980) for the 288 x 384 patches of the ECCV 2018 challenge.
 BOX_MM = (2000.0, 2000.0)
@@ -143,7 +143,7 @@ def decode(
 ) -> Float[Array, "*b j 3"]:
     """Labels → camera mm, given the depth of the pelvis, known or from `depth_from_box`."""
     z = labels[..., 2:] * depth_mm[..., None, None] + root_z[..., None, None]
-    return geometry.uvd_to_xyz(jnp.concatenate([decode_uv(labels, patch, size), z], axis=-1), k)
+    return pinhole.uvd_to_xyz(jnp.concatenate([decode_uv(labels, patch, size), z], axis=-1), k)
 
 
 def decode_by_length(

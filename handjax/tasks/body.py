@@ -22,7 +22,7 @@ from ml_collections import ConfigDict
 from handjax.engine.contracts import Batch, Inputs, Rows
 from handjax.metrics import body as metrics
 from handjax.models.body import BodyNet
-from handjax.pose import crop2d, geometry
+from handjax.pose import crop2d, geometry, pinhole
 from handjax.pose.skeleton import Skeleton
 from handjax.pose.warp import warp_affine
 from handjax.targets import body as targets
@@ -188,7 +188,7 @@ def _depth_by_box(sample, k) -> Float[Array, ""]:
 
 def _box(sample, root, k, known, options: BodyOptions):
     """Center (u, v) and sides (width, height) of the box that the patch shows, px of the image."""
-    center = geometry.xyz_to_uvd(root[None], k)[0, :2]
+    center = pinhole.xyz_to_uvd(root[None], k)[0, :2]
     height, width = options.size
     corner, sides = sample["box"][:2], sample["box"][2:]
     wide = jnp.maximum(sides[0], sides[1] * width / height)

@@ -16,7 +16,8 @@ from handjax.metrics import joints3d as metrics
 from handjax.models.v2v import V2V
 from handjax.pose import losses
 from handjax.pose.augment import random_affine
-from handjax.pose.geometry import depth_to_points, map_points
+from handjax.pose.geometry import map_points
+from handjax.pose.pinhole import depth_to_points
 from handjax.pose.skeleton import Skeleton
 from handjax.targets import heatmap, voxel
 from handjax.tasks.base import Task

@@ -12,7 +12,7 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from handjax.data.sets import fake_depth_hand
 from handjax.pose.center import hand_center
-from handjax.pose.geometry import depth_to_points
+from handjax.pose.pinhole import depth_to_points
 
 CAMERA = ((240.0, 0.0, 160.0), (0.0, 240.0, 120.0), (0.0, 0.0, 1.0))
 K = np.asarray(CAMERA, np.float32)

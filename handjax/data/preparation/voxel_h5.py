@@ -130,7 +130,7 @@ def _voxelizer(options: VoxelOptions) -> Callable[[np.ndarray, np.ndarray], np.n
     import jax
     import jax.numpy as jnp
 
-    from handjax.pose.geometry import depth_to_points
+    from handjax.pose.pinhole import depth_to_points
     from handjax.targets.voxel import occupancy_hpoes, xyz_to_grid
 
     cube_mm = np.full(3, options.cube, np.float32)
