@@ -155,8 +155,8 @@ def test_real_people_are_encoded_and_decoded(real_data, name, flip):
     found = body.encode(xyz, root_z, body.patch_camera(k, patch), size, 1.1 * box)
     assert jnp.abs(found).max() < 0.5  # the whole person is in the box
     np.testing.assert_allclose(body.decode(found, root_z, k, patch, size, 1.1 * box), xyz, atol=0.1)
-    pinhole = pinhole.xyz_to_uvd(xyz, k)[:, :2]
-    np.testing.assert_allclose(body.decode_uv(found, patch, size), pinhole, atol=0.01)
+    expected = pinhole.xyz_to_uvd(xyz, k)[:, :2]
+    np.testing.assert_allclose(body.decode_uv(found, patch, size), expected, atol=0.01)
     assert jnp.linalg.norm(body.decode_uv(found, patch, size) - uv, axis=-1).max() < 2
     there = body.encode_uv(crop2d.apply(patch, uv), size)
     np.testing.assert_allclose(body.decode_uv(there, patch, size), uv, atol=0.01)
