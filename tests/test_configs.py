@@ -1,4 +1,4 @@
-"""Every config with its variants: it loads, and source, task, network and optimizer make one step, by shapes alone."""
+"""Every config with its variants loads and makes one training step, by shapes alone."""
 
 import functools
 import importlib
@@ -26,7 +26,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def variants_of(path: str) -> list[str]:
-    """The variants that a config knows, from what it answers to one that it does not."""
+    """The variants of a config, from the error for an unknown one."""
     try:
         load(f"{ROOT / path}:no_such_variant")
     except ValueError as error:
@@ -38,7 +38,7 @@ def variants_of(path: str) -> list[str]:
     raise AssertionError(f"{path} takes any variant")
 
 
-# Flavours of which a config takes one. Those that are read from prepared files → the set.
+# Variants of which a config takes one. Variants with prepared files → the set.
 DATA_SETS = {"h5", "nyu", "icvl", "msra"}
 ALTERNATIVES = (DATA_SETS, {"rhd", "stb", "rs", "handdb", "list"}, {"heatmap", "dsnt"})
 ALTERNATIVES += ({"synthetic", "selfsup", "nyu"},)
@@ -74,7 +74,7 @@ def every_config() -> list:
 
 @pytest.fixture(scope="session")
 def prepared(tmp_path_factory):
-    """prepared("nyu_hand") → the folder of a set of two fake frames a split, made once."""
+    """prepared("nyu_hand") → the folder of a set with two fake frames per split, created once."""
     folders = {}
 
     def prepare(name: str) -> str:
@@ -99,20 +99,18 @@ def prepared(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def traced() -> set[str]:
-    """Configs, less what they say of files and of how long, whose step fits together."""
+    """Configs, without files and lengths, whose step was traced."""
     return set()
 
 
 @pytest.mark.parametrize("spec", every_config())
-def test_every_config_loads_and_its_step_fits_together(spec, request, traced):
+def test_every_config_loads_and_makes_a_step(spec, request, traced):
     config = load(str(ROOT / spec))
     assert config.is_locked
     if config.data.name == "voxel_h5":
         file = request.getfixturevalue("real_data") / "voxel" / "nyu_voxels_6frames.h5"
         config = load(str(ROOT / spec), [f"config.data.path={file}"])
-    elif (
-        "layers" in config.model
-    ):  # a ResNet, which takes its time; how deep it may be is tests/models' business
+    elif "layers" in config.model:  # a small ResNet; its depths are tested in tests/models
         config = load(str(ROOT / spec), ["config.model.layers=18"])
     elif config.data.name in PREPARED.values():
         config = load(
@@ -122,7 +120,7 @@ def test_every_config_loads_and_its_step_fits_together(spec, request, traced):
     stands_in = config.data.name in ("rgb_hand", "body", "nyu_views")
     source = _stand_in(config) if stands_in else SOURCES[config.data.name](config)
     optimizer = make_optimizer(config.optimizer, config.steps)
-    # The default under its name, and sets that differ in their files alone, make a step that is known.
+    # A named default, and sets that differ in their files alone, make the same step.
     same = (
         config.to_dict()
         | dict(steps=0, eval_every=0, save_every=0)
@@ -152,7 +150,7 @@ def test_every_config_loads_and_its_step_fits_together(spec, request, traced):
 
 
 def _stand_in(config):
-    """What the sources of hands and of people in colour, and of several Kinects, give, without the files."""
+    """Stand-ins, without files, for the sources of RGB images and of several cameras."""
     if config.data.name == "nyu_views":
         size = (config.data.image_size,) * 2
         skeleton, shapes = (
@@ -188,14 +186,14 @@ def _stand_in(config):
     [("v2v", pair) for pair in itertools.combinations(sorted(DATA_SETS), 2)]
     + [("cpm", ("handdb", "rhd")), ("posenet2d", ("rhd", "stb"))],
 )
-def test_two_data_sets_are_one_too_many(path, pair):
+def test_variants_of_two_data_sets_exclude_each_other(path, pair):
     with pytest.raises(
         ValueError, match=f"variants {pair[0]} and {pair[1]} are data sets: use one of them"
     ):
         load(f"{ROOT / 'configs' / path}.py:quick,{pair[1]},{pair[0]}")
 
 
-def test_a_mesh_of_ones_own_is_what_the_sensor_sees(tmp_path):
+def test_the_camera_sees_a_users_own_mesh(tmp_path):
     own = skinning.hand_skin()
     thin = own.vertices - 4 * skinning.vertex_normals(own)
     np.savez(
@@ -222,7 +220,7 @@ def test_a_mesh_of_ones_own_is_what_the_sensor_sees(tmp_path):
 
 @pytest.mark.parametrize("policy", sorted(SCHEDULES))
 @pytest.mark.parametrize("path", ["cpm", "posenet2d"])
-def test_every_learning_rate_policy_can_be_asked_for(path, policy):
+def test_every_schedule_works(path, policy):
     numbers = {"boundaries": "(10,20)", "rates": "(0.1,0.2,0.3)", "step_size": 5, "power": 0.9}
     config = load(f"{ROOT / 'configs' / path}.py:quick", [f"config.optimizer.schedule={policy}"])
     asked = [

@@ -1,4 +1,4 @@
-"""The launcher, with tiny modules in the place of training."""
+"""The launcher, with tiny modules instead of a training."""
 
 import os
 import re
@@ -14,7 +14,8 @@ LAUNCH = Path(__file__).resolve().parent.parent / "scripts" / "launch.py"
 READ_FLAGS = """
 import argparse, os, sys, time
 p = argparse.ArgumentParser()
-p.add_argument("--coordinator"); p.add_argument("--num_processes", type=int); p.add_argument("--process_id", type=int)
+p.add_argument("--coordinator"); p.add_argument("--num_processes", type=int)
+p.add_argument("--process_id", type=int)
 p.add_argument("--folder", default=".")
 f = p.parse_args()
 rank = f.process_id
@@ -23,14 +24,13 @@ rank = f.process_id
 
 @pytest.fixture
 def start(tmp_path):
-    """start(body, *launcher arguments) → the launcher's process, running a module that has parsed its flags into f."""
+    """start(body, *launcher arguments) → the launcher of a module with this body and flags `f`."""
     started = []
 
     def run(body: str, *argv: str, path: str = "") -> subprocess.Popen:
         (tmp_path / "tiny.py").write_text(READ_FLAGS + body)
-        env = {
-            k: v for k, v in os.environ.items() if k not in ("XLA_FLAGS", "JAX_PLATFORMS")
-        }  # a user has neither
+        # A user has neither of the two.
+        env = {k: v for k, v in os.environ.items() if k not in ("XLA_FLAGS", "JAX_PLATFORMS")}
         env |= {"PYTHONPATH": str(tmp_path), "PATH": path + os.pathsep + os.environ["PATH"]}
         command = [sys.executable, str(LAUNCH), *argv]
         pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -54,12 +54,12 @@ def ended(pid: int, seconds: float = 10) -> bool:
             Path(f"/proc/{pid}/stat").exists()
             and Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
         ):
-            return True  # dead, only not waited for by whoever inherited it
+            return True  # a zombie: dead, but not yet reaped
         time.sleep(0.05)
     return False
 
 
-def test_every_process_knows_its_place_and_is_shown(start):
+def test_every_process_gets_its_rank_and_is_shown(start):
     body = "print(f.coordinator, f.num_processes, rank); print('to stderr', file=sys.stderr)"
     launcher = start(body, "local", "-n", "3", "--module", "tiny")
     out, err = launcher.communicate(timeout=20)
@@ -71,7 +71,7 @@ def test_every_process_knows_its_place_and_is_shown(start):
     assert out.count("to stderr") == 3
 
 
-def test_first_failure_stops_the_others_and_is_the_exit_code(start, tmp_path):
+def test_the_first_failure_ends_all_with_its_exit_code(start, tmp_path):
     body = """
 import subprocess
 if rank == 1:
@@ -107,7 +107,7 @@ def test_stopping_the_launcher_stops_all(start, number):
     assert all(ended(pid) for pid in pids)
 
 
-def test_gpus_are_dealt_one_a_process(start):
+def test_every_process_gets_one_gpu(start):
     body = "print(os.environ.get('CUDA_VISIBLE_DEVICES'), os.environ.get('JAX_PLATFORMS'))"
     out, _ = start(body, "local", "-n", "2", "--gpus", "--module", "tiny").communicate(timeout=20)
     assert sorted(out.splitlines()) == ["[0] 0 None", "[1] 1 None"]
@@ -149,9 +149,7 @@ print(process_allgather(jax.numpy.float32(rank + 1)).tolist(), jax.process_count
         ),
     ],
 )
-def test_batch_systems_are_called_with_their_exit_code_kept(
-    start, tmp_path, how, starter, expected
-):
+def test_batch_systems_are_called_and_keep_their_exit_code(start, tmp_path, how, starter, expected):
     fake = tmp_path / starter
     fake.write_text('#!/bin/sh\necho "$@"\nexit 5\n')
     fake.chmod(0o755)
@@ -170,7 +168,7 @@ def test_batch_systems_are_called_with_their_exit_code_kept(
         (["slurm"], "srun is not on PATH"),
     ],
 )
-def test_mistakes_are_one_line(tmp_path, argv, said):
+def test_user_errors_are_one_line(tmp_path, argv, said):
     run = subprocess.run(
         [sys.executable, str(LAUNCH), *argv],
         env={"PATH": str(tmp_path)},

@@ -1,4 +1,4 @@
-"""The parts of the loop that need no network; whole runs are in tests/e2e."""
+"""Parts of the command that need no network; entire runs are in tests/e2e."""
 
 import json
 from pathlib import Path
@@ -35,12 +35,12 @@ def test_a_workdir_is_claimed_and_found_again(config, tmp_path):
     train.check_workdir(workdir, longer)
     assert (
         json.loads((workdir / "config.json").read_text())["steps"] == config.steps
-    )  # looking changes nothing
+    )  # checking changes nothing
     train.claim_workdir(workdir, longer)
     assert json.loads((workdir / "config.json").read_text())["steps"] == 20_000
 
 
-def test_a_run_that_goes_on_is_not_done(config, tmp_path):
+def test_a_resumed_run_is_not_done(config, tmp_path):
     train.claim_workdir(tmp_path, config)
     (tmp_path / "done.json").write_text("{}")
     train.check_workdir(tmp_path, config)
@@ -49,7 +49,7 @@ def test_a_run_that_goes_on_is_not_done(config, tmp_path):
     assert not (tmp_path / "done.json").exists()
 
 
-def test_without_a_checkpoint_the_config_may_be_mended(config, tmp_path):
+def test_without_a_checkpoint_the_config_may_change(config, tmp_path):
     train.claim_workdir(tmp_path, config)
     other = changed(config, seed=1)
     train.check_workdir(tmp_path, other)
@@ -57,7 +57,7 @@ def test_without_a_checkpoint_the_config_may_be_mended(config, tmp_path):
     assert json.loads((tmp_path / "config.json").read_text())["seed"] == 1
     assert (
         json.loads((tmp_path / "config.1.json").read_text())["seed"] == 0
-    )  # and the other one is kept
+    )  # the other one is kept
     (tmp_path / "checkpoints" / "5").mkdir(parents=True)
     with pytest.raises(ValueError, match="seed: 1 → 0"):
         train.check_workdir(tmp_path, config)
@@ -83,7 +83,7 @@ def test_many_differences_are_counted(config, tmp_path):
 
 
 class Checkpoints:
-    """What `_record` asks of checkpoints."""
+    """What `_record` needs of checkpoints."""
 
     def __init__(self, folder, steps):
         self.folder, self.steps, self.wait = folder, lambda: steps, lambda: None
@@ -93,7 +93,7 @@ class Checkpoints:
     ("steps", "where"),
     [([5, 10], "the newest checkpoint is c/10"), ([], "there is no checkpoint yet")],
 )
-def test_what_is_not_finite_is_named(config, tmp_path, steps, where):
+def test_non_finite_terms_are_named(config, tmp_path, steps, where):
     parts = {
         "loss": float("nan"),
         "heatmap": float("inf"),
@@ -110,7 +110,7 @@ def test_what_is_not_finite_is_named(config, tmp_path, steps, where):
 
 
 @pytest.mark.parametrize(("step", "record"), [(7, False), (10, True), (10_000, True)])
-def test_numbers_are_written_every_so_many_steps_and_at_the_end(config, step, record):
+def test_terms_are_written_every_few_steps_and_at_the_end(config, step, record):
     seen = []
 
     class Writer:

@@ -1,4 +1,4 @@
-"""A V2V-PoseNet so small that a run takes seconds, for the doors."""
+"""A V2V-PoseNet so small that a run takes seconds."""
 
 import subprocess
 import sys
@@ -11,18 +11,19 @@ import pytest
 from handjax.data.formats.voxel_h5_writer import write_voxel_h5
 from handjax.engine import runtime
 
-# Large steps: ten of them change every figure.
+# Large steps: ten of them change every metric.
 TINY = """
---config.model.widths=(2,4,4,4) --config.task.grid=16 --config.task.heatmap_grid=8 --config.batch_size=8
---config.eval_batch_size=8 --config.steps=10 --config.eval_every=5 --config.save_every=5 --config.log_every=1
---config.optimizer.name=rmsprop --config.optimizer.lr=0.02 --config.optimizer.schedule=constant
---config.task.decode=soft_argmax --config.task.heatmap_weight=1.0 --config.task.joints_weight=1.0
+--config.model.widths=(2,4,4,4) --config.task.grid=16 --config.task.heatmap_grid=8
+--config.batch_size=8 --config.eval_batch_size=8 --config.steps=10 --config.eval_every=5
+--config.save_every=5 --config.log_every=1 --config.optimizer.name=rmsprop
+--config.optimizer.lr=0.02 --config.optimizer.schedule=constant --config.task.decode=soft_argmax
+--config.task.heatmap_weight=1.0 --config.task.joints_weight=1.0
 """.split()
 
 
 @pytest.fixture(scope="package", autouse=True)
 def compile_cache(tmp_path_factory):
-    """What one run compiles the next one finds, in this process or another; the user's own cache is left alone."""
+    """Runs share one compile cache, in all processes; the user's own is not used."""
     before = jax.config.jax_compilation_cache_dir
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
@@ -32,7 +33,7 @@ def compile_cache(tmp_path_factory):
 
 
 def hands(number: int, seed: int = 0, size: int = 16):
-    """Samples for `write_voxel_h5`: blobs of voxels with 14 joints among them."""
+    """Samples for `write_voxel_h5`: voxels at the positions of 14 joints."""
     rng = np.random.default_rng(seed)
     for n in range(number):
         joints = rng.uniform(-0.8, 0.8, (14, 3)).astype(np.float32)
@@ -45,7 +46,7 @@ def hands(number: int, seed: int = 0, size: int = 16):
 
 @pytest.fixture(scope="session")
 def voxels(tmp_path_factory) -> Path:
-    """A file of 11 samples, at 16³: no batch divides it."""
+    """A file of 11 samples of 16³ voxels; 11 is divisible by no batch size."""
     path = tmp_path_factory.mktemp("data") / "hands.h5"
     write_voxel_h5(path, hands(11))
     return path
@@ -53,7 +54,7 @@ def voxels(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def tiny(repo, voxels):
-    """tiny(workdir, *more, source="h5") → arguments of the door."""
+    """tiny(workdir, *more, source="h5") → arguments of handjax.train."""
 
     def arguments(workdir, *more, source="h5") -> list[str]:
         config = f"{repo / 'configs' / 'v2v.py'}:" + ("h5,quick" if source == "h5" else "quick")
@@ -77,8 +78,8 @@ def tiny(repo, voxels):
 
 
 @pytest.fixture(scope="session")
-def door(repo):
-    """door("-m", "handjax.train", *arguments) → the ended process."""
+def command(repo):
+    """command("-m", "handjax.train", *arguments) → the finished process."""
 
     def run(*arguments) -> subprocess.CompletedProcess:
         return subprocess.run(
@@ -89,17 +90,17 @@ def door(repo):
 
 
 @pytest.fixture(scope="package")
-def finished(tmp_path_factory, tiny, door, compile_cache) -> Path:
-    """The folder of a run of ten steps that nothing disturbed; to be copied, not changed."""
+def finished(tmp_path_factory, tiny, command, compile_cache) -> Path:
+    """The folder of an uninterrupted run of ten steps; copy it, never change it."""
     workdir = tmp_path_factory.mktemp("finished") / "run"
-    done = door("-m", "handjax.train", *tiny(workdir))
+    done = command("-m", "handjax.train", *tiny(workdir))
     assert done.returncode == 0, done.stdout + done.stderr
     return workdir
 
 
 @pytest.fixture(scope="session")
 def snapshot():
-    """snapshot(folder) → what lies there, to the byte and the time of its writing."""
+    """snapshot(folder) → the content and modification time of every file."""
 
     def take(folder: Path) -> dict:
         files = sorted(p for p in folder.rglob("*") if p.is_file())

@@ -1,4 +1,4 @@
-"""Bodies from the raw files of data sets (fakes, in their own formats) to figures: Human3.6M, MPII and COCO in one run."""
+"""People from raw files (fakes of Human3.6M, MPII and COCO) to metrics, in one run."""
 
 import importlib
 import json
@@ -12,16 +12,18 @@ pytestmark = [pytest.mark.tensorflow, pytest.mark.slow]
 
 SETS = {"human36m": "validact02", "mpii": None, "coco_person": None}
 SMALL = """
---config.model.layers=18 --config.model.width=2 --config.model.depth=8 --config.model.deconvolutions=(4,) --config.crop.size=(32,32)
---config.batch_size=8 --config.eval_batch_size=8 --config.steps=2 --config.eval_every=2 --config.save_every=2 --config.log_every=1
---config.devices=1 --config.data.image_size=(64,64) --config.data.train_split=validation
---config.data.sets=('human36m/validact02','mpii','coco_person') --config.data.eval_sets=('human36m/validact02','mpii')
+--config.model.layers=18 --config.model.width=2 --config.model.depth=8
+--config.model.deconvolutions=(4,) --config.crop.size=(32,32) --config.batch_size=8
+--config.eval_batch_size=8 --config.steps=2 --config.eval_every=2 --config.save_every=2
+--config.log_every=1 --config.devices=1 --config.data.image_size=(64,64)
+--config.data.train_split=validation --config.data.sets=('human36m/validact02','mpii','coco_person')
+--config.data.eval_sets=('human36m/validact02','mpii')
 """.split()
 
 
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory):
-    """The folder over the sets that their builders make of the fakes' raw files."""
+    """The folder of the sets that the builders prepare from fake raw files."""
     tfds = pytest.importorskip(
         "tensorflow_datasets", reason="tensorflow_datasets is not installed; handjax[data] has it"
     )
@@ -39,7 +41,7 @@ def prepared(tmp_path_factory):
     return root
 
 
-def test_a_mixture_trains_and_is_measured_in_space_and_in_the_picture(prepared, repo, tmp_path):
+def test_a_mixture_is_trained_and_evaluated_in_3d_and_2d(prepared, repo, tmp_path):
     config = f"{repo / 'configs' / 'body.py'}:integral,mixed,quick"
     train.main(
         ["--config", config, "--workdir", str(tmp_path), f"--config.data.path={prepared}", *SMALL]

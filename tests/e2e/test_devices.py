@@ -1,4 +1,4 @@
-"""V2V-PoseNet on one device and on eight: the same curve, and nothing but all-reduces between them."""
+"""V2V-PoseNet on one device and on eight: the same losses, and no collective but all-reduce."""
 
 import re
 from functools import partial
@@ -14,19 +14,22 @@ from handjax.engine.step import create_state, state_target, train_step
 from handjax.sources import SOURCES
 from handjax.tasks import TASKS
 
-COLLECTIVES = "all-reduce|all-gather|all-to-all|collective-permute|collective-broadcast|reduce-scatter|ragged-all-to-all"
+COLLECTIVES = "all-reduce|all-gather|all-to-all|collective-permute|collective-broadcast"
+COLLECTIVES += "|reduce-scatter|ragged-all-to-all"
 STEPS = 3
 
 
 @pytest.fixture
 def machine(tiny):
-    """machine(source, devices, accumulate) → a fresh state, the compiled step, batches. Source "skin": the world through the
-    rasterizer."""
+    """machine(source, devices, accumulate) → a fresh state, the compiled step, batches.
+
+    Source "skin": synthetic hands drawn by the rasterizer.
+    """
     fresh = {}
 
     def make(source, devices, accumulate):
-        # Plain descent: where a gradient is zero, as that of a bias before batch normalization, RMSprop and Adam divide the
-        # rounding by itself.
+        # SGD: RMSprop and Adam amplify the rounding of gradients that are zero, such as that of a
+        # bias before batch normalization.
         more = (
             f"--config.accumulate={accumulate}",
             "--config.batch_size=16",
@@ -59,7 +62,7 @@ def machine(tiny):
         places = jax.tree.map(lambda t: t.sharding, target), sharding.replicated(mesh)
         batches = list(feed.train_batches(data, mesh, config.batch_size, config.seed, 0, STEPS))
         lowered = jax.jit(step, donate_argnums=0, out_shardings=places).lower(target, batches[0])
-        # Compiled in half the time; what passes between devices was decided before.
+        # Compiles in half the time; collectives are chosen earlier.
         compiled = lowered.compile(compiler_options={"xla_backend_optimization_level": 0})
         if source not in fresh:
             fresh[source] = jax.device_get(create_state(key, task, optimizer, target))
@@ -69,8 +72,8 @@ def machine(tiny):
 
 
 @pytest.mark.parametrize(("source", "accumulate"), [("h5", 1), ("skin", 2)])
-def test_one_device_is_eight_that_exchange_sums_alone(machine, source, accumulate):
-    """The gradient's and batch normalization's; in particular neither samples nor keys travel."""
+def test_one_and_eight_devices_agree_by_all_reduce_alone(machine, source, accumulate):
+    """For gradients and batch normalization; neither samples nor keys are exchanged."""
     ends, curves = [], []
     for devices in (1, 8):
         state, step, batches = machine(source, devices, accumulate)
@@ -80,7 +83,7 @@ def test_one_device_is_eight_that_exchange_sums_alone(machine, source, accumulat
             losses.append(float(parts["loss"]))
         ends.append(jax.device_get((state.params, state.model_state)))
         curves.append(losses)
-    # `step` is that of eight.
+    # `step` is that of eight devices.
     assert set(re.findall(rf"= \S.*? ({COLLECTIVES})(?:-start)?\(", step.as_text())) == {
         "all-reduce"
     }

@@ -1,4 +1,4 @@
-"""A trained run is restored and measured."""
+"""A trained run is restored and evaluated."""
 
 import json
 import shutil
@@ -10,7 +10,7 @@ import pytest
 from handjax import evaluate
 
 
-def figures(folder: Path) -> dict:
+def metrics_of(folder: Path) -> dict:
     return json.loads((folder / "metrics.json").read_text())
 
 
@@ -31,19 +31,19 @@ def last(run) -> Path:
     return run / "evaluation"
 
 
-def test_the_last_checkpoint_measures_as_at_the_end_of_training(run, last, finished):
+def test_the_last_checkpoint_has_the_results_of_training(run, last, finished):
     assert {path.name for path in last.iterdir()} == {
         "metrics.json",
         "predictions.npz",
         "report.html",
     }
-    assert figures(last) == figures(finished)
+    assert metrics_of(last) == metrics_of(finished)
     for name, value in predictions(finished).items():
         np.testing.assert_array_equal(predictions(last)[name], value)
 
 
-def test_predictions_are_what_the_metrics_say(last):
-    saved, metrics = predictions(last), figures(last)
+def test_metrics_follow_from_the_predictions(last):
+    saved, metrics = predictions(last), metrics_of(last)
     errors = np.linalg.norm(saved["joints_xyz"] - saved["truth"], axis=-1)
     assert errors.shape == (11, 14) and metrics["frames"] == 11
     assert metrics["mpjpe_mm"] == pytest.approx(errors.mean(), abs=1e-4)
@@ -52,7 +52,7 @@ def test_predictions_are_what_the_metrics_say(last):
     assert saved["ids"].tolist() == [f"frame_{n}" for n in range(11)]
 
 
-def test_neither_the_batch_size_nor_the_devices_change_the_figures(run, last, tmp_path):
+def test_batch_size_and_devices_do_not_change_metrics(run, last, tmp_path):
     evaluate.main(
         [
             "--workdir",
@@ -66,10 +66,10 @@ def test_neither_the_batch_size_nor_the_devices_change_the_figures(run, last, tm
     np.testing.assert_allclose(
         predictions(tmp_path)["joints_xyz"], predictions(last)["joints_xyz"], atol=1e-2
     )
-    assert figures(tmp_path)["mpjpe_mm"] == pytest.approx(figures(last)["mpjpe_mm"], abs=1e-3)
+    assert metrics_of(tmp_path)["mpjpe_mm"] == pytest.approx(metrics_of(last)["mpjpe_mm"], abs=1e-3)
 
 
-def test_several_checkpoints_are_averaged_and_earlier_results_kept(run, last, tmp_path, capsys):
+def test_checkpoints_are_averaged_and_old_results_kept(run, last, tmp_path, capsys):
     first = {path.name: path.read_bytes() for path in last.iterdir()}
     ten = predictions(last)["joints_xyz"]
     evaluate.main(["--workdir", str(run), "--checkpoint", "5", "--output", str(tmp_path)])
@@ -78,13 +78,13 @@ def test_several_checkpoints_are_averaged_and_earlier_results_kept(run, last, tm
     evaluate.main(["--workdir", str(run), "--checkpoint", "all"])
     assert "kept the earlier metrics.json as metrics.1.json" in capsys.readouterr().out
     np.testing.assert_allclose(predictions(last)["joints_xyz"], (five + ten) / 2, atol=1e-3)
-    assert figures(last)["checkpoint"] == "mean of 2 checkpoints"
+    assert metrics_of(last)["checkpoint"] == "mean of 2 checkpoints"
     for name, content in first.items():
         stem, end = name.split(".")
         assert (last / f"{stem}.1.{end}").read_bytes() == content
 
 
-MISTAKES = {
+ERRORS = {
     "--checkpoint 7": "there is none of step 7; there are 5, 10",
     "--checkpoint first": "expected last, best, all",
     "--ensemble median": "invalid choice: 'median'",
@@ -96,12 +96,12 @@ MISTAKES = {
 }
 
 
-@pytest.mark.parametrize("flags", MISTAKES)
-def test_mistakes(flags, run, tmp_path, snapshot):
+@pytest.mark.parametrize("flags", ERRORS)
+def test_user_errors(flags, run, tmp_path, snapshot):
     before = snapshot(run)
     with pytest.raises((ValueError, OSError)) as caught:
         evaluate.main(["--workdir", str(run), "--output", str(tmp_path / "out"), *flags.split(" ")])
-    assert MISTAKES[flags] in str(caught.value) and "\n" not in str(caught.value)
+    assert ERRORS[flags] in str(caught.value) and "\n" not in str(caught.value)
     assert snapshot(run) == before and not (tmp_path / "out").exists()
 
 

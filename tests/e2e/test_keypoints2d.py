@@ -1,4 +1,4 @@
-"""CPM and PoseNet2D from the raw files of data sets (fakes, in their own formats) to figures and a report."""
+"""CPM and PoseNet2D from raw files (fakes of the data sets) to metrics and a report."""
 
 import importlib
 import json
@@ -11,11 +11,12 @@ from handjax import evaluate, train
 pytestmark = [pytest.mark.tensorflow, pytest.mark.slow]
 
 SMALL = """
---config.crop.size=32 --config.batch_size=4 --config.eval_batch_size=4 --config.steps=60 --config.eval_every=60 --config.devices=1
---config.save_every=60 --config.data.image_size=(96,128) --config.data.eval_split=train --config.augment.enabled=False
---config.optimizer.lr=0.01
+--config.crop.size=32 --config.batch_size=4 --config.eval_batch_size=4 --config.steps=60
+--config.eval_every=60 --config.devices=1 --config.save_every=60 --config.data.image_size=(96,128)
+--config.data.eval_split=train --config.augment.enabled=False --config.optimizer.lr=0.01
 """.split()
-# Flavour → the config and its smallest network, and the sets whose raw files are prepared: RHD and STB for hand_pose's mixture.
+# Variant → the config with a small network, and the sets to prepare: RHD and STB for the mixture of
+# hand_pose.
 RUNS = {
     "rs": (
         [
@@ -39,7 +40,7 @@ RUNS = {
 
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory):
-    """prepared({"stb": "bb"}) → the folder over the sets that their builders make of the fakes' raw files."""
+    """prepared({"stb": "bb"}) → the folder of sets prepared from fake raw files."""
     tfds = pytest.importorskip(
         "tensorflow_datasets", reason="tensorflow_datasets is not installed; handjax[data] has it"
     )
@@ -77,9 +78,9 @@ def test_trained_evaluated_and_reported(variant, prepared, repo, tmp_path):
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     errors = [line["eval_epe_px"] for line in lines if "eval_epe_px" in line]
     assert len(errors) == 2 and errors[1] == pytest.approx(trained["epe_px"])
-    assert errors[1] < 0.8 * errors[0]  # of the few pictures it learns by heart
+    assert errors[1] < 0.8 * errors[0]  # it memorizes the few images
 
-    # The mirrored view is another opinion: this network is not symmetric.
+    # The network is not symmetric, so the flip test changes the result.
     evaluate.main(["--workdir", str(run), "--config.task.flip_test=True"])
     again = run / "evaluation"
     assert json.loads((again / "metrics.json").read_text())["epe_px"] != trained["epe_px"]

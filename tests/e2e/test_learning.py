@@ -1,4 +1,4 @@
-"""The loop learns: the quick variant, cut short, on synthetic hands it has never seen."""
+"""Training works: the quick variant, shortened, on unseen synthetic hands."""
 
 import json
 
@@ -8,7 +8,7 @@ from handjax import train
 
 
 @pytest.mark.slow
-def test_the_error_on_held_out_hands_falls(repo, tmp_path):
+def test_the_error_on_unseen_hands_falls(repo, tmp_path):
     steps = [
         "--config.steps=110",
         "--config.eval_every=110",

@@ -1,4 +1,4 @@
-"""What a user can get wrong when training: one line that names it and the way out, and nothing is overwritten."""
+"""User errors in training: one line with the problem and the fix, and nothing is overwritten."""
 
 import io
 import json
@@ -11,7 +11,7 @@ import pytest
 
 from handjax import train
 
-# The run's threads and files that an error leaves to the end of the process.
+# An error leaves threads and files of the run open until the process ends.
 pytestmark = [
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
@@ -19,7 +19,7 @@ pytestmark = [
 
 
 def refused(argv, *words, kind=ValueError):
-    """train.main ends in one line that has these words."""
+    """train.main raises one line with these words."""
     with pytest.raises(kind) as caught:
         train.main(argv)
     message = str(caught.value)
@@ -64,7 +64,7 @@ def blob(content: bytes):
 
 
 def bomb() -> bytes:
-    """A grid's header and 200 MB of zeros, in 200 kB."""
+    """The header of a grid and 200 MB of zeros, compressed to 200 kB."""
     npy, out = io.BytesIO(), io.BytesIO()
     np.lib.format.write_array_header_1_0(
         npy, dict(descr="|b1", fortran_order=False, shape=(584,) * 3)
@@ -97,7 +97,7 @@ FILES = {
 
 
 @pytest.mark.parametrize("case", FILES)
-def test_a_file_that_is_not_as_it_should_be(case, broken, tiny, tmp_path):
+def test_broken_files(case, broken, tiny, tmp_path):
     change, *words = FILES[case]
     path = broken(change)
     content = path.read_bytes()
@@ -105,7 +105,7 @@ def test_a_file_that_is_not_as_it_should_be(case, broken, tiny, tmp_path):
     assert not (tmp_path / "run").exists() and path.read_bytes() == content
 
 
-def test_a_file_that_is_not_there_or_not_hdf5(tiny, tmp_path):
+def test_missing_files_and_files_that_are_not_hdf5(tiny, tmp_path):
     path = tmp_path / "some.h5"
     refused(
         tiny(tmp_path / "run", f"--config.data.path={path}"),
@@ -169,7 +169,7 @@ SETTINGS = {
 
 
 @pytest.mark.parametrize("flags", SETTINGS)
-def test_a_setting_that_cannot_be(flags, tiny, tmp_path):
+def test_invalid_settings(flags, tiny, tmp_path):
     refused(tiny(tmp_path / "run", *flags.split(" ")), *SETTINGS[flags])
     assert not (tmp_path / "run").exists()
 
@@ -183,12 +183,12 @@ def test_a_setting_that_cannot_be(flags, tiny, tmp_path):
         ("data.center=mean", "config.data.center=mean is unknown: use depth or label"),
     ],
 )
-def test_a_setting_of_the_synthetic_world(setting, words, tiny, tmp_path):
+def test_invalid_settings_of_synthetic_hands(setting, words, tiny, tmp_path):
     refused(tiny(tmp_path / "run", f"--config.{setting}", source="world"), words)
     assert not (tmp_path / "run").exists()
 
 
-def test_a_config_that_is_not_there(tiny, repo, tmp_path):
+def test_unknown_configs_and_variants(tiny, repo, tmp_path):
     argv = tiny(tmp_path / "run")
     argv[1] = "configs/none.py:quick"
     refused(argv, "config configs/none.py: no such file", kind=FileNotFoundError)
@@ -198,8 +198,8 @@ def test_a_config_that_is_not_there(tiny, repo, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-def test_the_door_answers_in_one_line(door, tiny, tmp_path):
-    done = door(
+def test_the_command_prints_one_line(command, tiny, tmp_path):
+    done = command(
         "-m",
         "handjax.train",
         *tiny(tmp_path / "run", "--config.devices=8", "--config.batch_size=12"),
@@ -222,13 +222,13 @@ CLAIMED = {
 
 
 @pytest.mark.parametrize("flags", CLAIMED)
-def test_a_workdir_of_another_run_is_left_as_it_is(flags, finished, tiny, snapshot):
+def test_a_workdir_of_another_run_is_not_touched(flags, finished, tiny, snapshot):
     before = snapshot(finished)
     refused(tiny(finished, *flags.split(" ")), finished, *CLAIMED[flags])
     assert snapshot(finished) == before
 
 
-def test_other_workdirs_that_cannot_be(finished, tiny, tmp_path, snapshot):
+def test_invalid_workdirs(finished, tiny, tmp_path, snapshot):
     (tmp_path / "file").write_text("mine")
     refused(tiny(tmp_path / "file"), f"--workdir {tmp_path / 'file'}: a file, not a folder")
     shutil.copytree(finished / "checkpoints", tmp_path / "bare" / "checkpoints")
@@ -251,9 +251,7 @@ def test_the_end_of_a_cosine_cannot_be_moved(finished, tiny, tmp_path, snapshot)
     assert snapshot(tmp_path) == before
 
 
-def test_checkpoints_of_which_none_can_be_read_are_left_as_they_are(
-    finished, tiny, tmp_path, snapshot
-):
+def test_unreadable_checkpoints_are_not_touched(finished, tiny, tmp_path, snapshot):
     workdir = shutil.copytree(finished, tmp_path / "run")
     for file in (workdir / "checkpoints").rglob("d/*"):
         file.write_bytes(file.read_bytes()[:9])
@@ -268,8 +266,8 @@ def test_checkpoints_of_which_none_can_be_read_are_left_as_they_are(
     assert snapshot(workdir) == before
 
 
-def test_a_row_that_is_bad_is_named_when_it_is_read(broken, voxels, tiny, tmp_path):
-    """By the thread that reads ahead while the network trains on other rows, and by the evaluation."""
+def test_a_bad_row_is_named_when_it_is_read(broken, voxels, tiny, tmp_path):
+    """By the thread that reads ahead of the training, and by the evaluation."""
     path = broken(replace("real_voxels/6", blob(b"hello")))
     words = f"{path}: real_voxels/6 is no zip archive"
     refused(
@@ -288,7 +286,7 @@ def test_a_row_that_is_bad_is_named_when_it_is_read(broken, voxels, tiny, tmp_pa
         )
 
 
-def test_a_step_that_is_not_finite_stops_the_run(tiny, tmp_path):
+def test_a_non_finite_step_stops_the_run(tiny, tmp_path):
     workdir = tmp_path / "run"
     message = refused(
         tiny(workdir, "--config.optimizer.lr=1e30", "--config.save_every=1"), "is not finite ("

@@ -1,4 +1,4 @@
-"""From the raw files of a data set (fakes, in its own format) to figures and a report."""
+"""V2V-PoseNet from raw files (fakes of the data sets) to metrics and a report."""
 
 import importlib
 import json
@@ -15,7 +15,7 @@ FULL_NAMES = {"nyu": "nyu_hand", "icvl": "icvl", "msra": "msra_hand"}
 
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory):
-    """prepared("nyu", n) → the folder that the builder makes of `n` frames a split, or of a person."""
+    """prepared("nyu", n) → the prepared folder of `n` fake frames per split or per person."""
     tfds = pytest.importorskip(
         "tensorflow_datasets", reason="tensorflow_datasets is not installed; handjax[data] has it"
     )
@@ -38,7 +38,7 @@ def figures(folder) -> dict:
     return json.loads((folder / "metrics.json").read_text())
 
 
-# Flavour → frames to evaluate of two a split, of each test sequence or of each person; joints; first of the frames' names.
+# Variant → evaluated frames (two per split, test sequence or person), joints, name of the first.
 SETS = {
     "nyu": (2, 14, "test/depth_1_0000001"),
     "icvl": (4, 16, "test/test_seq_1/image_0000"),
@@ -72,7 +72,7 @@ def test_trained_and_evaluated(variant, prepared, repo, tiny, tmp_path):
     assert figures(again) == trained
     with np.load(again / "predictions.npz") as saved:
         assert first in saved["ids"].tolist() and len(set(saved["ids"].tolist())) == frames
-    # Another center is another figure, and the report says which.
+    # Another crop center changes the metrics, and the report names it.
     for center, words in (
         ("label", "from the label"),
         ("refined", "from the file of refined ones"),

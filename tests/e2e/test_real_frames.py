@@ -9,7 +9,7 @@ import orbax.checkpoint as ocp
 from handjax import evaluate, train
 
 
-def test_bfloat16_computes_and_float32_is_kept(real_data, tiny, tmp_path):
+def test_bfloat16_computes_with_float32_parameters(real_data, tiny, tmp_path):
     path = real_data / "voxel" / "nyu_voxels_6frames.h5"
     batch = ("--config.batch_size=6", "--config.eval_batch_size=4", f"--config.data.path={path}")
     more = (
@@ -33,14 +33,14 @@ def test_bfloat16_computes_and_float32_is_kept(real_data, tiny, tmp_path):
     assert (
         metrics["frames"] == 6 and metrics["joints"] == 14 and "y negated" in metrics["evaluated"]
     )
-    # float32 measures the same parameters: another arithmetic, nearly the same joints.
+    # With the same parameters, float32 predicts nearly the same joints.
     evaluate.main(["--workdir", str(tmp_path), "--config.model.dtype=float32"])
     with (
         np.load(tmp_path / "predictions.npz") as low,
         np.load(tmp_path / "evaluation" / "predictions.npz") as high,
     ):
         difference = np.abs(low["joints_xyz"] - high["joints_xyz"])
-    # After three steps a map has several peaks of nearly one height: which is the highest may change here and there.
+    # After three steps maps have several peaks of similar height, so some maxima move.
     assert 0 < difference.max() and np.mean(difference < 10) > 0.9, np.sort(difference.ravel())[
         -20:
     ]

@@ -1,4 +1,4 @@
-"""Ten steps are five, a kill, and five: to the bit."""
+"""A run that is killed after five of ten steps and resumed is bit-identical to one that is not."""
 
 import json
 import shutil
@@ -11,7 +11,8 @@ import pytest
 
 from handjax import train
 
-# Runs the door, and kills itself by signal 9 once step argv[1] is recorded and the path argv[2], if any, is there.
+# Runs the command and kills itself (signal 9) as soon as step argv[1] is recorded and the path
+# argv[2], if any, exists.
 KILLED = """
 import os, signal, sys, time
 from handjax import train
@@ -38,7 +39,7 @@ def state(workdir: Path, step: int) -> dict:
 
 
 def same_run(one: Path, other: Path):
-    """Both folders hold the same run, bit for bit."""
+    """Both folders hold bit-identical runs."""
     for step in (5, 10):
         jax.tree.map(np.testing.assert_array_equal, state(one, step), state(other, step))
     assert (one / "metrics.jsonl").read_text() == (other / "metrics.jsonl").read_text()
@@ -55,7 +56,7 @@ def steps(workdir: Path) -> list[int]:
     ]
 
 
-def test_a_run_leaves_what_the_readme_says(finished):
+def test_a_run_writes_the_documented_files(finished):
     names = {
         "checkpoints",
         "config.json",
@@ -74,20 +75,20 @@ def test_a_run_leaves_what_the_readme_says(finished):
 
 
 @pytest.mark.parametrize("source", ["h5", pytest.param("world", marks=pytest.mark.slow)])
-def test_a_killed_run_goes_on_as_if_nothing_had_happened(tmp_path, tiny, door, finished, source):
+def test_a_killed_run_resumes_bit_for_bit(tmp_path, tiny, command, finished, source):
     if source == "h5":
         whole = finished
     else:
         whole = tmp_path / "whole"
-        assert door("-m", "handjax.train", *tiny(whole, source=source)).returncode == 0
+        assert command("-m", "handjax.train", *tiny(whole, source=source)).returncode == 0
     broken = tmp_path / "broken"
     # Before the first checkpoint, and between the first and the second.
     for last, wanted in ((2, ""), (7, broken / "checkpoints" / "5"))[source == "world" :]:
-        killed = door("-c", KILLED, last, wanted, *tiny(broken, source=source))
+        killed = command("-c", KILLED, last, wanted, *tiny(broken, source=source))
         assert killed.returncode == -9, killed.stdout + killed.stderr
         assert "start at step 0 of 10" in killed.stdout
         assert steps(broken)[-1] == last and not (broken / "done.json").exists()
-    done = door("-m", "handjax.train", *tiny(broken, source=source))
+    done = command("-m", "handjax.train", *tiny(broken, source=source))
     assert done.returncode == 0, done.stdout + done.stderr
     assert "resume at step 5 of 10" in done.stdout and "error" not in done.stderr
     same_run(whole, broken)
@@ -101,7 +102,7 @@ def test_a_finished_run_is_left_alone(finished, tiny, snapshot, capsys):
     assert snapshot(finished) == before
 
 
-def test_a_finished_run_may_be_made_longer(finished, tiny, tmp_path, capsys):
+def test_a_finished_run_can_be_extended(finished, tiny, tmp_path, capsys):
     workdir = shutil.copytree(finished, tmp_path / "run")
     train.main(tiny(workdir, "--config.steps=12"))
     assert "resume at step 10 of 12" in capsys.readouterr().out
@@ -110,7 +111,7 @@ def test_a_finished_run_may_be_made_longer(finished, tiny, tmp_path, capsys):
     assert (workdir / "metrics.1.json").read_text() == (finished / "metrics.json").read_text()
 
 
-def test_a_kill_before_the_report_is_made_good(finished, tiny, tmp_path):
+def test_a_missing_report_is_written_on_resume(finished, tiny, tmp_path):
     workdir = shutil.copytree(finished, tmp_path / "run")
     for name in ("done.json", "metrics.json", "predictions.npz", "report.html"):
         (workdir / name).unlink()
@@ -119,14 +120,14 @@ def test_a_kill_before_the_report_is_made_good(finished, tiny, tmp_path):
     assert (workdir / "report.html").is_file() and (workdir / "done.json").is_file()
 
 
-def test_a_truncated_checkpoint_is_passed_over_and_that_is_said(tmp_path, tiny, door, finished):
+def test_a_truncated_checkpoint_is_skipped_with_a_warning(tmp_path, tiny, command, finished):
     workdir = shutil.copytree(finished, tmp_path / "run")
     data = max(
         (workdir / "checkpoints" / "10").rglob("*"),
         key=lambda path: path.stat().st_size if path.is_file() else 0,
     )
     data.write_bytes(data.read_bytes()[: data.stat().st_size // 2])
-    done = door("-m", "handjax.train", *tiny(workdir))
+    done = command("-m", "handjax.train", *tiny(workdir))
     assert done.returncode == 0, done.stdout + done.stderr
     warnings = [line for line in done.stdout.splitlines() if "warning" in line]
     assert len(warnings) == 1 and f"{workdir / 'checkpoints' / '10'} cannot be read" in warnings[0]
@@ -136,5 +137,5 @@ def test_a_truncated_checkpoint_is_passed_over_and_that_is_said(tmp_path, tiny, 
     assert "Traceback" not in done.stderr and "error" not in done.stderr.lower()
     same_run(finished, workdir)
     assert data.name in {path.name for path in (workdir / "unreadable" / "10").rglob("*")}
-    # The results of the first end are kept beside those of the second.
+    # The results of the first run are kept.
     assert (workdir / "metrics.1.json").read_text() == (finished / "metrics.json").read_text()

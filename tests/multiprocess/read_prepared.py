@@ -1,9 +1,10 @@
-"""One of several processes that read a prepared set as a training run does, and say what they got.
+"""One of several processes that read a prepared set as a training does and print it.
 
-    python scripts/launch.py local -n 3 --module tests.multiprocess.read_prepared -- PATH START STEPS
+    python scripts/launch.py local -n 3 --module tests.multiprocess.read_prepared -- PATH START STOP
 
-Lines: `pid N`; `held NAME=GREY ...` of the whole evaluation; `step N GREY ...` of this process's rows of each step; `end` and the
-GPUs that TensorFlow would take. GREY, that of a picture, says which it is.
+Lines: `pid N`; `held NAME=GREY ...` of the evaluation split; `step N GREY ...` of this process's
+rows of each step; `end` and the GPUs that TensorFlow would use. GREY, an image's gray value,
+identifies it.
 """
 
 import argparse
@@ -18,7 +19,7 @@ from handjax.engine import cli, evaluation, feed, runtime, sharding
 from handjax.sources import SOURCES
 
 BATCH, SEED = 6, 3
-PAUSE_SECONDS = 0.05  # a step; so that whoever ends us can do it in the middle
+PAUSE_SECONDS = 0.05  # per step, so that a test can kill the process between steps
 
 
 def source(path):
@@ -33,13 +34,13 @@ def source(path):
     )
     return SOURCES["rgb_hand"](
         ConfigDict(
-            dict(seed=SEED, data=data | dict(root="as_labelled", image_size=(8, 8), room=0.0))
+            dict(seed=SEED, data=data | dict(root="as_labelled", image_size=(8, 8), crop_boxes=0.0))
         )
     )
 
 
 def held(source, mesh) -> list[str]:
-    """What an evaluation of the whole split collects: every name once, if all is well."""
+    """What an evaluation of the split collects: every name once, if all is well."""
     eval_step = jax.jit(
         lambda state, batch: (
             {key: batch[key] for key in ("mask", "index", "image")},
@@ -55,7 +56,7 @@ def held(source, mesh) -> list[str]:
 
 
 def steps(source, mesh, start, stop):
-    """Of each step the pictures that lie on this process's devices."""
+    """The images of each step on this process's devices."""
     for batch in feed.train_batches(source, mesh, BATCH, SEED, start, stop):
         yield [
             str(grey)

@@ -1,4 +1,4 @@
-"""A prepared set read by one process, by three of which one is killed, by two that go on: the same pictures in the same order."""
+"""A prepared set read by one process, by three of which one is killed, and by two that resume."""
 
 import os
 import re
@@ -52,7 +52,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def alone(folder):
-    """One process: what it evaluates, and the pictures of each step."""
+    """One process: what it evaluates, and the images of each step."""
     mesh, source = sharding.make_mesh(1), read_prepared.source(str(folder))
     return read_prepared.held(source, mesh), list(read_prepared.steps(source, mesh, 0, ENOUGH))
 
@@ -83,7 +83,7 @@ def launch(repo, folder, processes, start, stop):
 
 
 class Heard:
-    """What several processes say, line by line: rank → step → pictures."""
+    """The lines of several processes: rank → step → images."""
 
     def __init__(self, processes):
         self.steps = {rank: {} for rank in range(processes)}
@@ -101,13 +101,13 @@ class Heard:
                 self.steps[rank][int(words[0])] = words[1:]
 
     def union(self, step):
-        """The step's pictures, by rank; None if not every process has come so far."""
+        """The images of a step by rank; None if a process has not reached it."""
         parts = [mine.get(step) for mine in self.steps.values()]
         return None if None in parts else sum(parts, [])
 
 
 def check(heard, alone, start, processes):
-    """Shares are equal and disjoint, and together what one process reads; an evaluation has each picture once."""
+    """Shares are equal, disjoint and complete; an evaluation sees each image once."""
     held, steps = alone
     assert all(heard.held[rank] == held for rank in range(processes)), heard.lines
     step = start
@@ -123,14 +123,14 @@ def check(heard, alone, start, processes):
 def test_one_process_reads_each_once(alone):
     held, steps = alone
     assert sorted(held) == [f"{n}={n}" for n in range(100, 100 + TEST)]
-    pictures = sum(steps, [])
-    for epoch in range(len(pictures) // TRAIN):
-        assert sorted(pictures[TRAIN * epoch : TRAIN * (epoch + 1)]) == sorted(
+    images = sum(steps, [])
+    for epoch in range(len(images) // TRAIN):
+        assert sorted(images[TRAIN * epoch : TRAIN * (epoch + 1)]) == sorted(
             str(n) for n in range(TRAIN)
         )
 
 
-def test_killed_and_gone_on_with_fewer(repo, folder, alone):
+def test_a_killed_run_resumes_with_fewer_processes(repo, folder, alone):
     three = Heard(3)
     process = launch(repo, folder, 3, 0, 10**6)
     try:

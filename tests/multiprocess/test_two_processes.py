@@ -1,4 +1,4 @@
-"""Two real processes with two devices each are one process with four."""
+"""Two real processes with two devices each give the results of one process with four."""
 
 import json
 import os
@@ -21,16 +21,17 @@ from handjax.engine import runtime
 pytestmark = pytest.mark.slow
 
 FLAGS = """
---config.model.widths=(2,4,4,4) --config.task.grid=16 --config.task.heatmap_grid=8 --config.batch_size=8
---config.eval_batch_size=8 --config.steps=4 --config.eval_every=2 --config.save_every=2 --config.log_every=1
---config.optimizer.name=sgd --config.optimizer.lr=0.005 --config.optimizer.schedule=constant
---config.task.decode=soft_argmax --config.task.heatmap_weight=1.0 --config.task.joints_weight=1.0
+--config.model.widths=(2,4,4,4) --config.task.grid=16 --config.task.heatmap_grid=8
+--config.batch_size=8 --config.eval_batch_size=8 --config.steps=4 --config.eval_every=2
+--config.save_every=2 --config.log_every=1 --config.optimizer.name=sgd --config.optimizer.lr=0.005
+--config.optimizer.schedule=constant --config.task.decode=soft_argmax
+--config.task.heatmap_weight=1.0 --config.task.joints_weight=1.0
 """.split()
 
 
 @pytest.fixture(scope="module")
 def voxels(tmp_path_factory) -> Path:
-    """A file of 11 samples: the last batch of an evaluation is filled up."""
+    """A file of 11 samples: the last batch of an evaluation is padded."""
     rng = np.random.default_rng(0)
     path = tmp_path_factory.mktemp("data") / "hands.h5"
     center, cube = np.float32([0, 0, 700]), np.full(3, 300, np.float32)
@@ -44,7 +45,7 @@ def voxels(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def flags(repo, voxels):
-    """flags(workdir, *more) → arguments of the door."""
+    """flags(workdir, *more) → arguments of handjax.train."""
 
     def make(workdir, *more):
         config = f"{repo / 'configs' / 'v2v.py'}:h5,quick"
@@ -63,7 +64,7 @@ def flags(repo, voxels):
 
 @pytest.fixture(scope="module", autouse=True)
 def compile_cache(tmp_path_factory):
-    """What one run compiles the next one finds; the user's own cache is left alone."""
+    """Runs share one compile cache; the user's own is not used."""
     before = jax.config.jax_compilation_cache_dir
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
@@ -74,7 +75,7 @@ def compile_cache(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def launch(repo, compile_cache):
-    """launch(*arguments) → the ended launcher of two processes with two devices each."""
+    """launch(*arguments) → the finished launcher of two processes with two devices each."""
 
     def run(*arguments):
         devices = {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
@@ -92,7 +93,7 @@ def pair(tmp_path_factory, flags, launch) -> Path:
     done = launch(*flags(workdir))
     assert done.returncode == 0, done.stdout + done.stderr
     assert "[0] start at step 0 of 4 on 4 device(s)" in done.stdout
-    assert "[1] start" not in done.stdout and "[1] step" not in done.stdout  # one voice
+    assert "[1] start" not in done.stdout and "[1] step" not in done.stdout  # only process 0 prints
     return workdir
 
 
@@ -111,7 +112,7 @@ def state(workdir: Path, step: int) -> dict:
         return jax.device_get(checkpointer.restore(folder, target))
 
 
-def test_two_processes_are_one(pair, flags, tmp_path):
+def test_two_processes_train_like_one(pair, flags, tmp_path):
     train.main(flags(tmp_path / "one", "--config.devices=4"))
     ours, alone = lines(pair), lines(tmp_path / "one")
     assert (
@@ -135,7 +136,7 @@ def test_two_processes_are_one(pair, flags, tmp_path):
                 np.testing.assert_array_equal(a[name], b[name])
 
 
-def test_one_process_measures_what_two_have_trained(pair, tmp_path):
+def test_one_process_evaluates_the_run_of_two(pair, tmp_path):
     evaluate.main(["--workdir", str(pair), "--output", str(tmp_path), "--config.devices=1"])
     ours, theirs = (
         json.loads((folder / "metrics.json").read_text()) for folder in (tmp_path, pair)
@@ -143,14 +144,14 @@ def test_one_process_measures_what_two_have_trained(pair, tmp_path):
     assert ours["mpjpe_mm"] == pytest.approx(theirs["mpjpe_mm"], abs=1e-3) and ours["frames"] == 11
 
 
-def test_one_process_trains_on_where_two_were(pair, flags, tmp_path):
+def test_one_process_resumes_the_run_of_two(pair, flags, tmp_path):
     workdir = shutil.copytree(pair, tmp_path / "run")
     train.main(flags(workdir, "--config.devices=4", "--config.steps=6"))
     assert [line["step"] for line in lines(workdir)] == [0, 1, 2, 2, 3, 4, 4, 5, 6, 6]
     assert lines(workdir)[:7] == lines(pair)
 
 
-def test_a_mistake_ends_both_and_is_shown_for_each(flags, launch, tmp_path):
+def test_an_error_of_both_is_shown_for_each(flags, launch, tmp_path):
     done = launch(*flags(tmp_path / "run", "--config.batch_size=6"))
     assert done.returncode == 2
     for rank in (0, 1):
@@ -162,8 +163,8 @@ def test_a_mistake_ends_both_and_is_shown_for_each(flags, launch, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-def test_a_mistake_of_one_ends_both(flags, launch, voxels, tmp_path):
-    """A row that only the second process reads."""
+def test_an_error_of_one_ends_both(flags, launch, voxels, tmp_path):
+    """In a row that only the second process reads."""
     bad = tmp_path / "bad.h5"
     shutil.copy(voxels, bad)
     with h5py.File(bad, "r+") as file:
@@ -178,6 +179,5 @@ def test_a_mistake_of_one_ends_both(flags, launch, voxels, tmp_path):
         f"[1] error: {bad}: real_voxels/5 is no zip archive"
     )
     assert "process 1 ended with 2; the others were stopped" in done.stderr
-    assert (
-        "Traceback" not in done.stdout
-    )  # the first process is stopped, not left to wait until it fails, too
+    # The first process is stopped and does not wait until it fails as well.
+    assert "Traceback" not in done.stdout
