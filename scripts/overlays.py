@@ -2,7 +2,7 @@
 
 FOLDER contains images and `annotations.json` in the format of COCO (images, annotations with
 keypoints as x y v) or MPII (a list of image, joints, joints_vis), or pairs of X.jpg and X.json in
-data/ and label/ (`hand_pts_crop`). NAME is the order of the joints, one of pose/skeleton.ORDERS.
+data/ and label/ (`hand_pts_crop`). NAME is the order of the joints, one of pose/joint_orders.ORDERS.
 The joints are drawn after conversion from it, so a wrong order is visible.
 """
 
@@ -17,7 +17,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from handjax.pose.skeleton import COLOURS, ORDERS, SKELETONS, Order
+from handjax.pose.joint_orders import ORDERS, Order
+from handjax.pose.skeleton import COLOURS, SKELETONS
 
 Labelled = tuple[Path, np.ndarray, np.ndarray]  # image, joints [j, 2] px, visible [j]
 

@@ -1,4 +1,4 @@
-"""Random transforms of a sample, from a key, on the device."""
+"""Random affine transforms of a sample, on the device."""
 
 import jax
 import jax.numpy as jnp
@@ -14,22 +14,25 @@ def random_affine(
     probability: float,
     isotropic: bool,
 ) -> tuple[Float[Array, "3 3"], Float[Array, " 3"]]:
-    """Matrix and shift of g → matrix · (g - c) + c + shift: scale, then a turn in the x-y plane, then the shift.
+    """Matrix and offset of g → matrix · (g - c) + c + offset, about a center c.
 
-    Scale from U(scale), one for all axes or one for each; the angle from U(±rotation_deg); each component of the shift from
-    U(±shift), in the unit of g. Each of the three happens with `probability`, on its own. Moon et al. 2018, as released: always,
-    isotropic, U(.8, 1.2), 40°, 4 of 88 cells. mhruz/hpoes_pytorch: with probability 1/2, anisotropic, 8 of 88 cells.
+    Scales first, then rotates in the x-y plane, then shifts. The scale is drawn from U(scale), once
+    or, if not `isotropic`, per axis; the angle from U(±rotation_deg); each component of the offset
+    from U(±shift), in the unit of g. Each of the three is applied with `probability`, independently.
+
+    Moon et al. 2018, as released: always, isotropic, U(.8, 1.2), 40°, 4 of 88 cells.
+    mhruz/hpoes_pytorch: with probability 1/2, anisotropic, 8 of 88 cells.
     """
     keys = jax.random.split(key, 4)
-    happens = jax.random.bernoulli(keys[0], probability, (3,))
+    applied = jax.random.bernoulli(keys[0], probability, (3,))
     factors = jax.random.uniform(keys[1], (3,), minval=scale[0], maxval=scale[1])
     factors = jnp.where(isotropic, jnp.broadcast_to(factors[:1], (3,)), factors)
-    factors = jnp.where(happens[0], factors, 1.0)
+    factors = jnp.where(applied[0], factors, 1.0)
     angle = (
         jnp.deg2rad(jax.random.uniform(keys[2], minval=-rotation_deg, maxval=rotation_deg))
-        * happens[1]
+        * applied[1]
     )
     cos, sin = jnp.cos(angle), jnp.sin(angle)
-    turn = jnp.eye(3).at[0, 0].set(cos).at[0, 1].set(-sin).at[1, 0].set(sin).at[1, 1].set(cos)
-    offset = jax.random.uniform(keys[3], (3,), minval=-shift, maxval=shift) * happens[2]
-    return turn * factors[None, :], offset
+    rotation = jnp.eye(3).at[0, 0].set(cos).at[0, 1].set(-sin).at[1, 0].set(sin).at[1, 1].set(cos)
+    offset = jax.random.uniform(keys[3], (3,), minval=-shift, maxval=shift) * applied[2]
+    return rotation * factors[None, :], offset

@@ -1,4 +1,4 @@
-"""Random views of a picture, from a key, on the device: where the crop lies, and its colours."""
+"""Random crops and colours of an image, on the device."""
 
 from dataclasses import dataclass
 
@@ -6,21 +6,23 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Key
 
-GREY = (0.299, 0.587, 0.114)  # of R, G, B in luma (ITU-R BT.601)
+GREY = (0.299, 0.587, 0.114)  # weights of R, G, B in luma (ITU-R BT.601)
 
 
 @dataclass(frozen=True)
 class Augment:
-    """What is random about a crop; every field's default changes nothing.
+    """Ranges of the random changes; the defaults change nothing.
 
-    scale            the hand's size beside that in evaluation, from U(scale)
-    rotation_deg     about the crop's middle, from U(±)
-    shift_px         of the crop's middle, px of the crop, each from U(±)
-    flip             how often the crop is mirrored
-    center_sigma_px  of the middle that the crop's rule finds, px of the picture, normal, cut at two sigma
-    joint_sigma_px   of the labels themselves, likewise
-    brightness       added to all colours, as a part of white, from U(±)
-    contrast, saturation   factors about the crop's mean grey and about each pixel's own, from U(1 ±)
+    scale            size of the hand relative to evaluation, from U(scale)
+    rotation_deg     rotation about the crop's center, from U(±)
+    shift_px         shift of the crop's center, px of the crop, each component from U(±)
+    flip             probability that the crop is mirrored
+    center_sigma_px  noise of the center given by the crop's rule, px of the image: normal,
+                     truncated at two sigma
+    joint_sigma_px   noise of the labels themselves, likewise
+    brightness       offset of all colours, as a fraction of white, from U(±)
+    contrast, saturation   factors about the crop's mean grey and about each pixel's own grey,
+                     from U(1 ±)
     """
 
     scale: tuple[float, float] = (1.0, 1.0)
@@ -41,7 +43,7 @@ def random_square(
     size: int,
     augment: Augment,
 ) -> tuple[Float[Array, " 2"], Float[Array, ""], Float[Array, ""], Bool[Array, ""]]:
-    """Middle and side of a square in the picture, then the angle (radians) it is turned by and whether it is mirrored."""
+    """Randomize a square: its center and side in the image, its rotation (rad), and its mirroring."""
     scale_key, angle_key, shift_key, flip_key = jax.random.split(key, 4)
     side = side / jax.random.uniform(scale_key, minval=augment.scale[0], maxval=augment.scale[1])
     angle = jnp.deg2rad(
@@ -56,19 +58,19 @@ def random_square(
 
 
 def noise(key: Key[Array, ""], shape: tuple[int, ...], sigma: float) -> Float[Array, "..."]:
-    """Normal, drawn again beyond two sigma, as TensorFlow's `truncated_normal`."""
+    """Normal noise truncated at two sigma, like TensorFlow's `truncated_normal`."""
     return sigma * jax.random.truncated_normal(key, -2.0, 2.0, shape)
 
 
 def jitter_colours(
     key: Key[Array, ""], image: Float[Array, "h w 3"], augment: Augment
 ) -> Float[Array, "h w 3"]:
-    """RGB in 0..255 → the same under another light: saturation, then contrast, then brightness, cut to 0..255."""
+    """Change saturation, then contrast, then brightness of RGB in 0..255, and clip to 0..255."""
     if not (augment.brightness or augment.contrast or augment.saturation):
         return image
-    most = jnp.array([augment.brightness, augment.contrast, augment.saturation])
-    brightness, contrast, saturation = jax.random.uniform(key, (3,), minval=-most, maxval=most)
-    grey = sum(image[..., i : i + 1] * part for i, part in enumerate(GREY))
+    limits = jnp.array([augment.brightness, augment.contrast, augment.saturation])
+    brightness, contrast, saturation = jax.random.uniform(key, (3,), minval=-limits, maxval=limits)
+    grey = sum(image[..., i : i + 1] * weight for i, weight in enumerate(GREY))
     image = grey + (1 + saturation) * (image - grey)
     mean = grey.mean()
     return jnp.clip(mean + (1 + contrast) * (image - mean) + 255 * brightness, 0.0, 255.0)

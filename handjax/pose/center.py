@@ -1,4 +1,4 @@
-"""Where a hand is, from depth alone: the center of mass of what is nearest."""
+"""Hand detection from depth alone: the center of mass of the nearest object."""
 
 from functools import partial
 
@@ -8,10 +8,11 @@ from jaxtyping import Array, Float
 
 from handjax.pose.pinhole import depth_to_points
 
-STEPS = 5  # DeepPrior++
+STEPS = 5  # as in DeepPrior++
 _CELL_MM = 100.0
-_CELLS = 64  # a row of cells closes to a ring: no camera sees 6.4 m aside within a hand's range
-_SURFACE_MM2 = 300.0  # of a finger's last two joints; less is noise
+# Cells per row, after which indices wrap around: 6.4 m, wider than any view within a hand's range.
+_CELLS = 64
+_SURFACE_MM2 = 300.0  # about the surface of a finger's last two joints; less is noise
 
 
 def hand_center(
@@ -20,18 +21,22 @@ def hand_center(
     cube_mm: Float[Array, "*b 3"],
     range_mm: tuple[float, float],
 ) -> Float[Array, "*b 3"]:
-    """Middle of a crop of `cube_mm`, camera mm, for what lies within `range_mm` of the camera along z; zeros where nothing does.
+    """Center of a crop of `cube_mm` around the hand, camera mm; zeros if no depth is in `range_mm`.
 
-    The hand is taken to be the nearest thing: space is cut into cells of 100 mm, and of those that show 300 mm² of surface
-    (if none does, of all) the fullest of the nearest layer is where the search begins. From the mean of its points, each of
-    five steps goes to the mean of the points in the cube around. This is the detector of DeepPrior++ (Oberweger and Lepetit
-    2017, github.com/moberweger/deep-prior-pp), with which V2V-PoseNet begins before its own network refines the center, but
-    for three things: the mean is that of points and not of pixels and depths, the cube has edges in mm and not in pixels,
-    and cells stand for connected components.
+    The hand is assumed to be the nearest object. Space is divided into cells of 100 mm. Of the
+    nearest layer with a cell that shows 300 mm² of surface (if there is none, of the layer with the
+    fullest cell), the fullest cell is the start. From the mean of its points, each of five steps
+    moves to the mean of the points within the cube.
 
-    A knee or a desk that is nearer is taken for the hand, and of two hands the nearer. What else is in the cube counts: a
-    forearm draws the center towards the wrist, at the most until the cube's face is at the fingertips; so does a body that is
-    closer behind the hand than half the cube.
+    This is the detector of DeepPrior++ (Oberweger and Lepetit 2017,
+    github.com/moberweger/deep-prior-pp), from which V2V-PoseNet starts before its own network
+    refines the center, with three differences: means are of points, not of pixels and depths; the
+    edges of the cube are in mm, not in pixels; and cells replace connected components.
+
+    A knee or a desk that is nearer is taken for the hand, and the nearer of two hands is found.
+    Everything within the cube counts: a forearm draws the center towards the wrist, at most until
+    the face of the cube is at the fingertips; so does a body that is less than half the cube behind
+    the hand.
     """
     return jnp.vectorize(partial(_one, range_mm=range_mm), signature="(h,w),(i,i),(i)->(i)")(
         depth, k, cube_mm
@@ -48,7 +53,7 @@ def _one(depth, k, cube_mm, range_mm):
     cell = jnp.floor(points / _CELL_MM).astype(jnp.int32) % _CELLS
     layer = jnp.clip((z - near) // _CELL_MM, 0, layers - 1).astype(jnp.int32)
     cell = (layer * _CELLS + cell[:, 1]) * _CELLS + cell[:, 0]
-    # Whole hundredths of mm²: a sum of integers is the same in any order, and so on any device.
+    # Integers, in hundredths of mm²: their sum is the same in any order, hence on any device.
     surface = jnp.rint(100 * z**2 / (k[0, 0] * k[1, 1])).astype(jnp.int32)
     surface = (
         jnp.zeros(layers * _CELLS**2, jnp.int32)

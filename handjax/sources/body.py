@@ -7,7 +7,8 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from handjax.engine import config as configs
-from handjax.pose.skeleton import ORDERS, SKELETONS
+from handjax.pose.joint_orders import ORDERS
+from handjax.pose.skeleton import SKELETONS
 from handjax.sources import prepared
 from handjax.sources.base import Source
 

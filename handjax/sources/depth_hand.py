@@ -9,7 +9,8 @@ from ml_collections import ConfigDict
 from handjax.engine import config as configs
 from handjax.engine.contracts import Batch
 from handjax.pose.center import hand_center
-from handjax.pose.skeleton import ORDERS, SKELETONS
+from handjax.pose.joint_orders import ORDERS
+from handjax.pose.skeleton import SKELETONS
 from handjax.sources.base import Source, required_path
 from handjax.sources.crop_center import crop_center
 

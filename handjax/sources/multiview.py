@@ -13,7 +13,8 @@ from handjax.engine.contracts import Batch
 from handjax.pose.align import rigid_transform
 from handjax.pose.center import hand_center
 from handjax.pose.cube import EXTENT_MM, parallel_rays
-from handjax.pose.skeleton import ORDERS, SKELETONS
+from handjax.pose.joint_orders import ORDERS
+from handjax.pose.skeleton import SKELETONS
 from handjax.rigs import hand
 from handjax.sources.base import Source, required_path, unchanged
 from handjax.sources.crop_center import CropCenter, crop_center

@@ -8,7 +8,8 @@ from jaxtyping import Bool, Float
 from ml_collections import ConfigDict
 
 from handjax.engine import config as configs
-from handjax.pose.skeleton import SKELETONS, palm_from_wrist
+from handjax.pose.joint_orders import palm_from_wrist
+from handjax.pose.skeleton import SKELETONS
 from handjax.sources import prepared
 from handjax.sources.base import Source
 

@@ -9,7 +9,8 @@ from handjax import evaluate
 from handjax.data.formats.hand_labels import write_hands_json
 from handjax.data.formats.predictions_npz import write_predictions
 from handjax.metrics import keypoints2d
-from handjax.pose.skeleton import ORDERS, SKELETONS
+from handjax.pose.joint_orders import ORDERS
+from handjax.pose.skeleton import SKELETONS
 from handjax.reports import KINDS, prediction_files
 
 NAMES_21 = SKELETONS["hand21"].joints

@@ -18,7 +18,8 @@ import numpy as np
 from jaxtyping import Float
 
 from handjax.data.formats.label_text import read_lines
-from handjax.pose.skeleton import ORDERS, SKELETONS, Skeleton
+from handjax.pose.joint_orders import ORDERS
+from handjax.pose.skeleton import SKELETONS, Skeleton
 
 MAX_PX = 1e6
 ORDERS_2D = ("rhd", "stb", "handdb")  # joint orders that files without joint names may have

@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from handjax.data.records import RecordDataset, tf
 from handjax.engine.files import atomic_path
-from handjax.pose.skeleton import ORDERS
+from handjax.pose.joint_orders import ORDERS
 
 SIZE = 320  # px
 _CHUNK = 64  # records read at once

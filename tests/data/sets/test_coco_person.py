@@ -7,7 +7,8 @@ import pytest
 from etils import epath
 
 from handjax.data.sets.coco_person import fake, raw
-from handjax.pose.skeleton import ORDERS, SKELETONS
+from handjax.pose.joint_orders import ORDERS
+from handjax.pose.skeleton import SKELETONS
 
 NAMES = ORDERS["coco17"].joints
 

@@ -7,7 +7,7 @@ import pytest
 from etils import epath
 
 from handjax.data.sets.keypoint_list import fake, raw
-from handjax.pose.skeleton import ORDERS
+from handjax.pose.joint_orders import ORDERS
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ import scipy.io
 from etils import epath
 
 from handjax.data.sets.mpii import fake, raw
-from handjax.pose.skeleton import ORDERS
+from handjax.pose.joint_orders import ORDERS
 
 NAMES = ORDERS["mpii16"].joints
 

@@ -9,7 +9,8 @@ from etils import epath
 from handjax.data.formats.label_text import read_centers, read_joints
 from handjax.data.formats.uvd_text import read_uvd, uvd_to_camera
 from handjax.data.sets.nyu_hand import fake, raw
-from handjax.pose.skeleton import ORDERS, SKELETONS
+from handjax.pose.joint_orders import ORDERS
+from handjax.pose.skeleton import SKELETONS
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from etils import epath
 
 from handjax.data.sets import fake_hand
 from handjax.data.sets.stb import fake, raw
-from handjax.pose.skeleton import ORDERS
+from handjax.pose.joint_orders import ORDERS
 
 
 @pytest.fixture(scope="module")

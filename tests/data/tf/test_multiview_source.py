@@ -18,9 +18,9 @@ from handjax.data.records import RecordDataset  # noqa: E402
 from handjax.data.sets.nyu_hand import fake  # noqa: E402
 from handjax.data.sets.nyu_hand.nyu_hand_dataset_builder import Builder  # noqa: E402
 from handjax.engine import config as configs  # noqa: E402
-from handjax.fitting import losses as fit_losses  # noqa: E402
+from handjax.fitting import losses  # noqa: E402
 from handjax.pose.cube import parallel_rays  # noqa: E402
-from handjax.pose.skeleton import ORDERS  # noqa: E402
+from handjax.pose.joint_orders import ORDERS  # noqa: E402
 from handjax.sources import SOURCES  # noqa: E402
 
 pytestmark = pytest.mark.tensorflow
@@ -71,7 +71,7 @@ def test_three_kinects_see_one_hand(prepared, repo, center):
             - _middles(files[i], batch["cameras"][i], batch["center_xyz"][i], center)[:, None]
         )
         common = np.asarray(
-            fit_losses.to_common(jnp.asarray(own, jnp.float32), jnp.asarray(batch["cameras"][i]))
+            losses.to_common(jnp.asarray(own, jnp.float32), jnp.asarray(batch["cameras"][i]))
         )
         assert np.abs(common - common[:1]).max() < 1
         np.testing.assert_allclose(

@@ -10,8 +10,8 @@ import numpy as np
 
 from handjax.data.sets import fake_body
 from handjax.data.sets.coco_person import raw
+from handjax.pose.joint_orders import ORDERS
 from handjax.pose.pinhole import project
-from handjax.pose.skeleton import ORDERS
 
 HEIGHT, WIDTH = 270, 360
 # Eyes and ears relative to the head: mm to its left, and the fraction of the way to the nose.

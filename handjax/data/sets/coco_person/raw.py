@@ -10,7 +10,7 @@ from jaxtyping import Float
 
 from handjax.data.formats.image import below, read_image
 from handjax.data.preparation.examples import Examples, LazyExamples
-from handjax.pose.skeleton import ORDERS
+from handjax.pose.joint_orders import ORDERS
 
 LAYOUT = """\
 images/train2017/*.jpg                              train2017.zip

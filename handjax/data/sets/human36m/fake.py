@@ -7,8 +7,8 @@ from jaxtyping import Float
 
 from handjax.data.sets import fake_body
 from handjax.data.sets.human36m import raw
+from handjax.pose.joint_orders import ORDERS
 from handjax.pose.lens import project_through_lens
-from handjax.pose.skeleton import ORDERS
 
 SIZE = 250  # px; size, focal length and center are a quarter of the real ones
 _LENS = (-0.207, 0.248, -0.003, -0.0014, -0.001)  # k1, k2, k3, p1, p2, close to a real lens

@@ -14,8 +14,8 @@ from jaxtyping import Float
 
 from handjax.data.formats.image import read_image
 from handjax.data.preparation.examples import Examples, LazyExamples, unreadable
+from handjax.pose.joint_orders import ORDERS
 from handjax.pose.lens import project_through_lens
-from handjax.pose.skeleton import ORDERS
 
 LAYOUT = """\
 images/{sequence}/{sequence}_{frame:06d}.jpg   frames from 1

@@ -12,7 +12,7 @@ from jaxtyping import Float
 
 from handjax.data.formats.image import read_image
 from handjax.data.preparation.examples import Examples, LazyExamples
-from handjax.pose.skeleton import ORDERS
+from handjax.pose.joint_orders import ORDERS
 
 LAYOUT = """\
 Train/IMG/{frame:05d}.jpg     frames from 00001

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 
 from handjax.data.sets import fake_hand
+from handjax.pose.joint_orders import ORDERS, palm_from_wrist
 from handjax.pose.pinhole import project
-from handjax.pose.skeleton import ORDERS, palm_from_wrist
 
 _HEIGHT, _WIDTH = 240, 320
 _K = np.array([[350, 0, _WIDTH / 2], [0, 350, _HEIGHT / 2], [0, 0, 1]], np.float32)

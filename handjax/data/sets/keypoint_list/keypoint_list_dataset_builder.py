@@ -5,7 +5,7 @@ import tensorflow_datasets as tfds
 
 from handjax.data.builder import Feature, RawBuilder, root_joint, tensor
 from handjax.data.sets.keypoint_list import raw
-from handjax.pose.skeleton import ORDERS
+from handjax.pose.joint_orders import ORDERS
 
 
 class Builder(RawBuilder):

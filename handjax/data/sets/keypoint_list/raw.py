@@ -17,7 +17,7 @@ from jaxtyping import Float
 from handjax.data.formats.image import below, read_image
 from handjax.data.formats.label_text import read_lines
 from handjax.data.preparation.examples import Examples, LazyExamples
-from handjax.pose.skeleton import ORDERS
+from handjax.pose.joint_orders import ORDERS
 
 LAYOUT = """Any images, PNG or JPEG, with their keypoints in text; every text file is a split, named
 in small letters, digits and _:

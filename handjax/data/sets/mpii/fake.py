@@ -9,7 +9,7 @@ import scipy.io
 
 from handjax.data.sets import fake_body
 from handjax.data.sets.mpii import raw
-from handjax.pose.skeleton import ORDERS
+from handjax.pose.joint_orders import ORDERS
 
 HEIGHT, WIDTH = 270, 360
 

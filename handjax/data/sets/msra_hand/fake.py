@@ -6,7 +6,7 @@ import numpy as np
 
 from handjax.data.sets import fake_depth_hand as fakes
 from handjax.data.sets.msra_hand import raw
-from handjax.pose.skeleton import ORDERS
+from handjax.pose.joint_orders import ORDERS
 
 
 def write(root: Path, n: int, seed: int) -> None:

@@ -11,8 +11,8 @@ from etils import epath
 
 from handjax.data.formats.label_text import parse_numbers, read_lines, read_optional_centers
 from handjax.data.preparation.examples import Examples, LazyExamples, unreadable
+from handjax.pose.joint_orders import ORDERS
 from handjax.pose.pinhole import project
-from handjax.pose.skeleton import ORDERS
 
 LAYOUT = """
 manual_dir is the folder cvpr15_MSRAHandGestureDB of the MSRA hand gesture data set (https://jimmysuen.github.io/):

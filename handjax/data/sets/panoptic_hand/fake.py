@@ -7,8 +7,8 @@ import numpy as np
 
 from handjax.data.sets import fake_hand
 from handjax.data.sets.panoptic_hand.raw import FOLDERS, STUDIO
+from handjax.pose.joint_orders import ORDERS
 from handjax.pose.pinhole import project
-from handjax.pose.skeleton import ORDERS
 
 _HEIGHT, _WIDTH = 360, 480
 _K = np.array([[500, 0, _WIDTH / 2], [0, 500, _HEIGHT / 2], [0, 0, 1]], np.float32)

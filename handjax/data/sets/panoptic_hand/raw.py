@@ -13,7 +13,7 @@ from jaxtyping import Float
 
 from handjax.data.formats.image import below, read_image
 from handjax.data.preparation.examples import Examples, LazyExamples, unreadable
-from handjax.pose.skeleton import ORDERS
+from handjax.pose.joint_orders import ORDERS
 
 LAYOUT = """hand_labels.zip (config "manual"), hand_labels_synth.zip ("synth") and
 hand143_panopticdb.tar ("studio") of HandDB, domedb.perception.cs.cmu.edu, unpacked into the folder.

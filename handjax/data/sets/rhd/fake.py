@@ -11,8 +11,8 @@ import numpy as np
 
 from handjax.data.sets import fake_hand
 from handjax.data.sets.rhd.raw import DEPTH_UNIT_MM, FOLDERS, IMAGES, SIZE
+from handjax.pose.joint_orders import ORDERS
 from handjax.pose.pinhole import project
-from handjax.pose.skeleton import ORDERS
 from handjax.rigs import hand
 
 _WALL_MM = 2500.0

@@ -13,7 +13,7 @@ from jaxtyping import UInt8
 from handjax.data.formats import unpickle
 from handjax.data.formats.image import read_image
 from handjax.data.preparation.examples import Examples, LazyExamples, unreadable
-from handjax.pose.skeleton import ORDERS
+from handjax.pose.joint_orders import ORDERS
 
 LAYOUT = """RHD_v1-1.zip of lmb.informatik.uni-freiburg.de, unpacked: its RHD_published_v2 with
   training/anno_training.pickle, training/color/00000.png, training/mask/00000.png,

@@ -11,7 +11,7 @@ import scipy.io
 
 from handjax.data.sets import fake_hand
 from handjax.data.sets.stb import raw
-from handjax.pose.skeleton import ORDERS, palm_from_wrist
+from handjax.pose.joint_orders import ORDERS, palm_from_wrist
 
 _WALL_MM = 1100.0
 

@@ -18,8 +18,9 @@ from jaxtyping import Float
 from handjax.data.formats.image import read_image
 from handjax.data.formats.mat import bounded
 from handjax.data.preparation.examples import Examples, LazyExamples, unreadable
+from handjax.pose.joint_orders import ORDERS
 from handjax.pose.pinhole import project
-from handjax.pose.skeleton import ORDERS, SKELETONS
+from handjax.pose.skeleton import SKELETONS
 
 LAYOUT = """The STB data set, unpacked, twelve sequences B1Counting, B1Random, ... B6Random
 of 1,500 frames each:
