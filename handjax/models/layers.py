@@ -1,6 +1,6 @@
 """Building blocks: channels last, float32 parameters, arithmetic in `dtype`."""
 
-from typing import Any
+from typing import Any, Literal, overload
 
 import flax.linen as nn
 import jax
@@ -22,6 +22,10 @@ class Conv3D(nn.Module):
     size: int
     dtype: Any = jnp.float32
 
+    @overload
+    def __call__(self, x: Array, apart: Literal[False] = False) -> Array: ...
+    @overload
+    def __call__(self, x: Array, apart: Literal[True]) -> tuple[Array, Array]: ...
     @nn.compact
     def __call__(
         self, x: Float[Array, "b d h w c"], apart: bool = False

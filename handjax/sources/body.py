@@ -1,6 +1,7 @@
 """RGB images of people prepared by `handjax.prepare`: Human3.6M, its challenge, MPII, COCO, and
 mixtures of them."""
 
+from collections.abc import Callable
 from functools import partial
 
 import numpy as np
@@ -21,7 +22,9 @@ _FEATURES = {
     "coco_person": ("image", "joints_uv", "visible", "hidden", "box"),
 }
 # x, y, width, height → those of a box a quarter larger around the same middle, as MPII's are.
-_LARGER = np.float32([[1, 0, 0, 0], [0, 1, 0, 0], [-0.125, 0, 1.25, 0], [0, -0.125, 0, 1.25]])
+_LARGER = np.array(
+    [[1, 0, 0, 0], [0, 1, 0, 0], [-0.125, 0, 1.25, 0], [0, -0.125, 0, 1.25]], np.float32
+)
 _ORDER = {"mpii": "mpii16", "coco_person": "coco17"}  # the others are prepared as body18
 
 
@@ -63,17 +66,15 @@ def _open(
     from handjax.data.records import RecordDataset
     from handjax.data.resize import around_box, body_box, image_box, resize_pad
 
-    boxes = {
+    boxes: dict[str, Callable[[dict], dict]] = {
         "human36m": partial(body_box, size_mm=box_mm),
         "human36m_challenge": image_box,
         "coco_person": _larger_box,
     }
 
     def records(found: prepared.PreparedSet) -> RecordDataset:
-        add_box, resize = (
-            boxes.get(found.name, dict),
-            resize_pad(*size, around_box(crop_boxes) if crop_boxes else None),
-        )
+        add_box = boxes.get(found.name, dict)
+        resize = resize_pad(*size, around_box(crop_boxes) if crop_boxes else None)
         return RecordDataset(
             found.folder,
             found.split,
@@ -94,10 +95,10 @@ def _to_batch(features: dict[str, np.ndarray], name: str) -> dict[str, np.ndarra
     rows, labelled = len(features["image"]), features["visible"]
     uv, hidden = features.get("joints_uv"), features.get("hidden")
     if order := ORDERS.get(_ORDER.get(name, "")):
-        labelled, uv = order.convert(labelled, axis=-1), order.convert(uv)
+        labelled = order.convert(labelled, axis=-1)
+        uv = None if uv is None else order.convert(uv)
         hidden = None if hidden is None else order.convert(hidden, axis=-1)
-    has_uv = uv is not None
-    has_xyz = labelled.any(-1) & (name in ("human36m", "human36m_challenge"))
+    has_xyz = np.asarray(labelled.any(-1) & (name in ("human36m", "human36m_challenge")))
     xyz = features.get("joints_xyz", features.get("joints_from_pelvis"))
     if uv is None:
         labelled, uv = np.zeros_like(labelled), np.zeros((rows, len(_BODY.joints), 2), np.float32)
@@ -110,7 +111,7 @@ def _to_batch(features: dict[str, np.ndarray], name: str) -> dict[str, np.ndarra
         "visible": labelled if hidden is None else labelled & ~hidden,
         "joints_xyz": np.zeros((rows, len(_BODY.joints), 3), np.float32) if xyz is None else xyz,
         "k": features.get("k", np.tile(np.eye(3, dtype=np.float32), (rows, 1, 1))),
-        "has_uv": labelled.any(-1) & has_uv,
+        "has_uv": np.asarray(labelled.any(-1)),
         "has_xyz": has_xyz,
         "head_px": features.get("head_size", np.zeros(rows, np.float32)),
         **{key: features.get(key, unknown).astype(np.int32) for key in numbers},

@@ -33,7 +33,7 @@ class CropCenter:
     def has_depth(self, depth: Shaped[np.ndarray, "b h w"]) -> Bool[np.ndarray, " b"]:
         """Whether any pixel of a frame lies within `range_mm`."""
         near, far = self.range_mm
-        return ((depth >= near) & (depth <= far)).any((1, 2))
+        return np.asarray(((depth >= near) & (depth <= far)).any((1, 2)))
 
     def require(
         self,

@@ -10,6 +10,7 @@ from ml_collections import ConfigDict
 from handjax.engine import config as configs
 from handjax.engine.contracts import Batch
 from handjax.sources.base import Source
+from handjax.sources.synthetic import Sampler
 from handjax.synthetic import spherehand
 
 
@@ -25,7 +26,7 @@ def with_synthetic(source: Source, config: ConfigDict) -> Source:
     count = options.pop("count")
     if not count:
         return source
-    draw = partial(
+    draw: Sampler = partial(
         spherehand.spherehand_sample,
         image_size=config.data.image_size,
         resample=config.data.depth_resample,

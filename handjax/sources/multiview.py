@@ -19,7 +19,7 @@ from handjax.rigs import hand
 from handjax.sources.base import Source, required_path, unchanged
 from handjax.sources.crop_center import CropCenter, crop_center
 from handjax.sources.mixed_synthetic import with_synthetic
-from handjax.sources.synthetic import custom_skin, endless
+from handjax.sources.synthetic import Sampler, custom_skin, endless
 from handjax.synthetic import spherehand
 
 _NYU = ORDERS["nyu36"]
@@ -43,7 +43,7 @@ def multiview_world(config: ConfigDict, train: bool = True) -> Source:
             "camera, about x and y"
         )
     joints = np.array(hand.JOINT_SPHERES[skeleton.name])
-    draw = partial(
+    draw: Sampler = partial(
         spherehand.spherehand_views,
         surface=data.surface,
         skin=custom_skin(data.mesh),
@@ -145,8 +145,11 @@ def _to_batch(
 
     # --- the cubes, and the cameras between points relative to the middles of the cubes
     views = depth.shape[:2]
-    each_view = (x.reshape(-1, *x.shape[2:]) for x in (depth, k, middles))
-    cubes = [parallel_rays(*view, size) for view in zip(*each_view, strict=True)]
+    images, matrices, centers = (x.reshape(-1, *x.shape[2:]) for x in (depth, k, middles))
+    cubes = [
+        parallel_rays(image, matrix, middle, size)
+        for image, matrix, middle in zip(images, matrices, centers, strict=True)
+    ]
     rotated = (cameras[..., :3, :3] @ middles[..., None])[..., 0]
     cameras[..., :3, 3] += rotated - middles[:, :1]
     return {

@@ -68,7 +68,8 @@ def source(
 
     # --- open them
     evaluated = mixture.Concat(open_records(eval_sets))
-    trained, train_size = evaluated, len(evaluated)
+    trained = evaluated
+    train_size: int | None = len(evaluated)
     if train:
         records = open_records(train_sets)
         trained = (

@@ -18,6 +18,8 @@ from handjax.sources.base import Source
 from handjax.synthetic import hands, spherehand
 from handjax.synthetic.people import BOX_MM, body_sample
 
+Sampler = Callable[[Key[Array, ""]], dict[str, Array]]  # a key → one row of a batch
+
 
 def hand_world(config: ConfigDict, train: bool = True) -> Source:
     """Hands in front of a depth camera (`hands.depth_sample`)."""
@@ -33,7 +35,7 @@ def hand_world(config: ConfigDict, train: bool = True) -> Source:
             f"config.data.mesh={data.mesh} is used with config.data.surface=skin only; it is "
             f"{data.surface}"
         )
-    sample = partial(
+    sample: Sampler = partial(
         hands.depth_sample,
         joints=data.joints,
         surface=data.surface,
@@ -55,7 +57,7 @@ def hand_rgb_world(config: ConfigDict, train: bool = True) -> Source:
     in px are measured in the generated image."""
     data = config.data
     configs.require(config, 1, "data.image_size", "data.supersampling")
-    draw = partial(
+    draw: Sampler = partial(
         hands.rgb_sample,
         skin=custom_skin(data.mesh),
         image_size=data.image_size,
@@ -82,7 +84,7 @@ def spherehand_world(config: ConfigDict, train: bool = True) -> Source:
     )
     configs.lookup(dict.fromkeys(("spheres", "skin")), config, "data.surface")
     joints = np.array(hand.JOINT_SPHERES[skeleton.name])
-    draw = partial(
+    draw: Sampler = partial(
         spherehand.spherehand_sample,
         surface=data.surface,
         skin=custom_skin(data.mesh),
@@ -109,7 +111,7 @@ def body_world(config: ConfigDict, train: bool = True) -> Source:
     `box` is the square of 2000 mm around the pelvis."""
     data = config.data
     configs.require(config, 1, "data.image_size", "data.supersampling")
-    draw = partial(
+    draw: Sampler = partial(
         body_sample,
         image_size=data.image_size,
         supersampling=data.supersampling,
@@ -138,7 +140,7 @@ def body_world(config: ConfigDict, train: bool = True) -> Source:
 
 def endless(
     config: ConfigDict,
-    sample: Callable[[Key[Array, ""]], dict[str, Array]],
+    sample: Sampler,
     skeleton: Skeleton,
     description: str,
 ) -> Source:

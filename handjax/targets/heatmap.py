@@ -23,7 +23,7 @@ def gaussian_heatmaps(
     )
     # A Gaussian is a product over its axes: n small tables and one outer product. With joints last
     # from the start, XLA fuses the product into the loss and never writes the maps to memory.
-    heat = 1.0
+    heat = jnp.ones((), coords.dtype)
     for axis in range(n):
         table = jnp.exp(-0.5 * ((cells - coords[..., None, :, axis]) / sigma) ** 2)  # [*b, size, j]
         heat = heat * table.reshape(*lead, *(size if a == axis else 1 for a in range(n)), joints)

@@ -16,6 +16,5 @@ def normalize_image(
     """
     image = image[..., ::-1] if bgr else image
     shape = (1,) * (image.ndim - 1) + (3,)
-    return (image.astype(jnp.float32) - np.float32(mean).reshape(shape)) / np.float32(std).reshape(
-        shape
-    )
+    offset, scale = (np.asarray(values, np.float32).reshape(shape) for values in (mean, std))
+    return (image.astype(jnp.float32) - offset) / scale

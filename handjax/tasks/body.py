@@ -12,6 +12,7 @@ The labels of a sample decide what is learnt from it; samples of all kinds may b
 """
 
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -41,7 +42,7 @@ def body_task(config: ConfigDict, skeleton: Skeleton) -> Task:
     """The task of `config.task`, `config.model`, `config.crop` and `config.augment` for joints of
     "body18"."""
     check(config, skeleton)
-    hyper = {
+    hyper: dict[str, Any] = {
         key: tuple(value) if isinstance(value, tuple | list) else value
         for key, value in config.model.items()
     }
@@ -114,8 +115,8 @@ def prepare(
     """
     batch = complete(batch, options)
     one = partial(_prepare_sample, train=train, options=options, augment=augment)
-    used = ("image", "joints_uv", "joints_xyz", "labelled", "has_uv", "has_xyz", "k", "box")
-    used += ("source_from_image",)
+    labels = ("joints_uv", "joints_xyz", "labelled", "has_uv", "has_xyz")
+    used = ("image", *labels, "k", "box", "source_from_image")
     inputs = jax.vmap(one)(keys, {name: batch[name] for name in used})
     # Both views of a sample stay on its device.
     return inputs | {"x": inputs["x"].reshape(-1, *inputs["x"].shape[2:]), "mask": batch["mask"]}
@@ -254,8 +255,8 @@ def ground_truth(batch: Batch, *, options: BodyOptions) -> Rows:
     """`joints_xyz` as in the batch, `joints_uv` in px of the source file, which of them are valid,
     and the numbers by which metrics are grouped."""
     batch = complete(batch, options)
-    kept = ("joints_xyz", "visible", "labelled", "has_uv", "has_xyz")
-    kept += ("subject", "action", "camera", "head_px")
+    labels = ("joints_xyz", "visible", "labelled", "has_uv", "has_xyz")
+    kept = (*labels, "subject", "action", "camera", "head_px")
     uv = crop2d.apply(batch["source_from_image"], batch["joints_uv"])
     return {"joints_uv": uv, **{name: batch[name] for name in kept}}
 

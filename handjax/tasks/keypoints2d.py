@@ -1,7 +1,8 @@
 """CPM and PoseNet2D: an RGB image of a hand → score maps → joints in pixels of the source file."""
 
 import dataclasses
-from functools import partial
+import operator
+from functools import partial, reduce
 from typing import Any
 
 import jax
@@ -35,7 +36,7 @@ def keypoints2d_task(config: ConfigDict, skeleton: Skeleton) -> Task:
     """The task of `config.task`, `config.model`, `config.crop` and `config.augment`, joints in this
     skeleton's order."""
     check(config, skeleton)
-    hyper = {
+    hyper: dict[str, Any] = {
         key: tuple(value) if isinstance(value, tuple | list) else value
         for key, value in config.model.items()
     }
@@ -115,7 +116,7 @@ def prepare(
                 square_key, center, side, options.size, augment
             )
         flip = mirrored ^ sample["left"] if options.mirror_left else mirrored
-        affine = crop2d.picture_from_crop(center, side, options.size, angle, flip)
+        affine = crop2d.image_from_crop(center, side, options.size, angle, flip)
         back = crop2d.inverse(affine)
 
         # --- what the network sees
@@ -184,7 +185,7 @@ def loss(
         return jnp.zeros(()), {}
     views = outputs.shape[0] // inputs["mask"].shape[0]
     terms = LOSSES[options.loss](outputs[::views], inputs, options)
-    return sum(terms.values(), start=jnp.zeros(())), terms
+    return reduce(operator.add, terms.values()), terms
 
 
 def predict(outputs: Float[Array, "n s m m c"], inputs: Inputs, *, options: MapOptions) -> Rows:

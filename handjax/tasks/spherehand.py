@@ -12,7 +12,7 @@ Its other keys select what is learnt from it:
 """
 
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -23,7 +23,7 @@ from ml_collections import ConfigDict
 from handjax.engine import config as configs
 from handjax.engine.config import Rule
 from handjax.engine.contracts import Batch, Inputs, Rows
-from handjax.fitting import losses as fit_losses
+from handjax.fitting import losses
 from handjax.metrics import joints3d as metrics
 from handjax.models import pose_prior
 from handjax.models.pose_prior import PalmDenoiser, PoseVAE
@@ -93,9 +93,9 @@ def _check(config: ConfigDict, skeleton: Skeleton) -> None:
             f"config.task.weights.temporal_smooth={weights.temporal_smooth:g}: expected 0; the "
             "frames of a training batch are in no order, the term is for fitting sequences"
         )
-    if unknown := sorted(set(weights) - set(fit_losses.WEIGHTS)):
+    if unknown := sorted(set(weights) - set(losses.WEIGHTS)):
         raise ValueError(
-            f"config.task.weights={', '.join(unknown)}: expected of {', '.join(fit_losses.WEIGHTS)}"
+            f"config.task.weights={', '.join(unknown)}: expected of {', '.join(losses.WEIGHTS)}"
         )
     configs.check(
         config,
@@ -178,11 +178,11 @@ def predict(
     centers = decoded_views(maps, inputs)[:, :, 0]
     if fuse and "cameras" in inputs:
         spread = spherehand.variance(spherehand.split(maps[:, :, 0])[0])
-        fused = spherehand.fuse_views(fit_losses.to_common(centers, inputs["cameras"]), spread)
+        fused = spherehand.fuse_views(losses.to_common(centers, inputs["cameras"]), spread)
     else:
         fused = centers[:, 0]
     if denoiser is not None:
-        fused = PalmDenoiser().apply(denoiser, fused)
+        fused = cast(Array, PalmDenoiser().apply(denoiser, fused))
     return {"joints_xyz": fused[:, spheres] + inputs["center_xyz"][:, None]}
 
 

@@ -1,6 +1,8 @@
 """Losses of the sphere hand: with labels, and without (Wan et al. 2019)."""
 
+import operator
 from collections.abc import Callable, Mapping
+from functools import reduce
 from typing import Any
 
 import jax.numpy as jnp
@@ -54,7 +56,7 @@ def loss(
             "nothing to learn from"
         )
     weighted = (weights[name] * term for name, term in terms.items())
-    return sum(weighted, start=jnp.zeros(())), terms
+    return reduce(operator.add, weighted), terms
 
 
 def _split_samples(outputs, inputs):

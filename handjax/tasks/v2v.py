@@ -1,6 +1,7 @@
 """V2V-PoseNet: depth or occupancy → heat maps in a cube → joints in mm."""
 
-from functools import partial
+import operator
+from functools import partial, reduce
 from typing import Any
 
 import jax
@@ -177,7 +178,8 @@ def loss(
     joints   mean absolute error of the soft-argmax, in cells of the heat map (Sun et al. 2018)
     """
     heatmap_weight, joints_weight = weights
-    terms, mask = {}, inputs["mask"]
+    mask = inputs["mask"]
+    terms: dict[str, Array] = {}
     if heatmap_weight:
         target = voxel.encode(inputs["joints"], grid, sigma)
         target = target.max(-1, keepdims=True) if global_joints else target
@@ -190,7 +192,7 @@ def loss(
         )
     pairs = zip(("heatmap", "joints"), weights, strict=True)
     weighted = (weight * terms[name] for name, weight in pairs if weight)
-    return sum(weighted, start=jnp.zeros(())), terms
+    return reduce(operator.add, weighted), terms
 
 
 def predict(
