@@ -1,25 +1,29 @@
-"""Draws the pictures of the documentation: python scripts/pictures.py [--out docs/pictures] [--force]
+"""Draw the images of the documentation: python scripts/pictures.py [--out docs/pictures] [--force]
 
-The same seeds, so the same hands each time. `skin.png`: one pose a column, as skin, as spheres and as depth, seen by the same
-camera. `rgb.jpg`: samples of the synthetic world in colour. `fitting.png`: what the sphere hand's network is given.
+skin.png     one pose per column, as skin, spheres and depth, seen by the same camera
+rgb.jpg      samples of `synthetic.hands.rgb_sample`, without and with labels
+fitting.png  samples of `synthetic.spherehand`, the inputs of the sphere hand's network
+
+Seeds are fixed, so the hands are the same each time.
 """
 
 import argparse
 import sys
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import matplotlib
 import numpy as np
+from make_skin import BIND_POSE
 from matplotlib.figure import Figure
 
 from handjax.pose.skeleton import COLOURS, SKELETONS
-from handjax.rigs import hand, poses, spheres
-from handjax.rigs import skinning
-from handjax.synthetic import hands as world
-from handjax.synthetic import render, shade
+from handjax.rigs import hand, poses, skinning, spheres
+from handjax.synthetic import hands, render, shade, spherehand
 
 PIXELS = 320
 HELD_UP = np.float32([3.14, 0.0, 1.57] + [0.0] * 23)
@@ -40,10 +44,10 @@ LOOK = shade.Look(
 )
 
 
-def shown_poses() -> list[np.ndarray]:
-    """A hand held up, the spread pose the skin is made in, and sampled ones."""
+def example_poses() -> list[np.ndarray]:
+    """A hand held up, the bind pose of the skin, and sampled poses."""
     spread = HELD_UP.copy()
-    spread[6:] = np.asarray(skinning.BIND_POSE[6:])
+    spread[6:] = np.asarray(BIND_POSE[6:])
     sample = partial(poses.sample_pose, rotation=poses.ROTATION_FRONTAL)
     keys = [(3, "half_open"), (5, "pinching"), (1, "closed"), (4, "index_middle")]
     drawn = [np.asarray(sample(jax.random.key(seed), modes=(mode,))) for seed, mode in keys]
@@ -51,8 +55,8 @@ def shown_poses() -> list[np.ndarray]:
 
 
 @jax.jit
-def views(pose):
-    """One pose through one camera: the skin lit, the sphere of each pixel and its normal, the skin's depth."""
+def render_pose(pose: jax.Array) -> tuple[jax.Array, ...]:
+    """One pose in one camera: RGB of the skin, sphere and normal per pixel, depth of the skin."""
     skin, at = skinning.hand_skin(), jnp.asarray([0.0, 0.0, 600.0])
     pose = pose.at[3:6].set(0.0)
     centers, radii, _ = render.hand_in_camera(pose, at)
@@ -75,7 +79,7 @@ def views(pose):
 
 
 def skin_picture() -> Figure:
-    columns = shown_poses()
+    columns = example_poses()
     figure = Figure(figsize=(2.0 * len(columns), 6.0))
     grid = figure.subplots(3, len(columns))
     palette = {
@@ -84,7 +88,7 @@ def skin_picture() -> Figure:
     owners = (hand.HAND.bones[bone].split("_")[0] for bone in hand.HAND.sphere_bones)
     colours = np.stack([palette.get(owner, palette["palm"]) for owner in owners])
     for column, pose in enumerate(columns):
-        picture, winner, normal, depth = jax.device_get(views(jnp.asarray(pose)))
+        picture, winner, normal, depth = jax.device_get(render_pose(jnp.asarray(pose)))
         light = np.clip(0.35 + 0.65 * (normal @ np.asarray([-0.4, -0.5, -0.77])), 0, 1)
         balls = np.where((winner >= 0)[..., None], colours[winner] * light[..., None], 1.0)
         grid[0, column].imshow(np.clip(picture, 0, 1) ** (1 / 2.2))
@@ -107,7 +111,7 @@ def sheet(rows: int, columns: int, width: float) -> tuple[Figure, np.ndarray]:
 
 def rgb_picture() -> Figure:
     figure, grid = sheet(4, 8, 12.0)
-    samples = draw_samples(world.rgb_sample, 16, image_size=192)
+    samples = draw_samples(hands.rgb_sample, 16, image_size=192)
     skeleton = SKELETONS["hand21"]
     for i, (image, uv, visible) in enumerate(
         zip(samples["image"], samples["joints_uv"], samples["visible"], strict=True)
@@ -125,14 +129,14 @@ def rgb_picture() -> Figure:
 def fitting_picture() -> Figure:
     figure, grid = sheet(2, 8, 12.0)
     for row, surface in enumerate(("skin", "spheres")):
-        samples = draw_samples(world.fitting_sample, 8, surface=surface)
+        samples = draw_samples(spherehand.spherehand_sample, 8, surface=surface)
         for axes, depth in zip(grid[row], samples["depth"], strict=True):
             axes.imshow(np.where(depth < 100, depth, np.nan), cmap="turbo_r", vmin=-100, vmax=100)
     return figure
 
 
-def draw_samples(sample, count: int, **options) -> dict[str, np.ndarray]:
-    keys = jax.vmap(lambda index: world.sample_key(0, False, index))(jnp.arange(count))
+def draw_samples(sample: Callable, count: int, **options: Any) -> dict[str, np.ndarray]:
+    keys = jax.vmap(lambda index: hands.sample_key(0, False, index))(jnp.arange(count))
     return jax.device_get(jax.jit(jax.vmap(partial(sample, **options)))(keys))
 
 
@@ -140,19 +144,20 @@ PICTURES = {"skin.png": skin_picture, "rgb.jpg": rgb_picture, "fitting.png": fit
 
 
 def main(argv: list[str]) -> None:
-    parser = argparse.ArgumentParser(description="Draws the pictures of the documentation.")
+    parser = argparse.ArgumentParser(description="Draw the images of the documentation.")
     parser.add_argument(
         "--out",
         type=Path,
         default=Path(__file__).parents[1] / "docs" / "pictures",
         help="default: docs/pictures",
     )
-    parser.add_argument("--force", action="store_true", help="write over earlier pictures")
+    parser.add_argument("--force", action="store_true", help="overwrite existing images")
     args = parser.parse_args(argv)
-    there = [name for name in PICTURES if (args.out / name).exists()]
-    if there and not args.force:
+    existing = [name for name in PICTURES if (args.out / name).exists()]
+    if existing and not args.force:
         parser.error(
-            f"{args.out} holds {', '.join(there)}; give another --out, or --force to write over them"
+            f"{args.out} contains {', '.join(existing)}; choose another --out, or overwrite them "
+            "with --force"
         )
     args.out.mkdir(parents=True, exist_ok=True)
     for name, draw in PICTURES.items():

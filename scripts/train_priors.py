@@ -1,8 +1,11 @@
-"""Trains the sphere hand's two priors on sampled hands and writes them: python scripts/train_priors.py [--out FILE.npz] [--force]
+"""Train the two priors of the sphere hand on sampled hands.
 
-The auto-encoder of hands and the network that mends a palm (handjax/models/pose_prior.py), each on hands that are never twice the
-same, of the scales 0.8 to 1.0. The code's noise in training is that of the prior's use; the original trains without any. Minutes
-on two cores; the errors it prints are of hands that it was not trained on.
+    python scripts/train_priors.py [--out FILE.npz] [--force]
+
+These are the auto-encoder of hands and the denoiser of the palm (handjax/models/pose_prior.py). No
+hand is drawn twice; scales are 0.8 to 1.0. The code of the auto-encoder has the noise with which
+the prior is used later; the original trains without noise. Takes minutes on two cores. The printed
+errors are those of held-out hands.
 """
 
 import argparse
@@ -18,19 +21,19 @@ import optax
 from jax import random
 
 from handjax.engine import weights
-from handjax.fitting import losses as fit_losses
+from handjax.fitting import losses
 from handjax.models import pose_prior
 from handjax.models.pose_prior import PalmDenoiser, PoseVAE
 from handjax.pose.losses import squared_error
 from handjax.rigs import hand, poses
 
 OUT = Path(pose_prior.__file__).with_name("pose_prior.npz")
-DIVERGENCE = 1e-4  # weight of the code's divergence beside the reconstruction's mean square
-ROUND = 250  # steps between two lines
+DIVERGENCE = 1e-4  # weight of the code's divergence relative to the reconstruction error
+ROUND = 250  # steps per printed line
 
 
-def hands(key, count: int):
-    """Sphere centres [count, 41, 3], mm."""
+def hands(key: jax.Array, count: int) -> jax.Array:
+    """Sphere centers [count, 41, 3], mm."""
     poses_key, scale_key = random.split(key)
     pose = jax.vmap(poses.sample_pose)(random.split(poses_key, count))
     return hand.spheres(pose, random.uniform(scale_key, (count, 3), minval=0.8, maxval=1.0))[0]
@@ -40,7 +43,7 @@ def vae_loss(variables, centers, key):
     reconstructed, mu, logvar = PoseVAE().apply(
         variables, centers, random.normal(key, (len(centers), PoseVAE.latent))
     )
-    return fit_losses.pose_prior(centers, reconstructed, mu, logvar, DIVERGENCE).mean()
+    return losses.pose_prior(centers, reconstructed, mu, logvar, DIVERGENCE).mean()
 
 
 def denoiser_loss(variables, centers, key):
@@ -51,7 +54,7 @@ def denoiser_loss(variables, centers, key):
 
 
 def error_mm(variables, centers, model, noise=None) -> float:
-    """Mean distance of centres before and after, of the palm's for the denoiser."""
+    """Mean distance of output from input centers; for the denoiser those of the palm."""
     after = model.apply(variables, centers, noise)
     after, before = (
         (after[0], centers)
@@ -62,12 +65,12 @@ def error_mm(variables, centers, model, noise=None) -> float:
 
 
 def train(name: str, model, loss: Callable, steps: int, batch: int, seed: int):
-    """Adam from 1e-3 down a half cosine."""
+    """Adam with a rate that falls from 1e-3 along half a cosine."""
     optimizer = optax.adam(optax.cosine_decay_schedule(1e-3, steps))
     variables = model.init(random.key(seed), jnp.zeros((1, 41, 3)))
 
     @partial(jax.jit, donate_argnums=0)
-    def some(state, step):
+    def train_round(state, step):
         def one(state, step):
             variables, memory = state
             hands_key, noise_key = random.split(random.fold_in(random.key(seed), step))
@@ -80,12 +83,13 @@ def train(name: str, model, loss: Callable, steps: int, batch: int, seed: int):
         state, values = jax.lax.scan(one, state, step + jnp.arange(ROUND))
         return state, values.mean()
 
-    state, begun = (variables, optimizer.init(variables)), time.monotonic()
+    state, began = (variables, optimizer.init(variables)), time.monotonic()
     for step in range(0, steps, ROUND):
-        state, value = some(state, step)
-        done, spent = step + ROUND, time.monotonic() - begun
+        state, value = train_round(state, step)
+        done, spent = step + ROUND, time.monotonic() - began
         print(
-            f"{name} {done}/{steps}  loss {value:.5f}  {spent:.0f} s of about {spent / done * steps:.0f}",
+            f"{name} {done}/{steps}  loss {value:.5f}  {spent:.0f} s of about "
+            f"{spent / done * steps:.0f}",
             flush=True,
         )
     return state[0]
@@ -93,32 +97,33 @@ def train(name: str, model, loss: Callable, steps: int, batch: int, seed: int):
 
 def main(argv: list[str]) -> None:
     parser = argparse.ArgumentParser(
-        description="Trains the sphere hand's two priors on sampled hands."
+        description="Train the two priors of the sphere hand on sampled hands."
     )
     parser.add_argument(
-        "--out", type=Path, default=OUT, help="the file to write (default: %(default)s)"
+        "--out", type=Path, default=OUT, help="file to write (default: %(default)s)"
     )
     parser.add_argument(
         "--steps",
         type=int,
         default=16_000,
-        help=f"of each, in rounds of {ROUND} (default: %(default)s)",
+        help=f"of each prior, a multiple of {ROUND} (default: %(default)s)",
     )
     parser.add_argument(
-        "--batch", type=int, default=128, help="hands a step (default: %(default)s)"
+        "--batch", type=int, default=128, help="hands per step (default: %(default)s)"
     )
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--force", action="store_true", help="write over an earlier file")
+    parser.add_argument("--force", action="store_true", help="overwrite an existing file")
     args = parser.parse_args(argv)
     if args.out.exists() and not args.force:
-        parser.error(f"{args.out} exists; give another --out, or --force to write over it")
+        parser.error(f"{args.out} exists; choose another --out, or overwrite it with --force")
     if args.out.suffix != ".npz" or not args.out.parent.is_dir():
         parser.error(
             f"--out {args.out}: expected a file name ending in .npz, in a folder that exists"
         )
     if args.steps < ROUND or args.steps % ROUND or args.batch < 1:
         parser.error(
-            f"--steps {args.steps} --batch {args.batch}: expected a multiple of {ROUND} steps and at least one hand"
+            f"--steps {args.steps} --batch {args.batch}: expected a multiple of {ROUND} steps and "
+            "at least one hand"
         )
 
     vae = train("vae", PoseVAE(), vae_loss, args.steps, args.batch, args.seed)
@@ -133,7 +138,8 @@ def main(argv: list[str]) -> None:
     )
     noise = random.normal(random.key(args.seed), (4096, 112))
     print(
-        f"{args.out}: {args.out.stat().st_size:,} bytes. On 4096 hands that were not trained on, mean distance of centres:"
+        f"{args.out}: {args.out.stat().st_size:,} bytes. "
+        "Mean distance of centers on 4096 held-out hands:"
     )
     for name, model, width in (("vae", PoseVAE(), 32), ("denoiser", PalmDenoiser(), 112)):
         clean, noisy = (

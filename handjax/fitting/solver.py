@@ -1,33 +1,48 @@
-"""A function's least value, from several starts at once, some steps at a time."""
+"""Batched minimization from several starting points, yielding every `chunk` steps."""
 
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
 import optax
+from jaxtyping import Array, Float
 
 METHODS = ("adam", "lbfgs")
 
 
-class Found(NamedTuple):
-    """After `step` steps, of each start (first axis): the best params so far, and their values."""
+class Solution(NamedTuple):
+    """The best parameters so far of each starting point (first axis), and their values."""
 
     step: int
     params: Any
-    values: jax.Array
+    values: Float[Array, " starts"]
+
+
+@runtime_checkable
+@runtime_checkable
+class Solver(Protocol):
+    """`run(starts, steps, *data)` → the solution of the starts, and after every `chunk` steps."""
+
+    def __call__(self, starts: Any, steps: int, *data: Any) -> Iterator[Solution]: ...
 
 
 def minimizer(
-    objective: Callable, *, method: str = "adam", rate: float = 0.05, chunk: int = 10
-) -> Callable[..., Iterator[Found]]:
-    """→ `run(starts, steps, *data)`: an iterator of `Found`, of the starts themselves and then after every `chunk` steps.
+    objective: Callable[..., Float[Array, ""]],
+    *,
+    method: str = "adam",
+    rate: float = 0.05,
+    chunk: int = 10,
+) -> Solver:
+    """A solver that minimizes `objective(params, *data)`.
 
-    `objective(params, *data)` → a scalar. `starts` are params with one more axis, the first; each goes its own way over the same
-    data. `run` keeps what it compiled, for starts and data of the same shapes; `steps` may differ.
+    `starts` are params with a leading axis; they are minimized independently, with the same data.
+    The solver keeps its compiled code for starts and data of the same shapes; `steps` may vary.
 
-    adam: Kingma and Ba 2015; its rate falls along half a cosine to a tenth. lbfgs: with a line search that goes back until the
-    value falls; its trials are not counted as steps. A value that is not finite is never the best."""
+    adam: Kingma and Ba 2015, with a rate that falls along half a cosine to a tenth. lbfgs: with a
+    backtracking line search, whose evaluations do not count as steps. Values that are not finite
+    are never the best. Raises ValueError for an unknown method.
+    """
     if method not in METHODS:
         raise ValueError(f"method {method!r} is unknown: use {' or '.join(METHODS)}")
     if method == "adam":
@@ -37,13 +52,14 @@ def minimizer(
             linesearch=optax.scale_by_backtracking_linesearch(max_backtracking_steps=15)
         )
 
-    def step(part, state, data):
+    def step(done: Array, state: tuple, data: tuple) -> tuple:
+        """One step; `done` is the fraction of all steps that were taken before."""
         params, inner, best, least = state
         value, grad = jax.value_and_grad(objective)(params, *data)
         best = jax.tree.map(lambda new, old: jnp.where(value < least, new, old), params, best)
         if method == "adam":
             updates, inner = transform.update(grad, inner, params)
-            now = rate * (0.55 + 0.45 * jnp.cos(jnp.pi * part))
+            now = rate * (0.55 + 0.45 * jnp.cos(jnp.pi * done))
             updates = jax.tree.map(lambda u: -now * u, updates)
         else:
             updates, inner = transform.update(
@@ -62,11 +78,11 @@ def minimizer(
         )
 
     @jax.jit
-    def advance(state, done, todo, steps, *data):
-        """`todo` evaluations, each with the step that follows from it: what the last of them leads to is looked at by the next."""
+    def advance(state: tuple, done: Array, todo: Array, steps: Array, *data: Any) -> tuple:
+        """`todo` evaluations, each followed by its step; the next call evaluates the last step."""
 
-        def one(state):
-            def body(i, state):
+        def one(state: tuple) -> tuple:
+            def body(i: Array, state: tuple) -> tuple:
                 return step((done + i) / jnp.maximum(steps, 1), state, data)
 
             return jax.lax.fori_loop(0, todo, body, state)
@@ -74,7 +90,7 @@ def minimizer(
         return jax.vmap(one)(state)
 
     @jax.jit
-    def begin(starts):
+    def begin(starts: Any) -> tuple:
         return (
             starts,
             jax.vmap(transform.init)(starts),
@@ -82,11 +98,11 @@ def minimizer(
             jnp.full(len(jax.tree.leaves(starts)[0]), jnp.inf),
         )
 
-    def run(starts, steps: int, *data) -> Iterator[Found]:
+    def run(starts: Any, steps: int, *data: Any) -> Iterator[Solution]:
         state = begin(starts)
         for done in (0, *range(chunk, steps, chunk), *[steps] * (steps > 0)):
             before = max(0, (done - 1) // chunk * chunk + 1) if done else 0
             state = advance(state, before, done + 1 - before, steps, *data)
-            yield Found(done, state[2], state[3])
+            yield Solution(done, state[2], state[3])
 
     return run

@@ -1,19 +1,19 @@
-"""The body: 29 numbers and a scale → 18 joints in mm (skeleton "body18").
+"""Body rig: 29 motion parameters and a scale → 18 joints in mm (skeleton "body18").
 
-After the kinematic layer of ajdroid/integral-human-pose, which does not work as it stands: one buffer is shared by all its
-matrices and only its diagonal is cleared, and its backward pass fails. `mode="original"` is that layer with the one matrix
-repaired. The default repairs the rest as well:
+After the kinematic layer of ajdroid/integral-human-pose, which does not work as published: all its
+matrices share one buffer, of which only the diagonal is cleared, and its backward pass fails.
+`mode="original"` is that layer with this matrix fixed. The default fixes the rest as well:
 
-* both shoulders hang on the neck; there the right one hangs on the torso, 161.6 mm lower;
-* the global translation moves the body; there it is never applied;
-* the head turns; there its number is never used;
-* the result is in camera axes; there the order (x, z, y) puts the body's height on depth.
+* both shoulders hang on the neck; in the original the right one hangs on the torso, 161.6 mm lower;
+* the global translation moves the body; in the original it is never applied;
+* the head turns; in the original its parameter is never used;
+* the result is in camera axes; in the original the order (x, z, y) puts the height on depth.
 
-Nothing is kept between calls, and all of it has a gradient.
+There is no state between calls, and everything is differentiable.
 
-Inside, the axes are the original's: x to the body's left, y up, z to its back, which is left-handed, and rotations are the usual
-formulas in these axes. So a positive angle about x moves what hangs forward and what stands back, about y turns to the right,
-and about z moves what hangs to the left.
+Internally the axes are the original's: x to the body's left, y up, z to its back. They are
+left-handed, with the usual rotation formulas. So a positive angle about x moves hanging parts
+forward and upright ones backward, about y turns to the right, and about z moves hanging parts left.
 """
 
 import functools
@@ -68,23 +68,25 @@ LENGTH_NAMES = (
     ),
     *("forearm", "upper_arm", "shoulder_aside", "shoulder_down"),
 )
-# mm, in the order of LENGTH_NAMES. The original's body is two thirds of an adult's, which its scale has to make up for.
+# mm, in the order of LENGTH_NAMES. The original body is two thirds the size of an adult, which its
+# scale has to compensate.
 ORIGINAL_LENGTHS = (300.0, 302.0, 84.7, 165.0, 161.6, 73.46, 29.0, 66.91, 160.6, 187.16, 117.0, 6.5)
-# The mean of two people of Human3.6M (Ionescu et al. 2014, subjects 1 and 5).
+# Mean of two people of Human3.6M (Ionescu et al. 2014, subjects 1 and 5).
 ADULT_LENGTHS = (448.0, 436.0, 126.0, 229.0, 256.0, 103.0, 60.0, 98.0, 250.0, 272.0, 131.0, 65.0)
 
 _DEGREE = math.pi / 180
 
 
 def _both(name: str, low: int, high: int) -> dict[str, tuple[int, int]]:
-    """A range of the left side, and its mirror image: turns about x stay, about y and z change their sign."""
+    """A range for the left side and its mirror image: rotations about y and z change sign."""
     return {
         f"left_{name}": (low, high),
         f"right_{name}": (low, high) if name.endswith("x") else (-high, -low),
     }
 
 
-# Degrees that a joint turns about each of its axes: rough ranges of a healthy adult, ours. What is not named has no limit.
+# Degrees of rotation about each axis of a joint: rough ranges of a healthy adult, chosen by us.
+# Parameters that are not listed have no limit.
 _LIMITS = {
     **{"trunk_x": (-90, 35), "trunk_y": (-50, 50), "trunk_z": (-40, 40)},
     **{"neck_x": (-60, 60), "neck_y": (-80, 80), "neck_z": (-45, 45), "head_x": (-25, 25)},
@@ -97,28 +99,29 @@ _LIMITS = {
     **_both("shoulder_y", -95, 95),
     **_both("elbow_x", 0, 155),
 }
+_UNLIMITED = (-math.inf, math.inf)
 LIMITS: tuple[tuple[float, float], ...] = tuple(
-    tuple(_DEGREE * degrees for degrees in _LIMITS.get(name, (-math.inf, math.inf)))
-    for name in MOTION_NAMES
+    (_DEGREE * low, _DEGREE * high)
+    for low, high in (_LIMITS.get(name, _UNLIMITED) for name in MOTION_NAMES)
 )
 
 Terms = tuple[tuple[float | int, str], ...]
 
 
-class Place(NamedTuple):
-    """A point carried by a frame; each coordinate a sum of factors times lengths."""
+class Anchor(NamedTuple):
+    """A point attached to a segment; each coordinate is a sum of factors times lengths."""
 
-    frame: str
+    segment: str
     x: Terms = ()
     y: Terms = ()
     z: Terms = ()
 
 
-class _Frame(NamedTuple):
-    """A part that turns as one: where it begins on the part that carries it, and the numbers that turn it about z, x and y."""
+class _Segment(NamedTuple):
+    """Rigid part: its origin on its parent, and the parameters that rotate it about z, x and y."""
 
     name: str
-    at: Place | None
+    at: Anchor | None
     z: str | None = None
     x: str | None = None
     y: str | None = None
@@ -129,71 +132,80 @@ _SHOULDER: Terms = (*_NECK, (-1, "shoulder_down"))
 _NOSE: tuple[Terms, Terms, Terms] = ((), ((1, "nose_up"),), ((-1, "nose_ahead"),))
 
 
-def _limb(side: str, sign: int) -> tuple[_Frame, ...]:
-    def numbers(joint):
+def _limb(side: str, sign: int) -> tuple[_Segment, ...]:
+    def parameters(joint: str) -> tuple[str, ...]:
         return tuple(f"{side}_{joint}_{axis}" for axis in "zxy")
 
     knee, elbow = (((-1, name),) for name in ("thigh", "upper_arm"))
     return (
-        _Frame(f"{side}_thigh", Place("root", ((sign, "pelvis_to_hip"),)), *numbers("hip")),
-        _Frame(f"{side}_shin", Place(f"{side}_thigh", (), knee), None, f"{side}_knee_x"),
-        _Frame(
+        _Segment(f"{side}_thigh", Anchor("root", ((sign, "pelvis_to_hip"),)), *parameters("hip")),
+        _Segment(f"{side}_shin", Anchor(f"{side}_thigh", (), knee), None, f"{side}_knee_x"),
+        _Segment(
             f"{side}_upper_arm",
-            Place("trunk", ((sign, "shoulder_aside"),), _SHOULDER),
-            *numbers("shoulder"),
+            Anchor("trunk", ((sign, "shoulder_aside"),), _SHOULDER),
+            *parameters("shoulder"),
         ),
-        _Frame(f"{side}_forearm", Place(f"{side}_upper_arm", (), elbow), None, f"{side}_elbow_x"),
+        _Segment(
+            f"{side}_forearm", Anchor(f"{side}_upper_arm", (), elbow), None, f"{side}_elbow_x"
+        ),
     )
 
 
-# A frame turns by z · x · y, the trunk too, whose numbers come in the order y, x, z. The one that carries comes first.
-_FRAMES = (
-    _Frame("root", None, "root_z", "root_x", "root_y"),
-    _Frame("trunk", Place("root"), "trunk_z", "trunk_x", "trunk_y"),
+# Parents come first. Segments rotate by z · x · y, even the trunk, whose parameters are ordered
+# y, x, z.
+_SEGMENTS = (
+    _Segment("root", None, "root_z", "root_x", "root_y"),
+    _Segment("trunk", Anchor("root"), "trunk_z", "trunk_x", "trunk_y"),
     *_limb("left", 1),
     *_limb("right", -1),
-    _Frame("skull", Place("trunk", (), _NECK), "neck_z", "neck_x", "neck_y"),
-    _Frame("crown", Place("skull", *_NOSE), None, "head_x"),
+    _Segment("skull", Anchor("trunk", (), _NECK), "neck_z", "neck_x", "neck_y"),
+    _Segment("crown", Anchor("skull", *_NOSE), None, "head_x"),
 )
-_NAMES = tuple(frame.name for frame in _FRAMES)
-# What lies between two frames depends on a person's lengths and is part of their motion: the figure itself has none.
-_STILL = tuple(tuple(float(i == j) for j in range(4)) for i in range(4))
-_FIGURE = kinematics.Figure(
+_NAMES = tuple(segment.name for segment in _SEGMENTS)
+# Offsets between segments depend on the lengths of the person and are part of `local` in `pose`, so
+# all rest frames are identities.
+_IDENTITY = (
+    (1.0, 0.0, 0.0, 0.0),
+    (0.0, 1.0, 0.0, 0.0),
+    (0.0, 0.0, 1.0, 0.0),
+    (0.0, 0.0, 0.0, 1.0),
+)
+_RIG = kinematics.Rig(
     bones=_NAMES,
-    parents=tuple(_NAMES.index(frame.at.frame) if frame.at else -1 for frame in _FRAMES),
-    rest=(_STILL,) * len(_FRAMES),
+    parents=tuple(_NAMES.index(segment.at.segment) if segment.at else -1 for segment in _SEGMENTS),
+    rest=(_IDENTITY,) * len(_SEGMENTS),
     sphere_bones=(),
     sphere_centers=(),
     sphere_radii=(),
 )
 
 _JOINTS = {
-    "pelvis": Place("root"),
-    "torso": Place("trunk", (), ((1, "pelvis_to_torso"),)),
-    "neck": Place("trunk", (), _NECK),
-    "thorax": Place("trunk", (), _SHOULDER),
-    "nose": Place("skull", *_NOSE),
-    "head": Place("crown", (), ((1, "nose_to_head"),), ((1, "nose_ahead"),)),
+    "pelvis": Anchor("root"),
+    "torso": Anchor("trunk", (), ((1, "pelvis_to_torso"),)),
+    "neck": Anchor("trunk", (), _NECK),
+    "thorax": Anchor("trunk", (), _SHOULDER),
+    "nose": Anchor("skull", *_NOSE),
+    "head": Anchor("crown", (), ((1, "nose_to_head"),), ((1, "nose_ahead"),)),
 }
 for _side in ("left", "right"):
     _JOINTS |= {
-        f"{_side}_hip": Place(f"{_side}_thigh"),
-        f"{_side}_knee": Place(f"{_side}_shin"),
-        f"{_side}_ankle": Place(f"{_side}_shin", (), ((-1, "shin"),)),
-        f"{_side}_shoulder": Place(f"{_side}_upper_arm"),
-        f"{_side}_elbow": Place(f"{_side}_forearm"),
-        f"{_side}_wrist": Place(f"{_side}_forearm", (), ((-1, "forearm"),)),
+        f"{_side}_hip": Anchor(f"{_side}_thigh"),
+        f"{_side}_knee": Anchor(f"{_side}_shin"),
+        f"{_side}_ankle": Anchor(f"{_side}_shin", (), ((-1, "shin"),)),
+        f"{_side}_shoulder": Anchor(f"{_side}_upper_arm"),
+        f"{_side}_elbow": Anchor(f"{_side}_forearm"),
+        f"{_side}_wrist": Anchor(f"{_side}_forearm", (), ((-1, "forearm"),)),
     }
-JOINTS: tuple[Place, ...] = tuple(_JOINTS[name] for name in SKELETONS["body18"].joints)
+JOINTS: tuple[Anchor, ...] = tuple(_JOINTS[name] for name in SKELETONS["body18"].joints)
 
 
 class Cone(NamedTuple):
-    """The convex hull of two balls that the body carries: where they are, their radii in mm for an adult, and what it wears."""
+    """Round cone: the convex hull of two balls attached to the body, radii in mm for an adult."""
 
-    start: Place
-    end: Place
+    start: Anchor
+    end: Anchor
     radii: tuple[int, int]
-    dress: str
+    clothing: str
 
 
 def _limb_cones(side: str) -> tuple[Cone, ...]:
@@ -201,8 +213,8 @@ def _limb_cones(side: str) -> tuple[Cone, ...]:
         _JOINTS[f"{side}_{joint}"]
         for joint in ("hip", "knee", "ankle", "shoulder", "elbow", "wrist")
     )
-    toes = Place(f"{side}_shin", (), ((-1.1, "shin"),), ((-0.38, "shin"),))
-    fingers = Place(f"{side}_forearm", (), ((-1.5, "forearm"),))
+    toes = Anchor(f"{side}_shin", (), ((-1.1, "shin"),), ((-0.38, "shin"),))
+    fingers = Anchor(f"{side}_forearm", (), ((-1.5, "forearm"),))
     return (
         Cone(hip, shoulder, (85, 75), "shirt"),
         Cone(hip, knee, (90, 55), "trousers"),
@@ -214,9 +226,10 @@ def _limb_cones(side: str) -> tuple[Cone, ...]:
     )
 
 
-_SKULL = Place("skull", (), ((1.2, "nose_up"),), ((0.1, "nose_ahead"),))
-_CHIN = Place("skull", (), ((0.55, "nose_up"),), ((-0.7, "nose_ahead"),))
-# A person without parting lines, made up: thick enough to look like one, thin enough for joints to lie under the surface.
+_SKULL = Anchor("skull", (), ((1.2, "nose_up"),), ((0.1, "nose_ahead"),))
+_CHIN = Anchor("skull", (), ((0.55, "nose_up"),), ((-0.7, "nose_ahead"),))
+# A made-up person without gaps: thick enough to look like one, thin enough for the joints to lie
+# under the surface.
 CONES = (
     *_limb_cones("left"),
     *_limb_cones("right"),
@@ -228,11 +241,11 @@ CONES = (
     Cone(_CHIN, _JOINTS["nose"], (45, 55), "skin"),
 )
 
-# The original's right shoulder hangs on the torso, and its thorax is half way between the two.
+# The original's right shoulder hangs on the torso, its thorax is half-way between the shoulders.
 _ORIGINAL_SHOULDER: Terms = ((1, "pelvis_to_torso"), (-1, "shoulder_down"))
 _ORIGINAL_THORAX: Terms = ((1, "pelvis_to_torso"), (0.5, "torso_to_neck"), (-1, "shoulder_down"))
 
-# Motion of the mirror image: the other side's numbers, and what changes its sign.
+# The mirrored motion: parameters of the other side, some with the sign changed.
 _OTHER_SIDE = {"left": "right", "right": "left"}
 _MIRROR = tuple(
     MOTION_NAMES.index("_".join((_OTHER_SIDE.get(side, side), *rest)))
@@ -244,22 +257,23 @@ _SIGNS = tuple(
 )
 
 
-class Body(NamedTuple):
-    """A posed body: the frames of its parts and its own lengths, mm, in the axes of the module."""
+class PosedBody(NamedTuple):
+    """Transforms of the segments and lengths of the person, mm, in the axes of the module."""
 
-    frames: Float[Array, "*b 12 4 4"]
+    transforms: Float[Array, "*b 12 4 4"]
     lengths: Float[Array, "*b 12"]
 
 
 def motion_and_scale(
-    numbers: Float[Array, "*b 30"], mode: Mode = "default"
+    outputs: Float[Array, "*b 30"], mode: Mode = "default"
 ) -> tuple[Float[Array, "*b 29"], Float[Array, "*b"]]:
-    """What a network says, numbers of order one → motion (mm, rad) and scale. Zeros are the rest pose, upright, at scale 1.
+    """Network outputs of order one → motion (mm, rad) and scale. Zeros are the rest pose, scale 1.
 
-    The translation is said in metres, and of the scale the logarithm, so no body is turned inside out. The original takes
-    the numbers as they are: its scale starts about 0 and has to find 1/2000, the way from mm to its labels.
+    The network predicts the translation in metres and the logarithm of the scale, so that no body
+    is turned inside out. The original takes its outputs unchanged: its scale starts near 0 and must
+    reach 1/2000, the factor from mm to its labels.
     """
-    motion, scale = numbers[..., :29], numbers[..., 29]
+    motion, scale = outputs[..., :29], outputs[..., 29]
     if mode == "original":
         return motion, scale
     return jnp.concatenate([1000 * motion[..., :3], motion[..., 3:]], axis=-1), jnp.exp(scale)
@@ -270,9 +284,12 @@ def pose(
     scale: Float[Array, "*b"] | float = 1.0,
     lengths: Float[Array, "*b 12"] | Float[Array, "12"] | tuple[float, ...] | None = None,
     mode: Mode = "default",
-) -> Body:
-    """The body of MOTION_NAMES (mm, rad; the translation in the axes of the module) with the bones LENGTH_NAMES, mm, each times
-    `scale`. Without `lengths` it is an adult, or in mode "original" the original's body, which reads 25 of the 29."""
+) -> PosedBody:
+    """Pose the body by MOTION_NAMES (mm, rad; translation in the axes of the module).
+
+    `lengths` are those of LENGTH_NAMES, mm, each multiplied by `scale`; by default an adult's, or
+    in mode "original" the original body's. Mode "original" uses 25 of the 29 parameters.
+    """
     original = mode == "original"
     lengths = lengths if lengths is not None else ORIGINAL_LENGTHS if original else ADULT_LENGTHS
     batch = motion.shape[:-1]
@@ -289,30 +306,35 @@ def pose(
     motion = jnp.concatenate([motion * used, jnp.zeros_like(motion[..., :1])], axis=-1)
     angles = motion[
         ...,
-        np.array([[MOTION_NAMES.index(n) if n else -1 for n in frame[2:]] for frame in _FRAMES]),
+        np.array(
+            [[MOTION_NAMES.index(n) if n else -1 for n in segment[2:]] for segment in _SEGMENTS]
+        ),
     ]
-    turns = geometry.matmul(
+    rotations = geometry.matmul(
         geometry.matmul(geometry.rotation_z(angles[..., 0]), geometry.rotation_x(angles[..., 1])),
         geometry.rotation_y(angles[..., 2]),
     )
     starts = _offsets(
-        tuple(_repaired(frame.name, frame.at or Place("root"), mode) for frame in _FRAMES), lengths
+        tuple(_repaired(segment.name, segment.at or Anchor("root"), mode) for segment in _SEGMENTS),
+        lengths,
     )
-    still = jnp.broadcast_to(jnp.eye(3, dtype=motion.dtype), (*batch, 3, 3))
-    return Body(
+    identity = jnp.broadcast_to(jnp.eye(3, dtype=motion.dtype), (*batch, 3, 3))
+    return PosedBody(
         kinematics.bone_transforms(
-            _FIGURE,
-            geometry.homogeneous(still, motion[..., :3]),
-            geometry.homogeneous(turns, starts),
+            _RIG,
+            geometry.homogeneous(identity, motion[..., :3]),
+            geometry.homogeneous(rotations, starts),
         ),
         lengths,
     )
 
 
-def points(body: Body, places: tuple[Place, ...]) -> Float[Array, "*b n 3"]:
-    """Places of a posed body, mm, in the axes of the module."""
-    carriers = body.frames[..., np.array([_NAMES.index(place.frame) for place in places]), :, :]
-    return geometry.transform_points(carriers, _offsets(places, body.lengths)[..., None, :])[
+def points(body: PosedBody, anchors: tuple[Anchor, ...]) -> Float[Array, "*b n 3"]:
+    """Anchors of a posed body, mm, in the axes of the module."""
+    carriers = body.transforms[
+        ..., np.array([_NAMES.index(anchor.segment) for anchor in anchors]), :, :
+    ]
+    return geometry.transform_points(carriers, _offsets(anchors, body.lengths)[..., None, :])[
         ..., 0, :
     ]
 
@@ -323,57 +345,60 @@ def joints(
     lengths: Float[Array, "*b 12"] | Float[Array, "12"] | tuple[float, ...] | None = None,
     mode: Mode = "default",
 ) -> Float[Array, "*b 18 3"]:
-    """Joints of `pose`, mm: camera axes about the translation, so without any motion an upright body faces the camera, its
-    left at the picture's right. In mode "original" about the pelvis in the order (x, z, y), z up."""
-    places = tuple(
-        _repaired(name, place, mode)
-        for name, place in zip(SKELETONS["body18"].joints, JOINTS, strict=True)
+    """Joints of `pose`, mm, in camera axes relative to the camera's origin.
+
+    Without any motion an upright body faces the camera, its left at the right of the image. In mode
+    "original" joints are relative to the pelvis, in the order (x, z, y) with z up.
+    """
+    anchors = tuple(
+        _repaired(name, anchor, mode)
+        for name, anchor in zip(SKELETONS["body18"].joints, JOINTS, strict=True)
     )
-    found = points(pose(motion, scale, lengths, mode), places)
-    return found[..., np.array((0, 2, 1))] if mode == "original" else to_camera(found)
+    result = points(pose(motion, scale, lengths, mode), anchors)
+    return result[..., np.array((0, 2, 1))] if mode == "original" else to_camera(result)
 
 
-def cone_ends(body: Body) -> Float[Array, "*b c 2 3"]:
-    """Middles of the two balls of each of CONES, mm, camera axes as `joints`."""
-    ends = to_camera(points(body, tuple(place for cone in CONES for place in cone[:2])))
+def cone_ends(body: PosedBody) -> Float[Array, "*b c 2 3"]:
+    """Centers of the two balls of each of CONES, mm, in camera axes like `joints`."""
+    ends = to_camera(points(body, tuple(anchor for cone in CONES for anchor in cone[:2])))
     return ends.reshape(*ends.shape[:-2], len(CONES), 2, 3)
 
 
 def to_camera(points: Float[Array, "*b n 3"]) -> Float[Array, "*b n 3"]:
-    """Axes of the module → camera axes: y down. Both have z away from the camera where the body faces it."""
+    """Axes of the module → camera axes, y down. z points away from the camera in both."""
     return points * np.array((1, -1, 1), np.float32).reshape((1,) * (points.ndim - 1) + (3,))
 
 
 def mirrored(motion: Float[Array, "*b 29"]) -> Float[Array, "*b 29"]:
-    """The motion whose joints are the mirror image in x, left and right changed: joints(mirrored(m))[flip] = (-x, y, z)."""
+    """Motion mirrored in x, left and right exchanged: joints(mirrored(m))[flip] = (-x, y, z)."""
     return motion[..., np.array(_MIRROR)] * np.array(_SIGNS, np.float32).reshape(
         (1,) * (motion.ndim - 1) + (-1,)
     )
 
 
 def beyond_limits(motion: Float[Array, "*b 29"]) -> Float[Array, "*b 29"]:
-    """How far, rad, each number is outside of LIMITS: 0 within. Its square is a loss; the original has no limits."""
+    """Excess of each parameter over LIMITS, rad, 0 within. Squared, a loss; not in the original."""
     low, high = np.array(LIMITS, np.float32).T.reshape((2,) + (1,) * (motion.ndim - 1) + (-1,))
     return jnp.maximum(motion - high, 0.0) + jnp.maximum(low - motion, 0.0)
 
 
-def _repaired(name: str, place: Place, mode: Mode) -> Place:
-    """The place as it is, or where the original has it."""
+def _repaired(name: str, anchor: Anchor, mode: Mode) -> Anchor:
+    """The anchor, or in mode "original" the original's."""
     if mode == "original" and name in ("right_upper_arm", "thorax"):
-        return place._replace(y=_ORIGINAL_THORAX if name == "thorax" else _ORIGINAL_SHOULDER)
-    return place
+        return anchor._replace(y=_ORIGINAL_THORAX if name == "thorax" else _ORIGINAL_SHOULDER)
+    return anchor
 
 
-def _offsets(places: tuple[Place, ...], lengths: Float[Array, "*b 12"]) -> Float[Array, "*b n 3"]:
-    """Of each place on its frame."""
-    return jnp.einsum("nal,...l->...na", _table(places), lengths, precision="highest")
+def _offsets(anchors: tuple[Anchor, ...], lengths: Float[Array, "*b 12"]) -> Float[Array, "*b n 3"]:
+    """Positions of anchors in the frames of their segments, mm."""
+    return jnp.einsum("nal,...l->...na", _table(anchors), lengths, precision="highest")
 
 
 @functools.cache
-def _table(places: tuple[Place, ...]) -> Float[np.ndarray, "n 3 12"]:
-    table = np.zeros((len(places), 3, len(LENGTH_NAMES)), np.float32)
-    for i, place in enumerate(places):
-        for axis, terms in enumerate(place[1:]):
+def _table(anchors: tuple[Anchor, ...]) -> Float[np.ndarray, "n 3 12"]:
+    table = np.zeros((len(anchors), 3, len(LENGTH_NAMES)), np.float32)
+    for i, anchor in enumerate(anchors):
+        for axis, terms in enumerate(anchor[1:]):
             for factor, name in terms:
                 table[i, axis, LENGTH_NAMES.index(name)] += factor
     return table

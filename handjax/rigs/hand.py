@@ -1,7 +1,9 @@
-"""The hand: 26 numbers → 17 bones → 41 spheres or joints, in mm. A right hand, seen with x right, y down, z forward.
+"""Hand rig: 26 pose parameters → 17 bones → 41 spheres or joints, in mm.
 
-The numbers of the tables are those of sphereHand (Wan et al. 2019, github.com/melonwan/sphereHand, MIT), whose bones
-were measured on the hand of LibHand (Saric 2011, CC-BY 3.0). The code is not theirs.
+It is a right hand in camera axes: x right, y down, z forward.
+
+The tables are those of sphereHand (Wan et al. 2019, github.com/melonwan/sphereHand, MIT), whose
+bones were measured on the LibHand model (Saric 2011, CC-BY 3.0). The code is our own.
 """
 
 from typing import NamedTuple
@@ -12,7 +14,7 @@ from jaxtyping import Array, Float
 from handjax.pose import geometry
 from handjax.rigs import kinematics
 
-# The 26 numbers of a pose, in rad and mm.
+# The 26 pose parameters, in rad and mm.
 FINGERS = ("index", "middle", "ring", "little", "thumb")
 POSE_NAMES = (
     *(f"palm_rotation_{axis}" for axis in "xyz"),
@@ -26,7 +28,7 @@ POSE_NAMES = (
 
 
 class Bone(NamedTuple):
-    """A bone's rest frame in model mm: where it starts, and the rows of its rotation bone → model."""
+    """Rest frame of a bone in model mm: its origin and the rows of its rotation bone → model."""
 
     name: str
     parent: int
@@ -37,7 +39,7 @@ class Bone(NamedTuple):
 
 
 class Sphere(NamedTuple):
-    """A sphere at rest in model mm, and the bone that carries it."""
+    """A sphere at rest, in model mm, and the bone it is attached to."""
 
     bone: int
     center: tuple[float, float, float]
@@ -47,39 +49,56 @@ class Sphere(NamedTuple):
 # fmt: off
 _BONES = (
     Bone("metacarpals", -1, (110.188896, 0.652169, -21.295012),
-         (-0.060117, -0.995969, -0.066567), (0.998189, -0.059856, -0.005918), (0.001909, -0.066803, 0.997764)),
+         (-0.060117, -0.995969, -0.066567), (0.998189, -0.059856, -0.005918),
+         (0.001909, -0.066803, 0.997764)),
     Bone("carpals", -1, (110.188897, 0.652152, -21.295008),
-         (0.041242, 0.999119, 0.007787), (-0.999048, 0.041126, 0.014561), (0.014228, -0.00838, 0.999864)),
+         (0.041242, 0.999119, 0.007787), (-0.999048, 0.041126, 0.014561),
+         (0.014228, -0.00838, 0.999864)),
     Bone("index_1", 0, (7.696354, -22.95296, -26.905414),
-         (-0.06574, -0.992641, -0.101699), (0.997831, -0.065735, -0.003403), (-0.003307, -0.101702, 0.994809)),
+         (-0.06574, -0.992641, -0.101699), (0.997831, -0.065735, -0.003403),
+         (-0.003307, -0.101702, 0.994809)),
     Bone("index_2", 2, (-49.494469, -26.740281, -21.045872),
-         (-0.090429, -0.870159, -0.484402), (0.99581, -0.072375, -0.055887), (0.013572, -0.487427, 0.873059)),
+         (-0.090429, -0.870159, -0.484402), (0.99581, -0.072375, -0.055887),
+         (0.013572, -0.487427, 0.873059)),
     Bone("index_3", 3, (-70.543269, -28.491003, -9.255202),
-         (-0.010687, -0.704269, -0.709853), (0.999091, 0.021779, -0.036649), (0.04127, -0.709599, 0.703396)),
+         (-0.010687, -0.704269, -0.709853), (0.999091, 0.021779, -0.036649),
+         (0.04127, -0.709599, 0.703396)),
     Bone("middle_1", 0, (-3.402082, -0.238154, -20.678627),
-         (0.040413, -0.983077, -0.178678), (0.999114, 0.041863, -0.004348), (0.011755, -0.178344, 0.983898)),
+         (0.040413, -0.983077, -0.178678), (0.999114, 0.041863, -0.004348),
+         (0.011755, -0.178344, 0.983898)),
     Bone("middle_2", 5, (-53.41765, 1.891681, -11.605125),
-         (-0.108641, -0.619973, -0.777066), (0.992571, -0.110721, -0.050433), (-0.054771, -0.776772, 0.627396)),
+         (-0.108641, -0.619973, -0.777066), (0.992571, -0.110721, -0.050433),
+         (-0.054771, -0.776772, 0.627396)),
     Bone("middle_3", 6, (-76.6856, -2.263763, 17.54763),
-         (-0.007043, -0.307839, -0.951413), (0.980184, -0.190482, 0.054376), (-0.197966, -0.932176, 0.30308)),
+         (-0.007043, -0.307839, -0.951413), (0.980184, -0.190482, 0.054376),
+         (-0.197966, -0.932176, 0.30308)),
     Bone("ring_1", 0, (0.078753, 25.304059, -22.352519),
-         (0.20489, -0.810272, -0.549071), (0.956483, 0.046682, 0.288029), (-0.20775, -0.584192, 0.784576)),
+         (0.20489, -0.810272, -0.549071), (0.956483, 0.046682, 0.288029),
+         (-0.20775, -0.584192, 0.784576)),
     Bone("ring_2", 8, (-40.579582, 27.64649, 6.961416),
-         (0.045958, -0.727912, -0.684129), (0.989155, -0.062477, 0.132924), (-0.139499, -0.682819, 0.717146)),
+         (0.045958, -0.727912, -0.684129), (0.989155, -0.062477, 0.132924),
+         (-0.139499, -0.682819, 0.717146)),
     Bone("ring_3", 9, (-56.606562, 26.270882, 21.995561),
-         (0.023109, -0.5559, -0.830928), (0.959601, -0.220794, 0.174401), (-0.280413, -0.80139, 0.52834)),
+         (0.023109, -0.5559, -0.830928), (0.959601, -0.220794, 0.174401),
+         (-0.280413, -0.80139, 0.52834)),
     Bone("little_1", 0, (9.689822, 41.679176, -7.118346),
-         (0.305361, -0.893864, -0.328272), (0.890473, 0.145916, 0.431007), (-0.337361, -0.42393, 0.840518)),
+         (0.305361, -0.893864, -0.328272), (0.890473, 0.145916, 0.431007),
+         (-0.337361, -0.42393, 0.840518)),
     Bone("little_2", 11, (-19.611308, 46.462324, 6.778204),
-         (0.272789, -0.738194, -0.616973), (0.940106, 0.068268, 0.333978), (-0.204421, -0.671125, 0.712603)),
+         (0.272789, -0.738194, -0.616973), (0.940106, 0.068268, 0.333978),
+         (-0.204421, -0.671125, 0.712603)),
     Bone("little_3", 12, (-37.965567, 48.159727, 23.464848),
-         (0.235802, -0.381636, -0.893729), (0.965954, -0.008687, 0.258567), (-0.106442, -0.924272, 0.366595)),
+         (0.235802, -0.381636, -0.893729), (0.965954, -0.008687, 0.258567),
+         (-0.106442, -0.924272, 0.366595)),
     Bone("thumb_1", 0, (79.423578, -11.346378, 4.74148),
-         (-0.539691, -0.828768, -0.147908), (0.841546, -0.535918, -0.067768), (-0.023103, -0.161045, 0.986677)),
+         (-0.539691, -0.828768, -0.147908), (0.841546, -0.535918, -0.067768),
+         (-0.023103, -0.161045, 0.986677)),
     Bone("thumb_2", 14, (28.650104, -44.178716, 14.607704),
-         (-0.024676, -0.994905, 0.097753), (-0.050519, -0.096417, -0.994058), (0.998418, -0.029468, -0.047882)),
+         (-0.024676, -0.994905, 0.097753), (-0.050519, -0.096417, -0.994058),
+         (0.998418, -0.029468, -0.047882)),
     Bone("thumb_3", 15, (-11.012209, -48.022417, 15.782445),
-         (-0.122792, -0.987664, -0.097174), (-0.004495, 0.098468, -0.99513), (0.992422, -0.121757, -0.016531)),
+         (-0.122792, -0.987664, -0.097174), (-0.004495, 0.098468, -0.99513),
+         (0.992422, -0.121757, -0.016531)),
 )
 
 _SPHERES = (
@@ -126,26 +145,25 @@ _SPHERES = (
     Sphere(16, (-14.84021, -42.51241, 17.98644), 15.2),
 )
 
-# (sphere, sphere, mm): neighbours and nine tenths of their distance at rest, the mean of the scales 0.85 to 0.95.
+# (sphere, sphere, mm): neighbours and 0.9 of their distance at rest, 0.9 being the mean of the
+# scales 0.85 to 0.95.
 BONE_LENGTHS = (
     (3, 2, 25.21266), (2, 9, 18.24949), (3, 8, 27.57422), (8, 2, 38.53226), (2, 4, 25.10819),
     (2, 10, 31.17376), (9, 10, 18.32963), (8, 4, 19.1508), (4, 10, 16.20933), (8, 7, 21.52262),
     (7, 4, 32.74054), (4, 6, 30.58921), (6, 10, 33.20597), (7, 6, 11.67229), (0, 5, 17.08471),
     (5, 1, 17.08472), (7, 0, 16.69755), (7, 5, 23.92103), (6, 5, 20.88), (6, 1, 22.58038),
     (11, 12, 27.56), (13, 14, 15.47118), (15, 16, 13.21469), (17, 18, 21.74821), (19, 20, 13.02165),
-    (21, 22, 16.64372), (23, 24, 18.83766), (25, 26, 12.72469), (27, 28, 16.23843), (29, 30, 18.04929),
-    (31, 32, 11.04584), (33, 34, 11.32097), (35, 36, 30.07854), (37, 38, 16.25599), (39, 40, 19.43483),
+    (21, 22, 16.64372), (23, 24, 18.83766), (25, 26, 12.72469), (27, 28, 16.23843),
+    (29, 30, 18.04929), (31, 32, 11.04584), (33, 34, 11.32097), (35, 36, 30.07854),
+    (37, 38, 16.25599), (39, 40, 19.43483),
 )
 # fmt: on
 
-HAND = kinematics.Figure(
+HAND = kinematics.Rig(
     bones=tuple(bone.name for bone in _BONES),
     parents=tuple(bone.parent for bone in _BONES),
     rest=tuple(
-        (
-            *((*row, at) for row, at in zip((b.x, b.y, b.z), b.origin, strict=True)),
-            (0.0, 0.0, 0.0, 1.0),
-        )
+        ((*b.x, b.origin[0]), (*b.y, b.origin[1]), (*b.z, b.origin[2]), (0.0, 0.0, 0.0, 1.0))
         for b in _BONES
     ),
     sphere_bones=tuple(sphere.bone for sphere in _SPHERES),
@@ -153,43 +171,46 @@ HAND = kinematics.Figure(
     sphere_radii=tuple(sphere.radius for sphere in _SPHERES),
 )
 
-# The sphere that stands for each of the 14 evaluated NYU joints (skeleton "nyu14").
+# The sphere that represents each of the 14 evaluated NYU joints (skeleton "nyu14").
 NYU14_SPHERES = (33, 32, 27, 26, 21, 20, 15, 14, 39, 40, 38, 0, 1, 2)
 
-# Of every sphere: 0 in the palm, else one more than its finger's place in FINGERS. The bones of a finger come in threes.
+# Per sphere: 0 in the palm, else 1 + the index of its finger in FINGERS. A finger has three bones.
 _SPHERE_FINGERS = tuple(
     (0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3, 4, 4, 4, 5, 5, 5)[sphere.bone] for sphere in _SPHERES
 )
 # The group of every sphere, a key of `skeleton.COLOURS`: its finger, or the palm.
 SPHERE_GROUPS = tuple(("palm", *FINGERS)[finger] for finger in _SPHERE_FINGERS)
 
-# Skeleton "hand21": where the wrist and the three bones of thumb to little start, and the sphere that ends the finger.
+# Skeleton "hand21": the bones whose origins are the wrist and the three joints of each finger, from
+# thumb to little, and the last sphere of each finger.
 _JOINT21_BONES = (1, 14, 15, 16, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13)
 _TIP_SPHERES = (39, 15, 21, 27, 33)
 _JOINT21_ORDER = (0, 1, 2, 3, 16, 4, 5, 6, 17, 7, 8, 9, 18, 10, 11, 12, 19, 13, 14, 15, 20)
 
-# The sphere each joint lies in or nearest to: its radius is how deep under the skin the joint is.
+# The sphere each joint lies in or is nearest to. Its radius is the joint's depth under the skin.
 JOINT_SPHERES = {
     "hand21": (5, 36, 38, 40, 39, 12, 14, 16, 15, 18, 20, 22, 21, 24, 26, 28, 27, 30, 32, 34, 33),
     "nyu14": NYU14_SPHERES,
 }
 
 
-# One number for each of FINGERS: how large the finger is beside the palm, thickness and length alike.
+# Size of each of FINGERS relative to the palm, for length and thickness alike.
 Fingers = Float[Array, "*b 5"] | float
 
 
 def bone_transforms(
     pose: Float[Array, "*b 26"], fingers: Fingers = 1.0
 ) -> Float[Array, "*b 17 4 4"]:
-    """Rest model → posed model of every bone, mm, in the frame BEFORE the mirror that makes the hand a right one.
+    """Rest model → posed model for every bone, mm, BEFORE the mirror that makes it a right hand.
 
-    The palm turns by Rz·Ry·Rx about the model's origin (not the wrist), then moves. Each finger is
-    [abduction, flexion 1, 2, 3] in its bones' own frames: flexion about x; abduction about z, for ring and little about
-    -y, applied after the first flexion. No joint has a limit. `fingers` grow about their first joint; the original has
-    hands of one build only.
+    The palm rotates by Rz·Ry·Rx about the model's origin (not the wrist), then translates. The
+    parameters of a finger are [abduction, flexion 1, 2, 3] in the frames of its bones: flexion
+    about x; abduction about z (ring and little: -y), applied after the first flexion.
+
+    No joint has a limit. `fingers` scales each finger about its first joint; the original has no
+    such parameter.
     """
-    turn = geometry.matmul(
+    palm = geometry.matmul(
         geometry.matmul(geometry.rotation_z(pose[..., 2]), geometry.rotation_y(pose[..., 1])),
         geometry.rotation_x(pose[..., 0]),
     )
@@ -209,16 +230,16 @@ def bone_transforms(
     still = jnp.broadcast_to(jnp.eye(3, dtype=pose.dtype), (*pose.shape[:-1], 2, 3, 3))
     rotations = jnp.concatenate([still, joints], axis=-3)
     local = geometry.homogeneous(rotations, jnp.zeros_like(rotations[..., 0]))
-    return kinematics.bone_transforms(HAND, geometry.homogeneous(turn, pose[..., 3:6]), local)
+    return kinematics.bone_transforms(HAND, geometry.homogeneous(palm, pose[..., 3:6]), local)
 
 
 def spheres(
     pose: Float[Array, "*b 26"], scale: Float[Array, "*b 3"] | float = 1.0, fingers: Fingers = 1.0
 ) -> tuple[Float[Array, "*b 41 3"], Float[Array, "*b 41"]]:
-    """Centres and radii of the 41 spheres, mm, of a right hand whose model origin is at 0.
+    """Centers and radii, mm, of the 41 spheres of a right hand with its model origin at 0.
 
-    `scale` stretches the posed hand along x, y and z, as the original's synthesis does. The radii take the mean of the
-    three; the original scales a mesh there and has no radii to scale.
+    `scale` stretches the posed hand along x, y and z, as in the original's synthesis. Radii are
+    scaled by the mean of the three; the original scales a mesh, which has no radii.
     """
     centers = kinematics.attached_points(
         bone_transforms(pose, fingers), HAND.sphere_bones, HAND.sphere_centers
@@ -235,8 +256,11 @@ def spheres(
 def joints21(
     pose: Float[Array, "*b 26"], scale: Float[Array, "*b 3"] | float = 1.0, fingers: Fingers = 1.0
 ) -> Float[Array, "*b 21 3"]:
-    """The common hand (skeleton "hand21"), mm: the wrist is where the carpals start, a finger's base, mid and end are
-    where its three bones start, and its tip is the centre of its last sphere, so a radius under the skin."""
+    """Joints of skeleton "hand21", mm, of a right hand with its model origin at 0.
+
+    The wrist is the origin of the carpals, base, mid and end are the origins of a finger's bones,
+    and the tip is the center of its last sphere, so one radius under the skin.
+    """
     transforms = bone_transforms(pose, fingers)
     origins = kinematics.bone_origins(HAND, transforms, _JOINT21_BONES)
     tips = kinematics.attached_points(
@@ -251,7 +275,7 @@ def joints21(
 def joints14(
     pose: Float[Array, "*b 26"], scale: Float[Array, "*b 3"] | float = 1.0, fingers: Fingers = 1.0
 ) -> Float[Array, "*b 14 3"]:
-    """The 14 evaluated NYU joints (skeleton "nyu14"), mm, as the centres of the spheres that stand for them."""
+    """The 14 evaluated NYU joints (skeleton "nyu14"), mm: centers of `NYU14_SPHERES`."""
     return spheres(pose, scale, fingers)[0][..., jnp.asarray(NYU14_SPHERES), :]
 
 
@@ -261,7 +285,7 @@ JOINTS = {"hand21": joints21, "nyu14": joints14}
 def right_hand(
     points: Float[Array, "*b n 3"], scale: Float[Array, "*b 3"] | float
 ) -> Float[Array, "*b n 3"]:
-    """Model → camera axes, scaled: x is mirrored, which turns the model's left hand into a right one."""
+    """Model → camera axes, scaled. Mirrors x, because the model itself is a left hand."""
     mirror = jnp.asarray([-1.0, 1.0, 1.0], points.dtype)
     scales = jnp.broadcast_to(jnp.asarray(scale, points.dtype), (*points.shape[:-2], 3))
     return points * (scales * jnp.broadcast_to(mirror, scales.shape))[..., None, :]

@@ -1,4 +1,4 @@
-"""Random hand poses: plausible fingers, any palm. A pure function of a key."""
+"""Random hands: plausible finger poses, any palm rotation, and sizes. Pure functions of a key."""
 
 import math
 
@@ -10,36 +10,41 @@ from jaxtyping import Array, Float, PRNGKeyArray
 Range = tuple[float, float]
 Ranges = tuple[Range, Range, Range]
 
-# Palm rotation about x, y, z in rad. Together the first cover every direction, though not evenly.
+# Palm rotation about x, y, z in rad. ROTATION_ANY covers every direction, though not uniformly.
 ROTATION_ANY: Ranges = ((-3.14, 3.14), (-3.14, 0.0), (-3.14, 3.14))
-# Fingers up and the palm to the camera, give or take 35 degrees: a hand held out to a sensor.
-ROTATION_FRONTAL: Ranges = tuple(
-    (middle - 0.6, middle + 0.6) for middle in (math.pi, 0.0, math.pi / 2)
+# Fingers up and palm to the camera, ± 35 degrees: a hand held out to a sensor.
+ROTATION_FRONTAL: Ranges = (
+    (math.pi - 0.6, math.pi + 0.6),
+    (-0.6, 0.6),
+    (math.pi / 2 - 0.6, math.pi / 2 + 0.6),
 )
 TRANSLATION: Ranges = ((-15.0, 15.0), (-15.0, 15.0), (-35.0, 15.0))
 
-_TURN = math.pi / 180
+_DEGREE = math.pi / 180
 
-# What one finger can do: whether its three angles are muscles that also pull at the neighbouring joints, and their
-# ranges in rad. Order matters: the first three are open, the last two closed.
+# States of one finger: whether its three angles act like muscles, which also pull at neighbouring
+# joints, and their ranges in rad. Order matters: the first three are open, the last two closed.
 STATES: dict[str, tuple[bool, Ranges]] = {
     "straight": (False, ((-0.25, 0.0), (-0.4, 0.0), (-0.34, 0.0))),
     "open": (False, ((-0.1, 0.15), (-0.1, 0.3), (-0.1, 0.24))),
-    "half_open": (True, ((0.0, 30 * _TURN), (60 * _TURN, 90 * _TURN), (60 * _TURN, 90 * _TURN))),
+    "half_open": (
+        True,
+        ((0.0, 30 * _DEGREE), (60 * _DEGREE, 90 * _DEGREE), (60 * _DEGREE, 90 * _DEGREE)),
+    ),
     "pinching": (
         True,
-        ((60 * _TURN, 90 * _TURN), (5 * _TURN, 35 * _TURN), (5 * _TURN, 35 * _TURN)),
+        ((60 * _DEGREE, 90 * _DEGREE), (5 * _DEGREE, 35 * _DEGREE), (5 * _DEGREE, 35 * _DEGREE)),
     ),
     "closed": (
         True,
-        ((60 * _TURN, 90 * _TURN), (60 * _TURN, 90 * _TURN), (60 * _TURN, 90 * _TURN)),
+        ((60 * _DEGREE, 90 * _DEGREE), (60 * _DEGREE, 90 * _DEGREE), (60 * _DEGREE, 90 * _DEGREE)),
     ),
 }
 _MUSCLES = ((1.0, 0.2, 0.0), (0.2, 1.0, 0.2), (0.0, 0.7, 1.0))  # flexion of joint i by muscle j
 _RELAXED = (-0.2, -0.4, -0.34)
-_TREMOR = 10 * _TURN
+_TREMOR = 10 * _DEGREE
 
-# A group is a run of STATES: (first, how many). One of them is drawn for each finger on its own.
+# A group is a range of STATES, (first, count), from which each finger draws independently.
 _GROUPS = {
     **{name: (i, 1) for i, name in enumerate(STATES)},
     "opened": (0, 3),
@@ -47,7 +52,7 @@ _GROUPS = {
     "any": (0, 5),
 }
 
-# What the four fingers do together: index, middle, ring, little.
+# Modes: the groups of index, middle, ring and little.
 MODES: dict[str, tuple[str, str, str, str]] = {
     "straight": ("straight",) * 4,
     "open": ("open",) * 4,
@@ -72,15 +77,16 @@ def sample_pose(
     rotation: Ranges = ROTATION_ANY,
     translation: Ranges = TRANSLATION,
 ) -> Float[Array, "26"]:
-    """One pose of `hand.POSE_NAMES`, rad and mm; all of `modes` are equally likely.
+    """One pose (`hand.POSE_NAMES`, rad and mm), all of `modes` being equally likely.
 
-    The sampler of sphereHand (Wan et al. 2019). Its "index and little open" stands behind a second `mode == 8` and is
-    never drawn; here it is one of eleven modes. `ORIGINAL_MODES` has the original's ten, one in ten each.
+    The sampler of sphereHand (Wan et al. 2019). Its mode "index and little open" is guarded by a
+    second `mode == 8` and never drawn; here it is one of eleven modes. `ORIGINAL_MODES` are the
+    original's ten. Raises ValueError for no or unknown modes.
     """
     unknown = [mode for mode in modes if mode not in MODES]
     if unknown or not modes:
         raise ValueError(f"pose modes {unknown or 'are empty'}: choose from {', '.join(MODES)}")
-    # One draw for all: what is compiled is a fifth of what a key for each would be.
+    # A single draw for everything: the compiled code is a fifth of that with one key per part.
     sizes = {"palm": 6, "spread": 5, "mode": 1, "state": 4, "flexion": 12, "tremor": 12, "thumb": 5}
     ends = np.cumsum(list(sizes.values()))
     u = dict(zip(sizes, jnp.split(random.uniform(key, (ends[-1],)), ends[:-1]), strict=True))
@@ -95,29 +101,39 @@ def sample_pose(
     )
 
 
+def sample_fingers_and_side(
+    key: PRNGKeyArray, fingers: Range, left: float
+) -> tuple[Float[Array, "5"], Float[Array, ""]]:
+    """Size of each finger relative to the palm, uniform in `fingers`, and the side: -1 (left hand)
+    with probability `left`, else 1."""
+    sizes_key, side_key = random.split(key)
+    sizes = random.uniform(sizes_key, (5,), minval=fingers[0], maxval=fingers[1])
+    return sizes, jnp.where(random.bernoulli(side_key, left), -1.0, 1.0)
+
+
 def _between(u: Array, ranges: tuple[Range, ...]) -> Array:
-    """Uniform on [0, 1) → uniform in its range, each."""
+    """Uniform on [0, 1) → uniform in the range of each."""
     low, high = jnp.asarray(ranges, u.dtype).T
     return low + u * (high - low)
 
 
 def _choose(u: Array, count: Array | int) -> Array:
-    """Uniform on [0, 1) → one of 0 … count - 1. The product may round up to `count`."""
+    """Uniform on [0, 1) → one of 0 … count - 1. (The product may round up to `count`.)"""
     return jnp.minimum((u * count).astype(jnp.int32), count - 1)
 
 
 def _abduction(u: Float[Array, "5"]) -> Float[Array, "4"]:
-    """One spread for the hand and a little of its own for each of index, middle, ring and little."""
+    """Abduction of index, middle, ring and little: a common spread plus a small one of each."""
     spread = (u[0] - 0.35) / 1.55
     return jnp.asarray([1.55, 0.75, -0.75, -2.2]) * (
-        spread + _between(u[1:], ((-5 * _TURN, 5 * _TURN),) * 4)
+        spread + _between(u[1:], ((-5 * _DEGREE, 5 * _DEGREE),) * 4)
     )
 
 
 def _flexion(
     states: Array, u: Float[Array, "12"], tremor: Float[Array, "12"]
 ) -> Float[Array, "4 3"]:
-    """Flexion of the three joints of index, middle, ring and little, each in its own of the STATES."""
+    """Flexion of the three joints of index, middle, ring and little, given the state of each."""
     muscular = jnp.asarray([muscular for muscular, _ in STATES.values()])[states][:, None]
     low, high = jnp.moveaxis(jnp.asarray([ranges for _, ranges in STATES.values()])[states], -1, 0)
     angles = low + u.reshape(4, 3) * (high - low)
@@ -129,7 +145,7 @@ def _flexion(
 
 
 def _thumb(u: Float[Array, "5"]) -> Float[Array, "4"]:
-    """Abduction and flexion of the thumb: half of all thumbs are stretched out, half are bent in."""
+    """Abduction and flexion of the thumb: extended in half of the hands, bent in the other half."""
     out, bent, last, abduction = _between(
         u[1:], ((-0.25, 0.1), (0.1, 0.7), (-1.7, 0.3), (-0.5, 0.5))
     )

@@ -1,4 +1,4 @@
-"""A posed hand before a camera: its depth image, its joints, what is hidden, the window that holds it, a sensor's noise."""
+"""Rendering of a posed hand: crop windows, camera coordinates, depth images, visible joints."""
 
 from collections.abc import Callable
 from typing import Any, Literal
@@ -6,26 +6,26 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax, random
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+from jax import lax
+from jaxtyping import Array, Bool, Float, Int
 
 from handjax.ops.rasterize import rasterize, to_screen
 from handjax.pose import geometry
-from handjax.rigs import hand, spheres
+from handjax.rigs import hand, skinning, spheres
 
 
 def crop_intrinsics(
     center_xyz: Float[Array, "*b 3"], size_mm: Float[Array, "*b"], pixels: int
 ) -> Float[Array, "*b 3 3"]:
-    """Intrinsics of the square window that just holds the ball of diameter `size_mm` about `center_xyz`, camera mm.
+    """Intrinsics of the window around the ball of diameter `size_mm` at `center_xyz`, camera mm.
 
-    It is for a crop cube of that side: the cube's corners, where a hand has no business, stay out, which at half a
-    metre is worth twice the pixels on the hand. The window is resized from the sensor without skew and so is a camera
-    itself. The ball must be before the camera.
+    Meant for a crop cube of that side. The corners of the cube, which hands do not reach, are left
+    out; at half a metre this doubles the number of pixels on the hand. The window is resized from
+    the sensor without skew, so it is a camera itself. The ball must be in front of the camera.
     """
     z, r = center_xyz[..., 2:], size_mm[..., None] / 2
     across = center_xyz[..., :2]
-    # Slopes x/z of the tangents from the camera to the circle of the ball in the x-z plane, and likewise for y.
+    # Slopes x/z of the tangents from the camera to the ball's circle in the x-z plane; same for y.
     middle = across * z / (z**2 - r**2)
     half = r * geometry.safe_sqrt(across**2 + z**2 - r**2) / (z**2 - r**2)
     focal = (pixels / 2) / jnp.max(half, axis=-1, keepdims=True)
@@ -38,9 +38,9 @@ def crop_intrinsics(
 
 
 def orthographic_intrinsics(size: int, extent_mm: float) -> Float[Array, "3 3"]:
-    """Parallel rays over a square of `extent_mm` about x = y = 0: (x, y, 1) → pixels.
+    """Camera of parallel rays over a square of `extent_mm` around x = y = 0: (x, y, 1) → px.
 
-    As in sphereHand's ball renderer, pixel u stands for x = (u - size/2) · extent/size.
+    As in sphereHand's ball renderer, pixel u is at x = (u - size/2) · extent/size.
     """
     scale = size / extent_mm
     return jnp.asarray(
@@ -54,46 +54,70 @@ def hand_in_camera(
     joints: str = "hand21",
     scale: Float[Array, "*b 3"] | float = 1.0,
     fingers: hand.Fingers = 1.0,
-    side: Float[Array, "*b"] | float = 1.0,
+    side: Float[Array | np.ndarray, "*b"] | float = 1.0,
 ) -> tuple[Float[Array, "*b 41 3"], Float[Array, "*b 41"], Float[Array, "*b j 3"]]:
-    """Sphere centres, their radii and the joints of one of `hand.JOINTS`, in camera mm.
+    """Sphere centers, radii and joints (a key of `hand.JOINTS`), camera mm.
 
-    The model's axes are the camera's, x right, y down, z forward; its origin, amid the palm, comes to `position`.
-    `side` -1 makes a left hand, the mirror image of the right one.
+    The model's axes are those of the camera: x right, y down, z forward. Its origin, in the palm,
+    moves to `position`. `side` -1 gives a left hand, the mirror image of the right one.
     """
     centers, radii = hand.spheres(pose, scale, fingers)
-    found = hand.JOINTS[joints](pose, scale, fingers)
-    return in_camera(centers, position, side), radii, in_camera(found, position, side)
+    joints_xyz = hand.JOINTS[joints](pose, scale, fingers)
+    return in_camera(centers, position, side), radii, in_camera(joints_xyz, position, side)
 
 
 def in_camera(
     points: Float[Array, "*b n 3"],
     position: Float[Array, "*b 3"],
-    side: Float[Array, "*b"] | float = 1.0,
+    side: Float[Array | np.ndarray, "*b"] | float = 1.0,
 ) -> Float[Array, "*b n 3"]:
-    """Points of a right hand about its model origin, brought to `position`; mirrored in x where `side` is -1."""
+    """Points of a right hand, moved to `position`; mirrored in x for `side` -1."""
     side = jnp.broadcast_to(jnp.asarray(side, points.dtype), position.shape[:-1])
     mirror = jnp.stack([side, jnp.ones_like(side), jnp.ones_like(side)], axis=-1)
     return points * mirror[..., None, :] + position[..., None, :]
 
 
-def over_pixels(draw: Callable[[Array], Any], k: Float[Array, "*b 3 3"], samples: int) -> Any:
-    """Mean of draw(k) over `samples` x `samples` cameras that look at evenly spread points of every pixel.
+def skin_in_camera(
+    skin: skinning.Skin,
+    pose: Float[Array, "*b 26"],
+    position: Float[Array, "*b 3"],
+    scale: Float[Array, "*b 3"] | float = 1.0,
+    fingers: hand.Fingers = 1.0,
+    side: Float[Array | np.ndarray, "*b"] | float = 1.0,
+) -> Float[Array, "*b v 3"]:
+    """Vertices of the skin, camera mm; arguments as in `hand_in_camera`."""
+    return in_camera(skinning.hand_vertices(skin, pose, scale, fingers), position, side)
 
-    The mean of blocks of an image `samples` times as large, of which only one small part is ever there. sphereHand draws
-    640 x 640 and of every 10 x 10 takes the four in the middle; this takes all of a pixel's area.
+
+def skin_normals_in_camera(
+    skin: skinning.Skin,
+    pose: Float[Array, "26"],
+    scale: Float[Array, "3"] | float = 1.0,
+    fingers: hand.Fingers = 1.0,
+    side: Float[Array | np.ndarray, ""] | float = 1.0,
+) -> Float[Array, "v 3"]:
+    """Outward unit normals at `skin_in_camera`, camera axes."""
+    return in_camera(skinning.hand_normals(skin, pose, scale, fingers), jnp.zeros(3), side)
+
+
+def supersample(draw: Callable[[Array], Any], k: Float[Array, "*b 3 3"], supersampling: int) -> Any:
+    """Mean of draw(k) over `supersampling`² cameras, shifted to a grid of points in each pixel.
+
+    This equals averaging blocks of a larger image, of which only a small part exists at a time.
+    sphereHand renders 640 x 640 and averages the four pixels in the middle of each block of
+    10 x 10; this averages over the whole area of a pixel.
     """
-    if samples == 1:
+    if supersampling == 1:
         return draw(k)
-    at = (np.arange(samples) + 0.5) / samples - 0.5
+    at = (np.arange(supersampling) + 0.5) / supersampling - 0.5
     offsets = np.stack(np.meshgrid(at, at), axis=-1).reshape(-1, 2).astype(np.float32)
 
-    def add(total, offset):
+    def add(total: Any, offset: Array) -> tuple[Any, None]:
         shift = jnp.zeros((3, 3), k.dtype).at[:2, 2].set(-offset)
         return jax.tree.map(jnp.add, total, draw(k + jnp.broadcast_to(shift, k.shape))), None
 
-    nothing = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(draw, k))
-    total, _ = lax.scan(add, nothing, jnp.asarray(offsets))
+    zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(draw, k))
+    total, _ = lax.scan(add, zeros, jnp.asarray(offsets))
     return jax.tree.map(lambda x: x / len(offsets), total)
 
 
@@ -105,21 +129,24 @@ def mesh_depth(
     width: int,
     *,
     projection: Literal["pinhole", "orthographic"],
-    samples: int = 1,
+    supersampling: int = 1,
 ) -> tuple[Float[Array, "*b {height} {width}"], Float[Array, "*b {height} {width}"]]:
-    """Mean depth in mm of what is seen in each pixel, 0 where nothing is, and the part of the pixel that it covers, 0..1."""
+    """Mean depth of the mesh in each pixel, mm, 0 where there is none, and the covered fraction of
+    the pixel, 0 to 1."""
 
-    def draw(k):
-        interpolation = "perspective" if projection == "pinhole" else "linear"
+    def draw(k: Array) -> tuple[Array, Array]:
+        interpolation: Literal["linear", "perspective"] = (
+            "perspective" if projection == "pinhole" else "linear"
+        )
         screen = to_screen(vertices, k, projection=projection, interpolation=interpolation)
         depth, face = rasterize(screen, faces, height, width)
         return depth, (face >= 0).astype(depth.dtype)
 
-    depth, covered = over_pixels(draw, k, samples)
+    depth, covered = supersample(draw, k, supersampling)
     return depth / jnp.where(covered > 0, covered, 1.0), covered
 
 
-def visible_joints(
+def visible_among_spheres(
     joints_xyz: Float[Array, "*b j 3"],
     centers: Float[Array, "*b s 3"],
     radii: Float[Array, "*b s"],
@@ -127,10 +154,11 @@ def visible_joints(
     projection: Literal["pinhole", "orthographic"] = "pinhole",
     slack_mm: float = 10.0,
 ) -> Bool[Array, "*b j"]:
-    """Whether the skin straight before a joint is its own: no further from it than its sphere's radius and a slack.
+    """Whether the camera sees the surface above each joint: the first sphere surface on its ray is
+    in front of it by at most the radius of its sphere plus `slack_mm`.
 
-    The slack is for joints that are not in the middle of their sphere and for a neighbour's thicker flesh. The ray
-    through the joint itself is cast, so the answer does not depend on an image's resolution.
+    The slack is for joints off the center of their sphere and for thicker neighbouring spheres. The
+    ray goes through the joint itself, so the result does not depend on the resolution of an image.
     """
     z = joints_xyz[..., 2]
     if projection == "pinhole":
@@ -143,77 +171,21 @@ def visible_joints(
     return z - skin <= radii[..., jnp.asarray(joint_spheres)] + slack_mm
 
 
-def joints_seen(
+def visible_in_depth(
     joints_uvd: Float[Array, "j 3"],
     depth: Float[Array, "h w"],
     mask: Bool[Array, "h w"],
     radii: Float[Array, " j"],
     slack_mm: float = 10.0,
 ) -> Bool[Array, " j"]:
-    """Whether the skin at a joint's own pixel is its own: there is some, no further before it than `radii` and a slack.
+    """Whether the camera sees the surface above each joint: its pixel is in the mask, and the depth
+    there is at most `radii` plus `slack_mm` less than the joint's.
 
-    For skins, which have webs where spheres leave gaps: of the joints that no sphere hides they hide one in twenty. What
-    it takes for seen lies in the mask. At an outline half a pixel may decide, for or against.
+    For skins, which have webs where spheres leave gaps: they hide one in twenty of the joints that
+    no sphere hides. Visible joints always lie in the mask; at outlines half a pixel may decide.
     """
     height, width = depth.shape
-    u, v = (
-        jnp.round(joints_uvd[:, 0]).astype(jnp.int32),
-        jnp.round(joints_uvd[:, 1]).astype(jnp.int32),
-    )
+    u, v = (jnp.round(joints_uvd[:, i]).astype(jnp.int32) for i in (0, 1))
     inside = (u >= 0) & (u < width) & (v >= 0) & (v < height)
     at = (jnp.clip(v, 0, height - 1), jnp.clip(u, 0, width - 1))
     return inside & mask[at] & (joints_uvd[:, 2] - depth[at] <= radii + slack_mm)
-
-
-def sensor_noise(
-    key: PRNGKeyArray,
-    depth: Float[Array, "h w"],
-    depth_noise_mm: float,
-    shift_px: float,
-    background: float = 0.0,
-) -> Float[Array, "h w"]:
-    """Depth as a sensor gives it: ragged edges, then Gaussian noise where something was measured.
-
-    Each pixel copies the one that is round(N(0, `shift_px`)) away along each axis, as in sphereHand (Wan et al. 2019),
-    which truncates N(0, 0.5) + 0.5 toward zero and so drifts by 0.16 pixel to one side on average; rounding does not.
-    """
-    height, width = depth.shape
-    shift_v, shift_u, noise = random.normal(key, (3, height, width))
-    v = jnp.arange(height)[:, None] + jnp.round(shift_px * shift_v).astype(jnp.int32)
-    u = jnp.arange(width)[None, :] + jnp.round(shift_px * shift_u).astype(jnp.int32)
-    shifted = depth[jnp.clip(v, 0, height - 1), jnp.clip(u, 0, width - 1)]
-    return jnp.where(shifted != background, shifted + depth_noise_mm * noise, background)
-
-
-# sphereHand's filters, as it rounds them: variances of 0.44 and 0.98 px² along each axis.
-_FILTERS = {
-    3: ((1, 2, 1), (2, 6, 2), (1, 2, 1)),
-    5: (
-        (1, 4, 7, 4, 1),
-        (4, 16, 26, 16, 4),
-        (7, 26, 41, 26, 7),
-        (4, 16, 26, 16, 4),
-        (1, 4, 7, 4, 1),
-    ),
-}
-
-
-def resample(
-    key: PRNGKeyArray,
-    depth: Float[Array, "h w"],
-    window: Literal[3, 5],
-    background: float,
-    drop: float = 0.05,
-) -> Float[Array, "h w"]:
-    """sphereHand's `--depth_resample`: some pixels go missing, then all are smoothed with what is about them.
-
-    `drop` of the pixels become `background`, which is part of the smoothing like any depth. The original pads with zeros,
-    which draws a dark rim; here the border repeats.
-    """
-    dropped = jnp.where(random.bernoulli(key, drop, depth.shape), background, depth)
-    weights = np.asarray(_FILTERS[window], np.float32)
-    weights /= weights.sum()
-    height, width = depth.shape
-    padded = jnp.pad(dropped, window // 2, mode="edge")
-    parts = (w * padded[i : i + height, j : j + width] for (i, j), w in np.ndenumerate(weights))
-    return sum(parts, jnp.zeros_like(depth))

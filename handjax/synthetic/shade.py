@@ -1,10 +1,12 @@
-"""A skin in colour: random tone, texture, lights and background, drawn by the rasterizer and seen through a camera's faults.
+"""RGB images of skin: random tone, texture, lights and background, rasterized, with camera defects.
 
-Light is linear until the last step. Nothing here is measured: the aim is variety at little cost (domain randomization,
-Tobin et al. 2017, arXiv 1703.06907). Skin is matte, light wraps around it a little, it shines; there are no shadows.
+Light is linear until the last step. No parameter is measured: the aim is variety at little cost
+(domain randomization, Tobin et al. 2017, arXiv 1703.06907). Skin is matte with a slight wrap of
+light and a specular part; there are no shadows.
 """
 
 import functools
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
@@ -15,40 +17,38 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray, UInt8
 
 from handjax.ops.rasterize import barycentrics, interpolate, rasterize, to_screen
 from handjax.pose import geometry
-from handjax.rigs import skinning as mesh
+from handjax.rigs import skinning
 from handjax.rigs.poses import Range
-from handjax.synthetic.render import over_pixels
+from handjax.synthetic.render import supersample
 
 _LIGHTS, _WAVES, _BLOBS = 3, 5, 5
 _CLOUDS = (2, 4, 9, 24, 64)  # cells a side
-_PALE, _DARK = (
-    (0.80, 0.50, 0.36),
-    (0.09, 0.042, 0.023),
-)  # red, green, blue light that skin gives back
+_PALE, _DARK = (0.80, 0.50, 0.36), (0.09, 0.042, 0.023)  # albedo of skin: red, green, blue
 _BLUR_REACH = 4  # px
-_WRAP = 0.3  # how far light reaches around: light in skin scatters
+_WRAP = 0.3  # how far light wraps around, because it scatters in skin
 
 
 class Look(NamedTuple):
-    """What a picture of a hand has at random apart from the hand and the background."""
+    """The random properties of an image of skin other than its shape and the background."""
 
     tone: Float[Array, "3"]  # of the back; the palm is paler
-    waves: Float[Array, "w 3"]  # of the texture, rad per mm of the skin as it was bound
+    waves: Float[Array, "w 3"]  # of the texture, rad per mm in the bind pose
     phases: Float[Array, " w"]
-    texture: Float[Array, ""]  # how strongly the tone varies
+    texture: Float[Array, ""]  # amplitude of the variation in tone
     directions: Float[Array, "l 3"]  # to the lights, camera axes, unit length
     lights: Float[Array, "l 3"]  # colour times strength
-    sky: Float[Array, "3"]  # light from all around above, and below
+    sky: Float[Array, "3"]  # ambient light from above (`ground`: from below)
     ground: Float[Array, "3"]
     shine: Float[Array, ""]
-    hardness: Float[Array, ""]  # of the shine: exponent
-    exposure: Float[Array, ""]  # mean of the linear picture
+    hardness: Float[Array, ""]  # exponent of the shine
+    exposure: Float[Array, ""]  # mean of the linear image
     blur_px: Float[Array, ""]
-    noise: Float[Array, ""]  # of the sensor where it is white, of 1
+    noise: Float[Array, ""]  # deviation of the sensor noise at white, which is 1
 
 
 def random_look(key: PRNGKeyArray, blur_px: Range = (0.0, 1.2), noise: Range = (0.0, 0.04)) -> Look:
-    # Two draws for everything: each takes long to compile.
+    """A random look, with blur (px) and noise drawn uniformly from the given ranges."""
+    # Only two draws, because each takes long to compile.
     uniform_key, normal_key = random.split(key)
     sizes = (7, _WAVES, _WAVES, 4 * (_LIGHTS + 2), 3)
     drawn = jnp.split(random.uniform(uniform_key, (sum(sizes),)), np.cumsum(sizes)[:-1])
@@ -60,17 +60,16 @@ def random_look(key: PRNGKeyArray, blur_px: Range = (0.0, 1.2), noise: Range = (
         (blur, grain, exposure),
     ) = drawn
     waves, directions = jnp.split(random.normal(normal_key, (_WAVES + _LIGHTS, 3)), [_WAVES])
-    # Between the two tones as eyes see it, by ratios; and each colour a little off.
+    # Interpolate the tones geometrically, as perceived, and vary each channel a little.
     tone = pale * jnp.log(jnp.asarray(_PALE)) + (1 - pale) * jnp.log(jnp.asarray(_DARK))
     tone = jnp.exp(tone + 0.24 * (jnp.stack([red, green, blue]) - 0.5))
     wavelengths_mm = 4 * 15 ** lengths[:, None]
     waves = waves / geometry.safe_norm(waves)[:, None] * (2 * jnp.pi / wavelengths_mm)
     directions = directions / geometry.safe_norm(directions)[:, None]
-    directions = jnp.where(
-        directions[:, 2:] > 0.5, -directions, directions
-    )  # not from right behind the hand
+    # No light from right behind the hand.
+    directions = jnp.where(directions[:, 2:] > 0.5, -directions, directions)
     light = light.reshape(_LIGHTS + 2, 4)
-    light = light[:, 3:] * (0.6 + 0.4 * light[:, :3])  # strength times a colour not far from white
+    light = light[:, 3:] * (0.6 + 0.4 * light[:, :3])  # strength times a colour close to white
     return Look(
         tone=tone,
         waves=waves,
@@ -95,13 +94,15 @@ def colour(
     bound: Float[Array, "*b 3"],
     palm: Float[Array, "*b"],
 ) -> Float[Array, "*b 3"]:
-    """Linear RGB of skin at `points` (camera mm) with unit `normals`; `bound` is where that skin was in the bind pose, mm,
-    and `palm` is 1 on the palm's side and 0 on the back's."""
+    """Linear RGB of skin at `points` (camera mm) with unit `normals`.
 
-    # Plane by plane: axes of three at the end of an image are not vectorized on a CPU and take three times as long.
+    `bound` are the same points in the bind pose, mm; `palm` is 1 on the palm's side and 0 on the
+    back of the hand.
+    """
+    # Channel by channel: trailing axes of size 3 are not vectorized on CPUs and take 3 x as long.
     at, normal, skin = ([values[..., i] for i in range(3)] for values in (points, normals, bound))
 
-    def dot(a, b):
+    def dot(a: Sequence[Array], b: Sequence[Array]) -> Array:
         return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
 
     ripple = sum(
@@ -123,9 +124,8 @@ def colour(
         matte = jnp.maximum(facing + _WRAP, 0.0) / (1 + _WRAP)
         halfway = [d + c for d, c in zip(direction, to_camera, strict=True)]
         glint = dot(normal, halfway) / (geometry.safe_sqrt(dot(halfway, halfway)) + 1e-6)
-        glint = jnp.exp(look.hardness * jnp.log(jnp.maximum(glint, 1e-6))) * (
-            facing > 0
-        )  # a power, vectorized
+        # A power, in a form that is vectorized.
+        glint = jnp.exp(look.hardness * jnp.log(jnp.maximum(glint, 1e-6))) * (facing > 0)
         diffuse = [seen + matte * part for seen, part in zip(diffuse, light, strict=True)]
         shine = [seen + glint * part for seen, part in zip(shine, light, strict=True)]
     return jnp.stack(
@@ -134,9 +134,9 @@ def colour(
 
 
 @functools.cache
-def palm_side(skin: mesh.Skin) -> Float[np.ndarray, " v"]:
-    """1 where the skin is the palm's, 0 on the back, by where it faces in the bind pose: the palm is towards +z."""
-    facing = mesh.vertex_normals(skin)[:, 2]
+def palm_side(skin: skinning.Skin) -> Float[np.ndarray, " v"]:
+    """1 on the palm, 0 on the back of the hand, by the normal in the bind pose (palm: +z)."""
+    facing = skinning.vertex_normals(skin)[:, 2]
     t = np.clip((facing + 0.3) / 0.6, 0.0, 1.0)
     return (t * t * (3 - 2 * t)).astype(np.float32)
 
@@ -150,24 +150,26 @@ def hand_image(
     bound: Float[np.ndarray, "v 3"],
     palm: Float[np.ndarray, " v"],
     k: Float[Array, "3 3"],
-    samples: int = 2,
+    supersampling: int = 2,
 ) -> Float[Array, "h w 3"]:
-    """Linear RGB of a skin, `vertices` in camera mm, before a background. Outlines are smooth: each pixel is the mean of
-    `samples` x `samples` points."""
+    """Linear RGB of a skin, `vertices` in camera mm, in front of a background.
+
+    Each pixel averages `supersampling` x `supersampling` points, so outlines are smooth.
+    """
     height, width = background.shape[:2]
     fixed = jnp.concatenate([jnp.asarray(bound), jnp.asarray(palm)[:, None]], axis=-1).astype(
         vertices.dtype
     )
     at_vertices = jnp.concatenate([vertices, normals, fixed], axis=-1)
 
-    def draw(k):
+    def draw(k: Array) -> tuple[Array, Array]:
         screen = to_screen(vertices, k, projection="pinhole", interpolation="perspective")
         _, face = rasterize(screen, faces, height, width, near=1.0)
         seen = interpolate(at_vertices, faces, face, barycentrics(screen, faces, face))
         return seen, (face >= 0)[..., None].astype(vertices.dtype)
 
-    # What is at the pixel's points is averaged first and lit then, once.
-    seen, covered = over_pixels(draw, k, samples)
+    # Average over the points of each pixel first, then light once.
+    seen, covered = supersample(draw, k, supersampling)
     seen = seen / jnp.where(covered > 0, covered, 1.0)
     normal = seen[..., 3:6] / (geometry.safe_norm(seen[..., 3:6])[..., None] + 1e-6)
     skin = colour(look, seen[..., :3], normal, seen[..., 6:9], seen[..., 9])
@@ -177,7 +179,8 @@ def hand_image(
 def random_background(
     key: PRNGKeyArray, height: int, width: int
 ) -> Float[Array, "{height} {width} 3"]:
-    """Linear RGB: coloured clouds from coarse to fine, and a few soft or sharp ellipses and boxes, some of skin's colours."""
+    """Linear RGB: coloured clouds, coarse to fine, and a few soft or sharp ellipses and boxes, some
+    in the colours of skin."""
     clouds_key, number_key = random.split(key)
     (*mean, greyness), strengths, blobs = jnp.split(
         random.uniform(number_key, (4 + len(_CLOUDS) + 13 * _BLOBS,)), [4, 4 + len(_CLOUDS)]
@@ -199,7 +202,7 @@ def random_background(
         (jnp.arange(height) + 0.5) / height, (jnp.arange(width) + 0.5) / width, indexing="ij"
     )
 
-    def lay_over(image, blob):
+    def lay_over(image: Array, blob: Array) -> tuple[Array, None]:
         angle = 2 * jnp.pi * blob[0]
         across = ((x - blob[1]) * jnp.cos(angle) + (y - blob[2]) * jnp.sin(angle)) / (
             0.05 + 0.35 * blob[3]
@@ -217,18 +220,17 @@ def random_background(
             jnp.where(blob[9] < 0.3, skin, blob[9:12])[None, None] - image
         ), None
 
-    image, _ = jax.lax.scan(
-        lay_over, image, blobs
-    )  # unrolled it takes twice as long, and five times to compile
+    # Unrolled it takes twice as long to run and five times as long to compile.
+    image, _ = jax.lax.scan(lay_over, image, blobs)
     return jnp.clip(image, 0.0, 1.0)
 
 
 def photograph(
     key: PRNGKeyArray, look: Look, image: Float[Array, "h w 3"]
 ) -> UInt8[Array, "h w 3"]:
-    """Linear RGB → sRGB bytes: exposed for the picture's mean, more or less, blurred, noisy.
+    """Linear RGB → sRGB bytes: exposed by the mean of the image, blurred, with noise.
 
-    The noise's variance grows with the light, as that of counted photons does, from a little that is there in the dark.
+    The variance of the noise grows with the light, like photon noise, from a small offset.
     """
     exposed = look.exposure * image / jnp.maximum(jnp.mean(image), 1e-3)
     at = np.arange(-_BLUR_REACH, _BLUR_REACH + 1)
@@ -236,10 +238,10 @@ def photograph(
     for axis in (0, 1):
         pad = [(_BLUR_REACH, _BLUR_REACH) if a == axis else (0, 0) for a in range(3)]
         padded, size = jnp.pad(exposed, pad, mode="edge"), exposed.shape[axis]
-        parts = [
+        terms = [
             w * jax.lax.slice_in_dim(padded, i, i + size, axis=axis) for i, w in enumerate(weights)
         ]
-        exposed = sum(parts, jnp.zeros_like(exposed))
+        exposed = sum(terms, jnp.zeros_like(exposed))
     noise = look.noise * jnp.sqrt(exposed + 0.02) * random.normal(key, exposed.shape)
     linear = jnp.clip(exposed + noise, 0.0, 1.0)
     curve = jnp.where(

@@ -1,4 +1,4 @@
-"""Minimizing from several starts: Adam and L-BFGS on functions whose least value is known."""
+"""Batched minimization by Adam and L-BFGS of functions with known minima."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -16,7 +16,7 @@ MIDDLE = jnp.asarray([1.0, 2.0])
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_every_start_goes_to_the_least_value(method):
+def test_every_start_reaches_the_minimum(method):
     run = minimizer(bowl, method=method, rate=0.3, chunk=20)
     found = list(run(STARTS, 185, MIDDLE))
     assert [f.step for f in found] == [*range(0, 181, 20), 185]
@@ -25,21 +25,21 @@ def test_every_start_goes_to_the_least_value(method):
     for before, after in zip(found, found[1:], strict=False):
         assert (after.values <= before.values).all()
     np.testing.assert_allclose(found[-1].params["x"], np.broadcast_to(MIDDLE, (3, 2)), atol=0.1)
-    # What is given is the value of what is given.
+    # The values are those of the params.
     np.testing.assert_allclose(
         [bowl({"x": x}, MIDDLE) for x in found[-1].params["x"]], found[-1].values, rtol=1e-6
     )
 
 
-def test_no_steps_are_the_starts_and_few_steps_are_counted():
+def test_number_of_steps():
     run = minimizer(bowl, chunk=20)
     assert [f.step for f in run(STARTS, 0, MIDDLE)] == [0]
     assert [f.step for f in run(STARTS, 7, MIDDLE)] == [0, 7]
     assert [f.step for f in run(STARTS, 40, MIDDLE)] == [0, 20, 40]
 
 
-def test_a_step_over_the_edge_is_not_the_best():
-    # To the left of 0 the root is not a number; the way down leads there.
+def test_values_that_are_not_finite_are_never_best():
+    # Left of 0 the root is not a number, and the descent leads there.
     run = minimizer(lambda x: jnp.sqrt(x), rate=0.4, chunk=5)
     *_, last = run(jnp.asarray([1.0, 0.3]), 5)
     assert np.isfinite(last.values).all()
@@ -47,7 +47,7 @@ def test_a_step_over_the_edge_is_not_the_best():
     assert (np.asarray(last.params) >= 0).all()
 
 
-def test_adams_steps_are_optax_adams():
+def test_adam_steps_are_those_of_optax():
     import optax
 
     run = minimizer(bowl, rate=0.1, chunk=1)
@@ -59,6 +59,6 @@ def test_adams_steps_are_optax_adams():
         params = params - 0.1 * (0.55 + 0.45 * np.cos(np.pi * i / 4)) * updates
 
 
-def test_an_unknown_method():
+def test_unknown_method_is_an_error():
     with pytest.raises(ValueError, match="method 'newton' is unknown: use adam or lbfgs"):
         minimizer(bowl, method="newton")

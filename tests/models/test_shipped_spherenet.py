@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from handjax.fitting import tracker
+from handjax.fitting import sphere_network
 from handjax.rigs import hand, poses
 from handjax.rigs.spheres import sphere_depth_orthographic
 from handjax.synthetic import render
@@ -19,7 +19,7 @@ def test_it_finds_hands_that_face_the_camera():
         return sphere_depth_orthographic(centers, radii, 64)[0], centers
 
     depth, centers = jax.jit(jax.vmap(one))(jax.random.split(jax.random.key(0), 24))
-    network = tracker.network()
+    network = sphere_network.load()
     joints = np.array(hand.NYU14_SPHERES)
     found = np.stack([network(image) for image in np.asarray(depth)])[:, joints]
     error = np.linalg.norm(found - np.asarray(centers)[:, joints], axis=-1).mean()

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from handjax.fitting import losses as fit_losses
+from handjax.fitting import losses
 from handjax.models.spherenet import SphereNet
 from handjax.rigs import hand
 from handjax.rigs.spheres import sphere_depth_orthographic
@@ -152,8 +152,8 @@ def test_projection(scene, across):
         radii = jnp.broadcast_to(scene["radii"][:, None], scene["centers"].shape[:-1])
 
     def ours(centers):
-        rendered, near = fit_losses.projection(depth, centers, radii, cameras, across=across)
-        return rendered + fit_losses.SURFACE_WEIGHT * near
+        rendered, near = losses.projection(depth, centers, radii, cameras, across=across)
+        return rendered + losses.SURFACE_WEIGHT * near
 
     def theirs(centers):
         values = []
@@ -171,7 +171,7 @@ def test_projection(scene, across):
 
 def test_consistency(scene):
     _compare(
-        lambda c: fit_losses.multiview_consistency(c, jnp.asarray(scene["cameras"])),
+        lambda c: losses.multiview_consistency(c, jnp.asarray(scene["cameras"])),
         lambda c: torch.stack(
             [
                 reference.consistency(*one)
@@ -187,12 +187,12 @@ def test_collision_and_bone_length(scene):
     for size in (0.4, 1.3):
         centers = size * scene["centers"][:, 0]
         _compare(
-            fit_losses.bone_length,
+            losses.bone_length,
             lambda c: torch.stack([reference.bone_length(h[None], hand.BONE_LENGTHS) for h in c]),
             centers,
         )
     _compare(
-        fit_losses.collision,
+        losses.collision,
         lambda c: torch.stack([reference.collision(h[None]) for h in c]),
         0.2 * scene["centers"][:, 0],
     )
@@ -204,7 +204,7 @@ def test_prior():
     arrays = [rng.normal(size=shape) for shape in ((5, 41, 3), (5, 41, 3), (5, 32), (5, 32))]
     with jax.enable_x64(True):
         value, gradients = jax.value_and_grad(
-            lambda *a: fit_losses.pose_prior(*a, batch=5).mean(), argnums=(0, 1, 2, 3)
+            lambda *a: losses.pose_prior(*a, batch=5).mean(), argnums=(0, 1, 2, 3)
         )(*map(jnp.asarray, arrays))
     leaves = [torch.tensor(a, requires_grad=True) for a in arrays]
     expected = reference.prior(leaves[0].flatten(1) / 100, leaves[1].flatten(1) / 100, *leaves[2:])

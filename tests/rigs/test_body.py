@@ -7,7 +7,7 @@ from handjax.pose.skeleton import SKELETONS
 from handjax.rigs import body
 
 NAMES, FLIP = SKELETONS["body18"].joints, SKELETONS["body18"].flip
-# The original's rest pose at scale 1, (x, z, y) in mm, added up by hand along its chains.
+# Rest pose of the original at scale 1, (x, z, y) in mm, summed by hand along its chains.
 REST = {
     "pelvis": (0, 0, 0),
     "right_hip": (-84.7, 0, 0),
@@ -32,7 +32,7 @@ joints = jax.jit(body.joints, static_argnames="mode")
 
 
 def motions(count, seed=0):
-    """Within the limits, and any root."""
+    """Motions within the limits, with any root."""
     low, high = np.clip(np.array(body.LIMITS), -2, 2).T
     return jnp.asarray(
         np.random.default_rng(seed).uniform(low, high, (count, 29)) * ([300] * 3 + [1] * 26),
@@ -51,7 +51,7 @@ def moved(**numbers):
     return dict(zip(NAMES, np.asarray(joints(motion)), strict=True))
 
 
-def test_the_numbers_and_the_lengths_have_the_originals_order():
+def test_parameters_are_in_the_order_of_the_original():
     assert (
         len(body.MOTION_NAMES) == len(set(body.MOTION_NAMES)) == 29 and len(body.LENGTH_NAMES) == 12
     )
@@ -70,7 +70,7 @@ def test_the_numbers_and_the_lengths_have_the_originals_order():
     )
 
 
-def test_the_originals_rest_pose():
+def test_rest_pose_of_the_original():
     found = joints(jnp.zeros(29), 1.0, None, mode="original")
     np.testing.assert_allclose(found, [REST[name] for name in NAMES], atol=2e-4)
     np.testing.assert_allclose(
@@ -78,16 +78,16 @@ def test_the_originals_rest_pose():
     )
 
 
-def test_meets_the_original_with_its_matrix_repaired(real_data):
+def test_matches_the_original_with_its_matrix_fixed(real_data):
     with np.load(real_data / "body" / "kinematic_8.npz", allow_pickle=False) as file:
         numbers, expected = jnp.asarray(file["motion_and_scale"]), file["joints"]
     motion, scale = body.motion_and_scale(numbers, "original")
     np.testing.assert_allclose(joints(motion, scale, None, mode="original"), expected, atol=1e-3)
-    motion = motion.at[:, jnp.array([0, 1, 2, 28])].set(7)  # what it never reads
+    motion = motion.at[:, jnp.array([0, 1, 2, 28])].set(7)  # parameters it never reads
     np.testing.assert_allclose(joints(motion, scale, None, mode="original"), expected, atol=1e-3)
 
 
-def test_the_repairs_of_the_rest_pose():
+def test_default_fixes_the_rest_pose():
     found = dict(
         zip(
             NAMES,
@@ -105,7 +105,7 @@ def test_the_repairs_of_the_rest_pose():
     np.testing.assert_allclose(found["thorax"], (0, -320.1, 0), atol=1e-3)
 
 
-def test_it_moves_as_the_numbers_say():
+def test_parameters_move_the_body_as_named():
     rest = moved()
     assert moved(left_hip_x=1.0)["left_knee"][2] < -300  # forward, to the camera
     assert moved(left_knee_x=-1.0)["left_ankle"][2] > 300
@@ -123,7 +123,7 @@ def test_it_moves_as_the_numbers_say():
     )
 
 
-def test_the_body_is_symmetric_and_its_bones_keep_their_lengths():
+def test_body_is_symmetric_and_bones_are_rigid():
     motion = motions(20)
     found = np.asarray(joints(motion))
     np.testing.assert_allclose(
@@ -144,7 +144,7 @@ def test_the_body_is_symmetric_and_its_bones_keep_their_lengths():
     np.testing.assert_allclose(
         at["thorax"], (at["left_shoulder"] + at["right_shoulder"]) / 2, atol=1e-3
     )
-    # A person, not the mirror image of one: up and ahead say where the left is.
+    # A person, not the mirror image of one, told by up, ahead and left.
     rest = moved()
     up, ahead, left = (
         rest["neck"] - rest["pelvis"],
@@ -154,7 +154,7 @@ def test_the_body_is_symmetric_and_its_bones_keep_their_lengths():
     assert np.dot(np.cross(up, ahead), left) > 0
 
 
-def test_lengths_and_scale_of_every_subject_on_its_own():
+def test_lengths_and_scale_per_sample():
     lengths = np.tile(body.ADULT_LENGTHS, (3, 1))
     lengths[1, body.LENGTH_NAMES.index("shin")] = 500
     found = np.asarray(
@@ -172,7 +172,7 @@ def test_lengths_and_scale_of_every_subject_on_its_own():
 
 
 @pytest.mark.parametrize("mode", body.MODES)
-def test_gradients_are_those_of_finite_differences_and_nothing_is_kept(mode):
+def test_body_gradients_match_finite_differences(mode):
     with jax.enable_x64(True):
         motion, weight = (
             np.asarray(motions(1)[0], np.float64),
@@ -200,7 +200,7 @@ def test_gradients_are_those_of_finite_differences_and_nothing_is_kept(mode):
         assert loss(jnp.zeros(30).at[29].set(1.0)) == before
 
 
-def test_limits_are_symmetric_and_cost_only_beyond():
+def test_limits_are_symmetric_with_no_excess_within():
     motion = motions(10)
     np.testing.assert_array_equal(body.beyond_limits(motion), np.zeros((10, 29)))
     over = (
@@ -225,7 +225,7 @@ def test_limits_are_symmetric_and_cost_only_beyond():
     assert np.isfinite(jax.grad(lambda m: (body.beyond_limits(m) ** 2).sum())(over)).all()
 
 
-def test_what_a_network_says_starts_at_the_rest_pose():
+def test_network_outputs_of_zero_are_the_rest_pose():
     motion, scale = body.motion_and_scale(jnp.zeros((2, 30)))
     np.testing.assert_array_equal(scale, np.ones(2))
     motion, scale = body.motion_and_scale(jnp.ones(30) * 0.1)

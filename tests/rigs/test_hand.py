@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 
 from handjax.pose.skeleton import SKELETONS
-from handjax.rigs import hand, poses
-from handjax.rigs import skinning as mesh
+from handjax.rigs import hand, poses, skinning
 
 
 def _poses(n, seed=0, **options):
@@ -18,7 +17,7 @@ def _poses(n, seed=0, **options):
 
 
 SPHERES, JOINTS = jax.jit(hand.spheres), {name: jax.jit(of) for name, of in hand.JOINTS.items()}
-VERTICES = jax.jit(mesh.hand_vertices, static_argnums=0)
+VERTICES = jax.jit(skinning.hand_vertices, static_argnums=0)
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +27,7 @@ def oracle(real_data):
         return dict(file)
 
 
-def test_meets_the_original(oracle):
+def test_hand_matches_the_original(oracle):
     pose = jnp.asarray(oracle["pose"])
     np.testing.assert_allclose(
         jax.jit(hand.bone_transforms)(pose), oracle["bone_transforms"], atol=1e-3, rtol=0
@@ -40,7 +39,7 @@ def test_meets_the_original(oracle):
     )
 
 
-def test_tables_are_the_originals(real_data):
+def test_tables_match_the_original(real_data):
     model = json.loads((real_data / "hand" / "hand_model.json").read_text())
     assert hand.HAND.bones == tuple(
         bone["name"].replace("pinky", "little") for bone in model["bones"]
@@ -68,7 +67,7 @@ def test_bone_lengths_are_nine_tenths_of_rest():
         assert abs(0.9 * np.linalg.norm(centers[a] - centers[b]) - length) < 1e-3
 
 
-def test_tables_fit_together():
+def test_tables_are_consistent():
     assert len(hand.POSE_NAMES) == len(set(hand.POSE_NAMES)) == 26
     assert hand.POSE_NAMES[6] == "index_abduction" and hand.POSE_NAMES[25] == "thumb_flexion_3"
     assert (
@@ -84,7 +83,7 @@ def test_tables_fit_together():
         )
 
 
-def test_each_named_number_moves_its_own_finger_only():
+def test_each_parameter_moves_its_finger_only():
     rest = JOINTS["hand21"](jnp.zeros(26))
     moved = JOINTS["hand21"](jnp.eye(26) * 0.3)
     groups = np.asarray(SKELETONS["hand21"].groups)
@@ -93,8 +92,8 @@ def test_each_named_number_moves_its_own_finger_only():
         assert set(groups[np.asarray(changed)]) == {name.split("_")[0]}, name
 
 
-def test_joints_lie_in_the_hand():
-    """Every joint is inside its sphere, but for bone ends that the original draws up to 2 mm over its skin."""
+def test_joints_are_inside_the_hand():
+    """Joints are inside their spheres, except for bone ends, which may be up to 2 mm outside."""
     pose = _poses(20, seed=0)
     centers, radii = SPHERES(pose)
     for name, of in JOINTS.items():
@@ -111,7 +110,7 @@ def test_fingers_are_rigid():
 
 
 def _handedness(joints, name):
-    """Positive for a right hand in a frame x right, y down, z forward: the thumb stands off the palm's inner side."""
+    """True for right hands in camera axes: the thumb points away from the palm's inner side."""
     index = [
         SKELETONS[name].joints.index(joint)
         for joint in ("palm", "index_mid", "little_mid", "thumb_tip")
@@ -120,7 +119,7 @@ def _handedness(joints, name):
     return np.sum(np.cross(index - palm, little - palm) * (thumb - palm), axis=-1) > 0
 
 
-def test_is_a_right_hand_as_the_real_labels_are(real_data):
+def test_is_a_right_hand_like_real_labels(real_data):
     """In hands that are not folded, whose middle joints stand off the palm."""
     pose = _poses(500, seed=2, modes=("open", "straight"))
     assert _handedness(JOINTS["nyu14"](pose), "nyu14").mean() > 0.9
@@ -131,7 +130,7 @@ def test_is_a_right_hand_as_the_real_labels_are(real_data):
     assert _handedness(real, "nyu14").mean() > 0.95
 
 
-def test_held_up_to_the_camera_the_thumb_of_a_right_hand_is_on_the_right():
+def test_raised_right_hand_has_its_thumb_on_the_right():
     """Fingers up, palm to the camera: no labels and no other code needed to tell."""
     middle = jnp.asarray([sum(r) / 2 for r in poses.ROTATION_FRONTAL])
     joints = JOINTS["hand21"](jnp.zeros(26).at[:3].set(middle))
@@ -147,7 +146,7 @@ def test_held_up_to_the_camera_the_thumb_of_a_right_hand_is_on_the_right():
     )  # at rest the fingers bend a little, to the inner side: the camera's
 
 
-def test_scale_stretches_along_the_cameras_axes():
+def test_scale_stretches_along_camera_axes():
     pose, scale = jnp.ones((2, 26)), jnp.asarray([[0.8, 1.0, 1.2], [0.9, 0.9, 0.9]])
     plain, radii = SPHERES(pose)
     scaled, scaled_radii = SPHERES(pose, scale)
@@ -171,7 +170,7 @@ def test_gradients_are_finite_and_any_batch_works():
 SIZES = jnp.asarray([0.8, 0.9, 1.0, 1.1, 1.2])  # index, middle, ring, little, thumb
 
 
-def test_fingers_grow_about_their_first_joint_and_the_palm_does_not():
+def test_fingers_scale_about_their_first_joint():
     pose, names = _poses(20, seed=3), SKELETONS["hand21"].joints
     sizes = jnp.broadcast_to(SIZES[None], (20, 5))
     plain, grown = (
@@ -187,7 +186,7 @@ def test_fingers_grow_about_their_first_joint_and_the_palm_does_not():
             np.testing.assert_allclose(grown[:, joint], expected, atol=1e-3)
 
 
-def test_spheres_grow_with_their_finger():
+def test_spheres_scale_with_their_finger():
     pose = _poses(20, seed=4)
     centers, radii = SPHERES(pose)
     grown, grown_radii = SPHERES(pose, jnp.ones((20, 3)), jnp.broadcast_to(SIZES[None], (20, 5)))
@@ -210,9 +209,9 @@ def test_spheres_grow_with_their_finger():
 
 
 @pytest.mark.parametrize("size", [0.8, 1.2])
-def test_the_skin_of_a_fingertip_stays_about_its_sphere(size):
+def test_skin_of_fingertips_stays_close_to_its_sphere(size):
     """As near to it as it is to a finger of its usual size, and larger or smaller with it."""
-    pose, skin = _poses(20, seed=5), mesh.hand_skin()
+    pose, skin = _poses(20, seed=5), skinning.hand_skin()
     tips = np.asarray([15, 21, 27, 33, 39])
     away = []  # of the skin's vertices of each tip from its sphere's centre, in radii
     for sizes in (jnp.ones((20, 5)), jnp.full((20, 5), size)):

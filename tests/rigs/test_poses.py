@@ -22,8 +22,8 @@ def _flexion(pose):
     return pose[:, 6:22].reshape(-1, 4, 4)[..., 1:]
 
 
-def test_ranges_are_the_originals():
-    """Its own ranges over many draws: none is left, and each is nearly filled."""
+def test_ranges_match_the_original():
+    """Over many draws the ranges of the original are never exceeded and almost filled."""
     pose = _draw(50_000)
     flexion, abduction = _flexion(pose), pose[:, 6:22:4]
     for i, (low, high) in enumerate([(-0.25, 1.90), (-0.40, 2.05), (-0.46, 2.63)]):
@@ -46,7 +46,7 @@ def test_ranges_are_the_originals():
     assert abs((pose[:, 23] < 0.1).mean() - 0.5) < 0.02
 
 
-def test_states_are_what_they_say():
+def test_flexion_of_states():
     """Flexion at the knuckle and beyond it, of all four fingers alike."""
     mean = {mode: _flexion(_draw(500, modes=(mode,))).mean((0, 1)) for mode in poses.STATES}
     assert max(mean["straight"]) < 0 < min(mean["open"]) and max(mean["open"]) < 0.15
@@ -56,8 +56,8 @@ def test_states_are_what_they_say():
 
 
 @pytest.mark.parametrize("mode", [m for m in poses.MODES if m != "any"])
-def test_open_fingers_are_open_and_folded_ones_folded(mode):
-    """Open is an unbent knuckle (< 0.85 rad), folded a bent one (> 0.65): they overlap hardly at all."""
+def test_fingers_are_open_or_folded_as_in_the_mode(mode):
+    """Open knuckles are below 0.85 rad, folded ones above 0.65: they hardly overlap."""
     knuckle = _flexion(_draw(500, modes=(mode,)))[..., 0]
     for finger, group in enumerate(poses.MODES[mode]):
         if group in ("pinching", "closed", "folded"):
@@ -66,7 +66,7 @@ def test_open_fingers_are_open_and_folded_ones_folded(mode):
             assert knuckle[:, finger].max() < 0.86 and np.median(knuckle[:, finger]) < 0.4
 
 
-def test_an_open_finger_reaches_further_than_a_closed_one():
+def test_open_fingers_reach_further_than_closed_ones():
     joints = SKELETONS["hand21"].joints
     reach = {}
     for mode in ("straight", "closed"):
@@ -76,8 +76,8 @@ def test_an_open_finger_reaches_further_than_a_closed_one():
     assert np.all(reach["straight"].min(0) > reach["closed"].max(0) + 20)
 
 
-def test_every_mode_is_drawn_and_the_lost_one_is_back():
-    """Index and little open between folded middle and ring: one in eleven, and in the original next to never."""
+def test_all_modes_are_drawn_even_the_originals_lost_one():
+    """Index and little open, middle and ring folded: 1 in 11, in the original almost never."""
 
     def horns(pose):
         knuckle = _flexion(pose)[..., 0]
@@ -90,12 +90,12 @@ def test_every_mode_is_drawn_and_the_lost_one_is_back():
 
 
 def test_modes_are_equally_likely():
-    """Told apart by the knuckles: all four stretched back happens in mode "straight", and in 1 of 625 of "any"."""
+    """All four knuckles extended backward: always in mode "straight", 1 of 625 times in "any"."""
     back = np.mean(_flexion(_draw(20_000)).max((1, 2)) < 0)
     assert abs(back - (1 + 1 / 625) / 11) < 0.008
 
 
-def test_options():
+def test_sampler_options():
     pose = _draw(500, rotation=poses.ROTATION_FRONTAL, translation=((0.0, 0.0),) * 3)
     for i, (low, high) in enumerate(poses.ROTATION_FRONTAL):
         assert low <= pose[:, i].min() and pose[:, i].max() <= high
@@ -106,7 +106,7 @@ def test_options():
         poses.sample_pose(jax.random.key(0), modes=())
 
 
-def test_is_a_function_of_the_key():
+def test_sampler_is_deterministic():
     key = jax.random.key(7)
     np.testing.assert_array_equal(poses.sample_pose(key), poses.sample_pose(key))
     assert np.all(poses.sample_pose(key) != poses.sample_pose(jax.random.key(8)))

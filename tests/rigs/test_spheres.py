@@ -23,7 +23,7 @@ def _balls(n=41, seed=0, z=500.0):
     return centers, jax.random.uniform(keys[1], (n,), minval=8.0, maxval=24.0)
 
 
-def test_meets_the_original_ball_renderer(real_data):
+def test_matches_the_original_renderer(real_data):
     with np.load(real_data / "hand" / "sphere_hand_16poses.npz", allow_pickle=False) as file:
         centers, radii, expected = (
             jnp.asarray(file[name]) for name in ("joints_mm", "radii_mm", "ball_depth_64")
@@ -43,7 +43,7 @@ def test_orthographic_pixels_are_corners():
     assert np.all(behind == 100) and np.all(winner == -1)
 
 
-def test_pinhole_is_the_textbook_intersection():
+def test_pinhole_matches_the_textbook_intersection():
     centers, radii = _balls()
     depth, winner = PINHOLE(centers, radii, K, 30, 40)
     v, u = np.meshgrid(np.arange(30), np.arange(40), indexing="ij")
@@ -80,8 +80,8 @@ def test_spheres_around_or_behind_the_camera_are_not_seen():
 
 
 @pytest.mark.parametrize("camera", ["pinhole", "orthographic"])
-def test_gradient_is_the_finite_difference(camera):
-    """Of pixels whose sphere stays the same: a silhouette that moves gives no gradient, by design."""
+def test_depth_gradient_matches_finite_differences(camera):
+    """At pixels whose sphere stays the same; moving silhouettes give no gradient by design."""
     centers, radii = _balls(20, seed=3, z=300.0)
 
     def image(c, r):
@@ -112,7 +112,7 @@ def test_gradient_is_the_finite_difference(camera):
 
 
 def test_gradient_is_finite_on_grazing_rays():
-    """Rays that touch, just cut and just miss a sphere, and one through its centre."""
+    """Rays that touch, just hit and just miss a sphere, and one through its center."""
     offsets = jnp.concatenate([jnp.asarray([0.0, 10.0]), 10 + jnp.linspace(-1e-4, 1e-4, 41)])
     rays = jnp.stack([jnp.zeros(43), offsets / 500, jnp.ones(43)], axis=-1)
     center, radius = jnp.asarray([[0.0, 0.0, 500.0]]), jnp.asarray([10.0])
@@ -129,7 +129,7 @@ def test_gradient_is_finite_on_grazing_rays():
     )  # one pixel sees it, the rest touch it
 
 
-def test_only_the_sphere_that_is_seen_gets_a_gradient():
+def test_only_the_visible_sphere_has_a_gradient():
     centers, radii = _balls()
     winner = PINHOLE(centers, radii, K, 32, 32)[1]
     gradient = jax.jit(jax.grad(lambda c: jnp.sum(PINHOLE(c, radii, K, 32, 32)[0])))(centers)
@@ -138,7 +138,7 @@ def test_only_the_sphere_that_is_seen_gets_a_gradient():
     np.testing.assert_array_equal(np.any(np.asarray(gradient) != 0, axis=-1), seen)
 
 
-def test_any_batch():
+def test_spheres_with_any_batch_shape():
     centers, radii = (jnp.stack([jnp.stack([x, x + 1])] * 3) for x in _balls())
     k = jnp.broadcast_to(K, (3, 2, 3, 3))
     depth, winner = PINHOLE(centers, radii, k, 20, 24)
@@ -149,7 +149,7 @@ def test_any_batch():
     np.testing.assert_allclose(flat[2, 1], alone)
 
 
-def test_memory_is_a_few_images_not_one_a_sphere():
+def test_memory_is_a_few_images_not_one_per_sphere():
     centers, radii = (jnp.stack([x] * 8) for x in _balls())
     k = jnp.broadcast_to(K, (8, 3, 3))
 
@@ -163,7 +163,7 @@ def test_memory_is_a_few_images_not_one_a_sphere():
 
 
 def _plain_distance(points, centers, radii):
-    """[..., p, s] in float64: how far each point is from each sphere's surface."""
+    """[..., p, s] in float64: distance of each point from each surface."""
     points, centers, radii = (np.asarray(x, np.float64) for x in (points, centers, radii))
     between = np.linalg.norm(points[..., :, None, :] - centers[..., None, :, :], axis=-1)
     return np.abs(between - radii[..., None, :])
@@ -180,7 +180,7 @@ def _cloud(shape, p, s, seed=0):
 
 
 @pytest.mark.parametrize("shape", [(), (1,), (3, 2)])
-def test_distance_is_the_least_of_all(shape):
+def test_distance_is_the_minimum_over_spheres(shape):
     points, centers, radii = _cloud(shape, 200, 41)
     distance, winner = DISTANCE(points, centers, radii)
     every = _plain_distance(points, centers, radii)
@@ -190,8 +190,8 @@ def test_distance_is_the_least_of_all(shape):
     assert np.mean(winner == every.argmin(-1)) > 0.999
 
 
-def test_distance_is_to_the_nearest_surface_also_when_it_is_hidden():
-    """Within a large sphere that a small one pokes into: 12 mm under the large one's skin, on the small one's."""
+def test_distance_includes_hidden_surfaces():
+    """In a large sphere overlapped by a small one: 12 mm below the large surface, on the small."""
     centers, radii = jnp.asarray([[0.0, 0.0, 0.0], [20.0, 0.0, 0.0]]), jnp.asarray([20.0, 12.0])
     points = jnp.asarray([[8.0, 0.0, 0.0], [-19.0, 0.0, 0.0], [40.0, 0.0, 0.0], [0.0, 0.0, 0.0]])
     distance, winner = DISTANCE(points, centers, radii)
@@ -199,7 +199,7 @@ def test_distance_is_to_the_nearest_surface_also_when_it_is_hidden():
     np.testing.assert_array_equal(winner, [1, 0, 1, 1])
 
 
-def test_distance_of_equals_is_the_lowest_sphere():
+def test_distance_of_equals_is_the_first_sphere():
     points, centers, radii = _cloud((), 100, 7)
     twice = jnp.concatenate([centers, centers]), jnp.concatenate([radii, radii])
     distance, winner = DISTANCE(points, *twice)
@@ -208,7 +208,7 @@ def test_distance_of_equals_is_the_lowest_sphere():
     assert np.any(gradient[:7]) and not np.any(gradient[7:])
 
 
-def test_distance_has_the_gradient_of_its_finite_difference():
+def test_distance_gradient_matches_finite_differences():
     points, centers, radii = _cloud((2,), 300, 20, seed=3)
     moves = [
         jax.random.normal(key, x.shape)
@@ -233,7 +233,7 @@ def test_distance_has_the_gradient_of_its_finite_difference():
 
 
 def test_distance_has_a_finite_gradient_everywhere():
-    """In a centre, on a surface and so near to either that the squares of float32 vanish."""
+    """At a center, on a surface, and so close to either that squares in float32 vanish."""
     near = jnp.asarray([0.0, 1e-30, 1e-20, 1e-10, 10.0 - 1e-6, 10.0, 10.0 + 1e-6])
     points = jnp.concatenate([near[:, None] * jnp.eye(3)[i, None] for i in range(3)])
     args = points, jnp.zeros((1, 3)), jnp.asarray([10.0])
@@ -251,7 +251,7 @@ def test_distance_has_a_finite_gradient_everywhere():
     )  # the centre of a growing sphere gets further from its surface
 
 
-def test_distance_says_where_there_is_none():
+def test_distance_is_nan_where_none_is_finite():
     points, centers, radii = _cloud((), 4, 3)
     distance, winner = DISTANCE(points.at[1, 0].set(jnp.nan), centers, radii)
     np.testing.assert_array_equal(np.isnan(distance), [False, True, False, False])
@@ -260,7 +260,7 @@ def test_distance_says_where_there_is_none():
 
 @settings(max_examples=40, deadline=None)
 @given(seed=st.integers(0, 2**31 - 1), scale=st.floats(0.1, 1000.0))
-def test_distance_knows_no_place_no_turn_and_no_order(seed, scale):
+def test_distance_is_invariant_to_motion_and_order(seed, scale):
     points, centers, radii = (scale * x for x in _cloud((2,), 16, 6, seed % 1000))
     rng = np.random.default_rng(seed)
     turn = np.linalg.qr(rng.normal(size=(3, 3)))[0].astype(np.float32)
@@ -281,7 +281,7 @@ def test_distance_knows_no_place_no_turn_and_no_order(seed, scale):
 
 @settings(max_examples=40, deadline=None)
 @given(seed=st.integers(0, 2**31 - 1))
-def test_on_a_spheres_own_surface_the_distance_is_nothing(seed):
+def test_distance_on_a_sphere_is_zero(seed):
     _, centers, radii = _cloud((), 1, 6, seed % 1000)
     rng = np.random.default_rng(seed)
     away = rng.normal(size=(6, 3))

@@ -5,10 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from handjax.pose import geometry
+from handjax.pose import pinhole
 from handjax.pose.skeleton import SKELETONS
 from handjax.rigs import hand, poses
-from handjax.synthetic import hands as world
+from handjax.synthetic import hands
 
 OTHER = dict(
     joints="nyu14",
@@ -16,7 +16,7 @@ OTHER = dict(
     cube_mm=250.0,
     center="label",
     distance_mm=(2000.0, 2001.0),
-    aside=0.0,
+    offset=0.0,
     scale=(0.5, 0.5),
     rotation=poses.ROTATION_FRONTAL,
     modes=("straight",),
@@ -26,17 +26,17 @@ OTHER = dict(
 @cache
 def _draw(n=400, seed=0, **options):
     keys = jax.random.split(jax.random.key(seed), n)
-    return jax.tree.map(np.asarray, jax.jit(jax.vmap(partial(world.hand_sample, **options)))(keys))
+    return jax.tree.map(np.asarray, jax.jit(jax.vmap(partial(hands.depth_sample, **options)))(keys))
 
 
 def _uvd(sample):
-    return np.asarray(jax.jit(geometry.xyz_to_uvd)(sample["joints_xyz"], sample["k"]))
+    return np.asarray(jax.jit(pinhole.xyz_to_uvd)(sample["joints_xyz"], sample["k"]))
 
 
 @pytest.mark.parametrize(
     ("options", "joints", "size"), [({}, 21, 64), (OTHER, 14, 48)], ids=["default", "other"]
 )
-def test_keeps_the_contract(options, joints, size):
+def test_depth_sample_keeps_the_contract(options, joints, size):
     assert {key: (value.shape, value.dtype.name) for key, value in _draw(**options).items()} == {
         "depth": ((400, size, size), "float32"),
         "k": ((400, 3, 3), "float32"),
@@ -47,13 +47,13 @@ def test_keeps_the_contract(options, joints, size):
     }
 
 
-def test_is_a_function_of_the_key_and_vmap_is_a_loop():
-    together, one = _draw(), jax.jit(world.hand_sample)
+def test_depth_sample_is_deterministic_and_vmap_a_loop():
+    together, one = _draw(), jax.jit(hands.depth_sample)
     for i, key in enumerate(jax.random.split(jax.random.key(0), 400)[:4]):
         alone = one(key)
         np.testing.assert_array_equal(alone["depth"], one(key)["depth"])
         for name, value in alone.items():
-            # Fused otherwise, the last digits differ; a ray at a sphere's rim may then miss.
+            # Fused differently, the last digits differ, and rays at the rim of a sphere may miss.
             assert np.mean(np.isclose(value, together[name][i], atol=1e-2)) > 0.998, name
     assert np.ptp(together["joints_xyz"], axis=0).min() > 10
 
@@ -71,7 +71,7 @@ def test_joints_are_in_the_image_and_in_the_cube():
 
 
 def test_visible_joints_are_just_under_the_skin():
-    """Without noise, at the pixel of a joint that is seen, the surface is in front of it by no more than its flesh."""
+    """Without noise, the surface at the pixel of a visible joint is at most its flesh away."""
     sample = _draw(depth_noise_mm=0.0, shift_px=0.0)
     uvd = _uvd(sample)
     u, v = (np.clip(np.round(uvd[..., i]).astype(int), 0, 63) for i in (0, 1))
@@ -86,16 +86,16 @@ def test_visible_joints_are_just_under_the_skin():
     assert 0.5 < sample["visible"].mean() < 0.75
 
 
-def test_the_center_needs_no_label_unless_asked():
+def test_center_needs_no_label_unless_configured():
     sample = _draw()
-    points, valid = jax.jit(geometry.depth_to_points)(sample["depth"], sample["k"])
+    points, valid = jax.jit(pinhole.depth_to_points)(sample["depth"], sample["k"])
     mean = jnp.sum(points * valid[..., None], axis=1) / jnp.sum(valid, axis=1)[:, None]
     np.testing.assert_allclose(sample["center_xyz"], mean, atol=0.05)
     labelled = _draw(**OTHER)
     np.testing.assert_allclose(labelled["center_xyz"], labelled["joints_xyz"].mean(1), atol=0.05)
 
 
-def test_options_reach_the_picture():
+def test_options_change_the_image():
     default, other = _draw(), _draw(**OTHER)
     assert np.all(default["cube_mm"] == 300) and np.all(other["cube_mm"] == 250)
     assert np.all(np.abs(other["joints_xyz"][..., 2] - 2000) < 100)
@@ -115,7 +115,7 @@ SKIN = dict(surface="skin", left=0.5, fingers=(0.8, 1.2), depth_noise_mm=0.0, sh
 
 
 def _at_joints(image, uv):
-    """Values at the joints' pixels, and whether these are in the picture."""
+    """Values at the pixels of joints, and whether these are inside the image."""
     u, v = np.round(uv[..., 0]).astype(int), np.round(uv[..., 1]).astype(int)
     size = image.shape[1]
     inside = (u >= 0) & (u < size) & (v >= 0) & (v < size)
@@ -124,7 +124,7 @@ def _at_joints(image, uv):
     ], inside
 
 
-def test_skin_keeps_the_contract_and_its_visible_joints_are_in_the_mask_under_their_own_flesh():
+def test_visible_joints_of_skins_are_inside_the_mask():
     sample = _draw(**SKIN)
     assert {key: (v.shape, v.dtype) for key, v in sample.items()} == {
         key: (v.shape, v.dtype) for key, v in _draw().items()
@@ -140,8 +140,8 @@ def test_skin_keeps_the_contract_and_its_visible_joints_are_in_the_mask_under_th
     assert 0.5 < sample["visible"].mean() < 0.65
 
 
-def test_half_of_the_hands_are_left_ones_when_asked():
-    """By the side of the palm to which fingers bend: the mirror image of a hand has it on the other side."""
+def test_half_of_the_hands_are_left_if_configured():
+    """Told by the side of the palm to which fingers bend, which mirroring a hand exchanges."""
     names = SKELETONS["hand21"].joints
 
     def right(joints):
@@ -160,7 +160,7 @@ def test_half_of_the_hands_are_left_ones_when_asked():
     assert 0.42 < np.mean(right(_draw(**SKIN)["joints_xyz"])) < 0.58
 
 
-def test_fingers_differ_in_size_from_hand_to_hand():
+def test_finger_sizes_vary_between_hands():
     joints = _draw(**SKIN)["joints_xyz"]
     names = SKELETONS["hand21"].joints
     base, mid = (
@@ -175,11 +175,11 @@ def test_fingers_differ_in_size_from_hand_to_hand():
     )  # each on its own, but for the whole hand's scale
 
 
-def test_training_never_sees_a_held_out_sample():
-    """Keys by stream, held out or not, and index: all different, and the same again."""
+def test_keys_of_held_out_samples_are_never_trained_on():
+    """Keys by stream, held-out flag and index all differ and are reproducible."""
     keys = jax.jit(
         jax.vmap(
-            jax.vmap(jax.vmap(world.sample_key, in_axes=(None, None, 0)), in_axes=(None, 0, None)),
+            jax.vmap(jax.vmap(hands.sample_key, in_axes=(None, None, 0)), in_axes=(None, 0, None)),
             in_axes=(0, None, None),
         )
     )
@@ -190,6 +190,6 @@ def test_training_never_sees_a_held_out_sample():
     )
     drawn = np.asarray(jax.random.key_data(keys(streams, heldout, index)))
     assert len(np.unique(drawn.reshape(-1, drawn.shape[-1]), axis=0)) == 20 * 2 * 200
-    again = jax.random.key_data(world.sample_key(7, True, 11))
+    again = jax.random.key_data(hands.sample_key(7, True, 11))
     np.testing.assert_array_equal(again, drawn[7, 1, 11])
-    assert jnp.any(jax.random.key_data(world.sample_key(7, False, 11)) != again)
+    assert jnp.any(jax.random.key_data(hands.sample_key(7, False, 11)) != again)

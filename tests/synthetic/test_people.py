@@ -7,14 +7,14 @@ import pytest
 
 from handjax.pose.skeleton import SKELETONS
 from handjax.rigs import body, spheres
-from handjax.synthetic import people as body_world
+from handjax.synthetic import people
 from handjax.synthetic.render import mesh_depth
 
 N, SIZE = 48, 64
 NAMES = SKELETONS["body18"].joints
 
 
-draw = jax.jit(jax.vmap(lambda key: body_world.body_sample(key, image_size=SIZE)))
+draw = jax.jit(jax.vmap(lambda key: people.body_sample(key, image_size=SIZE)))
 
 
 @cache
@@ -22,7 +22,7 @@ def drawn():
     return jax.tree.map(np.asarray, draw(jax.random.split(jax.random.key(0), N)))
 
 
-def test_keeps_the_contract_and_fills_the_picture():
+def test_body_sample_keeps_the_contract():
     sample = drawn()
     assert {key: (value.shape[1:], value.dtype.name) for key, value in sample.items()} == {
         "image": ((SIZE, SIZE, 3), "uint8"),
@@ -41,7 +41,7 @@ def test_keeps_the_contract_and_fills_the_picture():
     assert sample["image"].std((1, 2)).min() > 5
 
 
-def test_the_camera_takes_joints_to_their_pixels_and_the_surface_is_before_them():
+def test_camera_projects_joints_and_surface_is_in_front():
     sample = drawn()
     at = np.einsum("nij,nkj->nki", sample["k"].astype(np.float64), sample["joints_xyz"])
     np.testing.assert_allclose(at[..., :2] / at[..., 2:], sample["joints_uv"], atol=2e-3)
@@ -53,7 +53,7 @@ def test_the_camera_takes_joints_to_their_pixels_and_the_surface_is_before_them(
     assert 0.55 < seen.mean() < 0.9
 
 
-def test_bodies_are_people_of_many_sizes_seen_from_everywhere():
+def test_people_have_many_sizes_and_directions():
     at = dict(zip(NAMES, drawn()["joints_xyz"].astype(float).swapaxes(0, 1), strict=True))
     up, ahead, left = (
         at["neck"] - at["torso"],
@@ -65,7 +65,7 @@ def test_bodies_are_people_of_many_sizes_seen_from_everywhere():
     ).mean() > 0.85  # heads turn, and so not all
     thigh = np.linalg.norm(at["left_knee"] - at["left_hip"], axis=-1)
     assert 330 < thigh.min() < 400 and 440 < thigh.max() < 520
-    facing = left[:, 0]  # its left is at the picture's right where it faces the camera
+    facing = left[:, 0]  # left is at the right of the image where the person faces the camera
     assert 0.25 < (facing > 100).mean() and 0.25 < (facing < -100).mean()
     assert (at["head"][:, 1] < at["pelvis"][:, 1]).all()  # y is down
 
@@ -74,7 +74,7 @@ def test_poses_stay_within_the_limits():
     keys = jax.random.split(jax.random.key(1), 300)
     motion = jax.jit(
         jax.vmap(
-            lambda k: body_world.sample_motion(k, (-3.0, 3.0), (-0.3, 0.2), (-0.1, 0.1), (0.2, 1.0))
+            lambda k: people.sample_motion(k, (-3.0, 3.0), (-0.3, 0.2), (-0.1, 0.1), (0.2, 1.0))
         )
     )(keys)
     assert not np.any(body.beyond_limits(motion)) and not np.any(motion[:, :3])
@@ -85,7 +85,7 @@ def test_poses_stay_within_the_limits():
     assert np.all(reached <= high + 1e-6) and (reached > 0.3 * high).mean() > 0.8
 
 
-def test_a_sample_is_a_function_of_its_key_and_no_two_are_alike():
+def test_body_samples_are_deterministic_and_all_differ():
     assert len(np.unique(drawn()["joints_xyz"][:, 5, 0])) == N
     backwards = draw(jax.random.split(jax.random.key(0), N)[::-1])
     jax.tree.map(lambda a, b: np.testing.assert_array_equal(a[::-1], b), drawn(), backwards)
@@ -97,7 +97,7 @@ def cone(radii=(60.0, 30.0), length=300.0):
 
 
 def balls(ends, radii, count):
-    """Middles and radii of balls close to one another from one end of a cone to the other."""
+    """Centers and radii of closely spaced balls from one end of a cone to the other."""
     (first, last), (a, b), parts = (
         np.asarray(ends[0]),
         np.asarray(radii[0]),
@@ -108,31 +108,31 @@ def balls(ends, radii, count):
 
 def test_a_cone_is_the_hull_of_its_balls():
     ends, radii = cone()
-    vertices, normals = (np.asarray(a, np.float64) for a in body_world.cone_surfaces(ends, radii))
+    vertices, normals = (np.asarray(a, np.float64) for a in people.cone_surfaces(ends, radii))
     np.testing.assert_allclose(np.linalg.norm(normals, axis=-1), 1, atol=1e-5)
     middles, sizes = balls(ends, radii, 401)
     distance = np.linalg.norm(vertices[:, None] - middles[None], axis=-1) - sizes[None]
     np.testing.assert_allclose(distance.min(1), 0, atol=0.05)
-    faces = body_world.cone_faces(1)
+    faces = people.cone_faces(1)
     a, b, c = (vertices[faces[:, i]] for i in range(3))
     outward = np.einsum("fi,fi->f", np.cross(b - a, c - a), (normals[faces]).sum(1))
     assert (outward > 0).all()
     edges = np.sort(np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]]), axis=1)
     assert (np.unique(edges, axis=0, return_counts=True)[1] == 2).all()  # closed
     assert (
-        len(body_world.cone_faces(3)) == 3 * len(faces)
-        and body_world.cone_faces(3).max() == 3 * len(vertices) - 1
+        len(people.cone_faces(3)) == 3 * len(faces)
+        and people.cone_faces(3).max() == 3 * len(vertices) - 1
     )
 
 
 @pytest.mark.parametrize(
     "radii, length, off_mm", [((60.0, 30.0), 300.0, 4), ((80.0, 40.0), 80.0, 12)]
 )
-def test_its_picture_is_that_of_many_spheres(radii, length, off_mm):
+def test_a_cone_renders_like_many_spheres(radii, length, off_mm):
     ends, radii = cone(radii, length)
     k = jnp.array([[200.0, 0, 31.5], [0, 200.0, 31.5], [0, 0, 1]])
-    vertices, _ = body_world.cone_surfaces(ends, radii)
-    depth, _ = mesh_depth(vertices, body_world.cone_faces(1), k, 64, 64, projection="pinhole")
+    vertices, _ = people.cone_surfaces(ends, radii)
+    depth, _ = mesh_depth(vertices, people.cone_faces(1), k, 64, 64, projection="pinhole")
     exact, _ = spheres.sphere_depth_pinhole(*map(jnp.asarray, balls(ends, radii, 200)), k, 64, 64)
     both = (depth > 0) & (exact > 0)
     assert ((depth > 0) != (exact > 0)).sum() < 0.12 * both.sum() and both.sum() > 300

@@ -7,28 +7,28 @@ import numpy as np
 import pytest
 
 from handjax.ops import library
-from handjax.pose import geometry
+from handjax.pose import pinhole
 from handjax.pose.skeleton import SKELETONS
-from handjax.rigs import hand, poses, spheres
-from handjax.rigs import skinning
+from handjax.rigs import hand, poses, skinning, spheres
+from handjax.rigs.skin_weights import HAND_LINKS
 from handjax.synthetic import render
 
 _SAMPLE, _PLACE = jax.jit(poses.sample_pose), jax.jit(render.hand_in_camera, static_argnums=2)
 
 
-def test_the_window_just_holds_the_ball():
+def test_window_just_contains_the_ball():
     rng = np.random.default_rng(0)
     points = rng.normal(size=(200_000, 3))
     points *= 120 / np.linalg.norm(points, axis=-1, keepdims=True)
     for center in ([0.0, 0.0, 500.0], [150.0, -80.0, 600.0], [-100.0, 200.0, 400.0]):
         k = render.crop_intrinsics(jnp.asarray(center), jnp.asarray(240.0), 64)
-        uv = geometry.xyz_to_uvd(jnp.asarray(points + np.asarray(center), jnp.float32), k)[:, :2]
+        uv = pinhole.xyz_to_uvd(jnp.asarray(points + np.asarray(center), jnp.float32), k)[:, :2]
         assert uv.min() > -0.501 and uv.max() < 63.501  # the outer edges of the outer pixels
         np.testing.assert_allclose([uv.min(), uv.max()], [-0.5, 63.5], atol=0.02)
         np.testing.assert_allclose((uv.min(0) + uv.max(0)) / 2, 31.5, atol=0.05)
 
 
-def test_the_hand_stands_where_it_was_put():
+def test_hand_is_at_its_position():
     pose = _SAMPLE(jax.random.key(0))
     position = jnp.asarray([30.0, -20.0, 700.0])
     here, radii, joints = _PLACE(pose, position, "nyu14")
@@ -38,22 +38,10 @@ def test_the_hand_stands_where_it_was_put():
     assert radii.shape == (41,)
 
 
-def test_a_joint_behind_another_ball_is_hidden():
+def test_joint_behind_another_sphere_is_hidden():
     centers = jnp.asarray([[0.0, 0.0, 500.0], [3.0, 0.0, 560.0], [80.0, 0.0, 560.0]])
-    seen = render.visible_joints(centers, centers, jnp.full(3, 10.0), (0, 1, 2))
+    seen = render.visible_among_spheres(centers, centers, jnp.full(3, 10.0), (0, 1, 2))
     assert seen.tolist() == [True, False, True]
-
-
-def test_noise_does_not_move_the_image_and_invents_nothing():
-    ramp = 500 + jnp.broadcast_to(jnp.arange(200.0), (200, 200))
-    shift = render.sensor_noise(jax.random.key(0), ramp, 0.0, 0.5) - ramp
-    inner = np.asarray(shift)[5:-5, 5:-5]
-    assert set(np.unique(inner)) <= {-3, -2, -1, 0, 1, 2, 3} and abs(inner.mean()) < 0.01
-    assert 0.25 < np.mean(inner != 0) < 0.38  # 2 (1 - Φ(1)) = 0.317
-    noise = render.sensor_noise(jax.random.key(1), ramp, 2.0, 0.0) - ramp
-    assert abs(noise.mean()) < 0.05 and abs(noise.std() - 2) < 0.05
-    np.testing.assert_array_equal(render.sensor_noise(jax.random.key(2), ramp, 0.0, 0.0), ramp)
-    assert not np.any(render.sensor_noise(jax.random.key(3), jnp.zeros((8, 8)), 2.0, 0.5))
 
 
 def test_rendered_skin_lies_on_the_spheres():
@@ -63,22 +51,22 @@ def test_rendered_skin_lies_on_the_spheres():
     depth, winner = jax.jit(spheres.sphere_depth_pinhole, static_argnums=(3, 4))(
         centers, radii, k, 64, 64
     )
-    points, valid = geometry.depth_to_points(depth, k)
+    points, valid = pinhole.depth_to_points(depth, k)
     assert 150 < valid.sum() < 2000
     distance = jnp.linalg.norm(points[:, None] - centers[None], axis=-1) - radii[None]
     assert jnp.max(jnp.abs(jnp.min(distance, axis=-1)[valid])) < 1e-2
     np.testing.assert_array_equal(winner.ravel() >= 0, valid)
 
 
-# Skin and spheres. The skin is stretched over round cones between the spheres, so it stands out between them: the bulge.
+# The skin lies on round cones between the spheres, so it bulges out between them.
 
 _LINKS = np.asarray(
     [
-        *skinning.HAND_LINKS.palm,
-        *(p for chain in skinning.HAND_LINKS.fingers for p in itertools.pairwise(chain)),
+        *HAND_LINKS.palm,
+        *(p for chain in HAND_LINKS.fingers for p in itertools.pairwise(chain)),
     ]
 )
-# mm that linear blending takes off the cones at a visible joint when the fingers bend as far as they are ever sampled.
+# mm that linear blending removes at a visible joint when fingers bend as far as they are sampled.
 _SHRINKS = {"palm": 0, "thumb": 4, "index": 5, "middle": 7, "ring": 8, "little": 10}
 
 
@@ -89,7 +77,7 @@ def _under(points, centers, radii):
 
 @cache
 def _seen_at_joints(n, **options):
-    """What the two renderers see straight at each joint: one image of one pixel a joint, so no resolution comes in."""
+    """Depth of both renderers at each joint, in images of one pixel, so for any resolution."""
 
     def one(key):
         pose, position = poses.sample_pose(key, **options), jnp.asarray([20.0, -40.0, 600.0])
@@ -122,7 +110,7 @@ def _seen_at_joints(n, **options):
             "cones": spheres.sphere_depth_along(rays, *cones)[0],
             "above_spheres": _under(points, centers, radii),
             "above_cones": _under(points, *cones),
-            "visible": render.visible_joints(joints, centers, radii, own)
+            "visible": render.visible_among_spheres(joints, centers, radii, own)
             & (joints[:, 2] - skin[:, 0, 0] <= radii[jnp.asarray(own)] + 10),
         }
 
@@ -131,8 +119,8 @@ def _seen_at_joints(n, **options):
     )
 
 
-def test_skin_and_balls_are_seen_at_the_same_depth_joint_by_joint():
-    """In open hands, hardly bent from the pose the skin was made in: within the bulge, 8 mm at most and mostly 2."""
+def test_skin_and_spheres_agree_at_joints_of_open_hands():
+    """In open hands, close to the bind pose: within the bulge, at most 8 mm and mostly 2."""
     at = _seen_at_joints(120, modes=("open", "straight"))
     seen = at["visible"]
     assert np.all(at["covered"]) and seen.sum(0).min() > 15
@@ -149,8 +137,8 @@ def test_skin_and_balls_are_seen_at_the_same_depth_joint_by_joint():
         assert abs(np.median(closer) - np.median(bulge)) < 1.5
 
 
-def test_skin_falls_behind_the_balls_only_where_fingers_bend():
-    """Linear blending takes some flesh off a bent knuckle: mm at most of each finger, and nowhere does the skin swell."""
+def test_skin_is_behind_spheres_only_at_bent_knuckles():
+    """Linear blending removes some volume at bent knuckles, and adds none anywhere."""
     at = _seen_at_joints(300)
     seen = at["visible"]
     assert np.all(at["covered"]) and seen.mean() > 0.5
@@ -178,7 +166,7 @@ def _lying_hand():
 
 
 @pytest.mark.parametrize("projection", ["pinhole", "orthographic"])
-def test_mean_over_a_pixel_is_the_mean_of_a_large_images_blocks(projection):
+def test_supersampling_averages_blocks_of_a_large_image(projection):
     faces, n = skinning.hand_skin().faces, 3
     before, centred = _lying_hand()
     vertices = before if projection == "pinhole" else centred
@@ -188,7 +176,7 @@ def test_mean_over_a_pixel_is_the_mean_of_a_large_images_blocks(projection):
         else render.orthographic_intrinsics(24, 200.0)
     )
     mean, covered = jax.jit(
-        partial(render.mesh_depth, projection=projection, samples=n), static_argnums=(3, 4)
+        partial(render.mesh_depth, projection=projection, supersampling=n), static_argnums=(3, 4)
     )(vertices, faces, k, 24, 24)
     # Pixel u of the small image are the pixels n u ... n u + n - 1 of the large one.
     large_k = jnp.asarray([[n, 0, (n - 1) / 2], [0, n, (n - 1) / 2], [0, 0, 1]]) @ k
@@ -208,14 +196,20 @@ def test_mean_over_a_pixel_is_the_mean_of_a_large_images_blocks(projection):
     assert not np.any(np.asarray(mean)[~some])
 
 
-def test_large_image_is_never_stored():
+def test_supersampling_stores_no_large_image():
     vertices = jax.ShapeDtypeStruct(_lying_hand()[0].shape, jnp.float32)
     k = jax.ShapeDtypeStruct((3, 3), jnp.float32)
 
-    def memory(samples):
+    def memory(supersampling):
         draw = jax.jit(
             lambda v, k: render.mesh_depth(
-                v, skinning.hand_skin().faces, k, 64, 64, projection="pinhole", samples=samples
+                v,
+                skinning.hand_skin().faces,
+                k,
+                64,
+                64,
+                projection="pinhole",
+                supersampling=supersampling,
             )
         )
         return draw.lower(vertices, k).compile().memory_analysis().temp_size_in_bytes
@@ -227,7 +221,7 @@ def test_large_image_is_never_stored():
 
 
 @pytest.mark.parametrize("projection", ["pinhole", "orthographic"])
-def test_mirrored_hand_before_a_mirrored_camera_is_the_mirrored_picture(projection):
+def test_mirrored_hand_and_camera_give_the_mirrored_image(projection):
     """A left hand is that, and which way its faces run does not matter."""
     pose, position = (
         _SAMPLE(jax.random.key(6)),
@@ -267,7 +261,7 @@ def test_mirrored_hand_before_a_mirrored_camera_is_the_mirrored_picture(projecti
     np.testing.assert_array_equal(balls[1], radii)
 
 
-def test_parallel_rays_have_the_ball_renderers_pixels():
+def test_parallel_rays_match_the_sphere_renderer():
     center = jnp.asarray([[12.0, -30.0, 5.0]])
     depth, winner = jax.jit(spheres.sphere_depth_orthographic, static_argnums=2)(
         center, jnp.asarray([20.0]), 64
@@ -275,7 +269,7 @@ def test_parallel_rays_have_the_ball_renderers_pixels():
     u, v, _ = render.orthographic_intrinsics(64, 300.0) @ jnp.asarray([12.0, -30.0, 1.0])
     rows, columns = np.nonzero(np.asarray(winner) >= 0)
     assert abs(columns.mean() - u) < 0.3 and abs(rows.mean() - v) < 0.3
-    # A square at z = 7 of 8 x 8 pixels, a quarter of a pixel off the pixel centres, in the same camera.
+    # A square of 8 x 8 pixels at z = 7, a quarter of a pixel off the pixel centers.
     corners = (
         jnp.asarray([[-8.25, -8.25], [-0.25, -8.25], [-0.25, -0.25], [-8.25, -0.25]]) * 300 / 64
     )
@@ -291,15 +285,17 @@ def test_parallel_rays_have_the_ball_renderers_pixels():
     np.testing.assert_allclose(np.asarray(drawn)[24:32, 24:32], 7.0)
 
 
-def test_a_joint_behind_another_ball_is_hidden_from_parallel_rays():
+def test_joint_behind_another_sphere_is_hidden_from_parallel_rays():
     centers = jnp.asarray(
         [[0.0, 0.0, -50.0], [3.0, 0.0, 20.0], [80.0, 0.0, 20.0], [80.0, 0.0, 25.0]]
     )
-    seen = render.visible_joints(centers, centers, jnp.full(4, 10.0), (0, 1, 2, 3), "orthographic")
+    seen = render.visible_among_spheres(
+        centers, centers, jnp.full(4, 10.0), (0, 1, 2, 3), "orthographic"
+    )
     assert seen.tolist() == [True, False, True, True]
 
 
-def test_a_joint_is_seen_where_the_skin_at_its_pixel_is_its_own():
+def test_joint_is_visible_if_the_surface_is_its_own():
     depth = jnp.full((4, 6), 500.0).at[2, 3].set(400.0)
     mask = jnp.ones((4, 6), bool).at[0].set(False)
     uvd = [
@@ -315,71 +311,7 @@ def test_a_joint_is_seen_where_the_skin_at_its_pixel_is_its_own():
         ([-0.4, 3.4, 510.0], True),
         ([5.4, 2.0, 400.0], True),  # before the skin: nothing hides it
     ]
-    seen = render.joints_seen(
+    seen = render.visible_in_depth(
         jnp.asarray([at for at, _ in uvd]), depth, mask, jnp.full(len(uvd), 10.0)
     )
     assert seen.tolist() == [expected for _, expected in uvd]
-
-
-def test_noise_keeps_clear_of_any_background():
-    image = jnp.full((64, 64), 100.0).at[16:48, 16:48].set(20.0)
-    noisy = np.asarray(render.sensor_noise(jax.random.key(0), image, 5.0, 0.5, 100.0))
-    assert np.all(noisy[:10] == 100) and np.all(noisy[20:44, 20:44] < 60)
-    inner = noisy[20:44, 20:44] - 20
-    assert abs(inner.mean()) < 0.6 and abs(inner.std() - 5) < 0.5
-    edge = noisy[16:48, 16] == 100  # outlines fray
-    assert 0.05 < edge.mean() < 0.4
-
-
-def _filter(window):
-    """sphereHand's, as its source has them."""
-    if window == 3:
-        return np.asarray([[1, 2, 1], [2, 6, 2], [1, 2, 1]]) / 18
-    return (
-        np.asarray(
-            [
-                [1, 4, 7, 4, 1],
-                [4, 16, 26, 16, 4],
-                [7, 26, 41, 26, 7],
-                [4, 16, 26, 16, 4],
-                [1, 4, 7, 4, 1],
-            ]
-        )
-        / 273
-    )
-
-
-@pytest.mark.parametrize("window", [3, 5])
-def test_resampling_meets_a_slow_reference(window):
-    rng = np.random.default_rng(0)
-    depth = rng.uniform(-50, 50, (20, 30)).astype(np.float32)
-    resample = jax.jit(render.resample, static_argnums=(2, 3, 4))
-    smooth = resample(jax.random.key(0), jnp.asarray(depth), window, 100.0, 0.0)
-    weights, reach = _filter(window), window // 2
-    expected = np.zeros_like(depth, np.float64)
-    for v, u in np.ndindex(depth.shape):
-        for (i, j), weight in np.ndenumerate(weights):
-            expected[v, u] += (
-                weight * depth[np.clip(v + i - reach, 0, 19), np.clip(u + j - reach, 0, 29)]
-            )
-    np.testing.assert_allclose(smooth, expected, atol=1e-4)
-    np.testing.assert_allclose(
-        resample(jax.random.key(0), jnp.full((8, 9), 100.0), window, 100.0), 100.0, rtol=1e-6
-    )
-
-
-def test_resampling_drops_its_part_of_the_pixels():
-    """The filters' weights sum to 1, so a flat image tells from its mean how many were dropped; and one stays one spot."""
-    flat = jnp.zeros((256, 256))
-    for window in (3, 5):
-        out = render.resample(jax.random.key(1), flat, window, 100.0)
-        assert abs(np.mean(out) / 100 - 0.05) < 0.004
-        assert (
-            abs(np.mean(render.resample(jax.random.key(2), flat, window, 100.0, 0.3)) / 100 - 0.3)
-            < 0.01
-        )
-        np.testing.assert_allclose(
-            render.resample(jax.random.key(3), flat, window, 100.0, 1.0), 100.0, rtol=1e-6
-        )
-        spots = np.asarray(render.resample(jax.random.key(4), flat, window, 100.0, 5e-4))
-        assert 5 < np.sum(np.isclose(spots, 100 * _filter(window).max(), rtol=1e-4)) < 80

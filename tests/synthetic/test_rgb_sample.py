@@ -1,4 +1,4 @@
-"""The world in colour."""
+"""Synthetic hands in RGB images."""
 
 from functools import cache, partial
 
@@ -7,21 +7,25 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from handjax.rigs import hand, poses
-from handjax.rigs import skinning as mesh
-from handjax.synthetic import hands as world
+from handjax.rigs import hand, poses, skinning
+from handjax.synthetic import hands, render
 
 N = 200
-# No blur, no noise, and larger than the picture. The keys draw the same hands.
+# No blur, no noise, and larger than the image. The keys draw the same hands.
 LARGE = dict(
-    fill=(1.4, 1.4), left=0.0, blur_px=(0.0, 0.0), noise=(0.0, 0.0), samples=1, image_size=48
+    fraction=(1.4, 1.4),
+    left=0.0,
+    blur_px=(0.0, 0.0),
+    noise=(0.0, 0.0),
+    supersampling=1,
+    image_size=48,
 )
 
 
 @cache
 def _draw(n=N, seed=0, image_size=64, **options):
     keys = jax.random.split(jax.random.key(seed), n)
-    sample = partial(world.rgb_sample, image_size=image_size, **options)
+    sample = partial(hands.rgb_sample, image_size=image_size, **options)
     return jax.tree.map(np.asarray, jax.jit(jax.vmap(sample))(keys))
 
 
@@ -30,7 +34,7 @@ def _at_joints(images, uv):
     return images[np.arange(len(u))[:, None], v, u]
 
 
-def test_keeps_the_contract():
+def test_rgb_sample_keeps_the_contract():
     for sample, size in ((_draw(), 64), (_draw(**LARGE), 48)):
         assert {key: (value.shape[1:], value.dtype.name) for key, value in sample.items()} == {
             "image": ((size, size, 3), "uint8"),
@@ -47,7 +51,7 @@ def test_keeps_the_contract():
         assert sample["mask"].sum((1, 2)).min() > 0.02 * size**2
 
 
-def test_the_camera_takes_joints_to_their_pixels():
+def test_camera_projects_joints_to_their_pixels():
     for sample in (_draw(), _draw(**LARGE)):
         at = np.einsum("nij,nkj->nki", sample["k"].astype(np.float64), sample["joints_xyz"])
         np.testing.assert_allclose(at[..., :2] / at[..., 2:], sample["joints_uv"], atol=2e-3)
@@ -56,7 +60,7 @@ def test_the_camera_takes_joints_to_their_pixels():
         np.testing.assert_allclose(sample["k"][:, 0, 0], sample["k"][:, 1, 1], rtol=1e-6)
 
 
-def test_visible_joints_are_in_the_mask_and_under_their_own_flesh():
+def test_visible_joints_are_inside_the_mask():
     for sample in (_draw(), _draw(**LARGE)):
         size, seen, uv = sample["mask"].shape[1], sample["visible"], sample["joints_uv"]
         assert np.all((uv[seen] > -0.501) & (uv[seen] < size - 0.499))
@@ -70,15 +74,15 @@ def test_visible_joints_are_in_the_mask_and_under_their_own_flesh():
     assert 0.5 < _draw()["visible"].mean() < 0.65
     assert (
         _draw(**LARGE)["visible"].mean() < _draw()["visible"].mean() - 0.02
-    )  # some are off the picture
+    )  # some are outside the image
 
 
-def test_fill_is_the_balls_part_of_the_side():
-    """The same hands, their balls first at 0.6 to 1 of the side, then at 1.4."""
+def test_fraction_is_that_of_the_ball_around_the_hand():
+    """The same hands, their balls first 0.6 to 1 of the edge, then 1.4."""
     small, large = _draw(), _draw(**LARGE)
-    fill = 1.4 * (small["k"][:, 0, 0] / 64) / (large["k"][:, 0, 0] / 48)
-    assert 0.6 - 1e-3 < fill.min() < 0.63 and 0.97 < fill.max() < 1 + 1e-3
-    # All of every hand is in the small pictures, with room, and somewhere; of the large ones it is cut.
+    fraction = 1.4 * (small["k"][:, 0, 0] / 64) / (large["k"][:, 0, 0] / 48)
+    assert 0.6 - 1e-3 < fraction.min() < 0.63 and 0.97 < fraction.max() < 1 + 1e-3
+    # Whole hands are in the small images, at any place; in the large images they are cut off.
     border = np.ones((64, 64), bool)
     border[1:-1, 1:-1] = False
     assert not np.any(small["mask"] & border)
@@ -87,8 +91,8 @@ def test_fill_is_the_balls_part_of_the_side():
     cut = np.ones((48, 48), bool)
     cut[1:-1, 1:-1] = False
     assert np.mean(np.any(large["mask"] & cut, axis=(1, 2))) > 0.3
-    # A ball that just fills the side leaves none of the joints out, and some hand comes close to its edge.
-    reach = np.ptp(small["joints_uv"], axis=1).max(-1) / 64 / fill
+    # A ball as large as the edge contains all joints, and some hand comes close to its border.
+    reach = np.ptp(small["joints_uv"], axis=1).max(-1) / 64 / fraction
     assert 0.7 < reach.max() < 1
 
 
@@ -104,23 +108,27 @@ def test_left_hands_are_half_and_mirrored():
 
 
 @pytest.mark.parametrize("side", [1.0, -1.0])
-def test_normals_are_the_skins_whichever_hand(side):
-    """Those that light it, against the mean of the faces about each vertex, in a hand that is as stretched as they come."""
+def test_normals_are_those_of_the_skin_for_both_sides(side):
+    """Normals used for lighting against the mean over faces at each vertex, in a stretched hand."""
     skin, scale, fingers = (
-        mesh.hand_skin(),
+        skinning.hand_skin(),
         jnp.asarray([0.85, 0.9, 0.95]),
         jnp.linspace(0.9, 1.1, 5),
     )
     pose = jax.jit(poses.sample_pose)(jax.random.key(0))
     vertices = np.asarray(
-        jax.jit(partial(world._skin_in_camera, skin))(
+        jax.jit(partial(render.skin_in_camera, skin))(
             pose, jnp.asarray([0.0, 0.0, 500.0]), scale, fingers, jnp.asarray(side)
         )
     )
     normals = np.asarray(
-        jax.jit(partial(world._normals_in_camera, skin))(pose, scale, fingers, jnp.asarray(side))
+        jax.jit(partial(render.skin_normals_in_camera, skin))(
+            pose, scale, fingers, jnp.asarray(side)
+        )
     )
-    a, b, c = np.moveaxis(vertices[mesh.right_hand_faces(skin) if side > 0 else skin.faces], 1, 0)
+    a, b, c = np.moveaxis(
+        vertices[skinning.right_hand_faces(skin) if side > 0 else skin.faces], 1, 0
+    )
     outward = np.zeros(vertices.shape)
     for corner in skin.faces.T:
         np.add.at(outward, corner, np.cross(b - a, c - a))
@@ -130,7 +138,7 @@ def test_normals_are_the_skins_whichever_hand(side):
     assert np.median(agree) > 0.99 and np.mean(agree > 0.8) > 0.9
 
 
-def test_pictures_are_neither_black_nor_white_and_all_differ():
+def test_images_are_well_exposed_and_all_differ():
     image = _draw()["image"] / 255
     mean = image.mean((1, 2, 3))
     assert 0.3 < mean.min() < 0.42 and 0.58 < mean.max() < 0.7
@@ -141,7 +149,7 @@ def test_pictures_are_neither_black_nor_white_and_all_differ():
     assert apart.min() > 0.02
 
 
-def test_hands_have_many_colours_and_stand_out():
+def test_hands_vary_in_colour_and_stand_out():
     sample = _draw()
     image, mask = sample["image"] / 255, sample["mask"][..., None]
     skin, rest = (np.sum(image * m, axis=(1, 2)) / np.sum(m, axis=(1, 2)) for m in (mask, ~mask))
@@ -159,9 +167,9 @@ def test_hands_have_many_colours_and_stand_out():
     assert np.percentile(shading, 5) > 0.02  # light and shade on it
 
 
-def test_is_a_function_of_the_key_and_vmap_is_a_loop():
-    """To the byte by itself. Under vmap XLA fuses otherwise: a grey may round the other way, and an outline's pixel be won."""
-    together, one = _draw(**LARGE), jax.jit(partial(world.rgb_sample, **LARGE))
+def test_rgb_sample_is_deterministic_and_vmap_a_loop():
+    """Exact when repeated. Under vmap XLA fuses differently: grey levels, outlines may differ."""
+    together, one = _draw(**LARGE), jax.jit(partial(hands.rgb_sample, **LARGE))
     for i, key in enumerate(jax.random.split(jax.random.key(0), N)[:4]):
         alone, again = one(key), one(key)
         for name, value in alone.items():

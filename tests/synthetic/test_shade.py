@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from handjax.rigs import skinning as mesh
+from handjax.rigs import skinning
 from handjax.synthetic import render, shade
 
 LOOKS = jax.jit(jax.vmap(shade.random_look))
@@ -135,18 +135,18 @@ def test_palms_are_paler_and_the_texture_varies_about_the_tone():
     np.testing.assert_allclose(strength, expected, atol=1e-4)
 
 
-def test_the_palm_is_on_the_side_to_which_fingers_bend():
-    skin = mesh.hand_skin()
+def test_palm_is_on_the_side_to_which_fingers_bend():
+    skin = skinning.hand_skin()
     palm = shade.palm_side(skin)
     assert palm.shape == (len(skin.vertices),) and palm.min() == 0 and palm.max() == 1
     assert 0.3 < palm.mean() < 0.7
-    bent = (
-        jnp.zeros((2, 26)).at[1, 7::4].set(0.3)
-    )  # all first flexions of index, middle, ring, little, and a thumb's
-    still, moved = jax.jit(mesh.hand_vertices, static_argnums=0)(skin, bent)
+    bent = jnp.zeros((2, 26)).at[1, 7::4].set(0.3)  # first flexions of all fingers
+    still, moved = jax.jit(skinning.hand_vertices, static_argnums=0)(skin, bent)
     fingertips = np.linalg.norm(moved - still, axis=-1) > 15
     way = np.mean(np.asarray(moved - still)[fingertips], axis=0)
-    normals = np.asarray(jax.jit(mesh.hand_normals, static_argnums=0)(skin, bent[0], jnp.ones(3)))
+    normals = np.asarray(
+        jax.jit(skinning.hand_normals, static_argnums=0)(skin, bent[0], jnp.ones(3))
+    )
     towards = normals @ (way / np.linalg.norm(way))
     assert towards[palm > 0.9].mean() > 0.4 and towards[palm < 0.1].mean() < -0.4
 
@@ -162,9 +162,9 @@ def _square(z, half, at=(0.0, 0.0)):
     return jnp.asarray(corners), np.asarray([[0, 1, 2], [0, 2, 3]])
 
 
-@pytest.mark.parametrize("samples", [1, 4])
-def test_outlines_are_blended_by_the_part_of_the_pixel(samples):
-    """A square that covers 5.5 of 12 pixels from the left, and all rows, in one grey before another."""
+@pytest.mark.parametrize("supersampling", [1, 4])
+def test_outlines_are_blended_by_covered_fraction(supersampling):
+    """A square over 5.5 of 12 pixels from the left, and all rows, in one grey over another."""
     corners, faces = _square(100.0, 100.0, at=(-100.5, 0.0))
     k = jnp.asarray([[100.0, 0.0, 5.5], [0.0, 100.0, 5.5], [0.0, 0.0, 1.0]])
     normals = jnp.tile(jnp.asarray([[0.0, 0.0, -1.0]]), (4, 1))
@@ -174,11 +174,11 @@ def test_outlines_are_blended_by_the_part_of_the_pixel(samples):
         np.zeros(4, np.float32),
     )
     image = shade.hand_image(
-        _plain_look(), background, corners, normals, faces, bound, palm, k, samples
+        _plain_look(), background, corners, normals, faces, bound, palm, k, supersampling
     )
     expected = np.full((12, 12), 0.25)
     expected[:, :5] = 1.0
-    if samples == 4:
+    if supersampling == 4:
         expected[:, 5] = 0.5 * 1.0 + 0.5 * 0.25
     else:
         image, expected = (
@@ -234,7 +234,7 @@ def test_photograph_is_exposure_and_the_curve():
     assert not np.any(shade.photograph(jax.random.key(0), _plain_look(), jnp.zeros((4, 4, 3))))
 
 
-def test_photographs_blur_meets_a_slow_reference():
+def test_blur_matches_a_slow_reference():
     rng = np.random.default_rng(1)
     image = rng.uniform(0, 0.5, (14, 17, 3)).astype(np.float32)
     picture = shade.photograph(
@@ -251,7 +251,7 @@ def test_photographs_blur_meets_a_slow_reference():
     assert np.max(np.abs(picture - 255 * _srgb(expected))) <= 0.52
 
 
-def test_photographs_noise_grows_with_the_light():
+def test_noise_grows_with_the_light():
     for light in (0.04, 0.2, 0.6):
         look = _plain_look(noise=0.03, exposure=light)
         picture = (
@@ -266,16 +266,18 @@ def test_photographs_noise_grows_with_the_light():
         assert abs(np.corrcoef(linear[:, 1:].ravel(), linear[:, :-1].ravel())[0, 1]) < 0.02
 
 
-def test_a_skin_is_whole_from_every_side_and_normals_are_seen_to_face_the_camera():
-    """Where a pixel sees skin, its normal points to the camera, whichever hand: the lights are on the right side of it."""
-    skin = mesh.hand_skin()
+def test_visible_normals_face_the_camera():
+    """For both hands the normal at each pixel of skin points to the camera: lights are correct."""
+    skin = skinning.hand_skin()
     k = jnp.asarray([[150.0, 0.0, 20.0], [0.0, 150.0, 20.0], [0.0, 0.0, 1.0]])
     pose, position = jnp.zeros(26).at[7::4].set(0.3), jnp.asarray([0.0, 0.0, 600.0])
     for turn, side in ((0.0, 1.0), (2.0, 1.0), (-1.5, -1.0)):
         turned = pose.at[0].set(turn)
-        vertices = render.in_camera(mesh.hand_vertices(skin, turned), position, side)
-        normals = render.in_camera(mesh.hand_normals(skin, turned, jnp.ones(3)), jnp.zeros(3), side)
-        # Lit by nothing but a light at the camera, the skin is black where it would face away.
+        vertices = render.in_camera(skinning.hand_vertices(skin, turned), position, side)
+        normals = render.in_camera(
+            skinning.hand_normals(skin, turned, jnp.ones(3)), jnp.zeros(3), side
+        )
+        # With a single light at the camera, skin would be black where it faced away.
         image = shade.hand_image(
             _plain_look(),
             jnp.zeros((40, 40, 3)),

@@ -1,4 +1,4 @@
-"""The world as sphereHand's network sees it."""
+"""Synthetic inputs and targets of the sphere hand."""
 
 from functools import cache, partial
 
@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from handjax.rigs import hand
-from handjax.synthetic import hands as world
+from handjax.synthetic import spherehand
 
 N = 300
 CLEAN = dict(depth_noise_mm=0.0, shift_px=0.0)
-SHARP = dict(samples=1, focal=(1.1, 1.1), image_size=48, **CLEAN)
+SHARP = dict(supersampling=1, focal=(1.1, 1.1), image_size=48, **CLEAN)
 OWN = np.asarray(hand.JOINT_SPHERES["hand21"])
 
 
@@ -19,7 +19,7 @@ OWN = np.asarray(hand.JOINT_SPHERES["hand21"])
 def _draw(n=N, seed=0, **options):
     keys = jax.random.split(jax.random.key(seed), n)
     return jax.tree.map(
-        np.asarray, jax.jit(jax.vmap(partial(world.fitting_sample, **options)))(keys)
+        np.asarray, jax.jit(jax.vmap(partial(spherehand.spherehand_sample, **options)))(keys)
     )
 
 
@@ -34,7 +34,7 @@ def _at(images, points, size=64, extent=300.0):
 @pytest.mark.parametrize(
     "options", [{}, SHARP, dict(surface="spheres", **CLEAN), dict(resample=3, **CLEAN)]
 )
-def test_keeps_the_contract(options):
+def test_spherehand_sample_keeps_the_contract(options):
     sample, size = _draw(**options), options.get("image_size", 64)
     assert {key: (value.shape[1:], value.dtype.name) for key, value in sample.items()} == {
         "depth": ((size, size), "float32"),
@@ -53,8 +53,8 @@ def test_keeps_the_contract(options):
 
 
 @pytest.mark.parametrize("surface", ["skin", "spheres"])
-def test_targets_lie_where_the_picture_has_them(surface):
-    """At u = x · W/300 + W/2 what is visible is in the mask, under its own flesh and not before the skin."""
+def test_targets_agree_with_the_image(surface):
+    """At u = x · W/300 + W/2 visible joints are in the mask and just under the surface."""
     sample = _draw(surface=surface, **CLEAN)
     for points, visible, own in (
         (sample["joints_xyz"], sample["visible"], OWN),
@@ -71,8 +71,8 @@ def test_targets_lie_where_the_picture_has_them(surface):
         assert 0.45 < visible.mean() < 0.75
 
 
-def test_a_sphere_is_where_its_target_says():
-    """The thumb's tip, where nothing hides it: depth by depth its own, at u = x · W/300 + W/2; half a pixel off, millimetres."""
+def test_spheres_are_where_their_targets_are():
+    """Depth of unoccluded thumb tips, at u = x · W/300 + W/2; half a pixel would be millimetres."""
     sample, tip, whole = _draw(surface="spheres", **CLEAN), 39, 0
     rows, columns = np.mgrid[:64, :64]
     for depth, (x, y, z), radius in zip(
@@ -94,9 +94,9 @@ def test_skin_and_spheres_are_one_hand():
     )
     assert np.min(both / either) > 0.8 and np.median(both / either) > 0.9
     apart = (balls["depth"] - skin["depth"])[skin["mask"] & balls["mask"]]
-    assert 0 < np.median(apart) < 3  # the skin is before the spheres, by their bulge
+    assert 0 < np.median(apart) < 3  # the skin is in front of the spheres by its bulge
     assert np.mean(np.abs(apart) < 15) > 0.9
-    # Half a pixel's shift of one against the other would show here: the outlines have the same middle.
+    # The outlines have the same middle; a relative shift of half a pixel would show here.
     rows, columns = np.mgrid[:64, :64]
     for grid in (rows, columns):
         middle = [
@@ -105,11 +105,11 @@ def test_skin_and_spheres_are_one_hand():
         assert abs(np.mean(middle[0] - middle[1])) < 0.05
 
 
-def test_noise_is_five_millimetres_and_frays_outlines_without_drift():
+def test_noise_is_5_mm_and_outlines_do_not_drift():
     clean, noisy = _draw(**CLEAN), _draw()
     there, still = (s["depth"] < 100 for s in (clean, noisy))
     assert np.mean(still != there) > 0.005
-    # What is next to a pixel differs from it too, but less than 5 mm in the middle half.
+    # Neighbouring pixels differ as well, but by less than 5 mm in the middle half.
     difference = (noisy["depth"] - clean["depth"])[there & still]
     assert (
         abs(np.median(difference)) < 0.1 and 3.4 < np.median(np.abs(difference)) < 4.5
@@ -120,16 +120,16 @@ def test_noise_is_five_millimetres_and_frays_outlines_without_drift():
         assert abs(np.mean(after - before)) < 0.02  # the original's drifts by 0.16
 
 
-def test_an_outline_is_mixed_with_the_background():
-    """Half covered pixels lie between the hand and the background, which one ray a pixel never gives."""
+def test_outlines_are_blended_with_the_background():
+    """Half-covered pixels lie between hand and background, which one ray per pixel never gives."""
     mixed, sharp = (
         np.mean((s["depth"] > 60) & (s["depth"] < 100)) for s in (_draw(**CLEAN), _draw(**SHARP))
     )
     assert 0.005 < mixed < 0.05 and sharp < 0.3 * mixed
 
 
-def test_stretch_of_the_focal_length_is_in_image_and_labels():
-    """x and y of the hand grow with it, by the same, and z does not."""
+def test_focal_ratio_stretches_image_and_labels():
+    """x and y of the hand grow by the same factor, and z does not."""
     plain, wide = _draw(**CLEAN), _draw(**SHARP)
     for name in ("joints_xyz", "centers"):
         ratio = np.sum(wide[name] * plain[name], axis=1) / np.sum(plain[name] ** 2, axis=1)
