@@ -18,10 +18,7 @@ KEYS = {
     "data.room": "data.crop_boxes",
     "data.samples": "data.supersampling",
     "data.sensor.samples": "data.sensor.supersampling",
-    "data.samples": "data.supersampling",
-    "data.sensor.samples": "data.sensor.supersampling",
     "labelled": "data.synthetic",
-    "labelled.samples": "data.synthetic.supersampling",
     "labelled.samples": "data.synthetic.supersampling",
     "task.depth_resample": "data.depth_resample",
     "task.error": "task.monitor",
@@ -33,6 +30,7 @@ KEYS = {
 
 # Key (new) → old value → new value.
 VALUES = {
+    "crop.rule": {"picture": "image"},
     "data.name": {"hand_fit_world": "spherehand_world", "hand_views_world": "multiview_world"},
     "task.name": {"voxel": "v2v", "fit": "spherehand", "body3d": "body"},
 }
