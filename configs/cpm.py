@@ -84,7 +84,7 @@ def get_config(variant: str = "") -> ConfigDict:
     )
     config.crop = ConfigDict(
         dict(
-            rule="height",  # palm, height, box, file or picture (pose/crop2d.py)
+            rule="height",  # palm, height, box, file or image (pose/crop2d.py)
             size=SIZE,  # px, the network's square input
             pad_px=4.0,  # added to the hand's height, px of the image
             scale=1 / FILLED,  # side of the crop in an evaluation, relative to that height

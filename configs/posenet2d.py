@@ -86,7 +86,7 @@ def get_config(variant: str = "") -> ConfigDict:
     )
     config.crop = ConfigDict(
         dict(
-            rule="palm",  # palm, height, box, file or picture (pose/crop2d.py)
+            rule="palm",  # palm, height, box, file or image (pose/crop2d.py)
             size=SIZE,  # px, the network's square input
             # Side of the crop, relative to twice the distance from the middle finger's base to the
             # farthest joint.

@@ -18,7 +18,7 @@ def random_affine(
 
     Scales first, then rotates in the x-y plane, then shifts. The scale is drawn from U(scale), once
     or, if not `isotropic`, per axis; the angle from U(±rotation_deg); each component of the offset
-    from U(±shift), in the unit of g. Each of the three is applied with `probability`, independently.
+    from U(±shift), in the unit of g. Each is applied with `probability`, independently.
 
     Moon et al. 2018, as released: always, isotropic, U(.8, 1.2), 40°, 4 of 88 cells.
     mhruz/hpoes_pytorch: with probability 1/2, anisotropic, 8 of 88 cells.

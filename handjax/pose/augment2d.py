@@ -43,7 +43,7 @@ def random_square(
     size: int,
     augment: Augment,
 ) -> tuple[Float[Array, " 2"], Float[Array, ""], Float[Array, ""], Bool[Array, ""]]:
-    """Randomize a square: its center and side in the image, its rotation (rad), and its mirroring."""
+    """Randomize a square: center and side in the image, rotation (rad), and mirroring."""
     scale_key, angle_key, shift_key, flip_key = jax.random.split(key, 4)
     side = side / jax.random.uniform(scale_key, minval=augment.scale[0], maxval=augment.scale[1])
     angle = jnp.deg2rad(

@@ -98,8 +98,8 @@ ORDERS: dict[str, Order] = {
         # RHD (Zimmermann & Brox 2017), either hand of its 42 joints: wrist, then each finger from
         # its TIP to its base.
         _hand("rhd", FINGERS, _OUTWARD[::-1]),
-        # STB (Zhang et al. 2017): the middle of the PALM, then the fingers from the little finger to
-        # the thumb, each from base to tip.
+        # STB (Zhang et al. 2017): the middle of the PALM, then little finger to thumb, each from
+        # base to tip.
         _hand("stb", FINGERS[::-1], _OUTWARD, root="palm"),
         # HandDB (Simon et al. 2017) has the common order.
         _hand("handdb", FINGERS, _OUTWARD),

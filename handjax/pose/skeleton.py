@@ -29,7 +29,10 @@ def rgb(group: str) -> tuple[int, int, int]:
 
 @dataclass(frozen=True)
 class Skeleton:
-    """A tree over named joints: `parents[i]` is a joint index, -1 at the root; `groups[i]` a key of COLOURS."""
+    """A tree of named joints.
+
+    `parents[i]` is the index of joint i's parent, -1 at the root; `groups[i]` is a key of COLOURS.
+    """
 
     name: str
     joints: tuple[str, ...]
@@ -48,8 +51,7 @@ class Skeleton:
 
     @property
     def flip_pairs(self) -> tuple[tuple[int, int], ...]:
-        """(left, right) joints that are swapped in a mirror image. A hand has none: it becomes the
-        other hand."""
+        """(left, right) joints that a mirror image swaps; none for hands, which change sides."""
         return tuple(
             (i, self.joints.index(joint.replace("left_", "right_", 1)))
             for i, joint in enumerate(self.joints)
@@ -64,8 +66,7 @@ class Skeleton:
 
 
 def _skeleton(name: str, rows: tuple[tuple[str, int], ...]) -> Skeleton:
-    """From rows of (joint, parent). Joints named `finger_part` belong to that finger, others to the
-    palm."""
+    """From rows of (joint, parent). `finger_part` belongs to that finger, others to the palm."""
     joints, parents = zip(*rows, strict=True)
     heads = (joint.split("_")[0] for joint in joints)
     return Skeleton(
@@ -74,8 +75,7 @@ def _skeleton(name: str, rows: tuple[tuple[str, int], ...]) -> Skeleton:
 
 
 def _body(name: str, rows: tuple[tuple[str, int], ...]) -> Skeleton:
-    """From rows of (joint, parent). Joints named `side_part` belong to that arm or leg, others to the
-    trunk."""
+    """From rows of (joint, parent). `side_part` belongs to that arm or leg, others to the trunk."""
     joints, parents = zip(*rows, strict=True)
     part = {
         **dict.fromkeys(("shoulder", "elbow", "wrist"), "arm"),
@@ -100,10 +100,10 @@ def _star(root: str, parts: tuple[str, ...]) -> tuple[tuple[str, int], ...]:
     )
 
 
-# The 14 evaluated joints of NYU (Tompson et al. 2014), ids [0,3,6,9,12,15,18,21,24,25,27,30,31,32] of
-# its 36: for each finger the tip, then the joint two labels below it. Id 32 is the palm, about
-# equally far from the fingers and from 30 and 31, the two sides of the wrist; it is the root here
-# and the usual center of crops.
+# The 14 evaluated joints of NYU (Tompson et al. 2014), ids 0, 3, 6, 9, 12, 15, 18, 21, 24, 25, 27,
+# 30, 31, 32 of its 36: for each finger the tip, then the joint two labels below it. Id 32 is the
+# palm, about equally far from the fingers and from 30 and 31, the two sides of the wrist; it is the
+# root here and the usual center of crops.
 _NYU14 = (
     ("little_tip", 1),
     ("little_mid", 13),

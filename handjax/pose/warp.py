@@ -1,4 +1,4 @@
-"""A picture through an affine map, in one resampling."""
+"""Affine image warps by a single resampling."""
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Num
@@ -11,14 +11,15 @@ def warp_affine(
     fill: float = 0.0,
     mip_levels: int = 0,
 ) -> Float[Array, "m n c"]:
-    """Output pixel (u, v) is the input at matrix · (u, v, 1), bilinear; pixel centres are integers; outside lies `fill`.
+    """Output pixel (u, v) is the input at matrix · (u, v, 1), bilinear; `fill` outside the input.
 
-    The same figures as cv2.warpAffine with WARP_INVERSE_MAP and BORDER_CONSTANT. A map that shrinks skips pixels: with `mip_levels`
-    it reads, from twice smaller on, the input halved as often as it shrinks by two, up to so many times. Halving means 2 x 2
-    pixels (bytes stay bytes, rounded); what is shrunk by less than two is read as it is.
+    Pixel centers are at integers. The result is that of cv2.warpAffine with WARP_INVERSE_MAP and
+    BORDER_CONSTANT, which skips pixels where the map shrinks the image. With `mip_levels`, a map
+    that shrinks by 2ⁿ or more reads the input halved n times, at most `mip_levels` times. Halving
+    averages 2 x 2 pixels and rounds integers; images shrunk by less than two are read unchanged.
 
-    The four neighbours are four gathers from the flat picture: under vmap on a CPU as fast as OpenCV, and ten times faster than
-    one gather of 2 x 2 windows.
+    The four neighbours are four gathers from the flattened image: under vmap on a CPU as fast as
+    OpenCV, and ten times as fast as one gather of 2 x 2 windows.
     """
     u, v = (
         jnp.arange(size[1], dtype=jnp.float32)[None, :],
@@ -26,39 +27,41 @@ def warp_affine(
     )
     u, v = (row[0] * u + row[1] * v + row[2] for row in matrix)
 
-    # All levels lie one behind another, each in a frame of `fill` one pixel wide.
+    # All levels are concatenated, each with a border of `fill` one pixel wide.
     flat, shapes, start = [], [], 0
     for _ in range(mip_levels + 1):
-        framed = jnp.pad(
+        padded = jnp.pad(
             image, ((1, 1), (1, 1), (0, 0)), constant_values=jnp.asarray(fill, image.dtype)
         )
         shapes.append((start, *image.shape[:2]))
-        start += framed.shape[0] * framed.shape[1]
-        flat.append(framed.reshape(-1, image.shape[-1]))
+        start += padded.shape[0] * padded.shape[1]
+        flat.append(padded.reshape(-1, image.shape[-1]))
         image = _halved(image) if len(flat) <= mip_levels else image
     flat = jnp.concatenate(flat)
     area = jnp.abs(matrix[0, 0] * matrix[1, 1] - matrix[0, 1] * matrix[1, 0])
-    level = jnp.clip(jnp.floor(jnp.log2(jnp.maximum(area, 1.0)) / 2), 0, mip_levels).astype(jnp.int32)
+    level = jnp.clip(jnp.floor(jnp.log2(jnp.maximum(area, 1.0)) / 2), 0, mip_levels).astype(
+        jnp.int32
+    )
     start, height, width = jnp.asarray(shapes)[level]
     u, v = ((x + 0.5) * 0.5 ** level.astype(jnp.float32) - 0.5 for x in (u, v))
 
     u, v = jnp.clip(u, -1, width), jnp.clip(v, -1, height)
     left, top = jnp.minimum(jnp.floor(u), width - 1), jnp.minimum(jnp.floor(v), height - 1)
-    right_part, lower_part = (u - left)[..., None], (v - top)[..., None]
+    right_weight, lower_weight = (u - left)[..., None], (v - top)[..., None]
     here = start + (top.astype(jnp.int32) + 1) * (width + 2) + left.astype(jnp.int32) + 1
 
     def row(first):
         a, b = (
             flat.at[first + i].get(mode="promise_in_bounds").astype(jnp.float32) for i in (0, 1)
         )
-        return a + (b - a) * right_part
+        return a + (b - a) * right_weight
 
     upper, lower = row(here), row(here + width + 2)
-    return upper + (lower - upper) * lower_part
+    return upper + (lower - upper) * lower_weight
 
 
 def _halved(image):
-    """The mean of each 2 x 2 pixels; an odd last row or column stands for two."""
+    """The mean of each 2 x 2 pixels; an odd last row or column is counted twice."""
     h, w, _ = image.shape
     even = jnp.pad(image, ((0, h % 2), (0, w % 2), (0, 0)), mode="edge").astype(jnp.float32)
     mean = (even[::2, ::2] + even[::2, 1::2] + even[1::2, ::2] + even[1::2, 1::2]) / 4

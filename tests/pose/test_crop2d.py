@@ -62,7 +62,7 @@ def cut(rule, joints=JOINTS, known=ALL, picture=PICTURE, **numbers):
         # Without the middle finger's base the crop is about the middle of the rest; (160, 80) and (120, 200) are 60 away.
         (partial(cut, "palm", known=np.arange(5) != 2), (130, 140, 120)),
         (partial(cut, "height", known=np.arange(5) != 3), (130, 115, 70)),
-        (partial(cut, "picture"), (159.5, 119.5, 320)),
+        (partial(cut, "image"), (159.5, 119.5, 320)),
         (partial(cut, "height", known=~ALL), (159.5, 119.5, 320)),
         (partial(cut, "palm", seen=~ALL), (159.5, 119.5, 320)),
     ],
@@ -73,18 +73,18 @@ def test_the_square_of_each_rule(found, square):
 
 def test_a_crop_covers_its_square():
     """Its corners, which lie half a pixel outside the corner pixels' centres, are the square's; turned and mirrored."""
-    affine = crop2d.picture_from_crop(jnp.array([10.0, 20.0]), jnp.array(32.0), 8)
+    affine = crop2d.image_from_crop(jnp.array([10.0, 20.0]), jnp.array(32.0), 8)
     corners = jnp.array([[-0.5, -0.5], [7.5, 7.5], [3.5, 3.5]])
     np.testing.assert_allclose(
         crop2d.apply(affine, corners), [[-6, 4], [26, 36], [10, 20]], atol=1e-5
     )
-    quarter = crop2d.picture_from_crop(
+    quarter = crop2d.image_from_crop(
         jnp.array([10.0, 20.0]), jnp.array(32.0), 8, jnp.array(np.pi / 2)
     )
     np.testing.assert_allclose(
         crop2d.apply(quarter, corners), [[26, 4], [-6, 36], [10, 20]], atol=1e-5
     )
-    mirror = crop2d.picture_from_crop(jnp.array([10.0, 20.0]), jnp.array(32.0), 8, mirrored=True)
+    mirror = crop2d.image_from_crop(jnp.array([10.0, 20.0]), jnp.array(32.0), 8, mirrored=True)
     np.testing.assert_allclose(
         crop2d.apply(mirror, corners), [[26, 4], [-6, 36], [10, 20]], atol=1e-5
     )
