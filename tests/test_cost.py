@@ -1,4 +1,4 @@
-"""What a run costs: each section runs, on a task that compiles in a moment, and says what it found. Its figures are not tested."""
+"""Each section of the cost measurements runs, on a small task. The numbers are not tested."""
 
 import json
 import math
@@ -13,6 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from benchmarks import cost as command
+from benchmarks import growth, memory, startup, training_step
 from handjax import run, sources, tasks, train
 from handjax.pose.skeleton import SKELETONS
 from handjax.sources import Source
@@ -54,7 +56,7 @@ def toy_task(config, skeleton) -> Task:
     )
 
 
-def toy_source(config) -> Source:
+def toy_source(config, train: bool = True) -> Source:
     def rows(indices):
         return {"mask": np.ones(len(indices), bool), "index": indices.astype(np.int32)}
 
@@ -71,12 +73,9 @@ def toy_source(config) -> Source:
 
 
 @pytest.fixture
-def cost(repo, monkeypatch):
-    """scripts/cost.py in this process, with toys in the place of hands; what its children would measure is measured here."""
-    monkeypatch.syspath_prepend(repo / "scripts")
-    import cost
-
-    for name in ("voxel", "keypoints2d"):
+def cost(monkeypatch):
+    """benchmarks/cost.py with a toy task and source, running its child processes in this one."""
+    for name in ("v2v", "keypoints2d"):
         monkeypatch.setitem(tasks.TASKS, name, toy_task)
     for name in ("hand_world", "hand_rgb_world"):
         monkeypatch.setitem(sources.SOURCES, name, toy_source)
@@ -86,22 +85,22 @@ def cost(repo, monkeypatch):
         (train, "_record"),
         (train.runtime, "keep_memory"),
     ):
-        monkeypatch.setattr(owner, name, getattr(owner, name))  # put back what first_step replaces
+        monkeypatch.setattr(owner, name, getattr(owner, name))  # restores what first_step replaces
     monkeypatch.setattr(train.runtime, "keep_memory", lambda: None)
     monkeypatch.setattr(train.runtime, "use_compile_cache", lambda: None)
     found = {}
 
     def child(*arguments, env, flags=()):
         if arguments[1] not in found:
-            found[arguments[1]] = cost.first_step(*arguments)
+            found[arguments[1]] = startup.first_step(*arguments)
         return found[
             arguments[1]
         ], "import time: 2000000 | 2500000 |   numpy.linalg\nimport time: 500000 | 500000 | numpy\n"
 
-    monkeypatch.setattr(cost, "child", child)
-    cost.built_step.cache_clear()
+    monkeypatch.setattr(startup, "child", child)
+    growth.built_step.cache_clear()
     jax.config.update("jax_disable_most_optimizations", True)
-    yield cost
+    yield command
     jax.config.update("jax_disable_most_optimizations", False)
 
 
@@ -117,11 +116,11 @@ def test_tables_and_json(cost, tmp_path, capsys):
     empty, filled = written["startup"]["runs"]
     assert (empty["cache"], filled["cache"]) == ("empty", "filled")
     assert (
-        all(empty[stage] >= 0 for stage in cost.STAGES)
+        all(empty[stage] >= 0 for stage in startup.STAGES)
         and empty["compiling"] > 0
         and empty["peak_gigabytes"] > 0.05
     )
-    assert math.isclose(sum(empty[stage] for stage in cost.STAGES), empty["seconds"])
+    assert math.isclose(sum(empty[stage] for stage in startup.STAGES), empty["seconds"])
     assert written["startup"]["imports_seconds"] == {"numpy": 2.5}
 
     (row,) = written["memory"]
@@ -152,7 +151,7 @@ def test_tables_and_json(cost, tmp_path, capsys):
         and joints["memory_exponent"] > 0
         and devices["gigabytes"][0] == grid["gigabytes"][0]
     )
-    assert cost.built_step.cache_info().hits > 0  # what two series share is built once
+    assert growth.built_step.cache_info().hits > 0  # steps shared by two series are built once
     assert (
         "| v2v | grid | 16, 24 |" in said.out
         and "growth: configs/v2v.py:quick, grid 24" in said.err
@@ -161,35 +160,35 @@ def test_tables_and_json(cost, tmp_path, capsys):
     with pytest.raises(SystemExit):
         cost.main(["growth", "--tiny", "--json", str(file)])
     assert (
-        "exists; give another" in capsys.readouterr().err
+        "exists; choose another" in capsys.readouterr().err
         and json.loads(file.read_text()) == written
     )
 
 
 @pytest.mark.parametrize("power", [-1.0, 0.0, 2.0, 3.0])
-def test_exponents_of_exact_powers(cost, power):
+def test_exponents_of_exact_powers(power):
     sizes = (44, 64, 88, 112)
-    assert abs(cost.exponent(sizes, [0.7 * n**power for n in sizes]) - power) < 1e-9
+    assert abs(growth.exponent(sizes, [0.7 * n**power for n in sizes]) - power) < 1e-9
 
 
-def test_the_least_accumulation_that_fits(cost):
+def test_smallest_accumulate_that_fits():
     tried = []
 
     def measure(slices):
         tried.append(slices)
         return 1.0 + 30 / slices
 
-    assert cost.fit_into(8.0, 16, measure) == (31.0, (8, 4.75))  # four slices: 8.5
+    assert memory.fit_into(8.0, 16, measure) == (31.0, (8, 4.75))  # four slices: 8.5
     assert tried == [1, 4, 8]
-    assert cost.fit_into(31.0, 16, measure) == (31.0, (1, 31.0))
-    assert cost.fit_into(2.0, 16, measure) == (31.0, (None, None))
+    assert memory.fit_into(31.0, 16, measure) == (31.0, (1, 31.0))
+    assert memory.fit_into(2.0, 16, measure) == (31.0, (None, None))
 
 
-def test_a_part_of_the_joints_or_more(cost, repo):
-    source = toy_source(cost_config(repo))
+def test_fewer_and_more_joints(repo):
+    source = toy_source(toy_config(repo))
     row = source.train_rows(np.arange(2))
     for count in (14, 42):
-        changed = cost.with_joints(source, count)
+        changed = training_step.with_joints(source, count)
         assert (
             len(set(changed.skeleton.joints))
             == count
@@ -197,18 +196,18 @@ def test_a_part_of_the_joints_or_more(cost, repo):
         )
 
 
-def cost_config(repo):
+def toy_config(repo):
     return train.configs.load(str(repo / "configs" / "v2v.py:quick"))
 
 
-def test_the_first_step_is_the_door_s_own(cost, tmp_path):
-    found = cost.first_step(time.time(), "configs/v2v.py:quick", str(tmp_path / "run"))
+def test_first_step_is_that_of_the_command(cost, tmp_path):
+    found = startup.first_step(time.time(), "configs/v2v.py:quick", str(tmp_path / "run"))
     assert found["step"] > 0 and (tmp_path / "run" / "config.json").exists()
     steps = [
         json.loads(line)["step"]
         for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
     ]
-    assert steps[0] == 0  # evaluated before, and nothing after the first step
+    assert steps[0] == 0  # the evaluation before the first step, and nothing after it
     assert max(steps) <= 1
 
 
@@ -220,9 +219,9 @@ def test_the_first_step_is_the_door_s_own(cost, tmp_path):
         (("--json", "/nowhere/x.json"), "there is no folder /nowhere"),
     ],
 )
-def test_mistakes_are_said(repo, arguments, what):
+def test_invalid_arguments_print_one_line(repo, arguments, what):
     done = subprocess.run(
-        [sys.executable, repo / "scripts" / "cost.py", *arguments],
+        [sys.executable, repo / "benchmarks" / "cost.py", *arguments],
         capture_output=True,
         text=True,
         timeout=60,

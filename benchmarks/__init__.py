@@ -1,0 +1,1 @@
+"""Benchmarks of handjax (`bench.py`) and of what training costs (`cost.py`)."""
