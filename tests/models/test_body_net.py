@@ -30,7 +30,7 @@ def test_parameters_by_hand():
 @pytest.mark.parametrize(
     "head, out", [("direct", (18, 3)), ("integral", (18, 3)), ("kinematic", (30,))]
 )
-def test_what_comes_out(head, out):
+def test_shape_and_dtype_of_the_outputs(head, out):
     net = BodyNet(head, layers=18, width=4, depth=10, deconvolutions=(8, 8, 8), dtype=jnp.bfloat16)
     variables = shapes(net, (96, 64))
     found = jax.eval_shape(net.apply, variables, jax.ShapeDtypeStruct((2, 96, 64, 3), jnp.float32))
@@ -38,14 +38,14 @@ def test_what_comes_out(head, out):
     assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {jnp.dtype("float32")}
 
 
-def test_an_unknown_head_is_said():
+def test_an_unknown_head_is_reported():
     with pytest.raises(
         ValueError, match="head 'volume' is unknown: use direct, integral, kinematic"
     ):
         shapes(BodyNet("volume"))
 
 
-def test_deconvolution_is_the_transposed_convolution():
+def test_deconvolution_is_a_transposed_convolution():
     x = jax.random.normal(jax.random.key(0), (2, 3, 5, 4))
     ours, theirs = (
         Deconvolution(6),
@@ -62,7 +62,7 @@ def volume(shape=(2, 5, 7, 3, 4), seed=0):
     return jnp.asarray(np.random.default_rng(seed).normal(0, 2, shape), jnp.float32)
 
 
-def test_expectation_of_a_volume_with_three_different_sides():
+def test_expectation_of_a_volume_with_different_sides():
     heat = volume()
     p = np.exp(np.asarray(heat, np.float64))
     p /= p.sum((1, 2, 4), keepdims=True)
@@ -73,7 +73,7 @@ def test_expectation_of_a_volume_with_three_different_sides():
     )
 
 
-def test_expectation_is_finite_where_the_heat_is_not_small():
+def test_expectation_is_finite_for_large_heat():
     peak = jnp.zeros((5, 7, 1, 4), jnp.bfloat16).at[1, 2, 0, 3].set(30000.0)
     expectation = jax.jit(soft_argmax_volume)
     found, slope = jax.jit(jax.value_and_grad(lambda h: soft_argmax_volume(h).sum()))(peak)

@@ -34,7 +34,7 @@ def test_parameters_and_shapes_of_the_originals(joints, variant, count, shape):
 
 @pytest.mark.parametrize("pools", [1, 2, 3])
 @pytest.mark.parametrize("pool_padding", [0, 1])
-def test_maps_have_the_strides_size(pools, pool_padding):
+def test_size_of_the_maps_follows_the_stride(pools, pool_padding):
     model = CPM(**SMALL | dict(pools=pools, pool_padding=pool_padding))
     x = jax.ShapeDtypeStruct((1, 32, 32, 4), jnp.float32)
     maps, _ = jax.eval_shape(model.init_with_output, jax.random.key(0), x)
@@ -44,13 +44,13 @@ def test_maps_have_the_strides_size(pools, pool_padding):
 
 @pytest.fixture(scope="module")
 def small():
-    """The network's first weights, and the network compiled for one shape."""
+    """Initial weights, and the network compiled for one shape."""
     model = CPM(**SMALL)
     variables = jax.jit(model.init)(jax.random.key(0), jnp.zeros((2, 16, 16, 4)))
     return variables, jax.jit(model.apply)
 
 
-def test_weights_and_biases_start_as_pytorchs(small):
+def test_weights_and_biases_are_initialized_as_in_pytorch(small):
     for name, leaf in small[0]["params"].items():
         bound = np.prod(leaf["kernel"].shape[:3]) ** -0.5
         assert np.abs(leaf["kernel"]).max() <= bound and np.abs(leaf["bias"]).max() <= bound, name
@@ -66,10 +66,10 @@ def test_the_center_map_reaches_every_stage_but_the_first(small):
     changed = np.abs(moved - maps).max((2, 3, 4))
     assert (changed[0, 1:] > 1e-4).all()
     np.testing.assert_array_equal(changed[0, 0], 0)
-    np.testing.assert_array_equal(changed[1], 0)  # nor does another sample's
+    np.testing.assert_array_equal(changed[1], 0)  # another sample's has no effect
 
 
-def test_bfloat16_computes_but_does_not_answer_in_it(small):
+def test_bfloat16_is_for_the_arithmetic_only(small):
     variables, apply = small
     x = _image(2, 16, 16, 4)
     assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {jnp.dtype("float32")}
@@ -78,7 +78,7 @@ def test_bfloat16_computes_but_does_not_answer_in_it(small):
     assert 0 < np.abs(maps - apply(variables, x)).max() < 0.05
 
 
-def test_what_does_not_fit_is_refused():
+def test_invalid_sizes_are_reported():
     for changed, side, complaint in (
         ({}, 18, "an image of 18 px is not divisible by the network's stride of 4 px"),
         (dict(pools=4), 32, "CPM's trunk has one to three poolings, not 4"),
@@ -90,8 +90,8 @@ def test_what_does_not_fit_is_refused():
 
 
 @pytest.mark.parametrize("size, padding", [(3, 1), (3, 0), (2, 0)])
-def test_max_pool_is_the_windows_maximum_and_its_gradient_goes_to_the_first(size, padding):
-    x = jnp.round(_image(1, 9, 8, 2))  # full of ties
+def test_max_pool_and_its_gradient_are_those_of_xla(size, padding):
+    x = jnp.round(_image(1, 9, 8, 2))  # many ties
 
     def window(x):
         pads = ((0, 0), (padding, padding), (padding, padding), (0, 0))

@@ -11,7 +11,7 @@ from handjax.rigs import hand, poses
 
 @pytest.fixture(scope="module")
 def hands():
-    """Sphere centres of sampled hands, mm."""
+    """Sphere centers of sampled hands, mm."""
 
     @jax.jit
     def sample(key):
@@ -28,8 +28,8 @@ def shipped():
     return pose_prior.load_priors()
 
 
-def test_meets_the_original_with_its_weights(real_data):
-    """Its checkpoint is read as tensors only; reconstruction, mean and variance of its code."""
+def test_agrees_with_the_original_with_its_weights(real_data):
+    """Reconstruction, mean and variance of the code; the checkpoint is read as tensors only."""
     pytest.importorskip("torch")
     from scripts.convert_torch import convert, read_state
 
@@ -40,10 +40,10 @@ def test_meets_the_original_with_its_weights(real_data):
     np.testing.assert_allclose(centers, 100 * oracle["vae_recon"].reshape(16, 41, 3), atol=1e-3)
     np.testing.assert_allclose(mu, oracle["vae_mu"], atol=1e-5)
     np.testing.assert_allclose(logvar, oracle["vae_logvar"], atol=1e-5)
-    assert 8 < np.linalg.norm(centers - oracle["joints_mm"], axis=-1).mean() < 11  # so much is lost
+    assert 8 < np.linalg.norm(centers - oracle["joints_mm"], axis=-1).mean() < 11  # its error
 
 
-def test_the_converter_refuses_what_does_not_fit(real_data, tmp_path):
+def test_the_converter_reports_what_does_not_fit(real_data, tmp_path):
     pytest.importorskip("torch")
     from scripts.convert_torch import convert, read_state
 
@@ -59,7 +59,7 @@ def test_the_converter_refuses_what_does_not_fit(real_data, tmp_path):
         read_state(tmp_path / "bad.pth")
 
 
-def test_converting_by_hand(real_data, tmp_path, capsys):
+def test_the_converter_command(real_data, tmp_path, capsys):
     pytest.importorskip("torch")
     from scripts.convert_torch import main
 
@@ -80,8 +80,8 @@ def test_converting_by_hand(real_data, tmp_path, capsys):
         assert stop.value.code == 2 and why in capsys.readouterr().err
 
 
-def test_the_denoisers_inputs_are_put_in_our_order():
-    """The released checkpoint and its code list the inputs in different orders; it says which."""
+def test_inputs_of_the_denoiser_are_reordered():
+    """The released checkpoint and its code order the inputs differently; it stores its order."""
     pytest.importorskip("torch")
     from scripts.convert_torch import convert
 
@@ -107,32 +107,32 @@ def test_the_denoisers_inputs_are_put_in_our_order():
     )
 
 
-def test_shipped_weights_know_hands(hands, shipped):
-    """Hands come back from the code; what is no hand does not; a palm that is moved is put back."""
+def test_shipped_weights_describe_hands(hands, shipped):
+    """Hands are reconstructed, other shapes are not, and a displaced palm is put back."""
     back, mu, logvar = VAE(shipped["vae"], hands)
     assert mu.shape == logvar.shape == (200, 32)
     error = np.linalg.norm(back - hands, axis=-1).mean()
     assert error < 5
     broken = hands.at[:, 11:17].add(
         jnp.asarray([40.0, 0.0, 0.0])[None, None]
-    )  # the index finger torn off
-    torn = np.linalg.norm(VAE(shipped["vae"], broken)[0] - broken, axis=-1)[:, 11:17].mean()
-    assert torn > 2.5 * error
+    )  # the index finger displaced
+    displaced = np.linalg.norm(VAE(shipped["vae"], broken)[0] - broken, axis=-1)[:, 11:17].mean()
+    assert displaced > 2.5 * error
 
     sunk = hands.at[:, : pose_prior.PALM, 2].add(40.0)
-    mended = DENOISE(shipped["denoiser"], sunk)
-    np.testing.assert_array_equal(mended[:, pose_prior.PALM :], sunk[:, pose_prior.PALM :])
-    assert np.linalg.norm(mended - hands, axis=-1)[:, : pose_prior.PALM].mean() < 6
+    restored = DENOISE(shipped["denoiser"], sunk)
+    np.testing.assert_array_equal(restored[:, pose_prior.PALM :], sunk[:, pose_prior.PALM :])
+    assert np.linalg.norm(restored - hands, axis=-1)[:, : pose_prior.PALM].mean() < 6
 
 
-def test_a_hand_in_a_batch_is_the_hand_alone(hands, shipped):
-    """Normalizations look at one hand, and any batch works."""
+def test_hands_of_a_batch_are_independent(hands, shipped):
+    """Normalization is per hand, for batches of any shape."""
     for run, name in ((lambda *a: VAE(*a)[0], "vae"), (DENOISE, "denoiser")):
         whole = run(shipped[name], hands[:6].reshape(2, 3, 41, 3))
         np.testing.assert_allclose(whole[1, 2], run(shipped[name], hands[5]), atol=1e-3)
 
 
-def test_noise_moves_what_it_should(hands, shipped):
+def test_noise_moves_the_code(hands, shipped):
     quiet, mu, logvar = VAE(shipped["vae"], hands[:4], jnp.zeros((4, 32)))
     np.testing.assert_array_equal(quiet, VAE(shipped["vae"], hands[:4])[0])
     noise = jax.random.normal(jax.random.key(0), (4, 32))
@@ -142,7 +142,7 @@ def test_noise_moves_what_it_should(hands, shipped):
     assert np.abs(loud - quiet).max() > 1
 
 
-def test_weights_go_to_a_file_and_back(tmp_path):
+def test_weights_are_saved_and_loaded(tmp_path):
     tree = {
         "params": {
             "a": {"kernel": np.array([[1.0, 1e-3]], np.float32)},

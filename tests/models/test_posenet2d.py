@@ -28,7 +28,7 @@ def test_parameters_and_shapes_of_the_original():
 
 
 @pytest.mark.parametrize("pools, refinements", [(3, 2), (2, 0), (1, 3)])
-def test_maps_have_the_strides_size(pools, refinements):
+def test_size_of_the_maps_follows_the_stride(pools, refinements):
     model = PoseNet2D(**SMALL, pools=pools, refinements=refinements)
     x = jax.ShapeDtypeStruct((1, 16, 16, 3), jnp.float32)
     maps, _ = jax.eval_shape(model.init_with_output, jax.random.key(0), x)
@@ -40,7 +40,7 @@ def variables():
     return jax.jit(PoseNet2D(**SMALL).init)(jax.random.key(0), jnp.zeros((1, 8, 8, 3)))
 
 
-def test_weights_start_as_xavier_says_and_biases_from_a_ten_thousandth(variables):
+def test_initial_weights_are_xaviers_and_biases_1e_4(variables):
     for name, leaf in variables["params"].items():
         *size, inside, outside = leaf["kernel"].shape
         bound = (6 / (np.prod(size) * (inside + outside))) ** 0.5
@@ -48,7 +48,7 @@ def test_weights_start_as_xavier_says_and_biases_from_a_ten_thousandth(variables
         np.testing.assert_array_equal(leaf["bias"], np.float32(1e-4), err_msg=name)
 
 
-def test_bfloat16_computes_but_does_not_answer_in_it(variables):
+def test_bfloat16_is_for_the_arithmetic_only(variables):
     x = jnp.asarray(np.random.default_rng(0).uniform(-0.5, 0.5, (1, 8, 8, 3)), jnp.float32)
     exact, rounded = (
         jax.jit(PoseNet2D(**SMALL, dtype=d).apply)(variables, x)
@@ -58,7 +58,7 @@ def test_bfloat16_computes_but_does_not_answer_in_it(variables):
     assert 0 < np.abs(exact - rounded).max() < 0.05 * np.abs(exact).max()
 
 
-def test_an_image_that_the_stride_does_not_divide_is_refused():
+def test_a_size_that_does_not_fit_the_stride_is_reported():
     with pytest.raises(
         ValueError, match="an image of 20 px is not divisible by the network's stride of 8 px"
     ):

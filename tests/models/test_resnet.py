@@ -7,7 +7,8 @@ from flax.traverse_util import flatten_dict
 from handjax.models import resnet
 from handjax.models.resnet import ResNet, from_torchvision
 
-# Parameters of torchvision's networks without their classifiers: for 18 layers 11,689,512 less 512 · 1000 + 1000, and so on.
+# Parameters of torchvision's networks without their classifiers: for 18 layers
+# 11,689,512 - (512 · 1000 + 1000), and so on.
 PARAMETERS = {18: 11_176_512, 34: 21_284_672, 50: 23_508_032, 101: 42_500_160, 152: 58_143_808}
 
 
@@ -16,7 +17,7 @@ def shapes(net, size=64):
 
 
 @pytest.mark.parametrize("layers", PARAMETERS)
-def test_as_many_parameters_as_torchvisions(layers):
+def test_number_of_parameters_is_torchvisions(layers):
     found = shapes(ResNet(layers))
     assert sum(leaf.size for leaf in jax.tree.leaves(found["params"])) == PARAMETERS[layers]
     out = jax.eval_shape(
@@ -25,7 +26,7 @@ def test_as_many_parameters_as_torchvisions(layers):
     assert out.shape == (2, 3, 2, 512 if layers < 50 else 2048)
 
 
-def test_the_mistakes_are_said():
+def test_invalid_networks_are_reported():
     with pytest.raises(
         ValueError, match="60 x 64 px is not divisible by the network's stride of 32"
     ):
@@ -37,7 +38,8 @@ def test_the_mistakes_are_said():
 
 
 def torch_state(net):
-    """Random numbers under torchvision's names and in its layout, by hand for the first and last places of a ResNet-18."""
+    """Random numbers with torchvision's names and layout, written out for the first and last layers
+    of a ResNet-18."""
     rng = np.random.default_rng(0)
     state = {
         "fc.weight": np.zeros((1000, 8)),
@@ -60,7 +62,7 @@ def torch_state(net):
     return state
 
 
-def test_weights_in_torchvisions_layout_find_their_places():
+def test_weights_in_torchvisions_layout_are_loaded():
     net = ResNet(18, width=2)
     state = torch_state(net)
     assert state["layer2.0.downsample.0.weight"].shape == (4, 2, 1, 1) and state[
@@ -95,14 +97,14 @@ def test_weights_in_torchvisions_layout_find_their_places():
         ),
     ],
 )
-def test_weights_that_do_not_fit_are_refused(change, message):
+def test_weights_that_do_not_fit_are_reported(change, message):
     state = torch_state(ResNet(18, width=2))
     change(state)
     with pytest.raises(ValueError, match=message):
         from_torchvision(state, ResNet(18, width=2))
 
 
-def test_remat_and_half_precision_change_no_names_and_little_else(monkeypatch):
+def test_remat_and_half_precision_keep_names_and_outputs(monkeypatch):
     monkeypatch.setitem(resnet.STAGES, 18, ((1, 1, 1, 1), False))
     x = jax.random.normal(jax.random.key(1), (2, 32, 32, 3))
     plain, remat, half = ResNet(18, 4), ResNet(18, 4, remat=True), ResNet(18, 4, dtype=jnp.bfloat16)

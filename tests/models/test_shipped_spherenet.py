@@ -1,4 +1,4 @@
-"""The network that is shipped is the one of its model card."""
+"""The shipped network is as good as its model card says."""
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +11,8 @@ from handjax.synthetic import render
 
 
 def test_it_finds_hands_that_face_the_camera():
-    """Held up spheres without noise, which it never saw: it learnt from skin. Its card says 14 mm; all in one place is 50."""
+    """On spheres without noise, which are new to it: it was trained on skin. By its card the error is
+    14 mm; all joints at one point would be 50."""
 
     def one(key):
         pose = poses.sample_pose(key, rotation=poses.ROTATION_FRONTAL)

@@ -17,7 +17,7 @@ def test_size_and_shapes(stacks, parameters):
     assert maps.shape == (3, stacks, 16, 16, 82) and latents.shape == (3, stacks, 4, 4, 256)
 
 
-def test_starts_as_pytorch_does():
+def test_is_initialized_as_in_pytorch():
     """Kernels and biases from U(±1/√inputs), normalizations at one and zero."""
 
     @jax.jit
@@ -36,8 +36,8 @@ def test_starts_as_pytorch_does():
     assert np.all(norm["scale"] == 1) and np.all(norm["bias"] == 0)
 
 
-def test_bfloat16_is_for_computing_only(monkeypatch):
-    """Convolutions are in bfloat16; parameters, statistics and what comes out are float32."""
+def test_bfloat16_is_for_the_arithmetic_only(monkeypatch):
+    """Convolutions are in bfloat16; parameters, statistics and outputs are float32."""
     model = SphereNet(dtype=jnp.bfloat16)
     x = jnp.zeros((1, 64, 64, 1))
     variables = jax.eval_shape(model.init, jax.random.key(0), x)
@@ -63,6 +63,6 @@ def test_bfloat16_is_for_computing_only(monkeypatch):
     assert {v.dtype for v in computation.out_avals} == {jnp.dtype(jnp.float32)}
 
 
-def test_an_odd_size_is_said():
+def test_an_invalid_size_is_reported():
     with pytest.raises(ValueError, match="24 px is not divisible"):
         jax.eval_shape(SphereNet().init, jax.random.key(0), jnp.zeros((1, 24, 24, 1)))

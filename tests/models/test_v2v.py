@@ -30,7 +30,7 @@ def test_parameters_and_shapes_of_the_paper(joints, full_resolution, count):
     assert jax.eval_shape(model.apply, variables, x).shape == (2, side, side, side, joints)
 
 
-def test_weights_start_small_and_biases_from_zero():
+def test_initial_weights_are_small_and_biases_zero():
     variables = jax.jit(V2V(**SMALL).init)(jax.random.key(0), jnp.zeros((1, 8, 8, 8, 1)))
     kernels = []
     for path, leaf in jax.tree_util.tree_leaves_with_path(variables["params"]):
@@ -43,7 +43,7 @@ def test_weights_start_small_and_biases_from_zero():
 
 
 def _random_weights(model, x):
-    """That keep activations of order one."""
+    """Weights that keep activations of order one."""
     rng = np.random.default_rng(0)
     shapes = jax.eval_shape(partial(model.init, train=False), jax.random.key(0), x)
     params = jax.tree.map(
@@ -63,7 +63,7 @@ def _trained(model, params, batch_stats, x):
     return jax.value_and_grad(loss, has_aux=True)(params)
 
 
-def test_half_precision_is_of_the_computation_only():
+def test_half_precision_is_for_the_arithmetic_only():
     """Parameters, statistics, gradients and heat maps stay float32."""
     x = jnp.zeros((2, 16, 16, 16, 1))
     model = V2V(**SMALL, dtype=jnp.bfloat16)
@@ -91,7 +91,7 @@ def test_half_precision_is_of_the_computation_only():
 
 
 def test_gradient_is_finite_on_an_empty_grid():
-    """Nothing was measured: all activations are ties, and every variance comes from the rim alone."""
+    """Without points all activations are ties, and every variance comes from the rim only."""
     model, x = V2V(**SMALL), jnp.zeros((2, 16, 16, 16, 1))
     (loss, _), gradient = jax.jit(partial(_trained, model))(*_random_weights(model, x), x)
     assert np.isfinite(loss) and all(np.isfinite(g).all() for g in jax.tree.leaves(gradient))
@@ -103,7 +103,7 @@ def test_grid_must_divide_by_eight():
         jax.eval_shape(V2V(**SMALL).init, jax.random.key(0), jnp.zeros((1, 12, 12, 12, 1)))
 
 
-def test_max_pool_is_the_maximum_and_ties_go_to_the_first():
+def test_max_pool_gives_ties_to_the_first_voxel():
     x = _volume(2, 4, 6, 8, 3)
     pooled = jax.jit(layers.max_pool3d)(x)
     expected = np.asarray(x).reshape(2, 2, 2, 3, 2, 4, 2, 3).max((2, 4, 6))
@@ -111,13 +111,14 @@ def test_max_pool_is_the_maximum_and_ties_go_to_the_first():
 
     tied = jnp.zeros((1, 2, 2, 4, 1)).at[0, 0, 1, 2:, 0].set(1.0).at[0, 1, 0, 3, 0].set(1.0)
     gradient = np.asarray(jax.jit(jax.grad(lambda x: layers.max_pool3d(x).sum()))(tied))[0, ..., 0]
-    # The left block is all zeros: its first voxel. The right one has three equal peaks: (0, 1, 2) comes first in memory.
+    # The left block is all zeros: its first voxel. The right one has three equal peaks, of which
+    # (0, 1, 2) is the first in memory.
     np.testing.assert_array_equal(np.argwhere(gradient), [[0, 0, 0], [0, 1, 2]])
     np.testing.assert_array_equal(gradient[gradient != 0], 1)
 
 
 def test_upsample_is_a_transposed_convolution():
-    """lax wants the kernel of the forward convolution that it transposes: the taps come out in our order without a flip."""
+    """lax takes the kernel of the forward convolution that it transposes, so ours needs no flip."""
     x = _volume(2, 3, 4, 5, 6)
     module = layers.Upsample3D(7)
     kernel, bias = _volume(2, 2, 2, 6, 7, seed=1), _volume(7, seed=2)
@@ -136,7 +137,7 @@ def test_upsample_is_a_transposed_convolution():
     np.testing.assert_allclose(ours, theirs(x, np.asarray(kernel)[::-1, ::-1, ::-1]), atol=1e-5)
 
 
-def test_one_voxel_convolution_is_the_general_one():
+def test_convolution_of_size_one():
     x = _volume(1, 3, 2, 4, 3)
     variables = {"params": {"kernel": _volume(1, 1, 1, 3, 5, seed=1), "bias": _volume(5, seed=2)}}
     kernel, bias = (np.asarray(variables["params"][name]) for name in ("kernel", "bias"))
@@ -163,7 +164,7 @@ def test_batch_norm_in_training_and_evaluation():
     )
 
 
-def test_a_bias_before_batch_norm_is_as_if_it_were_added():
+def test_offset_of_batch_norm_is_an_added_bias():
     x, bias = _volume(2, 4, 4, 4, 3), jnp.array([1.0, -2.0, 30.0])
     norm = layers.BatchNorm()
     variables = norm.init(jax.random.key(0), x, train=True)
@@ -176,8 +177,8 @@ def test_a_bias_before_batch_norm_is_as_if_it_were_added():
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), stats, wanted)
 
 
-def test_batch_norm_keeps_its_variance_far_from_zero():
-    """A variance as E[x²] - E[x]² in float32 would be lost beside a mean of a thousand deviations."""
+def test_variance_of_batch_norm_is_exact_far_from_zero():
+    """E[x²] - E[x]² in float32 would lose the variance if the mean is a thousand deviations."""
     x = 1000 + _volume(2, 4, 4, 4, 1)
     norm = layers.BatchNorm()
     y, _ = norm.apply(
@@ -188,7 +189,8 @@ def test_batch_norm_keeps_its_variance_far_from_zero():
 
 @pytest.mark.parametrize("features", [3, 5])
 def test_residual_block_adds_its_input(features):
-    """With the last normalization at zero only the input is left: itself, or its own convolution where the width changes."""
+    """With zero scale in the last normalization only the input remains, or its convolution if the
+    width changes."""
     x = _volume(1, 2, 3, 4, 3)
     block = layers.Residual3D(features)
     variables = jax.jit(partial(block.init, train=False))(jax.random.key(0), x)

@@ -1,4 +1,4 @@
-"""The table of sources and the synthetic pictures; prepared sets are in tests/data/tf."""
+"""Synthetic sources; prepared sets are tested in tests/data/tf."""
 
 import jax
 import numpy as np
@@ -13,12 +13,12 @@ N = 16
 
 
 def settings(**changes):
-    camera = dict(fill=(0.6, 1.0), blur_px=(0.0, 0.0), noise=(0.0, 0.0))
+    camera = dict(fraction=(0.6, 1.0), blur_px=(0.0, 0.0), noise=(0.0, 0.0))
     pose = dict(rotation=ROTATION_FRONTAL, left=0.5)
     data = dict(
         name="hand_rgb_world",
         image_size=32,
-        samples=1,
+        supersampling=1,
         mesh="",
         eval_size=6,
         eval_seed=1,
@@ -39,9 +39,10 @@ def materialize(source):
     return jax.jit(source.materialize)
 
 
-def test_a_picture_is_a_batch_of_the_contract(source, expand):
+def test_images_follow_the_batch_contract(source, materialize):
     batch = {
-        key: np.asarray(value) for key, value in expand(source.train_rows(np.arange(N))).items()
+        key: np.asarray(value)
+        for key, value in materialize(source.train_rows(np.arange(N))).items()
     }
     check_batch(batch)
     assert set(batch) == {
@@ -73,35 +74,34 @@ def test_a_picture_is_a_batch_of_the_contract(source, expand):
     assert len({image.tobytes() for image in batch["image"]}) == N
 
 
-def test_a_sample_is_its_number_and_stream(source, expand):
+def test_a_sample_depends_on_its_number_and_stream_only(source, materialize):
     one, other = (
-        expand(source.train_rows(np.arange(N))),
-        expand(source.train_rows(np.arange(N)[::-1].copy())),
+        materialize(source.train_rows(np.arange(N))),
+        materialize(source.train_rows(np.arange(N)[::-1].copy())),
     )
     np.testing.assert_array_equal(np.asarray(one["image"]), np.asarray(other["image"])[::-1])
-    held = np.asarray(expand(source.eval_rows(np.arange(N)))["joints_xyz"])
-    another_seed = SOURCES["hand_rgb_world"](settings(eval_seed=4)).eval_rows(
-        np.arange(N)
-    )  # the number of training's seed
+    held = np.asarray(materialize(source.eval_rows(np.arange(N)))["joints_xyz"])
+    # Even with the seed of training, the held-out stream is another one.
+    another_seed = SOURCES["hand_rgb_world"](settings(eval_seed=4)).eval_rows(np.arange(N))
     assert another_seed["stream"].tolist() == source.train_rows(np.arange(N))["stream"].tolist()
-    for others in (held, np.asarray(expand(another_seed)["joints_xyz"])):
+    for others in (held, np.asarray(materialize(another_seed)["joints_xyz"])):
         assert np.abs(others - np.asarray(one["joints_xyz"])).max((1, 2)).min() > 1
     assert source.train_size is None and source.eval_size == 6 and source.benchmark == ""
     assert source.names(np.array([3])) == ["synthetic-3"] and source.skeleton.name == "hand21"
-    assert source.description == "6 synthetic pictures of hands held out by seed 1"
+    assert source.description == "6 synthetic images of hands held out by seed 1"
 
 
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
         (dict(image_size=0), "config.data.image_size=0: expected 1 or more"),
-        (dict(samples=0), "config.data.samples=0: expected 1 or more"),
+        (dict(supersampling=0), "config.data.supersampling=0: expected 1 or more"),
         (dict(eval_size=0), "config.data.eval_size=0: expected 1 or more"),
         (dict(eval_seed=-1), "config.data.eval_seed=-1: expected 0 or more"),
         (dict(mesh="no_such.npz"), "no_such.npz"),
     ],
 )
-def test_what_cannot_be_is_told(changes, words):
+def test_invalid_options_are_reported(changes, words):
     with pytest.raises((ValueError, FileNotFoundError), match=words) as error:
         SOURCES["hand_rgb_world"](settings(**changes))
     assert "\n" not in str(error.value)

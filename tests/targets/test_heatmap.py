@@ -1,4 +1,4 @@
-"""Heat maps of any dimension: the formula, and each way back from them."""
+"""Heat maps of any dimension: the formula, and every way of decoding them."""
 
 import itertools
 from functools import partial
@@ -10,7 +10,7 @@ import pytest
 
 from handjax.targets import heatmap
 
-# Compiled as wholes: operation by operation is slow, and not how they are used.
+# Compiled, as in use; running them operation by operation is slow.
 gaussian_heatmaps = jax.jit(heatmap.gaussian_heatmaps, static_argnums=(1, 2, 3))
 soft_argmax = jax.jit(heatmap.soft_argmax, static_argnums=(1, 2, 3))
 peaks = jax.jit(heatmap.peaks, static_argnums=(1, 2, 3))
@@ -34,7 +34,7 @@ def test_the_peak_is_one_in_the_cell_of_the_joint():
 
 
 def _brute_centroid(heat, cell_center):
-    """The cells around the highest, one after the other."""
+    """Loops over the cells around the highest one."""
     peak = np.unravel_index(heat.argmax(), heat.shape)
     total, moment = 0.0, np.zeros(heat.ndim)
     for offset in itertools.product((-1, 0, 1), repeat=heat.ndim):
@@ -50,7 +50,8 @@ def _brute_centroid(heat, cell_center):
 
 @pytest.mark.parametrize("n", [1, 2, 3])
 def test_centroid_is_the_loop_over_neighbours(n):
-    """On noise, whose peaks lie anywhere, in corners too, with negative heat around them; and on maps without any heat."""
+    """On noise, with peaks everywhere, even in corners, and negative heat around them; and on maps
+    without heat."""
     heat = np.random.default_rng(n).standard_normal((40, *(4,) * n, 3)).astype(np.float32)
     heat[:5] -= 10  # nothing positive: the cell itself
     heat[5] = 0
@@ -73,7 +74,7 @@ def test_soft_argmax_is_the_expectation(n):
     weight /= weight.sum(1, keepdims=True)
     cells = np.stack(np.meshgrid(*[np.arange(5) + 0.5] * n, indexing="ij"), -1).reshape(-1, n)
     np.testing.assert_allclose(found, np.einsum("bcj,cn->bjn", weight, cells), atol=1e-5)
-    # Beside one cell that stands out by far, nothing else has a share; without any, the middle is left.
+    # A cell that exceeds all others takes all the weight; equal cells average to the middle.
     sharp = jnp.zeros((*(5,) * n, 1)).at[(1,) * n].set(200.0)
     np.testing.assert_allclose(soft_argmax(sharp, n, 0.0), np.ones((1, n)), atol=1e-6)
     np.testing.assert_allclose(
@@ -88,11 +89,13 @@ def test_soft_argmax_has_a_finite_gradient_at_large_heat():
     gradient = np.asarray(
         jax.jit(jax.grad(lambda h: soft_argmax(h, 2, 0.5)[0, 0]))(jnp.zeros((4, 4, 1)))
     )
-    assert (gradient[3] > 0).all() and (gradient[0] < 0).all()  # heat at the far end pulls there
+    assert (gradient[3] > 0).all() and (
+        gradient[0] < 0
+    ).all()  # more heat at the far end moves the mean there
 
 
 def test_peaks_are_the_local_maxima_highest_first():
-    """Three joints of different heights in one map, one of them in a corner; a shoulder beside a peak is none of its own."""
+    """Three peaks of different heights in one map, one in a corner; a shoulder is not a peak."""
     joints = jnp.asarray([[5.3, 12.8, 3.0], [12.2, 4.4, 9.6], [0.5, 15.5, 15.5]])
     heights = jnp.asarray([0.7, 1.0, 0.5])
     heat = (gaussian_heatmaps(joints, 16, 1.2, 0.5) * heights[None, None, None]).max(
@@ -111,7 +114,7 @@ def test_peaks_are_the_local_maxima_highest_first():
 
 
 def test_a_joint_between_cells_is_one_peak():
-    """Two, four, eight equal cells side by side; and a map that is equal everywhere."""
+    """Two, four or eight equal neighbouring cells; and a constant map."""
     for joint in ([4.0, 4.5, 4.5], [4.0, 4.5, 4.0], [4.0, 4.0, 4.0]):
         joints = jnp.asarray([joint, [9.5, 9.5, 9.5]])
         heat = gaussian_heatmaps(joints, 12, 1.0, 0.5).max(-1, keepdims=True)
@@ -122,7 +125,7 @@ def test_a_joint_between_cells_is_one_peak():
     np.testing.assert_allclose(found, [[1, 1]], atol=1e-6)  # the corner and its three neighbours
 
 
-def test_peaks_take_negative_maps_and_too_few_maxima():
+def test_peaks_of_negative_maps_and_with_too_few_maxima():
     heat = jnp.full((5, 5, 1), -3.0).at[2, 3, 0].set(-1.0)
     found = peaks(heat, 2, 0.0, 2)
     np.testing.assert_array_equal(found[0], [2, 3])

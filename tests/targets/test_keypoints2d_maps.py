@@ -1,4 +1,4 @@
-"""Images, maps and coordinates of CPM and PoseNet2D, against what their originals do, pixel by pixel."""
+"""Images, maps and coordinates of CPM and PoseNet2D, compared with those of their originals."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -15,7 +15,7 @@ def _uv(*shape, low=-6.0, high=102.0, seed=0):
 
 
 def _gaussian(size, x, y, sigma, cut):
-    """One map as the originals draw it, rows y and columns x."""
+    """One map as drawn by the originals, rows y and columns x."""
     rows, columns = np.mgrid[0:size, 0:size]
     heat = np.exp(-((columns - x) ** 2 + (rows - y) ** 2) / 2.0 / sigma / sigma)
     heat[heat < cut] = 0
@@ -67,7 +67,7 @@ def test_center_map(options, sigma, cut):
     )
 
 
-def test_posenet2ds_maps_are_of_valid_joints_inside_the_image():
+def test_posenet2d_maps_have_valid_joints_inside_the_image():
     uv = np.array(
         [
             [30.7, 60.2],
@@ -102,7 +102,7 @@ def test_normalized_colours():
     np.testing.assert_allclose(own, [[[5, 2, -1]]])
 
 
-def test_dsnt_is_the_mean_of_the_cells_centers():
+def test_dsnt_is_the_mean_of_the_cell_centers():
     maps = np.random.default_rng(0).standard_normal((2, 6, 6, 3)).astype(np.float32) * 3
     probability, coords = keypoints2d.dsnt(jnp.asarray(maps))
     np.testing.assert_allclose(np.asarray(probability).sum((1, 2)), 1, rtol=1e-5)
@@ -128,7 +128,8 @@ def test_dsnts_gaussians():
 
 
 def test_argmax_of_resized_maps_needs_no_resizing():
-    """PoseNet2D's decoding, the first highest pixel of its resized maps, also where the highest cell lies on the far border."""
+    """PoseNet2D's decoding, the first highest pixel of the resized maps, even if the highest cell is
+    at the far border."""
     maps = np.random.default_rng(0).standard_normal((3, 8, 8, 5)).astype(np.float32)
     maps[0, 7, 7, 0] = maps[1, 7, 2, 1] = maps[2, 3, 7, 2] = 9
     found = keypoints2d.decode(jnp.asarray(maps), 8, "argmax")
@@ -141,7 +142,7 @@ def test_argmax_of_resized_maps_needs_no_resizing():
     "method, tolerance",
     [("argmax", STRIDE / 2), ("centroid", 2.0), ("soft_argmax", 0.1), ("dsnt", 0.1)],
 )
-def test_joints_come_back(method, tolerance):
+def test_joints_are_encoded_and_decoded(method, tolerance):
     uv = _uv(2, 5, low=36.0, high=56.0)
     if method in ("argmax", "centroid"):
         maps = keypoints2d.cpm_heatmaps(
@@ -154,14 +155,14 @@ def test_joints_come_back(method, tolerance):
     assert np.abs(keypoints2d.decode(maps, STRIDE, method) - uv).max() <= tolerance
 
 
-def test_cells_of_a_network_that_learned_by_dsnt_have_their_middles_half_a_cell_on():
+def test_cells_of_dsnt_are_offset_by_half_a_cell():
     maps = jnp.zeros((8, 8, 1)).at[3, 5, 0].set(50.0)
     for method in ("argmax", "centroid", "soft_argmax", "dsnt"):
         found = keypoints2d.decode(maps, 4, method, cell_center=0.5)
         np.testing.assert_allclose(found, [[22.0, 14.0]], atol=1e-4)
 
 
-def test_an_unknown_decode_is_named():
+def test_an_unknown_decode_is_reported():
     with pytest.raises(
         ValueError, match="decode 'mean' is unknown: use argmax, centroid, soft_argmax, dsnt"
     ):

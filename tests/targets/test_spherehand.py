@@ -17,14 +17,14 @@ def oracle(real_data):
         return dict(file)
 
 
-def test_meets_the_original(oracle):
-    """Its heat maps, and what it decodes from them and its depth maps."""
+def test_agrees_with_the_original(oracle):
+    """The original's heat maps, and the centers that it decodes from them and its depth maps."""
     centers = jnp.asarray(oracle["joints_mm"])
     heat, depth = ENCODE(centers)
     np.testing.assert_allclose(jnp.moveaxis(heat, -1, 1), oracle["uv_heatmap_16"], atol=2e-6)
     back = DECODE(heat, depth)
     np.testing.assert_allclose(back, oracle["recovered_xyz"], atol=1e-3)
-    assert 4.5 < np.linalg.norm(back - centers, axis=-1).mean() < 6  # as it is, so coarse
+    assert 4.5 < np.linalg.norm(back - centers, axis=-1).mean() < 6  # so coarse is the decoding
 
 
 def test_depth_maps_are_where_the_heat_is(oracle):
@@ -34,7 +34,8 @@ def test_depth_maps_are_where_the_heat_is(oracle):
 
 
 def test_cells_are_where_integers_are():
-    """x = 0 is cell 8 of 16, x = 30 mm is 1.6 cells on; y goes along rows. Cell c of 16 is pixel 4c of 64."""
+    """x = 0 is cell 8 of 16, x = 30 mm is 1.6 cells further; y is along rows. Cell c of 16 is pixel
+    4c of 64."""
     xyz = jnp.asarray([[0.0, 0.0, 0.0], [30.0, -75.0, 0.0]])
     np.testing.assert_allclose(spherehand.xyz_to_uv(xyz, 16), [[8, 8], [9.6, 4]], rtol=1e-6)
     np.testing.assert_allclose(
@@ -53,11 +54,11 @@ def test_on_a_cell_decoding_is_exact():
     np.testing.assert_allclose(back[:, :2], cells[:, :2], atol=0.05)
     np.testing.assert_allclose(
         back[:, 2], cells[:, 2], rtol=0.05
-    )  # the heat beyond the depth map draws to 0
+    )  # heat beyond the depth map pulls to 0
 
 
 def test_maps_without_heat_decode_to_the_middle():
-    """And with finite gradients."""
+    """With finite gradients."""
     zeros = jnp.zeros((16, 16, 3))
     np.testing.assert_allclose(
         DECODE(zeros, zeros + 1), [[-9.375, -9.375, 0]] * 3, atol=1e-4
@@ -77,7 +78,7 @@ def test_split_and_any_batch(oracle):
     )
 
 
-def test_the_least_spread_view_wins():
+def test_the_view_with_the_least_variance_is_used():
     sharp, _ = ENCODE(jnp.asarray([[0.0, 0.0, 0.0]]))
     blurred = sharp**0.1
     spread = jnp.stack([spherehand.variance(h) for h in (blurred, sharp, blurred)])
@@ -89,8 +90,8 @@ def test_the_least_spread_view_wins():
 
 
 @pytest.mark.parametrize("scale_u, scale_v", [(0.8, 0.7), (1.0, 1.0)])
-def test_what_is_found_in_a_shrunken_image_is_divided_by_the_factors(scale_u, scale_v):
-    """A block about (32.8 mm, -23.4 mm) of a 64 px image."""
+def test_positions_in_a_shrunken_image_scale_by_the_factors(scale_u, scale_v):
+    """A block around (32.8 mm, -23.4 mm) of a 64 px image."""
     image = jnp.full((64, 64), 100.0).at[24:31, 36:43].set(-20.0)
     small = jax.jit(partial(spherehand.shrink))(image, jnp.asarray(scale_u), jnp.asarray(scale_v))
     v, u = np.nonzero(np.asarray(small) < 0)

@@ -1,4 +1,4 @@
-"""Points and joints ↔ voxels, under both rules, against independent answers and against loops."""
+"""Points and joints ↔ voxels by both rules, compared with references and with plain loops."""
 
 from functools import cache
 
@@ -15,7 +15,7 @@ from handjax.data.formats.voxel_h5 import VoxelH5
 from handjax.targets import voxel
 from handjax.targets.voxel import RULES, VoxelGrid
 
-# Compiled as wholes: operation by operation is slow, and not how they are used.
+# Compiled, as in use; running them operation by operation is slow.
 occupancy_paper = jax.jit(voxel.occupancy_paper, static_argnums=2)
 occupancy_hpoes = jax.jit(voxel.occupancy_hpoes, static_argnums=2)
 warp_voxels = jax.jit(voxel.warp_voxels, static_argnums=3)
@@ -26,7 +26,7 @@ SHARPNESS = 20.0
 TO_XYZ = {
     "paper": (2, 1, 0),
     "hpoes": (1, 0, 2),
-}  # which axis of the volume is x, y, z, said here once more
+}  # which axis of the volume is x, y, z; written out independently
 properties = settings(max_examples=15, deadline=None, derandomize=True, database=None)
 
 
@@ -36,7 +36,7 @@ def cells_of(volume, rule):
 
 
 def volume_of(cells, rule, size):
-    """The volume in which just these (x, y, z) are occupied."""
+    """The volume in which exactly these (x, y, z) are occupied."""
     volume = np.zeros((size,) * 3, bool)
     for cell in cells:
         index = [0, 0, 0]
@@ -46,7 +46,7 @@ def volume_of(cells, rule, size):
     return jnp.asarray(volume)
 
 
-# --- the paper's rule, against another implementation's answers ---
+# --- the paper's rule, compared with another implementation ---
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +57,7 @@ def reference(real_data):
 
 @pytest.mark.parametrize("cube", [200, 250])
 @pytest.mark.parametrize("double", [False, True])
-def test_paper_rule_meets_the_reference(reference, cube, double):
+def test_paper_rule_agrees_with_the_reference(reference, cube, double):
     dtype = jnp.float64 if double else jnp.float32
     grid = VoxelGrid("paper", 88, 44)
 
@@ -79,7 +79,7 @@ def test_paper_rule_meets_the_reference(reference, cube, double):
     if double:
         assert found == expected
     else:
-        # A float32 of 700 mm is known to 3e-5 mm: a point so near to a face may fall on its other side.
+        # float32 resolves 700 mm to 3e-5 mm: a point so close to a face may be on its other side.
         exact = ((reference["points"] - reference["refpoint"]) / cube + 0.5) * 88
         near = np.abs(exact - np.rint(exact)).min(-1) < 3e-5
         assert near.sum() <= 5
@@ -97,7 +97,7 @@ def test_paper_rule_meets_the_reference(reference, cube, double):
 
 
 def test_paper_rule_moves_points_like_the_reference(reference):
-    """The reference works in a frame of 96 cells from which 88 are cut at T: our shift is 4 - T."""
+    """The reference cuts 88 of 96 cells at T: our shift is 4 - T."""
     points, center = (jnp.asarray(reference[name], jnp.float32) for name in ("points", "refpoint"))
     cells = np.asarray(voxel.xyz_to_grid(points, center, jnp.full(3, 250.0), 88))
     cos, sin = np.cos(0.4), np.sin(0.4)
@@ -118,7 +118,7 @@ def test_paper_rule_by_hand():
     ]
     valid = jnp.asarray([True] * 6 + [False])
     volume = occupancy_paper(jnp.asarray(points), valid, 8)
-    # -0.9 is cut to 0, as in the reference; -1 and 8 are outside.
+    # -0.9 is truncated to 0, as in the reference; -1 and 8 are outside.
     assert cells_of(volume, "paper") == {(0, 0, 0), (7, 3, 5), (0, 2, 2), (4, 4, 4)}
     assert volume[5, 3, 7]  # z, y, x
 
@@ -127,7 +127,7 @@ def test_paper_rule_by_hand():
 
 
 def test_hpoes_rule_by_hand():
-    """Rounding of columns, the nearest of a column, the bin rint((d + 1) · 43) of d in [-1, .99)."""
+    """Rounded columns, the nearest point of a column, bin rint((d + 1) · 43) of d in [-1, .99)."""
     points = [
         [3.4, 10.6, 0.0],  # d = -1: bin 0
         [20.0, 30.0, 44.0],  # d = 0: bin 43, not 44
@@ -137,7 +137,7 @@ def test_hpoes_rule_by_hand():
         [-0.4, 60.0, 22.0],  # the column 0, d = -.5: rint(21.5), even
         [-0.6, 65.0, 22.0],  # outside
         [40.0, 70.0, 87.6],  # d = .9909: outside
-        [40.0, 75.0, -0.1],  # before the near face
+        [40.0, 75.0, -0.1],  # in front of the near face
         [40.0, 80.0, 44.0],  # not measured
     ]
     valid = jnp.asarray([True] * 9 + [False])
@@ -146,8 +146,8 @@ def test_hpoes_rule_by_hand():
     assert volume[30, 20, 43]  # y, x, z
 
 
-def test_hpoes_rule_fills_holes_from_the_median_of_their_neighbours():
-    """A slope with holes: each takes the 13th smallest of its 25 neighbours, if so many are there."""
+def test_hpoes_rule_fills_holes_by_the_median():
+    """A slope with holes: each gets the 13th smallest of its 25 neighbours, if there are any."""
     rng = np.random.default_rng(0)
     size = 24
     x, y = np.meshgrid(np.arange(size), np.arange(size))
@@ -174,7 +174,8 @@ def test_hpoes_rule_fills_holes_from_the_median_of_their_neighbours():
 
 
 def test_hpoes_axes_are_those_of_the_real_file(real_data):
-    """Labels are joints inside a hand: they lie under its surface if the axes are (y, x, z), and away from it if they are not."""
+    """Labels are joints inside a hand: with the axes (y, x, z) they are close to its surface, with
+    others they are not."""
     rows = VoxelH5(real_data / "voxel" / "nyu_voxels_6frames.h5").rows(np.arange(6))
     volumes = np.asarray(voxel.unpack_voxels(jnp.asarray(rows["voxels"])))
     assert (volumes.sum(-1) <= 1).all() and volumes.sum() > 6 * 1500
@@ -198,7 +199,7 @@ def test_hpoes_axes_are_those_of_the_real_file(real_data):
     )
 
 
-# --- there and back ---
+# --- encode and decode ---
 
 GRIDS = [VoxelGrid(rule, size, heat) for rule in RULES for size, heat in ((88, 44), (24, 24))]
 
@@ -206,7 +207,7 @@ GRIDS = [VoxelGrid(rule, size, heat) for rule in RULES for size, heat in ((88, 4
 @cache
 def _round_trip(grid, method):
     def error(joints):
-        """In cells of the heat map."""
+        """Error in cells of the heat map."""
         found = voxel.decode(voxel.encode(joints, grid, SIGMA), grid, method, SHARPNESS)
         return (found - joints) * (grid.heatmap_size / grid.size)
 
@@ -216,11 +217,11 @@ def _round_trip(grid, method):
 @pytest.mark.parametrize("grid", GRIDS, ids=str)
 @pytest.mark.parametrize("method", ["argmax", "centroid", "soft_argmax"])
 def test_encode_and_decode_are_inverse(grid, method):
-    """Half a cell for the argmax anywhere in the cells. The centroid of 3³ cells of so wide a Gaussian takes a fifth of that
-    away, the soft-argmax nearly all; both are pulled inwards at the rim."""
+    """The error of the argmax is up to half a cell. The centroid of 3³ cells of so wide a Gaussian
+    removes a fifth of it, the soft-argmax nearly all; both are biased inwards at the rim."""
     best = {"argmax": 0.5, "centroid": 0.4, "soft_argmax": 0.1}[method] + 1e-4
     rim = {"argmax": 0.5, "centroid": 0.95, "soft_argmax": 0.55}[method] + 1e-4
-    # The cells cover [0, size] under the paper's rule, half a cell less of it under hpoes'.
+    # The cells cover [0, size] by the paper's rule, and are half a cell lower by hpoes'.
     low = grid.cell_center - 0.5
 
     @properties
@@ -239,9 +240,9 @@ def test_encode_and_decode_are_inverse(grid, method):
     check()
 
 
-def test_what_the_argmax_costs():
-    """A point of a cube is √3/8 + ln(2 + √3)/4 - π/48 = .4803 of its edge away from the middle, on average: the error in mm that a
-    perfect network has at 44³."""
+def test_mean_error_of_the_argmax():
+    """The mean distance of a point in a cube from its middle is √3/8 + ln(2 + √3)/4 - π/48 = .4803
+    edges: the error in mm of a perfect network at 44³."""
     grid = VoxelGrid("paper", 88, 44)
     joints = np.random.default_rng(0).uniform(0, 88, (800, 4, 3)).astype(np.float32)
     run = _round_trip(grid, "argmax")
@@ -254,13 +255,13 @@ def test_what_the_argmax_costs():
 
 @pytest.mark.parametrize("rule", RULES)
 def test_heat_lies_where_the_points_lie(rule):
-    """A joint and a point at one place: the highest heat is in the occupied cell, whatever the order of the axes."""
+    """A joint and a point at one position: the highest heat is in the occupied cell."""
     grid = VoxelGrid(rule, 16, 16)
     joint = jnp.asarray([[3.2, 9.1, 12.3]])
     heat = encode(joint, grid, SIGMA)
     volume = jax.jit(voxel.voxelize, static_argnums=2)(joint, jnp.ones(1, bool), grid)
     highest = np.unravel_index(np.argmax(heat[..., 0]), (16,) * 3)
-    # hpoes' depth bins are (size/2 - 1) to the unit: at most one beside.
+    # hpoes' depth bins are (size/2 - 1) per unit: off by one at most.
     np.testing.assert_allclose(np.argwhere(volume)[0], highest, atol=0 if rule == "paper" else 1)
     assert len(set(highest)) == 3
 
@@ -303,7 +304,7 @@ def test_unpack_is_the_inverse_of_pack(volume):
     )
 
 
-TURN = np.array([[0.0, -1, 0], [1, 0, 0], [0, 0, 1]])  # x → y, 90° in the x-y plane
+ROTATION = np.array([[0.0, -1, 0], [1, 0, 0], [0, 0, 1]])  # x → y, 90° in the x-y plane
 
 
 @pytest.mark.parametrize("rule", RULES)
@@ -312,13 +313,13 @@ TURN = np.array([[0.0, -1, 0], [1, 0, 0], [0, 0, 1]])  # x → y, 90° in the x-
     [
         (np.eye(3), (0, 0, 0)),
         (np.eye(3), (2, -1, 3)),
-        (TURN, (0, 0, 0)),
-        (TURN, (1, 0, -2)),
+        (ROTATION, (0, 0, 0)),
+        (ROTATION, (1, 0, -2)),
         (np.diag([-1.0, 1, 1]), (0, 0, 0)),
     ],
 )
-def test_warping_is_moving_the_cells_centres(rule, matrix, shift):
-    """Maps that carry centres to centres: every cell goes where its centre goes, or out of the grid."""
+def test_warping_moves_the_centers_of_the_cells(rule, matrix, shift):
+    """By maps from centers to centers, every cell moves with its center, or out of the grid."""
     size = 8
     volume = np.random.default_rng(0).random((size,) * 3) < 0.2
     grid = VoxelGrid(rule, size, size)
@@ -344,8 +345,8 @@ def test_warping_by_two_doubles_the_middle():
 
 
 @pytest.mark.parametrize("rule", RULES)
-def test_warping_takes_the_points_along(rule):
-    """A ball of cells around a joint stays around it, under any turn, any scale and any shift."""
+def test_warping_moves_the_points_along(rule):
+    """A ball of cells around a joint stays around it under rotation, scale and shift."""
     size = 32
     grid = VoxelGrid(rule, size, size)
     index = np.stack(np.meshgrid(*[np.arange(size)] * 3, indexing="ij"), -1) + (
@@ -370,8 +371,8 @@ def test_warping_takes_the_points_along(rule):
 
 
 @pytest.mark.parametrize("old, new", [(88, 48), (88, 24), (16, 8), (24, 16)])
-def test_resizing_marks_the_cell_with_the_nearest_centre(old, new):
-    """hpoes' cells have their centres at i · cube / size; the last may have none nearer than itself."""
+def test_resizing_marks_the_cell_with_the_nearest_center(old, new):
+    """Cells of hpoes have their centers at i · cube / size."""
     volume = np.random.default_rng(0).random((old,) * 3) < 4 / old**2
     cells = np.argwhere(volume)
     nearest = np.abs(cells[..., None] * (new / old) - np.arange(new)).argmin(-1)
@@ -384,18 +385,18 @@ def test_resizing_marks_the_cell_with_the_nearest_centre(old, new):
     np.testing.assert_array_equal(resize_voxels(jnp.asarray(volume), old), volume)
 
 
-def test_resizing_keeps_a_surface_whole():
-    """Every column of a wall is still there on a coarser grid."""
+def test_resizing_keeps_surfaces_closed():
+    """Every column of a wall is occupied on a coarser grid."""
     wall = jnp.zeros((88, 88, 88), bool).at[:, :, 30].set(True)
     for new in (80, 48, 44, 24):
         smaller = resize_voxels(wall, new)
         np.testing.assert_array_equal(np.asarray(smaller).sum(-1), 1)
 
 
-# --- what users get wrong ---
+# --- invalid options ---
 
 
-def test_errors():
+def test_invalid_options_are_reported():
     with pytest.raises(ValueError, match="voxel rule 'mine' is unknown: use one of paper, hpoes"):
         VoxelGrid("mine")
     for size, heat in ((90, 45), (0, 0), (88, 22), (4, 4)):

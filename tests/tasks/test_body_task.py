@@ -1,4 +1,4 @@
-"""The body task between its ends: what goes into the networks, and what comes out of ideal answers."""
+"""The body task without its network: inputs, and predictions and losses of ideal outputs."""
 
 import inspect
 import re
@@ -22,7 +22,7 @@ from handjax.tasks import TASKS
 BODY = SKELETONS["body18"]
 FLIP, NECK, HEAD = np.array(BODY.flip), BODY.joints.index("neck"), BODY.joints.index("head")
 HEIGHT, WIDTH, GREY = 150, 190, 128
-# What is known of the rows of a batch; the last is padding.
+# Kinds of labels of the rows of a batch; the last is padding.
 PLACED, FLAT, POSED, UNKNOWN, PADDING = (0, 1), 2, 3, 4, 5
 
 
@@ -31,7 +31,7 @@ def build(repo, variants, *overrides):
 
 
 def motions():
-    """Numbers of a kinematic head that say where the people of `people` stand."""
+    """Outputs of a kinematic head that place the people of `people`."""
     rng = np.random.default_rng(0)
     numbers = np.concatenate(
         [0.4 * rng.standard_normal((6, 29)), rng.uniform(-0.2, 0.1, (6, 1))], axis=-1
@@ -42,7 +42,8 @@ def motions():
 
 @pytest.fixture(scope="module")
 def people():
-    """A batch of all kinds, and the length of all bones of the third. One joint of two rows has no label and is not a number."""
+    """A batch with samples of all kinds, and the total bone length of row POSED. In two rows a joint
+    without a label is NaN."""
     motion, scale = rig.motion_and_scale(motions())
     about = np.asarray(jax.jit(rig.joints)(motion, scale))
     roots = np.float32([[300, -100, 4000], [-500, 200, 3000]])
@@ -83,8 +84,8 @@ def people():
 
 
 @pytest.fixture(scope="module")
-def seen(repo, people):
-    """seen(variants, overrides …) → the task and what it prepares of the batch of `people`; each made once."""
+def prepared(repo, people):
+    """prepared(variants, overrides …) → the task and its inputs of `people`, cached."""
 
     @cache
     def make(variants, *overrides, train=False):
@@ -96,7 +97,7 @@ def seen(repo, people):
 
 
 def ideal(head, inputs, two_views=False):
-    """What says the truth of every row: the labels, or the figure's numbers."""
+    """Outputs that stand for the ground truth: the labels, or the parameters of the rig."""
     if head != "kinematic":
         views = [inputs["labels"]] + two_views * [
             targets.mirror_labels(inputs["labels"], BODY.flip, 64)
@@ -111,15 +112,15 @@ def ideal(head, inputs, two_views=False):
 @pytest.mark.parametrize(
     ("head", "flip_test"), [("direct", False), ("integral", True), ("kinematic", True)]
 )
-def test_the_truth_has_no_loss_and_comes_back(people, seen, head, flip_test):
+def test_the_ground_truth_has_no_loss_and_is_predicted(people, prepared, head, flip_test):
     batch, length = people
-    task, inputs = seen(
+    task, inputs = prepared(
         head, f"config.task.flip_test={flip_test}", f"config.task.skeleton_mm={length}"
     )
     assert inputs["x"].shape == (6 + 6 * flip_test, 64, 64, 3) and np.isfinite(inputs["x"]).all()
     outputs = ideal(head, inputs, flip_test)
-    total, parts = jax.jit(task.loss)(outputs, inputs)
-    assert total < 1e-4 and set(parts) == {"xy", "z"}
+    total, terms = jax.jit(task.loss)(outputs, inputs)
+    assert total < 1e-4 and set(terms) == {"xy", "z"}
     rows, truth = jax.jit(task.predict)(outputs, inputs), task.ground_truth(batch)
     off = np.abs(rows["joints_xyz"] - truth["joints_xyz"]).max(-1)
     assert off[[0, 0, 1]][:, np.arange(18) != HEAD].max() < (
@@ -127,7 +128,8 @@ def test_the_truth_has_no_loss_and_comes_back(people, seen, head, flip_test):
     )
     assert np.nanmax(off[list(PLACED)]) < 0.5 and off[POSED].max() < 0.1
     labelled = np.array(batch["labelled"])[:3]
-    # The middle of an even number of pixels lies between two: a mirrored figure about it is a pixel off, and the mean half of one.
+    # The middle of an even number of pixels lies between two of them: a rig mirrored about it is
+    # off by a pixel, and the mean by half of one.
     px = np.linalg.norm(rows["joints_uv"] - truth["joints_uv"], axis=-1)[:3]
     assert px[:2][labelled[:2]].max() < 0.02 and px[FLAT][labelled[FLAT]].max() < (
         2 if flip_test and head == "kinematic" else 0.02
@@ -138,17 +140,17 @@ def test_the_truth_has_no_loss_and_comes_back(people, seen, head, flip_test):
         np.asarray, rows | {f"true_{name}": value for name, value in truth.items()}
     )
     whole = {name: value[[1, FLAT, POSED, UNKNOWN]] for name, value in scored.items()}
-    figures = task.score(whole)
+    metrics = task.score(whole)
     assert (
-        figures[task.monitor] < 0.3
-        and figures["frames_3d"] == 2
-        and figures["frames_2d"] == 2
-        and figures["epe_px"] < 1
+        metrics[task.monitor] < 0.3
+        and metrics["frames_3d"] == 2
+        and metrics["frames_2d"] == 2
+        and metrics["epe_px"] < 1
     )
 
 
-def test_only_what_is_known_is_learnt(repo, people, seen):
-    batch, (_, inputs) = people[0], seen("kinematic")
+def test_only_known_labels_are_learnt(repo, people, prepared):
+    batch, (_, inputs) = people[0], prepared("kinematic")
     task = build(repo, "integral", "config.task.loss=l2")
     outputs = inputs["labels"] + 0.1 * jax.random.normal(jax.random.key(0), (6, 18, 3))
     total, gradient = jax.jit(jax.value_and_grad(lambda outputs: task.loss(outputs, inputs)[0]))(
@@ -160,24 +162,23 @@ def test_only_what_is_known_is_learnt(repo, people, seen):
         learnt[FLAT], labelled[FLAT][:, None] & np.array([[True, True, False]])
     )
     assert learnt[POSED].all() and not learnt[[UNKNOWN, PADDING]].any() and np.isfinite(total)
-    np.testing.assert_allclose(
-        gradient[POSED].sum(0), np.zeros(3), atol=1e-6
-    )  # where a pose is, without a camera, is not known
-    # The sum over all joints and coordinates, divided by the samples that are no padding.
+    # Without a camera the position of a pose is unknown.
+    np.testing.assert_allclose(gradient[POSED].sum(0), np.zeros(3), atol=1e-6)
+    # The sum over joints and coordinates, averaged over the samples without padding.
     error = np.where(inputs["counts"], outputs - inputs["labels"], 0)
     error[POSED] -= np.asarray(outputs - inputs["labels"])[POSED, 0]
     np.testing.assert_allclose(total, (error[:5] ** 2).sum() / 5, rtol=1e-5)
 
 
-def test_a_figure_learns_from_every_kind_and_keeps_its_joints_within_limits(repo, people, seen):
-    task, (_, inputs) = build(repo, "kinematic", "config.task.limits=0.5"), seen("kinematic")
+def test_the_rig_learns_from_every_kind_within_its_limits(repo, people, prepared):
+    task, (_, inputs) = build(repo, "kinematic", "config.task.limits=0.5"), prepared("kinematic")
     wild = motions() + 3 * jax.random.normal(jax.random.key(1), (6, 30))
-    (total, parts), gradient = jax.jit(
+    (total, terms), gradient = jax.jit(
         jax.value_and_grad(lambda out: task.loss(out, inputs), has_aux=True)
     )(wild)
-    np.testing.assert_allclose(total, parts["xy"] + parts["z"] + 0.5 * parts["limits"], rtol=1e-6)
+    np.testing.assert_allclose(total, terms["xy"] + terms["z"] + 0.5 * terms["limits"], rtol=1e-6)
     assert (
-        parts["limits"] > 1
+        terms["limits"] > 1
         and np.isfinite(gradient).all()
         and not np.asarray(gradient[PADDING]).any()
     )
@@ -194,16 +195,16 @@ def test_a_figure_learns_from_every_kind_and_keeps_its_joints_within_limits(repo
         sizes[0] / sizes[1], np.full(17, 2 / np.exp(motions()[1, 29])), rtol=1e-3
     )
     original = build(repo, "kinematic", "config.task.rig=original")
-    numbers = motions().at[:, 29].set(1 / 2000)  # its way from mm to labels
+    numbers = motions().at[:, 29].set(1 / 2000)  # from mm to labels
     assert (
         0.2 < np.abs(jax.jit(original.predict)(numbers, inputs)["joints_uv"][FLAT] / 100).max() < 4
     )
 
 
 @pytest.mark.parametrize("head", ["direct", "kinematic"])
-def test_augmented_patches_show_the_joints_where_the_labels_are(repo, people, seen, head):
+def test_augmented_patches_show_joints_at_their_labels(repo, people, prepared, head):
     batch, task = people[0], build(repo, head)
-    _, inputs = seen(
+    _, inputs = prepared(
         "direct",
         "config.augment.enabled=True",
         "config.augment.rotated=1.0",
@@ -220,7 +221,7 @@ def test_augmented_patches_show_the_joints_where_the_labels_are(repo, people, se
     order = np.where(mirrored[:, None], FLIP[None], np.arange(18)[None])
     truth = task.ground_truth(batch)
 
-    if head == "kinematic":  # the person turned with the picture
+    if head == "kinematic":  # rotate the person with the image
         numbers = motions()
         numbers = jnp.where(
             mirrored[:, None], numbers.at[:, :29].set(rig.mirrored(numbers[:, :29])), numbers
@@ -248,9 +249,9 @@ def test_augmented_patches_show_the_joints_where_the_labels_are(repo, people, se
         assert inside.sum() > 10 and pixels[row, v[inside], u[inside]].min() > 150
 
 
-def test_the_depth_of_the_pelvis_may_be_estimated(people, seen):
-    batch, (given, _) = people[0], seen("kinematic")
-    task, inputs = seen("direct", "config.task.root_depth=box")
+def test_the_depth_of_the_pelvis_can_be_estimated(people, prepared):
+    batch, (given, _) = people[0], prepared("kinematic")
+    task, inputs = prepared("direct", "config.task.root_depth=box")
     assert "depth of the pelvis from the size of the joints' box" in task.title
     rows, truth = jax.jit(task.predict)(ideal("direct", inputs), inputs), task.ground_truth(batch)
     side = 1.25 * np.ptp(np.asarray(batch["joints_uv"])[1], axis=0).max()
@@ -261,7 +262,7 @@ def test_the_depth_of_the_pelvis_may_be_estimated(people, seen):
     assert "as labelled" in given.title
 
 
-def test_a_picture_alone_is_seen_whole_and_in_the_patchs_shape(repo, people):
+def test_an_image_without_labels_is_shown_entirely(repo, people):
     task = build(repo, "challenge", "config.task.flip_test=False")
     alone = {name: people[0][name] for name in ("image", "mask")}
     inputs = jax.jit(partial(task.prepare, train=False))(
@@ -285,7 +286,7 @@ def test_a_picture_alone_is_seen_whole_and_in_the_patchs_shape(repo, people):
     assert total == 0
 
 
-def test_synthetic_people_are_a_batch_like_the_prepared_ones(repo, people, monkeypatch):
+def test_synthetic_people_have_the_keys_of_prepared_ones(repo, people, monkeypatch):
     asked, options = inspect.signature(body_sample), {}
 
     def sample(key, **given):
@@ -345,13 +346,13 @@ def test_synthetic_people_are_a_batch_like_the_prepared_ones(repo, people, monke
         ("task.monitor=pck", "expected mpjpe_mm or epe_px"),
     ],
 )
-def test_a_mistake_is_named(repo, text, words):
+def test_invalid_options_are_reported(repo, text, words):
     with pytest.raises(ValueError, match=re.escape(words)) as caught:
         build(repo, "kinematic", f"config.{text}")
     assert "\n" not in str(caught.value)
 
 
-def test_other_mistakes(repo):
+def test_invalid_combinations_are_reported(repo):
     with pytest.raises(ValueError, match="the original rig has no joint limits"):
         build(repo, "kinematic", "config.task.rig=original", "config.task.limits=0.1")
     with pytest.raises(ValueError, match="needs joints of body18, and the samples have hand21"):
@@ -362,7 +363,7 @@ def test_other_mistakes(repo):
         load(f"{repo}/configs/body.py:mixed,h36m")
 
 
-def test_every_option_of_the_originals_leads_somewhere(repo):
+def test_every_option_of_the_originals_has_a_config_key(repo):
     options = (repo / "configs" / "body.py").read_text().split("OPTIONS = {")[1].split("\n}\n")[0]
     config = load(f"{repo}/configs/body.py:mixed")
     for key in re.findall(r"--config\.([\w.]*\w)", options):

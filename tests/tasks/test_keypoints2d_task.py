@@ -1,4 +1,4 @@
-"""The 2D task between its ends: what goes into the networks, and what comes out of ideal maps."""
+"""The 2D task without its networks: inputs, and predictions and losses of ideal maps."""
 
 import re
 from functools import partial
@@ -17,7 +17,7 @@ from handjax.targets import heatmap
 from handjax.tasks import TASKS
 
 HEIGHT, WIDTH, SIZE = 150, 190, 96
-GREY = 128  # of the picture's ground, and outside it
+GREY = 128  # of the background, and outside the image
 SMALL = {
     "cpm": ["config.model.widths=(2, 2, 2)", "config.model.stages=2", f"config.crop.size={SIZE}"],
     "posenet2d": [
@@ -35,7 +35,7 @@ def build(repo, spec, *overrides, skeleton="hand21"):
 
 
 def batch_of(rows=4, joints=21):
-    """Blobs on a grid whose places are shuffled: a joint that is swapped with another is far from its own."""
+    """Blobs on shuffled places of a grid: if two joints are swapped they are far from their own."""
     rng = np.random.default_rng(0)
     grid = np.stack(np.meshgrid(np.linspace(45, 145, 6), np.linspace(40, 110, 4)), -1).reshape(
         -1, 2
@@ -68,7 +68,7 @@ def prepared(task, batch, train=False):
     return jax.jit(partial(task.prepare, train=train))(keys, on_device(batch))
 
 
-# --- into the network ---
+# --- inputs ---
 
 KINDS = {
     "a body for CPM": ("cpm.py", True, "body18", ()),
@@ -80,8 +80,9 @@ KINDS = {
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_picture_and_joints_move_together(repo, kind):
-    """Where a joint of the file lies in the crop there is its blob; a mirrored body's sides have changed their names."""
+def test_image_and_joints_move_together(repo, kind):
+    """The blob of each joint is at its position in the crop; in mirrored bodies left and right are
+    exchanged."""
     spec, train, skeleton, more = KINDS[kind]
     task = build(repo, spec, *more, skeleton=skeleton)
     batch = batch_of(8, len(SKELETONS[skeleton].joints))
@@ -129,7 +130,7 @@ def test_picture_and_joints_move_together(repo, kind):
             compared += 1
     assert compared > 50
 
-    if cpm:  # the centre map marks the middle of the hand, wherever the crop was shifted
+    if cpm:  # the center map marks the middle of the hand, wherever the crop was shifted
         marked = np.asarray(heatmap.argmax(jnp.asarray(inputs["x"][..., 3:]), 2, 0.0))[:, 0, ::-1]
         middle = (batch["joints_uv"].min(1) + batch["joints_uv"].max(1)) + np.float32([0.5, 100])
         middle = crop2d.apply(crop2d.inverse(inputs["source_from_crop"]), middle[:, None])[:, 0]
@@ -137,7 +138,7 @@ def test_picture_and_joints_move_together(repo, kind):
         assert (np.abs(marked - (SIZE - 1) / 2).max() > 2) == (kind == "a body for CPM")
 
 
-def test_a_row_depends_on_its_own_key_alone_and_stays_where_it_lies(repo):
+def test_a_row_depends_on_its_own_key_and_stays_on_its_device(repo):
     task = build(repo, "posenet2d.py:augment", "config.augment.brightness=0.1")
     batch = batch_of(8)
     keys = jax.random.split(jax.random.key(3), 8)
@@ -161,11 +162,11 @@ def test_a_row_depends_on_its_own_key_alone_and_stays_where_it_lies(repo):
         np.testing.assert_array_equal(mixed[name][5], whole[name][5])
 
 
-# --- out of it ---
+# --- outputs ---
 
 
 def squares(joints, stride, center):
-    """Squared distances [b, m, m, j] of the cells' centres from the joints, in cells."""
+    """Squared distances [b, m, m, j] of the cell centers from the joints, in cells."""
     m = SIZE // stride
     cells = np.stack(np.mgrid[:m, :m][::-1], -1) + center
     return ((cells[None, :, :, None] - np.asarray(joints)[:, None, None] / stride) ** 2).sum(-1)
@@ -179,8 +180,8 @@ def squares(joints, stride, center):
         ("posenet2d.py:dsnt", "dsnt", 8, 0.05, ("config.task.mirror_left=True",)),
     ],
 )
-def test_ideal_maps_give_the_truth_in_pixels_of_the_source(repo, spec, decode, stride, cells, more):
-    # A wide crop: a Gaussian that is cut by the edge has its mean elsewhere.
+def test_ideal_maps_predict_the_truth_in_px_of_the_source(repo, spec, decode, stride, cells, more):
+    # A wide crop: the mean of a Gaussian that the edge cuts is biased.
     task = build(repo, spec, f"config.task.decode={decode}", "config.crop.scale=3.0", *more)
     batch = batch_of(3)
     inputs = prepared(task, batch)
@@ -189,23 +190,23 @@ def test_ideal_maps_give_the_truth_in_pixels_of_the_source(repo, spec, decode, s
     joints = np.stack([joints, joints * [-1, 1] + [SIZE - 1, 0]][:views], 1).reshape(-1, 21, 2)
     maps = -squares(joints, stride, 0.5 if decode == "dsnt" else 0.0) / 2
     if spec == "cpm.py":
-        maps = np.concatenate([np.ones_like(maps[..., :1]), maps], -1)  # the background is no joint
+        maps = np.concatenate([np.ones_like(maps[..., :1]), maps], -1)  # the background
     outputs = jnp.asarray(maps[:, None], jnp.float32)
     predict = jax.jit(task.predict)
     rows, truth = predict(outputs, inputs), task.ground_truth(on_device(batch))
     px = stride * np.asarray(crop2d.size_ratio(inputs["source_from_crop"])).max()
     np.testing.assert_allclose(rows["joints_uv"], truth["joints_uv"], atol=cells * px)
     assert rows["confidence"].shape == (3, 21)
-    # Swapped maps are no truth: the comparison sees a joint.
+    # Swapped maps are wrong, so the comparison depends on the joint.
     swapped = predict(jnp.concatenate([outputs[..., :-21], outputs[..., :-22:-1]], -1), inputs)
     assert np.abs(swapped["joints_uv"] - truth["joints_uv"]).max() > 20
 
-    loss, parts = jax.jit(task.loss)(outputs, inputs)  # of the first views alone
-    np.testing.assert_allclose(loss, sum(parts.values()), rtol=1e-6)
+    loss, terms = jax.jit(task.loss)(outputs, inputs)  # first views only
+    np.testing.assert_allclose(loss, sum(terms.values()), rtol=1e-6)
     np.testing.assert_allclose(loss, jax.jit(task.loss)(outputs[::views], inputs)[0], rtol=1e-6)
 
 
-def test_truth_has_the_sides_of_box_and_crop_in_pixels_of_the_source(repo):
+def test_ground_truth_has_sides_in_px_of_the_source(repo):
     task, batch = build(repo, "cpm.py"), batch_of(2)
     batch["labelled"] = batch["visible"].copy()
     for row in (0, 1):
@@ -220,16 +221,16 @@ def test_truth_has_the_sides_of_box_and_crop_in_pixels_of_the_source(repo):
         "joints_uv": truth["joints_uv"] + 3.0,
         **{f"true_{name}": value for name, value in truth.items()},
     }
-    figures = task.score(jax.tree.map(np.asarray, rows))
-    np.testing.assert_allclose(figures[task.monitor], 3 * 2**0.5, rtol=1e-4)
-    assert figures["visible"]["counted"] == batch["labelled"].sum() == figures["counted"]
+    metrics = task.score(jax.tree.map(np.asarray, rows))
+    np.testing.assert_allclose(metrics[task.monitor], 3 * 2**0.5, rtol=1e-4)
+    assert metrics["visible"]["counted"] == batch["labelled"].sum() == metrics["counted"]
 
 
 SYSTEMS = ("cpm.py", "cpm.py:kwai", "posenet2d.py", "posenet2d.py:dsnt")
 
 
 def labelled_inputs():
-    """Joints of three crops; one of them has no label, some are hidden, and the last crop is padding."""
+    """Joints of three crops: one without a label, some hidden, and the last crop is padding."""
     rng = np.random.default_rng(1)
     labelled = np.broadcast_to(np.arange(21) != 4, (3, 21))
     inputs = {
@@ -242,7 +243,8 @@ def labelled_inputs():
 
 
 def perfect(spec, joints):
-    """The maps that each system wants, [b, 1, m, m, c]; of posenet2d.py at the cells alone, between them its target is no plane."""
+    """The target maps of each system, [b, 1, m, m, c]; of posenet2d.py at the cells only, since its
+    target is not bilinear between them."""
     stride = 2 if "kwai" in spec else 8
     if spec.endswith("dsnt"):
         maps = -4 * np.log(2) * squares(joints, stride, 0.5)
@@ -258,7 +260,7 @@ def perfect(spec, joints):
 
 
 @pytest.mark.parametrize("spec", SYSTEMS)
-def test_the_loss_sees_labels_alone_and_is_nothing_at_its_target(repo, spec):
+def test_the_loss_ignores_unlabelled_and_is_least_at_its_target(repo, spec):
     task, inputs = build(repo, spec), labelled_inputs()
     value_and_grad = jax.jit(
         jax.value_and_grad(lambda outputs, inputs: task.loss(outputs, inputs)[0])
@@ -268,7 +270,7 @@ def test_the_loss_sees_labels_alone_and_is_nothing_at_its_target(repo, spec):
         np.float32
     )
     value, gradient = value_and_grad(outputs, inputs)
-    # What has no label, and padding, may hold anything.
+    # Joints without a label, and padding, have no effect.
     others = inputs | {"joints": inputs["joints"].at[:, 4].set(20.0).at[2].set(30.0)}
     np.testing.assert_allclose(value_and_grad(outputs, others)[0], value, rtol=1e-5)
     first = int(spec == "cpm.py")
@@ -284,7 +286,7 @@ def test_the_loss_sees_labels_alone_and_is_nothing_at_its_target(repo, spec):
     np.testing.assert_array_equal(learnt[:, first:], inputs["visible"] & inputs["mask"][:, None])
 
 
-def test_a_picture_without_labels_is_seen_whole_or_in_its_box(repo):
+def test_an_image_without_labels_is_shown_entirely_or_in_its_box(repo):
     task = build(repo, "posenet2d.py:dsnt")
     batch = {
         name: value
@@ -304,13 +306,13 @@ def test_a_picture_without_labels_is_seen_whole_or_in_its_box(repo):
         square, [[[-0.5, -20.5], [WIDTH - 0.5, WIDTH - 20.5]]] * 2, atol=1e-3
     )
     assert task.ground_truth(batch) == {}
-    loss, parts = task.loss(jnp.zeros((2, 3, SIZE // 8, SIZE // 8, 21)), inputs)
-    assert loss == 0 and parts == {}
+    loss, terms = task.loss(jnp.zeros((2, 3, SIZE // 8, SIZE // 8, 21)), inputs)
+    assert loss == 0 and terms == {}
     image, affine = task.visualize(inputs)
     assert (
         image.shape == (2, SIZE, SIZE, 3) and image.dtype == jnp.uint8 and affine.shape == (2, 2, 3)
     )
-    assert (image[:, 0] == GREY).all()  # above the picture
+    assert (image[:, 0] == GREY).all()  # above the image
 
     _, square = seen(batch | {"box": np.tile(np.float32([30, 20, 60, 60]), (2, 1))})
     np.testing.assert_allclose(square, [[[30, 20], [90, 80]]] * 2, atol=1e-3)
@@ -340,12 +342,12 @@ def test_a_picture_without_labels_is_seen_whole_or_in_its_box(repo):
         ("cpm.py", "model.name=hourglass", "cpm or posenet2d"),
     ],
 )
-def test_a_mistake_is_named(repo, spec, text, words):
+def test_invalid_options_are_reported(repo, spec, text, words):
     with pytest.raises(ValueError, match=re.escape(words)):
         build(repo, spec, f"config.{text}")
 
 
-def test_what_the_joints_or_the_samples_lack_is_named(repo):
+def test_missing_joints_or_keys_are_reported(repo):
     with pytest.raises(ValueError, match="body18 has no joint middle_base; use height or box"):
         build(repo, "posenet2d.py", skeleton="body18")
     task = build(repo, "posenet2d.py", "config.task.mirror_left=True")

@@ -1,4 +1,4 @@
-"""The V2V task between its ends: what goes into the network, and what comes out of ideal heat maps."""
+"""The V2V task without its network: inputs, and predictions and losses of ideal heat maps."""
 
 import re
 from functools import partial
@@ -11,37 +11,36 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from handjax.data.batch import check_batch, pack_voxels
 from handjax.engine.config import load
-from handjax.pose.geometry import uvd_to_xyz
+from handjax.pose.pinhole import uvd_to_xyz
 from handjax.pose.skeleton import SKELETONS
 from handjax.targets import voxel
-from handjax.tasks import TASKS
-from handjax.tasks import v2v as task_module
+from handjax.tasks import TASKS, v2v
 
 SIZE = 32
 AUGMENT = dict(
     scale=(0.8, 1.2), rotation_deg=40.0, shift=4.0 * SIZE / 88, probability=1.0, isotropic=True
 )
 CENTER, CUBE = np.float32([30, -40, 600]), np.float32([280, 320, 300])
-PIXELS = ((30, 28), (78, 30), (58, 35), (33, 62), (65, 58))  # (u, v) of five joints, far apart
+PIXELS = ((30, 28), (78, 30), (58, 35), (33, 62), (65, 58))  # (u, v) of five distant joints
 DEPTHS = (560, 660, 610, 520, 690)
 
 
 encode = jax.jit(voxel.encode, static_argnums=(1, 2))
 
 
-def build(repo, flavour="", *overrides, joints="nyu14"):
+def build(repo, variant="", *overrides, joints="nyu14"):
     """A small task from the real config."""
     small = (
         "config.model.widths=(2,3,4,5)",
         f"config.task.grid={SIZE}",
         f"config.task.heatmap_grid={SIZE // 2}",
     )
-    config = load(f"{repo}/configs/v2v.py:{flavour}", [*(small if not flavour else ()), *overrides])
+    config = load(f"{repo}/configs/v2v.py:{variant}", [*(small if not variant else ()), *overrides])
     return TASKS["v2v"](config, SKELETONS[joints])
 
 
 def depth_batch(rows=2):
-    """Joints with a patch of 3×3 pixels in front of them, alike in every row but for their distance."""
+    """Joints with a patch of 3×3 pixels in front of them; rows differ in their distance."""
     k = np.tile(np.float32([[200, 0, 48], [0, 210, 47], [0, 0, 1]]), (rows, 1, 1))
     depth = np.zeros((rows, 96, 100), np.float32)
     uvd = np.zeros((rows, len(PIXELS), 3), np.float32)
@@ -83,29 +82,29 @@ def on_device(batch):
 
 def prepared(batch, train, grid, augment=AUGMENT, seed=0):
     keys = jax.random.split(jax.random.key(seed), len(batch["mask"]))
-    return jax.jit(partial(task_module.prepare, train=train, grid=grid, augment=augment))(
+    return jax.jit(partial(v2v.prepare, train=train, grid=grid, augment=augment))(
         keys, on_device(batch)
     )
 
 
 def evaluated(task, batch):
-    """What the task's network gets of a batch in evaluation."""
+    """The inputs of an evaluation."""
     keys = jax.random.split(jax.random.key(0), len(batch["mask"]))
     return jax.jit(partial(task.prepare, train=False))(keys, on_device(batch))
 
 
 def cells_xyz(volume, grid):
-    """Centres of the occupied cells, (x, y, z)."""
+    """Centers of the occupied cells, (x, y, z)."""
     return np.argwhere(np.asarray(volume) > 0)[:, np.array(grid.axes)] + grid.cell_center
 
 
-# --- into the network ---
+# --- inputs ---
 
 
 @pytest.mark.parametrize("train", [False, True])
 @pytest.mark.parametrize("source", ["depth paper", "depth hpoes", "voxels", "finer voxels"])
 def test_points_and_joints_move_together(source, train):
-    """What was measured around a joint is around it in the grid, after every augmentation."""
+    """The points measured around a joint are around it in the grid, after every augmentation."""
     grid = voxel.VoxelGrid("paper" if source == "depth paper" else "hpoes", SIZE, SIZE // 2)
     batch = {
         "depth": depth_batch,
@@ -118,7 +117,7 @@ def test_points_and_joints_move_together(source, train):
     assert set(np.unique(inputs["x"])) == {0, 1}
     joints = np.array(inputs["joints"])
     if source == "depth hpoes":
-        joints[..., 2] *= (SIZE // 2 - 1) / (SIZE // 2)  # its depth bins are that much wider
+        joints[..., 2] *= (SIZE // 2 - 1) / (SIZE // 2)  # its depth bins are wider by this
     compared = 0
     for volume, row in zip(inputs["x"][..., 0], joints, strict=True):
         distance = np.linalg.norm(
@@ -126,7 +125,7 @@ def test_points_and_joints_move_together(source, train):
         )  # [cells, joints]
         inside = ((row > 2) & (row < SIZE - 3)).all(-1)
         assert (distance.min(0)[inside] < 1.2).all()  # each joint has its surface
-        assert distance.min(1).max() < 3.2  # and there is none but theirs
+        assert distance.min(1).max() < 3.2  # and there is no other
         compared += inside.sum()
     assert compared >= 30
 
@@ -136,7 +135,7 @@ def test_points_and_joints_move_together(source, train):
     assert (moved > 0.3).all() if train else (moved < 1e-4).all()
 
 
-def test_augmentation_can_be_off():
+def test_augmentation_can_be_disabled():
     grid = voxel.VoxelGrid("paper", SIZE, SIZE // 2)
     for a, b in zip(
         jax.tree.leaves(prepared(depth_batch(), True, grid, augment=None)),
@@ -146,8 +145,9 @@ def test_augmentation_can_be_off():
         np.testing.assert_array_equal(a, b)
 
 
-def test_the_configs_augmentation_is_in_cells_of_88(repo):
-    """The paper's shift of up to 4 cells of 88 is as many mm on every grid; and `enabled` turns everything off."""
+def test_the_shift_of_the_config_is_in_cells_of_88(repo):
+    """The paper's shift of up to 4 cells of 88 is the same in mm on every grid; `enabled` turns all
+    augmentation off."""
     options = ("config.augment.scale=(1.0, 1.0)", "config.augment.rotation_deg=0.0")
     batch = on_device(depth_batch(64))
     keys = jax.random.split(jax.random.key(0), 64)
@@ -169,15 +169,15 @@ def test_the_configs_augmentation_is_in_cells_of_88(repo):
 
 
 @pytest.mark.parametrize("source", ["depth", "voxels"])
-def test_a_row_depends_on_its_own_key_and_content_alone(source):
+def test_a_row_depends_on_its_own_key_and_content_only(source):
     grid = voxel.VoxelGrid("hpoes", SIZE, SIZE // 2)
     batch = depth_batch(4) if source == "depth" else voxel_batch(SIZE, 4)
     keys = jax.random.split(jax.random.key(7), 4)
-    run = jax.jit(partial(task_module.prepare, train=True, grid=grid, augment=AUGMENT))
+    run = jax.jit(partial(v2v.prepare, train=True, grid=grid, augment=AUGMENT))
     whole = run(keys, on_device(batch))
     assert not np.array_equal(whole["x"][0], whole["x"][1])
 
-    # Row 2 beside others: the same bits.
+    # Row 2 among other rows: the same bits.
     others = {
         name: np.concatenate([value[:2] * 0, value[2:3], value[3:] * 0])
         for name, value in batch.items()
@@ -187,7 +187,7 @@ def test_a_row_depends_on_its_own_key_and_content_alone(source):
     for name in whole:
         np.testing.assert_array_equal(mixed[name][2], whole[name][2])
 
-    # The batch in two halves: the same rows, but for the last digit of another compilation.
+    # The batch in two halves: the same rows, up to rounding in another compilation.
     for half in (slice(0, 2), slice(2, 4)):
         part = run(keys[half], on_device({name: value[half] for name, value in batch.items()}))
         np.testing.assert_allclose(part["joints"], whole["joints"][half], atol=1e-4)
@@ -195,14 +195,12 @@ def test_a_row_depends_on_its_own_key_and_content_alone(source):
 
 
 @pytest.mark.parametrize("source", ["depth", "voxels"])
-def test_a_sharded_batch_is_prepared_where_it_lies(source):
+def test_a_sharded_batch_is_prepared_on_its_devices(source):
     mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,))
     rows = NamedSharding(mesh, PartitionSpec("data"))
     grid = voxel.VoxelGrid("hpoes", SIZE, SIZE // 2)
     batch = depth_batch(8) if source == "depth" else voxel_batch(SIZE, 8)
-    run = jax.jit(
-        partial(task_module.prepare, train=True, grid=grid, augment=AUGMENT), out_shardings=rows
-    )
+    run = jax.jit(partial(v2v.prepare, train=True, grid=grid, augment=AUGMENT), out_shardings=rows)
     keys = jax.device_put(jax.random.split(jax.random.key(0), 8), rows)
     compiled = run.lower(keys, jax.device_put(on_device(batch), rows)).compile().as_text()
     found = re.findall(
@@ -212,27 +210,30 @@ def test_a_sharded_batch_is_prepared_where_it_lies(source):
     assert found == []
 
 
-def test_voxels_of_a_file_need_their_rule():
+def test_voxels_of_a_file_need_their_rule_and_a_coarse_grid():
     batch = on_device(voxel_batch(SIZE))
     with pytest.raises(ValueError, match="use config.task.rule=hpoes"):
         prepared(batch, False, voxel.VoxelGrid("paper", SIZE, SIZE // 2))
+    with pytest.raises(ValueError, match=f"config.task.grid=64 is finer than the {SIZE}³ voxels"):
+        prepared(batch, False, voxel.VoxelGrid("hpoes", 64, 32))
 
 
-# --- out of it ---
+# --- outputs ---
 
 
 @pytest.mark.parametrize("rule", voxel.RULES)
 @pytest.mark.parametrize(
     "method, cells", [("argmax", 0.5), ("centroid", 0.4), ("soft_argmax", 0.1)]
 )
-def test_ideal_heat_maps_give_the_truth_in_camera_mm(repo, rule, method, cells):
-    """A center far from the axis and a cube of three different edges: half a cell of each is the most that may be lost."""
+def test_ideal_heat_maps_predict_the_truth_in_camera_mm(repo, rule, method, cells):
+    """A center far from the axis and a cube with three different edges: the error is at most half a
+    cell along each."""
     task = build(
         repo,
         "",
         f"config.task.rule={rule}",
         f"config.task.decode={method}",
-        "config.task.sharpness=20.0",
+        "config.task.beta=20.0",
     )
     batch = on_device(depth_batch())
     inputs = evaluated(task, batch)
@@ -248,37 +249,37 @@ def test_ideal_heat_maps_give_the_truth_in_camera_mm(repo, rule, method, cells):
         and (rows["confidence"] > 0.87).all()
         and (rows["confidence"] <= 1).all()
     )
-    loss, parts = jax.jit(task.loss)(outputs, inputs)
-    assert loss < 1e-10 and parts.keys() == {"heatmap"}
+    loss, terms = jax.jit(task.loss)(outputs, inputs)
+    assert loss < 1e-10 and terms.keys() == {"heatmap"}
     assert jax.jit(task.loss)(outputs[..., ::-1], inputs)[0] > 1e-3
 
 
-def test_loss_is_the_weighted_sum_of_its_parts(repo):
+def test_loss_is_the_weighted_sum_of_its_terms(repo):
     task = build(
         repo,
         "",
         "config.task.heatmap_weight=3.0",
         "config.task.joints_weight=0.5",
-        "config.task.sharpness=20.0",
+        "config.task.beta=20.0",
     )
     batch = on_device(depth_batch())
     inputs = evaluated(task, batch)
     grid = voxel.VoxelGrid("paper", SIZE, SIZE // 2)
     target = encode(inputs["joints"], grid, 1.7)
     outputs = target + 0.1 * normal(target.shape)
-    loss, parts = jax.jit(task.loss)(outputs, inputs)
+    loss, terms = jax.jit(task.loss)(outputs, inputs)
     np.testing.assert_allclose(
-        parts["heatmap"], np.mean((np.asarray(outputs) - np.asarray(target)) ** 2), rtol=1e-5
+        terms["heatmap"], np.mean((np.asarray(outputs) - np.asarray(target)) ** 2), rtol=1e-5
     )
     found = jax.jit(lambda outputs: voxel.decode(outputs, grid, "soft_argmax", 20.0))(outputs)
     np.testing.assert_allclose(
-        parts["joints"], np.mean(np.abs(found - inputs["joints"])) / 2, rtol=1e-5
+        terms["joints"], np.mean(np.abs(found - inputs["joints"])) / 2, rtol=1e-5
     )  # cells of the heat map
-    np.testing.assert_allclose(loss, 3 * parts["heatmap"] + 0.5 * parts["joints"], rtol=1e-6)
+    np.testing.assert_allclose(loss, 3 * terms["heatmap"] + 0.5 * terms["joints"], rtol=1e-6)
 
 
 @pytest.mark.parametrize("weights", [(1.0, 0.0), (1.0, 1.0)])
-def test_padding_rows_count_for_nothing(repo, weights):
+def test_rows_of_padding_have_no_effect(repo, weights):
     task = build(
         repo,
         "",
@@ -296,7 +297,7 @@ def test_padding_rows_count_for_nothing(repo, weights):
     np.testing.assert_allclose(loss(outputs, evaluated(task, batch)), expected, rtol=1e-5)
     gradient = jax.jit(jax.grad(loss))(outputs, evaluated(task, batch))
     assert np.any(gradient[1] != 0) and np.all(gradient[2] == 0)
-    for content in (0, np.nan):  # a cube of zeros makes NaN as well
+    for content in (0, np.nan):  # a cube of zeros gives NaN as well
         for name in ("depth", "k", "joints_xyz", "center_xyz", "cube_mm"):
             batch[name][2] = content
         inputs = evaluated(task, batch)
@@ -315,11 +316,11 @@ def test_predictions_need_no_labels(repo):
 
 
 @pytest.mark.parametrize("rule", voxel.RULES)
-def test_views_show_the_hand_upright_from_the_front_and_from_its_side(rule):
+def test_front_and_side_views_show_the_hand_upright(rule):
     grid = voxel.VoxelGrid(rule, 16, 8)
     x, y, z = 3, 9, 12
     index = {"paper": (z, y, x), "hpoes": (y, x, z)}[rule]
-    front, side = task_module.visualize(
+    front, side = v2v.visualize(
         {"x": jnp.zeros((2, 16, 16, 16, 1)).at[(1, *index, 0)].set(1.0)}, grid=grid
     )
     assert front.shape == side.shape == (2, 16, 16)
@@ -328,9 +329,9 @@ def test_views_show_the_hand_upright_from_the_front_and_from_its_side(rule):
     np.testing.assert_allclose(front[1, y, x], 1 / 16)
 
 
-@pytest.mark.parametrize("flavour", ["", "quick", "global_joints"])
-def test_network_and_loss_fit_together(repo, flavour):
-    task = build(repo, flavour, joints="hand21")
+@pytest.mark.parametrize("variant", ["", "quick", "global_joints"])
+def test_network_and_loss_fit_together(repo, variant):
+    task = build(repo, variant, joints="hand21")
     example = task.dummy_inputs(3)
     variables = jax.eval_shape(task.model.init, jax.random.key(0), example["x"])
     outputs = jax.eval_shape(task.model.apply, variables, example["x"])
@@ -351,7 +352,7 @@ def test_network_and_loss_fit_together(repo, flavour):
 
 
 def test_global_joints_are_found_and_matched(repo):
-    """14 joints, well apart: their common map has a peak for each, which gets its name from the nearest true joint."""
+    """14 distant joints: their common map has a peak for each, which is named by matching."""
     task = build(repo, "global_joints", "config.task.grid=48", "config.task.heatmap_grid=48")
     assert task.model.joints == 1 and task.model.full_resolution
     rng = np.random.default_rng(0)
@@ -366,7 +367,7 @@ def test_global_joints_are_found_and_matched(repo):
     rows = jax.jit(task.predict)(outputs, inputs)
     assert rows["joints_xyz"].shape == (2, 14, 3) and rows["confidence"].shape == (2, 14)
     rows = {**rows, "true_joints_xyz": joints}
-    assert np.linalg.norm(rows["joints_xyz"] - joints, axis=-1).mean() > 50  # nameless
+    assert np.linalg.norm(rows["joints_xyz"] - joints, axis=-1).mean() > 50  # not matched
     finished = task.postprocess(rows)
     assert np.abs(finished["joints_xyz"] - joints).max() < 0.5 * CUBE.max() / 48
     np.testing.assert_array_equal(finished["confidence"], rows["confidence"])
@@ -375,22 +376,23 @@ def test_global_joints_are_found_and_matched(repo):
     assert "matched" not in build(repo).score(finished)
 
 
-def test_matching_is_the_least_total_distance_not_the_nearest_first():
-    """Along a line: the peak at .9 is nearest to the joint at 0, but the joint at 2 has still less use for the other."""
+def test_matching_minimizes_the_total_distance():
+    """On a line: the peak at .9 is nearest to the joint at 0, but the other peak is even farther
+    from the joint at 2."""
     true = np.array([[[0.0, 0, 0], [2, 0, 0]]])
     found = np.array([[[0.9, 0, 0], [-5, 0, 0]]])
-    matched = task_module.match_joints(
+    matched = v2v.match_joints(
         {"joints_xyz": found, "true_joints_xyz": true, "index": np.arange(1)}
     )
     np.testing.assert_array_equal(matched["joints_xyz"], found[:, ::-1])
     np.testing.assert_array_equal(matched["index"], [0])
 
 
-# --- what users get wrong ---
+# --- invalid options ---
 
 
 @pytest.mark.parametrize(
-    "flavour, overrides, words",
+    "variant, overrides, words",
     [
         (
             "",
@@ -409,7 +411,7 @@ def test_matching_is_the_least_total_distance_not_the_nearest_first():
         ("global_joints", ["joints_weight=1.0"], "one map has no soft-argmax"),
     ],
 )
-def test_options_that_do_not_go_together(repo, flavour, overrides, words):
+def test_invalid_options_are_reported(repo, variant, overrides, words):
     with pytest.raises(ValueError, match=words) as caught:
-        build(repo, flavour, *(f"config.task.{override}" for override in overrides))
+        build(repo, variant, *(f"config.task.{override}" for override in overrides))
     assert "\n" not in str(caught.value)

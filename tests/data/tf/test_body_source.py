@@ -115,9 +115,11 @@ def test_human36m(root):
     np.testing.assert_allclose(
         batch["box"][:, 2], 2000 * batch["k"][:, 0, 0] / batch["joints_xyz"][:, 0, 2], rtol=1e-5
     )
-    # All of the person within a quarter more than the box, at a smaller size; and the camera is cut with the picture.
+    # Cropped to a quarter more than the box and resized; the camera follows the crop.
     cut = every(
-        make(root, sets=("human36m",), train_split="validation", crop_boxes=1.25, image_size=(64, 64))
+        make(
+            root, sets=("human36m",), train_split="validation", crop_boxes=1.25, image_size=(64, 64)
+        )
     )
     np.testing.assert_allclose(in_file(cut), own["joints_uv"], atol=1e-3)
     projected = np.einsum("bij,bkj->bki", cut["k"], cut["joints_xyz"])
@@ -131,7 +133,7 @@ def test_human36m(root):
     )
 
 
-def test_people_with_places_in_the_picture_alone(root):
+def test_people_with_image_positions_only(root):
     for name in ("mpii", "coco_person"):
         batch, own = (
             every(make(root, sets=(name,))),
@@ -154,7 +156,7 @@ def test_people_with_places_in_the_picture_alone(root):
     assert every(make(root))["head_px"].min() > 0
 
 
-def test_hidden_joints_of_coco_are_labelled_and_boxes_have_room(root):
+def test_hidden_joints_of_coco_are_labelled(root):
     batch, own = (
         every(make(root, sets=("coco_person",))),
         of(root, "coco_person", "validation", "hidden", "visible", "box"),
@@ -179,14 +181,14 @@ def test_the_challenge_has_no_cameras(root):
     assert not test["has_xyz"].any()
 
 
-def test_all_in_one(root):
+def test_several_sets_in_one_source(root):
     source = make(
         root,
         sets=("human36m", "mpii", "coco_person"),
         eval_sets=("human36m/validact02",),
         train_split="validation",
     )
-    assert source.description == "frames: 16 of human36m/validact02, validation; whole pictures"
+    assert source.description == "frames: 16 of human36m/validact02, validation; entire images"
     batch = source.train_rows(np.arange(source.train_size))
     check_batch(batch)
     assert batch["has_uv"].all() and batch["has_xyz"].sum() == 16 and source.train_size == 20

@@ -17,7 +17,7 @@ tfds = pytest.importorskip(
 from handjax.data.batch import check_batch  # noqa: E402
 from handjax.engine import config as configs  # noqa: E402
 from handjax.sources import SOURCES  # noqa: E402
-from handjax.tasks.v2v import voxel_task  # noqa: E402
+from handjax.tasks.v2v import v2v_task  # noqa: E402
 
 pytestmark = pytest.mark.tensorflow
 
@@ -25,7 +25,7 @@ SETS = {
     "nyu_hand": ("nyu", 14),
     "icvl": ("icvl", 16),
     "msra_hand": ("msra", 21),
-}  # flavour of the config, joints
+}  # variant of the config, joints
 
 
 def prepare(name, root, n, config=None):
@@ -53,13 +53,13 @@ def settings(prepared, name, repo, **changes):
 
 
 def voxels_and_joints(config, name, numbers):
-    """Occupied cells and joints, in mm from the cube's corner, and the batch, of frames to evaluate."""
+    """Occupied cells and joints, mm from the corner of the cube, and the evaluated batch."""
     source = SOURCES[name](config)
     batch = jax.jit(source.materialize)(source.eval_rows(numbers))
     check_batch({key: np.asarray(value) for key, value in batch.items()})
     config.unlock()
     config.task.heatmap_grid = 24
-    inputs = voxel_task(config, source.skeleton).prepare(
+    inputs = v2v_task(config, source.skeleton).prepare(
         jax.random.split(jax.random.key(0), len(numbers)), batch, False
     )
     cell = config.data.cube_mm / 48
@@ -68,7 +68,7 @@ def voxels_and_joints(config, name, numbers):
 
 
 @pytest.mark.parametrize("name", SETS)
-def test_the_joints_lie_in_the_voxels(prepared, repo, name):
+def test_joints_are_inside_the_voxels(prepared, repo, name):
     config = settings(prepared, name, repo)
     source = SOURCES[name](config)
     numbers = np.arange(3)
@@ -88,14 +88,14 @@ def test_the_center_is_found_in_the_depth(prepared, repo, name):
     cube = {"nyu_hand": 250.0, "icvl": 200.0, "msra_hand": 200.0}[name]  # the papers' own
     config = settings(prepared, name, repo, center="depth", cube_mm=cube)
     assert (
-        "crop center from the depth: center of mass in 5 steps, of what is nearest"
+        "crop center from the depth: center of mass in 5 steps, of the nearest thing"
         in SOURCES[name](config).description
     )
     occupied, joints, batch = voxels_and_joints(config, name, np.arange(3))
     off = np.linalg.norm(batch["center_xyz"] - batch["joints_xyz"].mean(1), axis=-1)
-    assert (off < 70).all()  # the middle of what is seen is not the mean of the joints
+    assert (off < 70).all()  # the visible surface has another mean than the joints
     assert np.mean(((joints > 0) & (joints < cube)).all(-1)) > 0.9
-    # No wall and no other thing is in the crop: what is there is the hand.
+    # The crop holds the hand only: no wall, no other thing.
     for cells, of_hand in zip(occupied, joints, strict=True):
         assert np.linalg.norm(cells[:, None] - of_hand[None], axis=-1).min(1).max() < 80
 
@@ -119,9 +119,9 @@ def test_msra_leaves_one_person_out(prepared, repo):
 
 
 def test_refined_centers(prepared, repo):
-    # Every third of the fake's frames has none: in training it counts nowhere, in the evaluation it is an error.
+    # Every third frame of the fake has none: masked in training, an error in an evaluation.
     source = SOURCES["nyu_hand"](settings(prepared, "nyu_hand", repo, center="refined"))
-    assert "crop center from the file of refined ones" in source.description
+    assert "crop center from the file of refined centers" in source.description
     batch = source.train_rows(np.arange(3))
     check_batch(batch)
     assert sorted(batch["mask"].tolist()) == [False, True, True]
@@ -134,16 +134,16 @@ def test_refined_centers(prepared, repo):
         source.eval_rows(np.arange(3))
 
 
-def test_without_depth_there_is_no_center(prepared, repo):
+def test_frames_without_depth_have_no_center(prepared, repo):
     config = settings(prepared, "nyu_hand", repo, center="depth", depth_mm="(100.0, 200.0)")
     source = SOURCES["nyu_hand"](config)
     assert not source.train_rows(np.arange(3))["mask"].any()
-    words = r"test/depth_1_000000\d has no depth within config.data.depth_mm=\(100, 200\) .*config.data.center=label"
+    words = r"_000000\d has no depth within config.data.depth_mm=\(100, 200\); .*center=label"
     with pytest.raises(ValueError, match=words):
         source.eval_rows(np.arange(3))
 
 
-def test_what_does_not_fit_is_told(prepared, repo, tmp_path):
+def test_invalid_options_are_reported(prepared, repo, tmp_path):
     cases = [
         ("nyu_hand", dict(path=""), "config.data.path is empty"),
         (

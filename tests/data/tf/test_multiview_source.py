@@ -1,4 +1,4 @@
-"""NYU's three Kinects: raw fakes → the prepared configuration `multiview` → cubes along parallel rays and their cameras."""
+"""NYU's three Kinects: raw fakes → prepared configuration `multiview` → cubes and cameras."""
 
 import jax
 import jax.numpy as jnp
@@ -51,20 +51,19 @@ def source(repo, path, **changes):
 @pytest.mark.parametrize("center", ["label", "refined", "depth"])
 def test_three_kinects_see_one_hand(prepared, repo, center):
     opened = source(repo, prepared["multiview"], center=center)
-    assert (
-        center in opened.description.replace("file of refined ones", "refined")
-        and opened.train_size == opened.eval_size == 3
-    )
+    assert center in opened.description and opened.train_size == opened.eval_size == 3
     batch = opened.train_rows(FRAMES)
     check_batch(batch)
     assert batch["cube_depth"].shape == (3, 3, 64, 64) and "centers" not in batch
     assert batch["mask"].sum() == (
         2 if center == "refined" else 3
-    )  # every third of the fake's frames has none
+    )  # every third frame of the fake has none
     np.testing.assert_allclose(batch["cameras"][:, 0], np.tile(np.eye(4), (3, 1, 1)), atol=1e-6)
 
-    # Each view's own labels, of which only the first's are in the batch, counted from its cube's middle.
-    files = RecordDataset(prepared["multiview"], "train", keys=("joints_xyz",)).rows(FRAMES)["joints_xyz"]
+    # Labels of each view, of which the batch has the first, relative to the middle of its cube.
+    files = RecordDataset(prepared["multiview"], "train", keys=("joints_xyz",)).rows(FRAMES)[
+        "joints_xyz"
+    ]
     for i in np.flatnonzero(batch["mask"]):
         own = (
             files[i]
@@ -79,7 +78,7 @@ def test_three_kinects_see_one_hand(prepared, repo, center):
             batch["joints_xyz"][i] - batch["center_xyz"][i],
             atol=1e-2,
         )
-        # And what view j sees lies about them: nothing else is as near as the wall behind.
+        # The points of view j are around them: nothing else is in the cube.
         for j in range(3):
             v, u = np.nonzero(batch["cube_depth"][i, j] < 99)
             points = np.stack(
@@ -91,7 +90,8 @@ def test_three_kinects_see_one_hand(prepared, repo, center):
 
 
 def _middles(joints, cameras, center, kind):
-    """[v, 3]: for "label" each view's own palm; else the first's, through the cameras, whose shift is then nothing."""
+    """[v, 3]: the palm of each view for "label", else that of the first through the cameras, which
+    then have no translation."""
     if kind == "label":
         return joints[:, 32]
     np.testing.assert_allclose(cameras[:, :3, 3], 0, atol=1e-3)
@@ -99,7 +99,7 @@ def _middles(joints, cameras, center, kind):
     return joints.mean(1) - (np.swapaxes(cameras[:, :3, :3], -1, -2) @ shifted[:, None])[..., 0]
 
 
-def test_the_nearest_point_stays_and_x_is_where_its_pixel_is():
+def test_parallel_rays_keep_the_nearest_point():
     k = np.asarray([[500.0, 0, 20], [0, 500, 20], [0, 0, 1]])
     depth = np.zeros((41, 41), np.float32)
     depth[20, 20], depth[20, 21], depth[20, 19] = 700, 690, 710  # within one pixel of 4.7 mm
@@ -113,10 +113,11 @@ def test_the_nearest_point_stays_and_x_is_where_its_pixel_is():
     assert found == {(32, 32): -10.0, (32, 35): 0.0}
 
 
-def test_an_evaluation_says_what_it_lacks(prepared, repo):
+def test_missing_centers_and_labels_are_reported(prepared, repo):
     lacking = source(repo, prepared["multiview"], center="refined")
     with pytest.raises(
-        ValueError, match=r"test/000000\d has no refined center; use config.data.center=label"
+        ValueError,
+        match=r"test/000000\d has no refined center; .*config.data.center=depth or label",
     ):
         lacking.eval_rows(FRAMES)
     nothing = source(repo, prepared["multiview"], center="depth", depth_mm="(100.0, 200.0)")
@@ -125,7 +126,7 @@ def test_an_evaluation_says_what_it_lacks(prepared, repo):
         nothing.eval_rows(FRAMES)
     with pytest.raises(
         ValueError,
-        match=r"several views of nyu_hand have \[views, 36, 3\]: prepare its configuration multiview",
+        match=r"several views of nyu_hand have \[views, 36, 3\]: prepare its configuration",
     ):
         source(repo, prepared["single"]).eval_rows(FRAMES)
     with pytest.raises(ValueError, match="config.data.path is empty"):
@@ -134,11 +135,11 @@ def test_an_evaluation_says_what_it_lacks(prepared, repo):
         source(repo, prepared["multiview"], depth_mm="(900.0, 300.0)")
 
 
-def test_a_frame_s_small_images_are_all_that_goes_to_the_device(prepared, repo):
+def test_only_the_cubes_go_to_the_device(prepared, repo):
     opened = source(repo, prepared["multiview"])
     rows = opened.eval_rows(FRAMES)
     assert sum(np.asarray(value).nbytes for value in rows.values()) < 3 * 3 * 64 * 64 * 4 + 4000
-    assert jax.eval_shape(opened.materialize, rows).keys() == rows.keys()
+    assert jax.eval_shape(lambda rows: opened.materialize(rows, None), rows).keys() == rows.keys()
     assert sorted(name.rpartition("/")[2] for name in opened.names(FRAMES)) == [
         "0000001",
         "0000002",

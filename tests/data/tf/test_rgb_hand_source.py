@@ -29,7 +29,8 @@ MIDDLE, RING = 9, 13  # bases of these fingers
 
 
 def sample(name: str, number: int) -> dict:
-    """A hand of points: a picture of one grey, its number; joint 5 is hidden, and in some sets has no place then."""
+    """A hand of points: an image of one grey, its number. Joint 5 is hidden, in some sets without a
+    position."""
     rng = np.random.default_rng((len(name), number))
     size = SIZES[name]
     k = np.array([[500, 0, size[1] / 2], [0, 510, size[0] / 2], [0, 0, 1]], np.float32)
@@ -84,7 +85,7 @@ def make(at, /, train=True, **changes):
         eval_split="",
         eval_sets=(),
     )
-    data |= dict(root="as_labelled", image_size=(320, 320), room=0.0)
+    data |= dict(root="as_labelled", image_size=(320, 320), crop_boxes=0.0)
     return SOURCES["rgb_hand"](ConfigDict(dict(seed=0, data=data | changes)), train=train)
 
 
@@ -128,12 +129,12 @@ def test_one_set(root):
         assert batch["left"][row] == (one["side"] == "left")
     assert batch["labelled"].all() and source.skeleton.name == "hand21" and source.train_size == 6
     assert sorted(name for name in source.names(np.arange(3))) == ["rhd-101", "rhd-102", "rhd-103"]
-    assert source.description == "frames: 3 of rhd, test; joint 0 is as the set has it"
-    # The prepared folder itself will do, and evaluation alone does not need the training split.
+    assert source.description == "frames: 3 of rhd, test; joint 0 is as in the set"
+    # The prepared folder itself works too, and an evaluation does not need the training split.
     assert make(root / "rhd/1.0.0", train=False, eval_split="train").eval_size == 6
 
 
-def test_published_figures_are_comparable_where_all_is_evaluated(root, monkeypatch):
+def test_benchmark_is_named_if_all_of_it_is_evaluated(root, monkeypatch):
     monkeypatch.setitem(rhd.COUNTS, "test", 3)
     assert make(root).benchmark == "rhd"
     assert (
@@ -146,7 +147,7 @@ def test_published_figures_are_comparable_where_all_is_evaluated(root, monkeypat
 
 
 def test_the_mixture_of_the_originals(root):
-    """RS: one set behind the other, an epoch holds each picture once."""
+    """RS: concatenated sets; an epoch has each image once."""
     source = make(root, sets=("rhd", "stb"), root="palm", image_size=(480, 640))
     assert source.train_size == 10 and source.description.startswith(
         "frames: 3 of rhd, test + 2 of stb, test; joint 0 is the palm"
@@ -156,7 +157,7 @@ def test_the_mixture_of_the_originals(root):
     assert sorted(rows["image"][:, 0, 0, 0].tolist()) == [1, 2, 3, 4, 5, 6, 11, 12, 13, 14]
     beside = rows["image"][rows["image"][:, 0, 0, 0] < 10][
         :, 320:
-    ]  # RHD's pictures are as they are, in the corner
+    ]  # RHD's images keep their size, in the corner
     assert beside.size and (beside == 128).all()
     batch, true = every(source)
     assert [name.split("/")[0] for name in source.names(np.arange(5))] == ["rhd"] * 3 + ["stb"] * 2
@@ -178,7 +179,7 @@ def test_the_mixture_of_the_originals(root):
     )
 
 
-def test_the_wrist_behind_the_palm(root):
+def test_the_wrist_follows_from_the_palm(root):
     batch, true = every(make(root, sets=("rhd", "stb"), root="wrist", image_size=(480, 640)))
     for row, one in enumerate(true):
         joints = one["joints_xyz"].copy()
@@ -187,18 +188,18 @@ def test_the_wrist_behind_the_palm(root):
         np.testing.assert_allclose(batch["joints_xyz"][row], joints, rtol=1e-5)
 
 
-def test_wrist_and_palm_are_not_mixed_in_silence(root):
-    words = "joint 0 is not the same in these sets: rhd the wrist, stb the palm; choose config.data.root=palm or wrist"
+def test_mixing_wrist_and_palm_is_an_error(root):
+    words = "not the same in these sets: rhd the wrist, stb the palm; choose config.data.root=palm"
     with pytest.raises(ValueError, match=words):
         make(root, sets=("rhd", "stb"))
     with pytest.raises(
         ValueError, match="rhd the wrist, stb the palm"
-    ):  # nor trained on the one and measured on the other
+    ):  # nor trained on one and evaluated on the other
         make(root, eval_sets=("stb",))
     assert make(root, eval_sets=("stb",), train=False).eval_size == 2
     assert (
         make(root, sets=("rhd", "panoptic_hand/manual")).train_size == 9
-    )  # both begin at the wrist
+    )  # joint 0 is the wrist in both
 
 
 def test_a_mixture_with_weights(root):
@@ -214,14 +215,19 @@ def test_a_mixture_with_weights(root):
     np.testing.assert_array_equal(again["index"] < 6, shares[90:])
 
 
-def test_joints_without_a_place(root):
+def test_joints_without_a_position(root):
     batch, true = every(make(root, sets=("panoptic_hand/manual",)))
     assert "joints_xyz" not in batch and batch["box"].tolist() == [[10, 5, 60, 60]] * 2
     np.testing.assert_array_equal(batch["labelled"], batch["visible"])
     np.testing.assert_array_equal(batch["joints_uv"], [one["joints_uv"] for one in true])
-    # Cut to the hand: the places of labelled joints lead back to the file, the others stay 0.
-    cut, true = every(make(root, sets=("panoptic_hand/manual",), room=1.0, image_size=(20, 20)))
-    assert "cut to 1 boxes" in make(root, sets=("panoptic_hand/manual",), room=1.0).description
+    # Cropped to the hand: labelled joints map back to the file, the others stay 0.
+    cut, true = every(
+        make(root, sets=("panoptic_hand/manual",), crop_boxes=1.0, image_size=(20, 20))
+    )
+    assert (
+        "cropped to 1 boxes"
+        in make(root, sets=("panoptic_hand/manual",), crop_boxes=1.0).description
+    )
     assert cut["image"].shape == (2, 20, 20, 3) and not cut["joints_uv"][:, 5].any()
     for row, one in enumerate(true):
         labelled = one["visible"]
@@ -234,7 +240,7 @@ def test_joints_without_a_place(root):
         )
 
 
-def test_a_palm_needs_both_its_ends(tmp_path):
+def test_a_palm_needs_both_of_its_joints(tmp_path):
     hands = samples("panoptic_hand", 1, 3)
     hands[1]["visible"][0], hands[2]["visible"][MIDDLE] = False, False
     write(tmp_path, "panoptic_hand", {"train": hands, "test": hands}, "manual")
@@ -250,7 +256,7 @@ def test_a_palm_needs_both_its_ends(tmp_path):
     assert not batch["joints_uv"][order[1:], 0].any()
 
 
-def test_batches_have_what_all_their_sets_have(root):
+def test_batches_have_the_keys_common_to_all_sets(root):
     batch = make(
         root,
         sets=("panoptic_hand/synth", "keypoint_list"),
@@ -272,7 +278,7 @@ def test_batches_have_what_all_their_sets_have(root):
         32,
         41,
         42,
-    ]  # a set of one split is all for training
+    ]  # a set with one split is for training
 
 
 def test_the_newest_version_is_read(tmp_path):
@@ -293,12 +299,12 @@ def test_the_newest_version_is_read(tmp_path):
         (dict(path=""), "config.data.path is empty: name the folder of the prepared sets"),
         (
             dict(path="/no/such/folder"),
-            "/no/such/folder: one prepared rhd is expected there, and none found",
+            "/no/such/folder: expected one prepared rhd, found none",
         ),
-        (dict(sets=("nyu_hand",)), "one prepared nyu_hand is expected there, and none found"),
+        (dict(sets=("nyu_hand",)), "expected one prepared nyu_hand, found none"),
         (
             dict(sets=("panoptic_hand",)),
-            "one prepared panoptic_hand is .*, and panoptic_hand/manual, panoptic_hand/synth found; name it",
+            "one prepared panoptic_hand, found panoptic_hand/manual, panoptic_hand/synth",
         ),
         (
             dict(sets=("panoptic_hand/synth",)),
@@ -310,8 +316,8 @@ def test_the_newest_version_is_read(tmp_path):
             r"config.data.image_size=\(320,\): expected height and width in px",
         ),
         (
-            dict(room=0.5),
-            "config.data.room=0.5: expected 0, the whole picture, or how many boxes, 1 or more",
+            dict(crop_boxes=0.5),
+            "config.data.crop_boxes=0.5: expected 0 for the entire image, or the size of the window",
         ),
         (
             dict(root="middle"),
@@ -321,13 +327,13 @@ def test_the_newest_version_is_read(tmp_path):
         (dict(sets=()), "config.data.sets is empty"),
     ],
 )
-def test_what_does_not_fit_is_told(root, changes, words):
+def test_invalid_options_are_reported(root, changes, words):
     with pytest.raises(ValueError, match=words) as error:
         make(root, **changes)
     assert "\n" not in str(error.value)
 
 
-def test_a_set_alone_is_no_folder_of_sets(root):
+def test_one_prepared_set_is_not_a_folder_of_sets(root):
     with pytest.raises(
         ValueError,
         match="rhd/1.0.0 is one prepared set; for several give the folder that holds them",
@@ -335,7 +341,7 @@ def test_a_set_alone_is_no_folder_of_sets(root):
         make(root / "rhd/1.0.0", eval_sets=("stb",))
     with pytest.raises(
         ValueError,
-        match="a prepared stb; config.data.name=body reads human36m, human36m_challenge, mpii, coco_person",
+        match="a prepared stb; config.data.name=body reads human36m, human36m_challenge, mpii, ",
     ):
         data = dict(
             name="body",
@@ -347,5 +353,7 @@ def test_a_set_alone_is_no_folder_of_sets(root):
             eval_split="",
         )
         SOURCES["body"](
-            ConfigDict(dict(seed=0, data=data | dict(image_size=(8, 8), room=0.0, box_mm=2000.0)))
+            ConfigDict(
+                dict(seed=0, data=data | dict(image_size=(8, 8), crop_boxes=0.0, box_mm=2000.0))
+            )
         )

@@ -1,4 +1,4 @@
-"""Options of the original programs: each is documented, answered, and leads to something that is there."""
+"""Options of the original programs are documented and point to existing config keys."""
 
 import re
 
@@ -11,7 +11,7 @@ SYSTEMS = ("posenet2d", "cpm")
 
 
 def options(repo, system) -> dict[str, str]:
-    """OPTIONS of the config file, as its text has them."""
+    """OPTIONS of the config file, parsed from its text."""
     block = re.search(
         r"^OPTIONS = \{\n(.*?)^\}",
         (repo / "configs" / f"{system}.py").read_text(),
@@ -23,7 +23,7 @@ def options(repo, system) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("system", SYSTEMS)
-def test_every_option_leads_somewhere_and_is_in_the_docs(repo, system):
+def test_every_option_has_a_config_key_and_is_documented(repo, system):
     config = load(f"{repo}/configs/{system}.py:{'stb' if system == 'posenet2d' else 'list'}")
     docs = (repo / "docs" / f"{system}.md").read_text().lower()
     for option, here in options(repo, system).items():
@@ -32,8 +32,8 @@ def test_every_option_leads_somewhere_and_is_in_the_docs(repo, system):
             value = config
             for part in key.split("."):
                 value = value[part]
-        for flavour in re.findall(rf"configs/{system}\.py:(\w+)", here):
-            load(f"{repo}/configs/{system}.py:{flavour}")
+        for variant in re.findall(rf"configs/{system}\.py:(\w+)", here):
+            load(f"{repo}/configs/{system}.py:{variant}")
 
 
 @pytest.mark.parametrize(
@@ -41,19 +41,19 @@ def test_every_option_leads_somewhere_and_is_in_the_docs(repo, system):
     [
         (
             "--with_dnst=True",
-            "unrecognized arguments: --with_dnst=True; the original's with_dsnt is here the flavour dsnt",
+            "arguments: --with_dnst=True; the original's with_dsnt is here the variant dsnt",
         ),
         ("--train_marker=3", "the original's train_mark is here --workdir"),
         ("--batch_size=8", "the original's batch_size is here --config.batch_size"),
         (
             "--config.with_dnst=True",
-            "--config.with_dnst: no such config key; the original's with_dsnt is here the flavour dsnt",
+            "with_dnst: no such config key; the original's with_dsnt is here the variant dsnt",
         ),
         ("--config.optimizer.learning_rate=1.0", "did you mean"),
         ("--step", "did you mean config.steps"),
     ],
 )
-def test_an_originals_option_is_answered_with_ours(repo, tmp_path, argument, words):
+def test_an_option_of_the_original_gets_our_name(repo, tmp_path, argument, words):
     with pytest.raises(ValueError, match=re.escape(words)) as caught:
         train.main(
             [
@@ -67,6 +67,6 @@ def test_an_originals_option_is_answered_with_ours(repo, tmp_path, argument, wor
     assert "\n" not in str(caught.value) and not (tmp_path / "run").exists()
 
 
-def test_doors_without_a_config_know_no_original(tmp_path):
+def test_commands_without_a_config_suggest_nothing(tmp_path):
     with pytest.raises(ValueError, match=r"unrecognized arguments: --with_dnst=True \(see"):
         evaluate.main(["--workdir", str(tmp_path), "--with_dnst=True"])
