@@ -13,15 +13,16 @@ from handjax.prepare import main
 FX, FY, CX, CY = 290.0, 300.0, 158.0, 121.0
 HEIGHT, WIDTH = 240, 320
 RADIUS = 60.0
-# The balls' middles in the cube: off every axis by another amount, so that no exchange or sign goes unseen.
+# Centers of the balls in the cube: off every axis by another amount, so that no swap or sign is
+# missed.
 BALLS = np.asarray([[40.0, -25.0, 10.0], [-35.0, 50.0, 30.0], [0.0, 20.0, -40.0]])
 CENTERS = np.asarray([[-60.0, 30.0, 700.0], [20.0, -40.0, 760.0], [5.0, 5.0, 650.0]])
-# Directions from the middle of a ball to joints on the side that the camera sees.
+# Directions from the center of a ball to joints on the side facing the camera.
 TOWARD = np.asarray([[0, 0, -1.0], [0.5, 0, -1], [-0.5, 0.1, -1], [0.1, 0.5, -1], [0, -0.5, -1]])
 
 
 def ball_depth(middle):
-    """Depth of a ball before a wall at 1.3 m, by the quadratic equation of each pixel's ray."""
+    """Depth of a ball in front of a wall at 1.3 m, from the quadratic equation per ray."""
     u, v = np.meshgrid(np.arange(WIDTH), np.arange(HEIGHT))
     ray = np.stack([(u - CX) / FX, (v - CY) / FY, np.ones_like(u, float)], -1)
     a, b, c = (ray**2).sum(-1), ray @ middle, middle @ middle - RADIUS**2
@@ -31,7 +32,8 @@ def ball_depth(middle):
 
 @pytest.fixture
 def frames(tmp_path):
-    """Three frames as NYU has them (packed PNG, y up in the texts) and a fourth whose center is invalid."""
+    """Three frames in NYU's format (packed PNG, y up in the texts) and a fourth whose center is
+    invalid."""
     folder = tmp_path / "depth"
     folder.mkdir()
     labels, centers = [], []
@@ -66,7 +68,7 @@ def command(folder, **change):
 
 
 def surface_distance(source):
-    """Mean distance of the joints from the middles of the nearest occupied cells, mm."""
+    """Mean distance of the joints from the centers of the nearest occupied cells, mm."""
     batch = source.rows(np.arange(len(source)))
     away = []
     for i, packed in enumerate(batch["voxels"]):
@@ -79,13 +81,11 @@ def surface_distance(source):
     return np.mean(away)
 
 
-def test_depth_frames_become_voxels_that_lie_where_the_labels_say(frames, capsys):
+def test_voxels_are_at_the_labels(frames, capsys):
     main(command(frames))
     out = capsys.readouterr().out
-    assert (
-        out
-        == f"{frames / 'out.h5'}: 3 of 4 frames written, 1 without a valid center, 0 without depth in the cube\n"
-    )
+    counts = "3 of 4 frames written, 1 without a valid center, 0 without depth in the cube"
+    assert out == f"{frames / 'out.h5'}: {counts}\n"
 
     source = VoxelH5(frames / "out.h5")
     assert (len(source), source.joints, source.size) == (3, 5, 88)
@@ -95,12 +95,12 @@ def test_depth_frames_become_voxels_that_lie_where_the_labels_say(frames, capsys
     assert (batch["cube_mm"] == 300).all()
     voxels = unpack_voxels(batch["voxels"])
     assert voxels.sum(-1).max() == 1
-    # The outline of a ball of radius r in cells, seen from 0.7 m, holds some pi r^2 of them; the wall is cut off.
+    # The outline of a ball of radius r cells has about pi r^2 of them; the wall is cut off.
     cells = np.pi * (RADIUS * 88 / 300) ** 2
     assert (np.abs(voxels.sum((1, 2, 3)) / cells - 1) < 0.12).all()
-    # A cell is 3.4 mm wide: rounding alone leaves half of one along each axis.
+    # A cell is 3.4 mm wide: rounding alone leaves half a cell per axis.
     assert surface_distance(source) < 3.5
-    # Middle of the occupied cells, in (y, x): where the ball is, in each frame.
+    # Mean of the occupied cells: the position of the ball in each frame.
     for grid, ball in zip(voxels, BALLS, strict=True):
         row, column, _ = np.argwhere(grid).mean(0) / 88 * 300 - 150
         np.testing.assert_allclose([column, row], ball[:2], atol=8)
@@ -112,7 +112,7 @@ def test_depth_frames_become_voxels_that_lie_where_the_labels_say(frames, capsys
         np.testing.assert_allclose(file["com3D"][:], CENTERS * [1, -1, 1], atol=1e-3)
 
 
-def test_the_same_from_16_bit_frames_with_y_down_and_another_size(frames):
+def test_16_bit_frames_with_y_down(frames):
     main(command(frames, out=frames / "nyu.h5", size=48, limit=2))
     for name in ("labels", "centers"):
         rows = [
@@ -136,9 +136,9 @@ def test_the_same_from_16_bit_frames_with_y_down_and_another_size(frames):
         np.testing.assert_allclose(value, b.rows(np.arange(2))[key], atol=1e-3, err_msg=key)
 
 
-def test_frames_that_are_empty_or_stick_out_are_counted(frames, capsys):
+def test_empty_frames_and_joints_outside_are_counted(frames, capsys):
     lines = (frames / "centers.txt").read_text().splitlines()
-    lines[1] = "900 900 400"  # nothing is seen there
+    lines[1] = "900 900 400"  # nothing is there
     (frames / "centers.txt").write_text("\n".join(lines))
     main(command(frames, cube=120))
     out = capsys.readouterr().out
@@ -154,7 +154,7 @@ def test_frames_that_are_empty_or_stick_out_are_counted(frames, capsys):
 
 
 def refused(capsys, argv, *words):
-    """A mistake of the user's: one message that has these words, and no result."""
+    """A user error: one message that contains these words, and no result."""
     with pytest.raises(ValueError) as mistake:
         main(argv)
     assert capsys.readouterr().out == ""
@@ -162,7 +162,7 @@ def refused(capsys, argv, *words):
         assert word in str(mistake.value), mistake.value
 
 
-def test_a_mistake_is_one_line_and_exit_code_2(tmp_path):
+def test_error_is_one_line_and_exit_code_2(tmp_path):
     done = subprocess.run(
         [sys.executable, "-m", "handjax.prepare", *command(tmp_path)],
         capture_output=True,
@@ -191,7 +191,9 @@ def test_everything_missing_is_listed_at_once(tmp_path, capsys):
         "--limit 0",
     )
     assert (tmp_path / "out.h5").read_text() == "mine"
-    refused(capsys, command(tmp_path, out=tmp_path / "no" / "out.h5"), "no such folder", "make it")
+    refused(
+        capsys, command(tmp_path, out=tmp_path / "no" / "out.h5"), "no such folder", "create it"
+    )
 
 
 def test_missing_frames_are_listed_before_the_start(frames, capsys):
@@ -201,7 +203,7 @@ def test_missing_frames_are_listed_before_the_start(frames, capsys):
     assert not (frames / "out.h5").exists()
 
 
-def test_bad_inputs_are_one_line_each(frames, capsys):
+def test_bad_inputs_give_one_line_each(frames, capsys):
     refused(capsys, [], "NAME")
     refused(capsys, ["nothing"], "invalid choice: 'nothing'")
     refused(capsys, command(frames, camera="1,2,3"), "--camera", "1,2,3")
@@ -218,13 +220,13 @@ def test_bad_inputs_are_one_line_each(frames, capsys):
     (frames / "centers.txt").write_text("1 2 700\n1 2\n")
     refused(capsys, command(frames), "centers.txt, line 2")
     (frames / "centers.txt").write_text("1 2 700\n")
-    refused(capsys, command(frames), "has 4 lines", "1; expected one line a frame in both")
+    refused(capsys, command(frames), "has 4 lines", "1; expected one line per frame in both")
     (frames / "centers.txt").write_text("invalid\n" * 4)
     refused(capsys, command(frames), "none of 4 centers is valid")
     assert sorted(p.name for p in frames.iterdir()) == ["centers.txt", "depth", "labels.txt"]
 
 
-def test_overwrite_must_be_asked_for(frames, capsys):
+def test_overwriting_needs_the_flag(frames, capsys):
     main(command(frames, limit=2))
     capsys.readouterr()
     refused(capsys, command(frames), "exists")

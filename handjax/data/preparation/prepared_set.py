@@ -144,6 +144,6 @@ def _unreadable(splits: dict[str, Split]) -> str:
     for split, data in splits.items():
         if lines := list(data.findings.unreadable):
             count = data.findings.counts["unreadable"]
-            more = f" (and {len(lines) - 1} more lines in the report)" if len(lines) > 1 else ""
+            more = f" ({len(lines) - 1} more in the report)" if len(lines) > 1 else ""
             result.append(f"{split}: {count} unreadable: {lines[0]}{more}")
     return "; ".join(result)

@@ -45,7 +45,7 @@ def test_npz(tmp_path):
             faces=FACES.astype(np.int64),
         )
     )
-    np.testing.assert_allclose(full.weights, WEIGHTS, atol=1e-6)  # sums are made whole
+    np.testing.assert_allclose(full.weights, WEIGHTS, atol=1e-6)  # normalized
     np.testing.assert_array_equal(full.unbind, unbind)
 
 
@@ -59,8 +59,10 @@ def test_our_own_skin(repo):
 
 def test_obj(tmp_path):
     (tmp_path / "a.obj").write_text(
-        "# a pyramid\nmtllib a.mtl\no it\nv 0 0 0\nv 2 0 0 1.0\nv 2 2 0 0.5 0.5 0.5\nv 0 2 0\nvt 0 0\nvn 0 0 1\nv 1 1 -1 # apex\n"
-        "g sides\nf 1/1 5/1 2/1\nf 2//1 5//1 3//1\nf 3/1/1 5/1/1 4/1/1\nf -2 -1 -5\n\ns off\nf 1 2 3 4\n"
+        "# a pyramid\nmtllib a.mtl\no it\nv 0 0 0\nv 2 0 0 1.0\nv 2 2 0 0.5 0.5 0.5\nv 0 2 0\n"
+        "vt 0 0\nvn 0 0 1\nv 1 1 -1 # apex\n"
+        "g sides\nf 1/1 5/1 2/1\nf 2//1 5//1 3//1\nf 3/1/1 5/1/1 4/1/1\nf -2 -1 -5\n\n"
+        "s off\nf 1 2 3 4\n"
     )
     read_back = read(tmp_path / "a.obj")
     assert (
@@ -145,7 +147,7 @@ def test_files_that_are_not_meshes(tmp_path):
 
 
 def pickled(path, **changes):
-    """A tetrahedron as sphereHand would hold it: triangles that share no vertex, and inward."""
+    """A tetrahedron in sphereHand's form: triangles that share no vertex, facing inward."""
     soup = np.concatenate([VERTICES[FACES[:, ::-1]].reshape(-1, 3), np.ones((12, 1))], axis=1)
     bones = [
         {"name": name, "weight_vertexid": np.arange(0), "weight_coeff": np.zeros(0)}
@@ -167,7 +169,7 @@ def test_pickle_is_welded_and_reversed(tmp_path):
     assert volume(read_back.vertices, read_back.faces) == pytest.approx(1 / 6)
     np.testing.assert_array_equal(
         read_back.weights, np.eye(BONES)[[16] * 4]
-    )  # whatever the order in the file
+    )  # regardless of the order in the file
 
 
 @pytest.mark.parametrize(
@@ -207,7 +209,7 @@ def test_invalid_pickle(tmp_path, changes, what):
 
 
 def test_users_mesh_replaces_ours(real_data):
-    """sphereHand's own mesh on our kinematics, at the poses and spheres that sphereHand's own code gave."""
+    """sphereHand's mesh on our kinematics, at poses and spheres computed by sphereHand's code."""
     skin = skinning.bind_mesh(*read(real_data / "hand" / "preprocessed_hand.pkl"))
     assert skin.vertices.shape == (1721, 3) and skin.faces.shape == (3382, 3)
     assert volume(skin.vertices, skin.faces) > 2e5
@@ -215,12 +217,12 @@ def test_users_mesh_replaces_ours(real_data):
         pose, centers, radii = (file[name] for name in ("pose", "joints_mm", "radii_mm"))
     posed = np.asarray(jax.jit(skinning.hand_vertices, static_argnums=0)(skin, jnp.asarray(pose)))
     assert all(volume(v, skinning.right_hand_faces(skin)) > 2e5 for v in posed)
-    # It is a thinner hand than its spheres, by a few mm, and has a forearm, which they have not.
+    # The mesh is a few mm thinner than its spheres and has a forearm, which they lack.
     off = np.min(np.linalg.norm(posed[:, :, None] - centers[:, None], axis=-1) - radii, axis=-1)[
         :, skin.vertices[:, 0] < 125
     ]
     assert -3 < np.median(off) < 1 and np.percentile(off, 5) > -7 and np.percentile(off, 95) < 9
-    # Every sphere has skin about it: the nearest is no further from its centre than its radius and some mm.
+    # Every sphere has skin around it: the nearest vertex is at most its radius and some mm away.
     nearest = np.min(np.linalg.norm(posed[:, :, None] - centers[:, None], axis=-1), axis=1)
     assert np.max(nearest - radii) < 5
 

@@ -46,7 +46,7 @@ def load(tmp_path):
 
 @pytest.fixture
 def refused(load):
-    """Loads, and returns the one line of the refusal."""
+    """Loads, and returns the one line of the error."""
 
     def line(data):
         with pytest.raises(ValueError) as error:
@@ -76,14 +76,16 @@ def test_arrays_round_trip(load, protocol):
 
 
 def test_python_2_and_old_numpy(load):
-    """numpy.core in place of numpy._core, str where bytes are meant: as Python 2 wrote an array, and a scalar."""
+    """numpy.core, not numpy._core, and str for bytes: an array and a scalar of Python 2."""
     raw = np.array([1.5, -2.0]).tobytes()
 
     def text(b):
         return b"T" + struct.pack("<I", len(b)) + b
 
-    dtype = b"cnumpy\ndtype\n(U\x02f8K\x00K\x01tR(K\x03U\x01<NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb"
-    array = b"\x80\x02cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n(K\x00tU\x01btR(K\x01(K\x02t"
+    dtype = b"cnumpy\ndtype\n(U\x02f8K\x00K\x01tR"
+    dtype += b"(K\x03U\x01<NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb"
+    array = b"\x80\x02cnumpy.core.multiarray\n_reconstruct\n"
+    array += b"(cnumpy\nndarray\n(K\x00tU\x01btR(K\x01(K\x02t"
     np.testing.assert_array_equal(load(array + dtype + b"\x89" + text(raw) + b"tb."), [1.5, -2.0])
     assert (
         load(b"\x80\x02cnumpy.core.multiarray\nscalar\n(" + dtype + text(raw[:8]) + b"tR.") == 1.5
@@ -109,7 +111,7 @@ ran = []
 
 
 def run():
-    """What a hostile pickle would like to have called."""
+    """The function that a hostile pickle would call."""
     ran.append(1)
 
 
@@ -165,7 +167,7 @@ def short(text):
 
 
 def named(module, name):
-    """A global by STACK_GLOBAL, which takes a dotted name apart."""
+    """A global by STACK_GLOBAL, which splits a dotted name."""
     return short(module) + short(name) + b"\x93"
 
 
@@ -224,7 +226,8 @@ def test_handmade_array(load):
 @pytest.mark.parametrize(
     "data, what",
     [
-        # Raw bytes that NumPy would take for pointers: objects, or a record of them whose flags say it has none.
+        # Raw bytes that NumPy would take for pointers: objects, or a record of objects whose flags
+        # deny it.
         (array(b"K\x01\x85", dtype("O8"), b"\x00" * 8), "neither numbers nor strings"),
         (array(b"K\x01\x85", dtype("V8"), b"\x00" * 8), "neither numbers nor strings"),
         (array(b"K\x01\x85", dtype("M8[ns]"), b"\x00" * 8), "neither numbers nor strings"),
@@ -238,14 +241,14 @@ def test_handmade_array(load):
             "structured",
         ),
         (array(b"K\x01\x85", dtype("f8", b"(K\x03K\x01NNNtb"), b"\x00" * 8), "structured"),
-        # Shapes that are not what the bytes are.
+        # Shapes that do not match the bytes.
         (array(b"K\x02\x85", dtype("f8"), b"\x00" * 8), "in 8 bytes"),
         (array(b"J\xff\xff\xff\xffJ\xff\xff\xff\xff\x86", dtype("f8"), b"\x00" * 8), "in 8 bytes"),
         (array(b"J\xff\xff\xff\x7fJ\xff\xff\xff\x7f\x86", dtype("f8"), b"\x00" * 8), "in 8 bytes"),
         (array(b"G?\xf0\x00\x00\x00\x00\x00\x00\x85", dtype("f8"), b"\x00" * 8), "in 8 bytes"),
         (array(b"N", dtype("f8"), b"\x00" * 8), "a shape, a dtype and bytes"),
         (array(b"K\x01\x85", b"N", b"\x00" * 8), "a shape, a dtype and bytes"),
-        # Calls of what is there to be named only, and states for what has none.
+        # Calls of names that may only be referred to, and states of objects without one.
         (b"\x80\x04" + named("numpy", "ndarray") + b"K\x01\x85\x85R.", "calls numpy.ndarray"),
         (b"\x80\x04" + named("numpy", "ndarray") + b")\x81.", "NEWOBJ"),
         (
@@ -267,7 +270,7 @@ def test_handmade_array(load):
             "rot13",
         ),
         (b"\x80\x04" + named("builtins", "bytes") + b"J\xff\xff\xff\x7f\x85R.", "argument"),
-        # What leads out of the file.
+        # References to something outside the file.
         (b"\x80\x02\x82\x01.", "EXT1"),
         (b"\x80\x02\x83\x01\x00.", "EXT2"),
         (b"\x80\x02\x84\x01\x00\x00\x00.", "EXT4"),
@@ -275,7 +278,7 @@ def test_handmade_array(load):
         (b"\x80\x02K\x01Q.", "BINPERSID"),
         (b"\x80\x05\x97.", "NEXT_BUFFER"),
         (b"\x80\x02Nr\xff\xff\xff\xff.", "LONG_BINPUT"),
-        # No pickle, or not all of one.
+        # Not a pickle, or a truncated one.
         (b"", "pickle"),
         (b"hello world", "pickle"),
         (b"\x89PNG\r\n\x1a\n", "pickle"),
@@ -294,9 +297,7 @@ def test_cached_extension_is_rejected(refused):
     copyreg.add_extension("os", "system", 250)
     try:
         data = b"\x80\x02\x82\xfa."
-        assert (
-            pickle.loads(data) is os.system
-        )  # and is remembered, so that no name is looked up again
+        assert pickle.loads(data) is os.system  # cached, so that no name is looked up again
         assert "EXT1" in refused(data)
     finally:
         copyreg.remove_extension("os", "system", 250)

@@ -38,7 +38,7 @@ def samples(n=N, size=SIZE, seed=0):
 
 @pytest.fixture
 def path(tmp_path):
-    """A good small file, and its twin in memory."""
+    """A small valid file."""
     write_voxel_h5(tmp_path / "good.h5", samples(), k=NYU_K)
     return tmp_path / "good.h5"
 
@@ -54,14 +54,14 @@ def put(path, key, value):
 
 
 def refused(path, words, kind=ValueError, **options):
-    """The message is one line, names the file and has these words."""
+    """The message is one line, names the file and contains these words."""
     with pytest.raises(kind, match=words) as caught:
         VoxelH5(path, **options)
     message = str(caught.value)
     assert str(path) in message and "\n" not in message
 
 
-# --- the real file ---
+# --- a real file
 
 
 @pytest.fixture
@@ -93,7 +93,8 @@ def test_real_file(real, real_data):
     ]
     assert [os.path.basename(name) for name in source.names(np.arange(6))] == names
 
-    # The grid is (row y, column x, depth z): joints lie nearer the surface so than with x and y exchanged.
+    # The grid is (row y, column x, depth z): joints are closer to the surface than with x and y
+    # swapped.
     cells = (
         (batch["joints_xyz"] - batch["center_xyz"][:, None]) / batch["cube_mm"][:, None] + 0.5
     ) * 88
@@ -133,7 +134,7 @@ def test_real_file_round_trip(real, tmp_path):
         assert set(a) == set(b)
         for key in ("labels", "cube", "com3D", "gt3Dcrop", "M"):
             assert a[key].dtype == b[key].dtype
-            # M holds whole pixels times a scale, so a wrong edge of one pixel would show as 0.4.
+            # M is in whole pixels times a scale, so an edge off by one pixel would show as 0.4.
             np.testing.assert_allclose(a[key][:], b[key][:], atol=1e-3, err_msg=key)
         np.testing.assert_allclose(b["labels"][:] * 150 * [1, -1, 1], b["gt3Dcrop"][:], atol=1e-4)
         for i in range(6):  # as the original reads them
@@ -142,7 +143,7 @@ def test_real_file_round_trip(real, tmp_path):
             assert grids[0].dtype == grids[1].dtype and (grids[0] == grids[1]).all()
 
 
-# --- reading ---
+# --- reading
 
 
 def test_rows_come_in_the_requested_order(path):
@@ -184,7 +185,7 @@ def test_copies_threads_and_forks_read_the_same(path):
         ):
             assert (row[0] == want[i % N]).all()
     inherited = source._handle[1]
-    source._handle = (source._handle[0] + 1, inherited)  # as a forked child finds it
+    source._handle = (source._handle[0] + 1, inherited)  # as in a forked child
     assert (source.rows(np.arange(N))["voxels"] == want).all() and source._handle[
         1
     ] is not inherited
@@ -227,7 +228,7 @@ def test_uint8_and_column_major_grids_read_alike(path):
         assert (unpack_voxels(VoxelH5(path).rows(np.asarray([0]))["voxels"][0]) == grid).all()
 
 
-# --- bad files ---
+# --- invalid files
 
 
 def test_no_file_or_no_hdf5(tmp_path, path):
@@ -358,7 +359,7 @@ def test_damaged_grid_is_rejected():
 
 @pytest.mark.parametrize("seed", range(4))
 def test_any_damage_is_value_error_or_harmless(seed):
-    """Flip bytes anywhere in the archive: never another exception, never a grid of another shape."""
+    """Flipped bytes never raise another exception and never give a grid of another shape."""
     rng = np.random.default_rng(seed)
     blob = archive(GRID)
     for _ in range(200):
@@ -385,7 +386,7 @@ def test_array_header_is_not_trusted(shape):
 
 
 def bomb(lie: int | None) -> bytes:
-    """An archive of 256 MiB of zeros in 256 kB; with `lie`, both of its headers declare that size instead."""
+    """An archive of 256 MiB of zeros in 256 kB; with `lie`, both headers declare that size."""
     out = io.BytesIO()
     with (
         zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as file,
@@ -420,7 +421,7 @@ def test_zip_bomb_is_rejected(path, lie):
     refused(path, r"real_voxels/0 (is|has|unpacks)")
 
 
-# --- writing ---
+# --- writing
 
 
 def only(folder):
@@ -495,5 +496,5 @@ def test_crop_affine_puts_the_cube_into_the_crop():
     m = crop_affine(center, cube, NYU_K, 88)
     corners = center + np.asarray([[-1, -1, 0], [1, 1, 0]]) * cube / 2
     pixels = (corners @ NYU_K.T) / corners[:, 2:]
-    # The longer edge fills the crop to a pixel's rounding, the shorter lies in its middle.
+    # The longer edge fills the crop up to rounding; the shorter is centered.
     np.testing.assert_allclose((pixels @ m.T)[:, :2], [[0, 44 - 88 / 3], [88, 44 + 88 / 3]], atol=1)

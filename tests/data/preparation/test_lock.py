@@ -31,7 +31,7 @@ def test_held_and_released(tmp_path, error):
 
 
 def test_one_of_many_takes_over_a_stale_lock(tmp_path):
-    """Eight processes find a stale lock; the one that gets it writes a line when it starts and ends."""
+    """Eight processes find a stale lock; whoever gets it logs its start and its end."""
     path, log = tmp_path / "set.lock", tmp_path / "log"
     gone = subprocess.Popen([sys.executable, "-c", "pass"])
     gone.wait()

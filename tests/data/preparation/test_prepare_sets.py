@@ -1,4 +1,4 @@
-"""The door of the data sets on fakes: prepared, read back, looked at, damaged, killed."""
+"""`prepare NAME` on generated data sets: prepared, read back, checked, damaged, killed."""
 
 import importlib
 import importlib.util
@@ -25,13 +25,14 @@ tfds = pytest.importorskip(
 )
 
 from handjax.data import records as pipeline  # noqa: E402
-from handjax.data.preparation import shards as parts
+from handjax.data.preparation import shard, workers  # noqa: E402
+from handjax.data.preparation.registry import SETS, raw_files  # noqa: E402
 from handjax.data.sets.mpii import raw as mpii  # noqa: E402
 from handjax.data.sets.msra_hand import raw as msra_hand  # noqa: E402
-from handjax.prepare import SETS, main  # noqa: E402
+from handjax.prepare import main  # noqa: E402
 
 pytestmark = pytest.mark.tensorflow
-FRAMES = 8  # pictures a split of mpii, with two people in each
+FRAMES = 8  # images per split of mpii, with two people in each
 
 
 def fake(name, tmp_path_factory, n, **options):
@@ -61,7 +62,7 @@ def command(name, raw, tmp_path, *more):
     ]
 
 
-def door(argv, **options):
+def run_command(argv, **options):
     return subprocess.run(
         [sys.executable, "-m", "handjax.prepare", *argv], capture_output=True, text=True, **options
     )
@@ -78,13 +79,13 @@ def refused(argv, *words):
 
 
 def tree(folder):
-    """Relative path → content of all files but the pages, on which the hour is."""
+    """Relative path → content of all files except the pages, which hold the time."""
     paths = (p for p in Path(folder).rglob("*") if p.is_file() and p.suffix != ".html")
     return {str(p.relative_to(folder)): p.read_bytes() for p in paths}
 
 
 def examples(folder):
-    """Shard → its records. As bytes one record may differ from process to process: protobuf's maps have no order."""
+    """Shard → its records, parsed: the bytes may differ, since protobuf's maps have no order."""
     shards = sorted(Path(folder).glob("*.tfrecord-*"))
     read = pipeline.tf.train.Example.FromString
     return {
@@ -93,20 +94,21 @@ def examples(folder):
     }
 
 
-def test_the_table_has_every_set_and_its_configurations(repo):
+def test_registry_has_every_set_and_configuration(repo):
     assert set(SETS) == {
-        path.parent.name for path in (repo / "handjax/data").glob("*/*_dataset_builder.py")
+        path.parent.name for path in (repo / "handjax/data/sets").glob("*/*_dataset_builder.py")
     }
-    for name, known in SETS.items():
+    for name in SETS:
         builder = importlib.import_module(
             f"handjax.data.sets.{name}.{name}_dataset_builder"
         ).Builder
-        assert known.configs == tuple(config.name for config in builder.BUILDER_CONFIGS), name
+        configs = tuple(config.name for config in builder.BUILDER_CONFIGS)
+        assert tuple(raw_files(name).CONFIGS) == configs, name
 
 
 def test_prepared_and_read_back(people, tmp_path):
-    """By the command itself, with workers."""
-    done = door(command("mpii", people, tmp_path, "--workers=2"))
+    """By the command itself, with worker processes."""
+    done = run_command(command("mpii", people, tmp_path, "--workers=2"))
     folder = tmp_path / "out/mpii/1.0.0"
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == [
@@ -119,17 +121,17 @@ def test_prepared_and_read_back(people, tmp_path):
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["mpii"]
     builder = tfds.builder_from_directory(folder)
     for split in mpii.COUNTS:
-        told = dict(mpii.samples(epath.Path(people), split))
+        data = dict(mpii.samples(epath.Path(people), split))
         records = pipeline.RecordDataset(folder, split, keys=("joints_uv", "visible", "scale"))
-        assert records.names(np.arange(len(records))) == list(told)  # in the order of the files
+        assert records.names(np.arange(len(records))) == list(data)  # in file order
         rows = records.rows(np.arange(len(records)))
-        for i, sample in enumerate(told.values()):
+        for i, sample in enumerate(data.values()):
             for key in ("joints_uv", "visible", "scale"):
                 np.testing.assert_array_equal(rows[key][i], sample[key])
         pictures = builder.as_dataset(split=split, decoders={"image": tfds.decode.SkipDecoding()})
         back = {row["id"].decode(): row["image"] for row in tfds.as_numpy(pictures)}
-        assert list(back) == list(told) and all(
-            back[key] == told[key]["image"].getvalue() for key in told
+        assert list(back) == list(data) and all(
+            back[key] == data[key]["image"].getvalue() for key in data
         )
         assert len(builder.info.splits[split].shard_lengths) > 2
     shards = [name for name in tree(folder) if ".tfrecord-" in name]
@@ -140,7 +142,7 @@ def test_prepared_and_read_back(people, tmp_path):
     ]
 
 
-def test_a_depth_set_and_what_its_report_says(tmp_path_factory, tmp_path, capsys):
+def test_depth_set_and_its_report(tmp_path_factory, tmp_path, capsys):
     raw = fake("msra_hand", tmp_path_factory, 2)
     main(command("msra_hand", raw, tmp_path, "--shard_mb=64"))
     folder = tmp_path / "out/msra_hand/1.0.0"
@@ -152,16 +154,16 @@ def test_a_depth_set_and_what_its_report_says(tmp_path_factory, tmp_path, capsys
         str(raw),
     )
     assert list(numbers["splits"]) == list(msra_hand.COUNTS)
-    for split, told in numbers["splits"].items():
-        assert (told["frames"], told["published_frames"]) == (2, msra_hand.COUNTS[split])
-        assert not any(told["frames_with"].values()) and told["unreadable"] == {}
+    for split, data in numbers["splits"].items():
+        assert (data["frames"], data["published_frames"]) == (2, msra_hand.COUNTS[split])
+        assert not any(data["frames_with"].values()) and data["unreadable"] == {}
         assert (
-            told["visible_joints"] == told["reprojected_joints"] == 42
-            and told["reprojection_largest_px"] < 0.01
+            data["visible_joints"] == data["reprojected_joints"] == 42
+            and data["reprojection_largest_px"] < 0.01
         )
-        assert told["surface_share_within_mm"]["50"] > 0.6 and told["surface_joints"] >= 38
+        assert data["surface_share_within_mm"]["50"] > 0.6 and data["surface_joints"] >= 38
     page = (folder / "report.html").read_text()
-    assert "P0: 2 frames, where 8,499 are published." in page and "None was found." in page
+    assert "P0: 2 frames; 8,499 are published." in page and "None were found." in page
     assert page.count("data:image/jpeg;base64,") == 1 and "P8/" in page
     assert 'src="http' not in page
     records = pipeline.RecordDataset(folder, "P3")
@@ -172,9 +174,9 @@ def test_a_depth_set_and_what_its_report_says(tmp_path_factory, tmp_path, capsys
         np.testing.assert_array_equal(row[key][0], sample[key])
 
 
-def test_all_that_is_missing_is_told_at_once(tmp_path):
+def test_all_missing_files_are_listed_at_once(tmp_path):
     (tmp_path / "raw").mkdir()
-    done = door(command("human36m", tmp_path / "raw", tmp_path, "--config=validact03"))
+    done = run_command(command("human36m", tmp_path / "raw", tmp_path, "--config=validact03"))
     (line,) = done.stderr.splitlines()
     assert (
         done.returncode == 2
@@ -201,10 +203,10 @@ def test_all_that_is_missing_is_told_at_once(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_a_prepared_set_is_not_overwritten_unasked(people, copy, tmp_path, capsys):
+def test_prepared_set_is_not_overwritten_by_default(people, copy, tmp_path, capsys):
     main(command("mpii", people, tmp_path))
     before = tree(tmp_path / "out")
-    refused(command("mpii", people, tmp_path), "mpii/1.0.0: is there already", "--overwrite")
+    refused(command("mpii", people, tmp_path), "mpii/1.0.0: exists already", "--overwrite")
     assert tree(tmp_path / "out") == before
     text = (copy / "annot/train.json").read_text().replace('"scale": ', '"scale": 1')
     (copy / "annot/train.json").write_text(text)
@@ -219,7 +221,7 @@ def test_a_prepared_set_is_not_overwritten_unasked(people, copy, tmp_path, capsy
     )
 
 
-def test_check_writes_the_report_alone(people, tmp_path, monkeypatch, capsys):
+def test_check_writes_only_the_report(people, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     main(command("mpii", people, tmp_path, "--check"))
     assert (
@@ -228,15 +230,16 @@ def test_check_writes_the_report_alone(people, tmp_path, monkeypatch, capsys):
     )
     assert capsys.readouterr().out == f"report: {tmp_path / 'mpii-check/report.html'}\n"
     numbers = json.loads((tmp_path / "mpii-check/report.json").read_text())["splits"]
-    assert [told["frames"] for told in numbers.values()] == [16] * 3
+    assert [data["frames"] for data in numbers.values()] == [16] * 3
     main(command("mpii", people, tmp_path, "--check", f"--report={tmp_path / 'here'}"))
     main(command("mpii", people, tmp_path, "--check", f"--report={tmp_path / 'here'}"))
     kept = ["report.1.html", "report.1.json", "report.html", "report.json"]
     assert sorted(p.name for p in (tmp_path / "here").iterdir()) == kept
 
 
-def test_every_damaged_file_is_told_and_then_all_are_whole(copy, people, tmp_path, capsys):
-    """Two pictures of one split and one of another, each with two people: all are named, and the rest is looked at and kept."""
+def test_damaged_files_are_reported_then_repaired(copy, people, tmp_path, capsys):
+    """Two images of one split and one of another, each with two people. All are reported, and the
+    rest is checked and kept."""
     names = {
         split: [p["image"] for p in json.loads((copy / f"annot/{file}").read_text())]
         for split, file in mpii.FILES.items()
@@ -247,50 +250,50 @@ def test_every_damaged_file_is_told_and_then_all_are_whole(copy, people, tmp_pat
     ]
     for path in bad:
         path.write_bytes(path.read_bytes()[:-900])
-    done = door(command("mpii", copy, tmp_path, "--check", f"--report={tmp_path / 'look'}"))
+    done = run_command(command("mpii", copy, tmp_path, "--check", f"--report={tmp_path / 'look'}"))
     line = done.stderr.splitlines()[-1]
     assert done.returncode == 2 and "unreadable=4" in done.stderr and "Traceback" not in done.stderr
     assert (
         line.startswith(f"error: validation: 4 unreadable: {bad[0]}: ")
         and f"; test: 2 unreadable: {bad[2]}: " in line
     )
-    assert "(and 1 lines more in the report)" in line and line.endswith(
+    assert "(1 more in the report)" in line and line.endswith(
         f"report: {tmp_path / 'look/report.html'}"
     )
     numbers = json.loads((tmp_path / "look/report.json").read_text())["splits"]
-    assert [(told["frames"], told["unreadable_frames"]) for told in numbers.values()] == [
+    assert [(data["frames"], data["unreadable_frames"]) for data in numbers.values()] == [
         (16, 0),
         (12, 4),
         (14, 2),
     ]
-    assert [list(told["unreadable"].values()) for told in numbers.values()] == [[], [2, 2], [2]]
+    assert [list(data["unreadable"].values()) for data in numbers.values()] == [[], [2, 2], [2]]
     page = (tmp_path / "look/report.html").read_text()
-    assert all(str(path) in page for path in bad) and "Not readable" in page
+    assert all(str(path) in page for path in bad)
 
     refused(
         command("mpii", copy, tmp_path),
         f"validation: 4 unreadable: {bad[0]}",
-        "what is whole is kept",
+        "finished shards are kept",
         "report.html",
     )
     unfinished = tmp_path / "out/unfinished/mpii/1.0.0"
     assert not (tmp_path / "out/mpii").exists()
-    told = json.loads((unfinished / "report.json").read_text())["splits"]
-    assert {split: of["unreadable"] for split, of in told.items()} == {
+    data = json.loads((unfinished / "report.json").read_text())["splits"]
+    assert {split: of["unreadable"] for split, of in data.items()} == {
         split: of["unreadable"] for split, of in numbers.items()
     }
     made = {p: p.stat().st_ino for p in unfinished.glob("*.tfrecord*")}
     assert len(made) > 6
     refused(
         command("mpii", copy, tmp_path, "--shard_mb=1"),
-        "begun with",
-        "give the same, or remove that folder",
+        "started with",
+        "use the same values, or remove that folder",
     )
     for path in bad:
         shutil.copy(people / "images" / path.name, path)
     capsys.readouterr()
     main(command("mpii", copy, tmp_path))
-    assert f"going on in {unfinished}\n" in capsys.readouterr().out
+    assert f"resuming in {unfinished}\n" in capsys.readouterr().out
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["mpii"]
     kept = {p.stat().st_ino for p in (tmp_path / "out/mpii/1.0.0").iterdir()}
     assert set(made.values()) <= kept
@@ -300,9 +303,9 @@ def test_every_damaged_file_is_told_and_then_all_are_whole(copy, people, tmp_pat
     assert one == other and len(one) > 6
 
 
-def test_labels_that_end_the_reading_are_told_and_the_other_splits_looked_at(copy, tmp_path):
+def test_broken_labels_end_only_their_own_split(copy, tmp_path):
     (copy / "annot/valid.json").write_text("[]")
-    refused(command("mpii", copy, tmp_path), "1 missing: ", "valid.json: no list of people")
+    refused(command("mpii", copy, tmp_path), "1 missing: ", "valid.json: not a list of people")
     mat = copy / "annot/gt_valid.mat"
     mat.unlink()
     shutil.copy(copy / "annot/train.json", copy / "annot/valid.json")
@@ -313,12 +316,12 @@ def test_labels_that_end_the_reading_are_told_and_the_other_splits_looked_at(cop
     )
     assert "gt_valid.mat" in text and "(nothing after it was read)" in text
     numbers = json.loads((tmp_path / "look/report.json").read_text())["splits"]
-    assert [told["frames"] for told in numbers.values()] == [16, 0, 16]
+    assert [data["frames"] for data in numbers.values()] == [16, 0, 16]
     assert text.split(": ", 2)[2].startswith(next(iter(numbers["validation"]["unreadable"])))
 
 
-def test_shards_of_what_has_changed_are_made_again(copy, people, tmp_path):
-    """Between a run that stopped and the next the labels were mended: nothing of the old ones stays."""
+def test_shards_of_changed_samples_are_rewritten(copy, people, tmp_path):
+    """The labels are corrected between two runs: nothing of the old ones stays."""
     whole = (copy / "annot/train.json").read_text()
     people_of = json.loads(whole)
     people_of[0]["scale"] *= 2
@@ -335,8 +338,8 @@ def test_shards_of_what_has_changed_are_made_again(copy, people, tmp_path):
     )
 
 
-def test_killed_in_the_middle_the_next_run_goes_on(copy, people, tmp_path, capsys):
-    """A pipe in place of a picture holds the reader there until it is killed, and its workers must go too."""
+def test_killed_run_is_resumed(copy, people, tmp_path, capsys):
+    """A pipe instead of an image blocks the reader until it is killed; its workers must end too."""
     names = [person["image"] for person in json.loads((copy / "annot/train.json").read_text())]
     held = copy / "images" / names[12]
     held.unlink()
@@ -359,7 +362,7 @@ def test_killed_in_the_middle_the_next_run_goes_on(copy, people, tmp_path, capsy
         running.send_signal(signal.SIGKILL)
         running.wait()
     lock = json.loads(unfinished.with_name("1.0.0.lock").read_text())
-    assert lock["pid"] == running.pid  # left behind, and taken over below
+    assert lock["pid"] == running.pid  # stale, and taken over below
     while any(
         Path(f"/proc/{child}/cmdline").exists() and Path(f"/proc/{child}/cmdline").read_bytes()
         for child in children
@@ -378,7 +381,7 @@ def test_killed_in_the_middle_the_next_run_goes_on(copy, people, tmp_path, capsy
     assert 0 < sum(whole.values()) < 16 and not (tmp_path / "out/mpii").exists()
 
     main(command("mpii", copy, tmp_path))
-    assert "going on in" in capsys.readouterr().out
+    assert "resuming in" in capsys.readouterr().out
     assert kept <= {p.stat().st_ino for p in (tmp_path / "out/mpii/1.0.0").iterdir()}
     main(command("mpii", people, tmp_path / "again"))
     killed, never = (at / "out/mpii/1.0.0" for at in (tmp_path, tmp_path / "again"))
@@ -389,8 +392,9 @@ def test_killed_in_the_middle_the_next_run_goes_on(copy, people, tmp_path, capsy
     assert killed == never
 
 
-def test_two_at_once_do_not_spoil_each_other(copy, people, tmp_path):
-    """A pipe holds the first in the middle; the second is told so and touches nothing; freed, the first comes to its end."""
+def test_two_runs_at_once(copy, people, tmp_path):
+    """A pipe blocks the first run. The second reports that and changes nothing; then the first,
+    unblocked, finishes."""
     names = [person["image"] for person in json.loads((copy / "annot/train.json").read_text())]
     held = copy / "images" / names[12]
     held.unlink()
@@ -404,17 +408,17 @@ def test_two_at_once_do_not_spoil_each_other(copy, people, tmp_path):
             assert first.poll() is None and time.monotonic() < deadline
             time.sleep(0.05)
             whole = (
-                12 // json.loads(told.read_text())
-                if (told := unfinished / "train.lot.json").exists()
+                12 // json.loads(data.read_text())
+                if (data := unfinished / "train.chunk.json").exists()
                 else None
             )
         time.sleep(0.2)  # it opens the pipe
         before = tree(tmp_path / "out")
         line = refused(command("mpii", people, tmp_path, "--overwrite"))
         assert line.startswith(
-            f"{unfinished}: at work there is process {first.pid} on {socket.gethostname()} since "
+            f"{unfinished}: in use by process {first.pid} on {socket.gethostname()} since "
         )
-        assert line.endswith(f"wait for it, or if it is no more remove {unfinished}.lock")
+        assert line.endswith(f"wait for it, or if it is gone remove {unfinished}.lock")
         assert tree(tmp_path / "out") == before
         with held.open("wb") as pipe:
             os.replace(
@@ -431,13 +435,14 @@ def test_two_at_once_do_not_spoil_each_other(copy, people, tmp_path):
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["mpii"]
 
 
-def test_a_lock_of_another_machine_is_not_taken_over(people, tmp_path):
+def test_lock_of_another_machine_is_kept(people, tmp_path):
     lock = tmp_path / "out/unfinished/mpii/1.0.0.lock"
     lock.parent.mkdir(parents=True)
     lock.write_text(
         json.dumps({"pid": 1 << 22, "host": "elsewhere", "since": "2026-01-01 00:00:00"})
     )
-    words = f"at work there is process {1 << 22} on elsewhere since 2026-01-01 00:00:00; wait for it, or if it is no more remove {lock}"
+    words = f"in use by process {1 << 22} on elsewhere since 2026-01-01 00:00:00; "
+    words += f"wait for it, or if it is gone remove {lock}"
     refused(command("mpii", people, tmp_path), words)
     assert lock.exists()
     lock.unlink()
@@ -450,8 +455,8 @@ def bodies(tmp_path_factory):
     return fake("human36m", tmp_path_factory, 2, config="validact02")
 
 
-def test_on_beam_the_same_records_come_out(bodies, tmp_path, capsys):
-    """With a damaged picture at first, which is told as without Beam; what was written is kept."""
+def test_beam_writes_the_same_records(bodies, tmp_path, capsys):
+    """First with a damaged image, which is reported as without Beam; finished shards are kept."""
     if not importlib.util.find_spec("apache_beam"):
         pytest.skip("apache_beam is not installed; the extra handjax[beam] has it")
     raw = Path(shutil.copytree(bodies, tmp_path / "raw"))
@@ -460,19 +465,19 @@ def test_on_beam_the_same_records_come_out(bodies, tmp_path, capsys):
         arg for arg in command("human36m", raw, tmp_path, *more) if not arg.startswith("--workers")
     ]
     refused([*argv, "--beam", "--check"], "--beam prepares")
-    refused([*argv, "--beam", "--workers=2"], "give it without --check and without --workers")
+    refused([*argv, "--beam", "--workers=2"], "use it without --check and --workers")
     sequence = "s_11_act_02_subact_01_ca_03"
     bad = raw / f"images/{sequence}/{sequence}_000002.jpg"
     whole = bad.read_bytes()
     bad.write_bytes(whole[:3000])
-    done = door([*argv, "--beam"])
+    done = run_command([*argv, "--beam"])
     assert done.returncode == 2 and done.stderr.splitlines()[-1].startswith(
         f"error: validation: 1 unreadable: {bad}: "
     )
     unfinished = tmp_path / "out/unfinished/human36m/validact02/1.0.0"
     made = {p.stat().st_ino for p in unfinished.glob("*.tfrecord*")}
     bad.write_bytes(whole)
-    done = door([*argv, "--beam=runner=FnApiRunner"])
+    done = run_command([*argv, "--beam=runner=FnApiRunner"])
     folder = tmp_path / "out/human36m/validact02/1.0.0"
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-2:] == [
@@ -488,7 +493,7 @@ def test_on_beam_the_same_records_come_out(bodies, tmp_path, capsys):
     assert "32 frames" in capsys.readouterr().out
 
 
-def test_without_beam_it_is_said_how_to_get_it(bodies, tmp_path, monkeypatch):
+def test_missing_beam_gives_the_install_command(bodies, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "apache_beam", None)
     argv = [
         "human36m",
@@ -501,20 +506,20 @@ def test_without_beam_it_is_said_how_to_get_it(bodies, tmp_path, monkeypatch):
     assert not (tmp_path / "out/human36m").exists()
 
 
-def test_a_worker_that_dies_is_told(tmp_path):
+def test_dead_worker_is_reported(tmp_path):
     with (
-        parts.Workers(2) as workers,
+        workers.Workers(2) as pool,
         pytest.raises(OSError, match="a worker process died.*fewer --workers"),
     ):
-        list(workers.each(os._exit, [(3,)]))
+        list(pool.each(os._exit, [(3,)]))
 
 
-def test_two_samples_of_one_name_are_refused():
-    with pytest.raises(ValueError, match="two samples are called 'a'"):
-        list(parts._once([("a", dict), ("b", dict), ("a", dict)]))
+def test_duplicate_keys_are_rejected():
+    with pytest.raises(ValueError, match="two samples have the key 'a'"):
+        list(shard.unique([("a", dict), ("b", dict), ("a", dict)]))
 
 
-def test_fakes_are_written_where_nothing_is(repo, tmp_path):
+def test_fakes_are_written_into_empty_folders_only(repo, tmp_path):
     def fakes(*argv):
         return subprocess.run(
             [sys.executable, "scripts/fakes.py", *argv], cwd=repo, capture_output=True, text=True

@@ -1,4 +1,4 @@
-"""The file for hand_pose_tensorflow, parsed as its data_loader.py does."""
+"""The file for hand_pose_tensorflow, parsed as in its data_loader.py."""
 
 import importlib
 
@@ -44,16 +44,16 @@ def prepared(tmp_path_factory):
 def read(path):
     kinds = {name: tf.io.FixedLenFeature([], tf.string) for name in ("image", "name", "joints")}
     for record in tf.data.TFRecordDataset(str(path)):
-        told = tf.io.parse_single_example(record, kinds)
-        image = tf.reshape(tf.io.decode_raw(told["image"], tf.uint8), [320, 320, 3]).numpy()
+        data = tf.io.parse_single_example(record, kinds)
+        image = tf.reshape(tf.io.decode_raw(data["image"], tf.uint8), [320, 320, 3]).numpy()
         yield (
-            told["name"].numpy().decode(),
+            data["name"].numpy().decode(),
             image,
-            tf.reshape(tf.io.decode_raw(told["joints"], tf.float32), [21, 3]).numpy(),
+            tf.reshape(tf.io.decode_raw(data["joints"], tf.float32), [21, 3]).numpy(),
         )
 
 
-def test_two_sets_one_behind_the_other(prepared, tmp_path, capsys):
+def test_two_sets_are_concatenated(prepared, tmp_path, capsys):
     sets = [f"--set={prepared / 'out/rhd/1.0.0'}", f"--set={prepared / 'out/stb/sk_320/1.0.0'}"]
     argv = [
         "tfrecord",
@@ -80,10 +80,10 @@ def test_two_sets_one_behind_the_other(prepared, tmp_path, capsys):
             )
         np.testing.assert_array_equal(
             joints[12], common[9]
-        )  # base of the middle finger, which the original crops about
+        )  # base of the middle finger, the center of the original's crop
 
     for wrong, words in (
-        (argv, "exists; give another name or --overwrite"),
+        (argv, "exists; use another name or --overwrite"),
         (
             [*argv[:-2], "--split=validation", "--out=" + str(tmp_path / "x")],
             "no split 'validation'",
@@ -101,7 +101,7 @@ def test_two_sets_one_behind_the_other(prepared, tmp_path, capsys):
     )
 
 
-def test_pictures_of_another_size_are_refused(prepared, tmp_path):
+def test_images_of_another_size_are_rejected(prepared, tmp_path):
     main(
         [
             "stb",
@@ -113,7 +113,7 @@ def test_pictures_of_another_size_are_refused(prepared, tmp_path):
     )
     with pytest.raises(
         ValueError,
-        match="pictures of 480 x 640 x 3, 21 joints; expected 320 x 320 x 3 .* stb --config sk_320",
+        match="images of 480 x 640 x 3, 21 joints; expected 320 x 320 x 3 .* stb --config sk_320",
     ):
         main(
             [

@@ -15,61 +15,16 @@ tf = pytest.importorskip(
 )
 
 import tensorflow_datasets as tfds  # noqa: E402
+from tfds_frames import frame, write  # noqa: E402
 
-from handjax.data import records as pipeline  # noqa: E402
 from handjax.data.batch import check_batch  # noqa: E402
-from handjax.data.resize import fit  # noqa: E402
+from handjax.data.records import RecordDataset, describe  # noqa: E402
+from handjax.data.resize import resize_pad  # noqa: E402
 from handjax.engine import evaluation, feed, sharding  # noqa: E402
+
+pytestmark = pytest.mark.tensorflow
 from handjax.pose.skeleton import SKELETONS  # noqa: E402
 from handjax.run import no_source  # noqa: E402
-
-N = {"train": 23, "test": 5}
-
-
-def frame(i: int, size=(6, 8)) -> dict:
-    rng = np.random.default_rng(i)
-    return {
-        "image": rng.integers(0, 256, (*size, 3), np.uint8),
-        "depth": rng.integers(0, 65536, (*size, 1), np.uint16),
-        "k": np.array([[100, 0, 4], [0, 100, 3], [0, 0, 1]], np.float32),
-        "joints_xyz": rng.normal(0, 50, (21, 3)).astype(np.float32),
-        "joints_uv": rng.uniform(0, 8, (21, 2)).astype(np.float32),
-        "visible": rng.random(21) < 0.7,
-        "side": "right",
-        "id": f"frame-{i:03d}",
-    }
-
-
-def write(data_dir, name: str, numbers: dict[str, range], size=lambda i: (6, 8), leave=()) -> str:
-    """A prepared set of three shards a split, by TFDS itself; returns its folder."""
-    features = {
-        "image": tfds.features.Image(shape=(None, None, 3)),
-        "depth": tfds.features.Image(shape=(None, None, 1), dtype=np.uint16),
-        "k": tfds.features.Tensor(shape=(3, 3), dtype=np.float32),
-        "joints_xyz": tfds.features.Tensor(shape=(21, 3), dtype=np.float32),
-        "joints_uv": tfds.features.Tensor(shape=(21, 2), dtype=np.float32),
-        "visible": tfds.features.Tensor(shape=(21,), dtype=np.bool_),
-        "side": tfds.features.ClassLabel(names=["left", "right"]),
-        "id": tfds.features.Text(),
-    }
-    frames = {
-        split: [
-            (i, {key: value for key, value in frame(i, size(i)).items() if key not in leave})
-            for i in part
-        ]
-        for split, part in numbers.items()
-    }
-    builder = tfds.dataset_builders.store_as_tfds_dataset(
-        name=name,
-        version="1.0.0",
-        features=tfds.features.FeaturesDict(
-            {key: value for key, value in features.items() if key not in leave}
-        ),
-        split_datasets=frames,
-        data_dir=str(data_dir),
-        download_config=tfds.download.DownloadConfig(num_shards=3),
-    )
-    return str(builder.data_path)
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +36,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def records(folder):
-    return pipeline.RecordDataset(folder, "train")
+    return RecordDataset(folder, "train")
 
 
 def damaged(folder, tmp_path, name="tiny-train.tfrecord-00001"):
@@ -126,17 +81,17 @@ def test_agrees_with_as_dataset(folder, records):
 
 def test_numbers_in_any_order_and_twice(records):
     every = records.rows(np.arange(23))
-    asked = np.array([17, 3, 3, 22, 0])
-    rows = records.rows(asked)
+    numbers = np.array([17, 3, 3, 22, 0])
+    rows = records.rows(numbers)
     for key in every:
-        np.testing.assert_array_equal(rows[key], every[key][asked])
-    with pytest.raises(IndexError, match="records -1 to 4 asked for; train has 0 to 22"):
+        np.testing.assert_array_equal(rows[key], every[key][numbers])
+    with pytest.raises(IndexError, match="records -1 to 4 requested; train has 0 to 22"):
         records.rows(np.array([-1, 4]))
 
 
 @pytest.mark.parametrize("split", ["train[:7]", "train[5:11]", "train[50%:]", "train+test", "test"])
 def test_splits_are_tfds_expressions(folder, split):
-    records = pipeline.RecordDataset(folder, split, keys=("joints_uv",))
+    records = RecordDataset(folder, split, keys=("joints_uv",))
     read = tfds.builder_from_directory(folder).as_dataset(split=split).as_numpy_iterator()
     names = records.names(np.arange(len(records)))
     assert sorted(names) == sorted(sample["id"].decode() for sample in read)
@@ -153,13 +108,14 @@ def test_no_copy_to_numpy(records):
 
 
 def test_extra_features_by_name(folder):
-    rows = pipeline.RecordDataset(folder, "test", keys=("side", "visible")).rows(np.arange(2))
+    rows = RecordDataset(folder, "test", keys=("side", "visible")).rows(np.arange(2))
     assert rows["side"].tolist() == [1, 1]
 
 
 @pytest.mark.parametrize("processes", [1, 2, 3])
 def test_processes_share_an_epoch(records, processes):
-    """The engine's order over this source: shares of P processes make the batch, an epoch holds each id once."""
+    """The engine's order over this source: the shares of P processes make up the batch, and an
+    epoch holds each id once."""
     seen = [[] for _ in range(processes)]
     batch = 6
     for step in range(4):
@@ -184,7 +140,7 @@ def test_epochs_differ_and_restart_anywhere(records):
         return records.rows(feed.train_indices(step, 4, len(records), seed))["joints_uv"]
 
     run = [read(step) for step in range(12)]
-    for step in (3, 7, 11):  # anywhere, without the steps before
+    for step in (3, 7, 11):  # without the steps before
         np.testing.assert_array_equal(read(step), run[step])
     flat = np.concatenate(run)
     assert not np.array_equal(flat[:23], flat[23:46])
@@ -193,7 +149,8 @@ def test_epochs_differ_and_restart_anywhere(records):
 
 
 def test_evaluation_pads_and_drops_nothing(folder, records):
-    """The engine's walk over a split of 5 and one of 23, in batches of 8: each record once, in order, padding masked."""
+    """The engine's walk over splits of 5 and 23 in batches of 8: each record once and in order,
+    with masked padding."""
     mesh = sharding.make_mesh()
 
     @jax.jit
@@ -203,7 +160,7 @@ def test_evaluation_pads_and_drops_nothing(folder, records):
             "mask"
         ].sum()
 
-    for split in (records, pipeline.RecordDataset(folder, "test")):
+    for split in (records, RecordDataset(folder, "test")):
         source = dataclasses.replace(
             no_source(SKELETONS["hand21"]), eval_size=len(split), eval_rows=split.rows
         )
@@ -215,118 +172,24 @@ def test_evaluation_pads_and_drops_nothing(folder, records):
 
 
 def test_tensorflow_sees_no_gpu(folder, monkeypatch):
-    asked = []
+    calls = []
     monkeypatch.setattr(
-        tf.config, "set_visible_devices", lambda devices, kind: asked.append((devices, kind))
+        tf.config, "set_visible_devices", lambda devices, kind: calls.append((devices, kind))
     )
-    pipeline.describe(folder)
-    assert asked == [([], "GPU")]
-
-
-# ---- mixtures
-
-
-def test_shares():
-    assert pipeline.shares([3, 1]) == (750, 250)
-    assert pipeline.shares([1, 1, 1]) == (334, 333, 333)
-    assert pipeline.shares([2]) == (1000,)
-    for weights, message in [
-        ([1, 0], "must be a number > 0"),
-        ([1, np.nan], "> 0"),
-        ([], "> 0"),
-        ([1, 1e-6], "at least 1/1000"),
-    ]:
-        with pytest.raises(ValueError, match=message):
-            pipeline.shares(weights)
-
-
-def test_order_of_a_mixture():
-    sizes, shares = (70, 5), (750, 250)
-    part, record = pipeline.order(np.arange(4000), sizes, shares, seed=3)
-    for block in range(4):
-        assert np.bincount(part[1000 * block : 1000 * (block + 1)]).tolist() == [750, 250]
-    assert abs((part[:200] == 0).mean() - 0.75) < 0.1  # spread, not one set after the other
-    for i, size in enumerate(sizes):
-        mine = record[part == i]
-        whole = mine[: len(mine) // size * size].reshape(-1, size)
-        assert (
-            np.sort(whole, axis=1) == np.arange(size)
-        ).all()  # each epoch holds each record once
-        assert not (whole[0] == whole[1]).all()
-    # A function of the place: any piece, in any order, is the same piece.
-    places = np.array([3999, 17, 2500, 17, 999, 1000])
-    for got, whole in zip(
-        pipeline.order(places, sizes, shares, seed=3), (part, record), strict=True
-    ):
-        np.testing.assert_array_equal(got, whole[places])
-    assert not np.array_equal(
-        pipeline.order(np.arange(100), sizes, shares, seed=4)[1], record[:100]
-    )
-
-
-def test_mixture(folder):
-    parts = [pipeline.RecordDataset(folder, split) for split in ("train", "test")]
-    mixture = pipeline.Mixture(parts, (0.8, 0.2), seed=1)
-    rows = mixture.rows(np.arange(40))
-    check_batch(rows)
-    part, record = pipeline.order(np.arange(40), (23, 5), (800, 200), seed=1)
-    assert rows["index"].tolist() == (record + 23 * part).tolist() and {0, 1} == set(part)
-    for name, uv, i in zip(mixture.names(rows["index"]), rows["joints_uv"], part, strict=True):
-        assert name.startswith("tiny/frame-") and (int(name[-3:]) >= 100) == i
-        np.testing.assert_array_equal(uv, frame(int(name[-3:]))["joints_uv"])
-    later = mixture.rows(np.arange(32, 36))
-    np.testing.assert_array_equal(later["image"], rows["image"][32:36])
-
-
-def test_concat(folder):
-    parts = [pipeline.RecordDataset(folder, split, keys=("joints_uv",)) for split in ("train", "test")]
-    joined = pipeline.Joined(parts)
-    assert len(joined) == 28
-    numbers = np.array([27, 0, 22, 23, 5])
-    rows = joined.rows(numbers)
-    check_batch(rows)
-    assert rows["index"].tolist() == numbers.tolist() and rows["mask"].all()
-    for name, uv, number in zip(joined.names(numbers), rows["joints_uv"], numbers, strict=True):
-        assert name.startswith("tiny/frame-") and (int(name[-3:]) >= 100) == (number > 22)
-        np.testing.assert_array_equal(uv, frame(int(name[-3:]))["joints_uv"])
-    with pytest.raises(IndexError, match="records 5 to 28 asked for; the sets have 0 to 27"):
-        joined.rows(np.array([5, 28]))
-    assert pipeline.Joined(parts[:1]).names(numbers[1:2]) == parts[0].names(
-        numbers[1:2]
-    )  # alone, no name before it
+    describe(folder)
+    assert calls == [([], "GPU")]
 
 
 def test_postprocess(folder):
-    plain = pipeline.RecordDataset(folder, "test", keys=("side",)).rows(np.arange(5))
-    records = pipeline.RecordDataset(
-        folder, "test", keys=("side",), finish=lambda batch: {"left": batch["side"] == 0}
+    plain = RecordDataset(folder, "test", keys=("side",)).rows(np.arange(5))
+    records = RecordDataset(
+        folder, "test", keys=("side",), postprocess=lambda batch: {"left": batch["side"] == 0}
     )
     assert set(records.rows(np.arange(2))) == {"left", "mask", "index"}
     assert records.rows(np.arange(5))["left"].tolist() == (plain["side"] == 0).tolist()
 
 
-def test_incompatible_sets(folder, tmp_path):
-    records = pipeline.RecordDataset(folder, "train")
-    with pytest.raises(ValueError, match="2 sets and 1 weights"):
-        pipeline.Mixture([records, records], [1], 0)
-    other = pipeline.RecordDataset(
-        write(tmp_path, "flat", {"train": range(4)}, leave=("depth",)), "train"
-    )
-    with pytest.raises(
-        ValueError,
-        match=r"'depth' is float32 \[6, 8\] in .*tiny.* and nothing in .*flat.*; sets that are joined",
-    ):
-        pipeline.Mixture([records, other], [1, 1], 0)
-    large = pipeline.RecordDataset(
-        write(tmp_path, "large", {"train": range(4)}, size=lambda i: (9, 9)), "train"
-    )
-    with pytest.raises(
-        ValueError, match=r"'depth' is float32 \[6, 8\] in .* and float32 \[9, 9\] in .*large"
-    ):
-        pipeline.Joined([records, large])
-
-
-# ---- frames of different sizes
+# --- frames of different sizes
 
 
 @pytest.fixture(scope="module")
@@ -342,16 +205,16 @@ def uneven(tmp_path_factory):
 def test_uneven_frames_need_resizing(uneven):
     with pytest.raises(
         ValueError,
-        match=r"the frames of 'train' differ in size: bring them to one, sample=fit\(height, width\)",
+        match=r"frames of 'train' differ in size: .* transform=resize_pad\(height, width\)",
     ):
-        pipeline.RecordDataset(uneven, "train").rows(np.arange(6))
+        RecordDataset(uneven, "train").rows(np.arange(6))
 
 
 def test_resize_pad(uneven):
-    rows = pipeline.RecordDataset(uneven, "train", sample=fit(30, 60)).rows(np.arange(6))
+    rows = RecordDataset(uneven, "train", transform=resize_pad(30, 60)).rows(np.arange(6))
     check_batch(rows)
     assert rows["image"].shape == (6, 30, 60, 3) and rows["depth"].shape == (6, 30, 60)
-    names = pipeline.RecordDataset(uneven, "train").names(np.arange(6))
+    names = RecordDataset(uneven, "train").names(np.arange(6))
     for row, name in enumerate(names):
         i = int(name[-3:])
         true = frame(i, (20 + 10 * i, 40))
@@ -367,7 +230,7 @@ def test_resize_pad(uneven):
             0,
             *true["depth"].ravel(),
         }  # no depth between two surfaces
-        # A point keeps its place in the picture: projected by the new k it is where the moved joint is.
+        # A point keeps its place in the image: the new k projects it to the moved joint.
         old, new = true["k"], rows["k"][row]
         ray = np.linalg.solve(old, np.append(true["joints_uv"][0], 1))
         np.testing.assert_allclose((new @ ray)[:2], rows["joints_uv"][row, 0], atol=1e-4)
@@ -376,7 +239,7 @@ def test_resize_pad(uneven):
         np.testing.assert_allclose(new[0, 0], old[0, 0] * w / 40, rtol=1e-6)
         back = np.append(uv, np.ones((21, 1)), 1) @ rows["source_from_image"][row].T
         np.testing.assert_allclose(back, true["joints_uv"], atol=1e-4)
-    for i in (0, 1):  # what fits stays as it is
+    for i in (0, 1):  # frames that fit are unchanged
         row, size = names.index(f"frame-{i:03d}"), (20 + 10 * i, 40)
         np.testing.assert_array_equal(rows["image"][row, : size[0], :40], frame(i, size)["image"])
         np.testing.assert_array_equal(
@@ -386,7 +249,7 @@ def test_resize_pad(uneven):
         np.testing.assert_array_equal(rows["source_from_image"][row], np.eye(2, 3))
 
 
-# ---- what may be wrong
+# --- errors
 
 
 def one_line(error) -> str:
@@ -396,34 +259,35 @@ def one_line(error) -> str:
 
 def test_no_set_there(folder, tmp_path):
     with pytest.raises(
-        FileNotFoundError, match="no dataset_info.json.; make one with `python -m handjax.prepare`"
+        FileNotFoundError,
+        match="no dataset_info.json.; create one with `python -m handjax.prepare`",
     ) as error:
-        pipeline.RecordDataset(tmp_path, "train")
+        RecordDataset(tmp_path, "train")
     one_line(error)
     above = folder.rsplit("/", 2)[0]
-    with pytest.raises(FileNotFoundError, match=f"give {folder}"):
-        pipeline.RecordDataset(above, "train")
+    with pytest.raises(FileNotFoundError, match=f"use {folder}"):
+        RecordDataset(above, "train")
 
 
 @pytest.mark.parametrize("split", ["val", "train[", "train[90:95]"])
 def test_no_such_split(folder, split):
     with pytest.raises(ValueError, match="split") as error:
-        pipeline.RecordDataset(folder, split)
+        RecordDataset(folder, split)
     assert folder in one_line(error)
 
 
 def test_no_such_feature(folder):
     with pytest.raises(ValueError, match="no feature 'voxels'; the set has depth, id, image"):
-        pipeline.RecordDataset(folder, "train", keys=("voxels",))
+        RecordDataset(folder, "train", keys=("voxels",))
 
 
 def test_flipped_byte(folder, tmp_path):
     copy, file = damaged(folder, tmp_path)
     data = bytearray(file.read_bytes())
     first = 16 + int.from_bytes(data[:8], "little")
-    data[first + 40] ^= 1  # in the data of the shard's second record
+    data[first + 40] ^= 1  # in the shard's second record
     file.write_bytes(data)
-    records = pipeline.RecordDataset(copy, "train")
+    records = RecordDataset(copy, "train")
     bad = int(np.flatnonzero((records._files == 1) & (records._starts == first))[0])
     with pytest.raises(
         ValueError, match=f"{file}: record {bad} of 'train' cannot be read .corrupted record"
@@ -437,9 +301,9 @@ def test_flipped_byte(folder, tmp_path):
 @pytest.mark.parametrize(
     ("change", "whole"),
     [
-        (lambda d: d[:-5], "6 whole"),
-        (lambda d: b"", "0 whole"),
-        (lambda d: b"\xff" * 64, "0 whole"),
+        (lambda d: d[:-5], "6 complete"),
+        (lambda d: b"", "0 complete"),
+        (lambda d: b"\xff" * 64, "0 complete"),
     ],
 )
 def test_truncated_or_foreign_file(folder, tmp_path, change, whole):
@@ -448,7 +312,7 @@ def test_truncated_or_foreign_file(folder, tmp_path, change, whole):
     with pytest.raises(
         ValueError, match=rf"{file}: {whole} records, expected \d+; prepare the data set again"
     ) as error:
-        pipeline.RecordDataset(copy, "train")
+        RecordDataset(copy, "train")
     one_line(error)
 
 
@@ -456,11 +320,11 @@ def test_file_missing(folder, tmp_path):
     copy, file = damaged(folder, tmp_path)
     file.unlink()
     with pytest.raises(FileNotFoundError, match=f"{file}: missing"):
-        pipeline.RecordDataset(copy, "train")
+        RecordDataset(copy, "train")
 
 
 def test_image_that_does_not_decode(folder, tmp_path):
-    """A record that is whole for TFRecord and holds a PNG that is none."""
+    """A complete TFRecord with an invalid PNG."""
     copy, file = damaged(folder, tmp_path)
     kept = [record.numpy() for record in tf.data.TFRecordDataset(str(file))]
     example = tf.train.Example.FromString(kept[3])
@@ -470,7 +334,7 @@ def test_image_that_does_not_decode(folder, tmp_path):
     with tf.io.TFRecordWriter(str(file)) as writer:
         for record in kept:
             writer.write(record)
-    records = pipeline.RecordDataset(copy, "train")
+    records = RecordDataset(copy, "train")
     with pytest.raises(ValueError, match=rf"{file}: record \d+ of 'train' cannot be read") as error:
         records.rows(np.arange(23))
     one_line(error)
@@ -479,8 +343,8 @@ def test_image_that_does_not_decode(folder, tmp_path):
 def test_damaged_description(folder, tmp_path):
     copy, _ = damaged(folder, tmp_path)
     (copy / "features.json").write_text("{")
-    with pytest.raises(ValueError, match=f"{copy}: not a data set that can be read") as error:
-        pipeline.RecordDataset(copy, "train")
+    with pytest.raises(ValueError, match=f"{copy}: not a readable data set") as error:
+        RecordDataset(copy, "train")
     one_line(error)
 
 
@@ -490,7 +354,7 @@ def test_other_file_format(folder, tmp_path):
     info["fileFormat"] = "array_record"
     (copy / "dataset_info.json").write_text(json.dumps(info))
     with pytest.raises(ValueError, match=f"{copy}: "):
-        pipeline.RecordDataset(copy, "train")
+        RecordDataset(copy, "train")
 
 
 def test_default_needs_no_tensorflow(repo):
