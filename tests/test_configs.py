@@ -5,7 +5,6 @@ import importlib
 import itertools
 import re
 from pathlib import Path
-from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +18,9 @@ from handjax.engine.schedules import SCHEDULES
 from handjax.engine.step import init_state, train_step
 from handjax.pose.skeleton import SKELETONS
 from handjax.rigs import skinning
-from handjax.sources import SOURCES
+from handjax.sources import SOURCES, Source
+from handjax.sources.base import unchanged
+from handjax.sources.mixed_synthetic import with_synthetic
 from handjax.tasks import TASKS
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -176,9 +177,17 @@ def _stand_in(config):
             name: np.zeros((len(numbers), *shape), BATCH[name][0]) for name, shape in shapes.items()
         }
 
-    return SimpleNamespace(
-        skeleton=SKELETONS[skeleton], train_rows=rows, materialize=lambda batch, keys: batch
+    source = Source(
+        skeleton=SKELETONS[skeleton],
+        train_size=None,
+        eval_size=1,
+        train_rows=rows,
+        eval_rows=rows,
+        materialize=unchanged,
+        names=lambda numbers: [str(number) for number in numbers],
+        description="",
     )
+    return with_synthetic(source, config) if "synthetic" in config.data else source
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,8 @@ from handjax.synthetic import render
 
 
 def test_it_finds_hands_that_face_the_camera():
-    """On spheres without noise, which are new to it: it was trained on skin. By its card the error is
-    14 mm; all joints at one point would be 50."""
+    """On spheres without noise, which are new to it: it was trained on skin. By its card the error
+    is 14 mm; all joints at one point would be 50."""
 
     def one(key):
         pose = poses.sample_pose(key, rotation=poses.ROTATION_FRONTAL)

@@ -128,8 +128,8 @@ def test_dsnts_gaussians():
 
 
 def test_argmax_of_resized_maps_needs_no_resizing():
-    """PoseNet2D's decoding, the first highest pixel of the resized maps, even if the highest cell is
-    at the far border."""
+    """PoseNet2D's decoding, the first highest pixel of the resized maps, even if the highest cell
+    is at the far border."""
     maps = np.random.default_rng(0).standard_normal((3, 8, 8, 5)).astype(np.float32)
     maps[0, 7, 7, 0] = maps[1, 7, 2, 1] = maps[2, 3, 7, 2] = 9
     found = keypoints2d.decode(jnp.asarray(maps), 8, "argmax")

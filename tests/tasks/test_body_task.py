@@ -42,8 +42,8 @@ def motions():
 
 @pytest.fixture(scope="module")
 def people():
-    """A batch with samples of all kinds, and the total bone length of row POSED. In two rows a joint
-    without a label is NaN."""
+    """A batch with samples of all kinds, and the total bone length of row POSED. In two rows a
+    joint without a label is NaN."""
     motion, scale = rig.motion_and_scale(motions())
     about = np.asarray(jax.jit(rig.joints)(motion, scale))
     roots = np.float32([[300, -100, 4000], [-500, 200, 3000]])

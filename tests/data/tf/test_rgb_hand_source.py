@@ -317,7 +317,7 @@ def test_the_newest_version_is_read(tmp_path):
         ),
         (
             dict(crop_boxes=0.5),
-            "config.data.crop_boxes=0.5: expected 0 for the entire image, or the size of the window",
+            "config.data.crop_boxes=0.5: expected 0 for the entire image, or the size",
         ),
         (
             dict(root="middle"),
