@@ -92,25 +92,7 @@ def get_config(variant: str = "") -> ConfigDict:
             mip_levels=2,  # for images reduced to less than half; the original skips pixels: 0
         )
     )
-    config.task = ConfigDict(
-        dict(
-            name="keypoints2d",
-            loss="cpm",  # cpm, kwai
-            decode="argmax",  # argmax, centroid, soft_argmax
-            sigma=3.0,  # cells
-            cut=0.0099,  # smaller values become 0
-            whole_pixels=True,  # targets are at joints truncated to whole px
-            center_sigma=3.0,  # px, of the center map that marks the hand
-            center_cut=0.0099,
-            visible_only=False,  # True: hidden joints do not count
-            pixel_mean=(128.0,) * 3,  # of 0 to 255, in the network's order of colors
-            pixel_std=(256.0,) * 3,
-            bgr=True,  # that order
-            flip_test=False,  # average the predictions for each image and its mirror image
-            mirror_left=False,  # turn left hands into right ones, if the set has the handedness
-            fwhm=1.0,  # PoseNet2D only
-        )
-    )
+    config.task = _task()
     config.augment = ConfigDict(
         dict(
             enabled=True,
@@ -133,6 +115,28 @@ def get_config(variant: str = "") -> ConfigDict:
     if "quick" in wanted:
         _quick(config)
     return config
+
+
+def _task() -> ConfigDict:
+    return ConfigDict(
+        dict(
+            name="keypoints2d",
+            loss="cpm",  # cpm, kwai
+            decode="argmax",  # argmax, centroid, soft_argmax
+            sigma=3.0,  # cells
+            cut=0.0099,  # smaller values become 0
+            whole_pixels=True,  # targets are at joints truncated to whole px
+            center_sigma=3.0,  # px, of the center map that marks the hand
+            center_cut=0.0099,
+            visible_only=False,  # True: hidden joints do not count
+            pixel_mean=(128.0,) * 3,  # of 0 to 255, in the network's order of colors
+            pixel_std=(256.0,) * 3,
+            bgr=True,  # that order
+            flip_test=False,  # average the predictions for each image and its mirror image
+            mirror_left=False,  # turn left hands into right ones, if the set has the handedness
+            fwhm=1.0,  # PoseNet2D only
+        )
+    )
 
 
 def _kwai(config):

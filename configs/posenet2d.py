@@ -96,23 +96,7 @@ def get_config(variant: str = "") -> ConfigDict:
             mip_levels=2,  # for images reduced to less than half; the original skips pixels: 0
         )
     )
-    config.task = ConfigDict(
-        dict(
-            name="keypoints2d",
-            loss=loss,  # heatmap, dsnt
-            decode="dsnt" if loss == "dsnt" else "argmax",  # argmax, centroid, soft_argmax, dsnt
-            sigma=25.0,  # px of the crop; exp(-d²/sigma²), without the usual 2; heatmap
-            fwhm=1.0,  # cells; dsnt
-            visible_only=False,  # True: hidden joints do not count; the original's train_vis=False
-            pixel_mean=(127.5,) * 3,  # of 0 to 255
-            pixel_std=(255.0,) * 3,
-            bgr=False,  # the network's order of colors
-            # Average the predictions for each image and its mirror image; train with augment.flip.
-            flip_test=False,
-            mirror_left=False,  # turn left hands into right ones, if the set has the handedness
-            **dict(cut=0.0, whole_pixels=True, center_sigma=3.0, center_cut=0.0),  # CPM only
-        )
-    )
+    config.task = _task(loss)
     config.augment = ConfigDict(
         dict(
             enabled="augment" in wanted,
@@ -132,6 +116,26 @@ def get_config(variant: str = "") -> ConfigDict:
     if "quick" in wanted:
         _quick(config)
     return config
+
+
+def _task(loss) -> ConfigDict:
+    return ConfigDict(
+        dict(
+            name="keypoints2d",
+            loss=loss,  # heatmap, dsnt
+            decode="dsnt" if loss == "dsnt" else "argmax",  # argmax, centroid, soft_argmax, dsnt
+            sigma=25.0,  # px of the crop; exp(-d²/sigma²), without the usual 2; heatmap
+            fwhm=1.0,  # cells; dsnt
+            visible_only=False,  # True: hidden joints do not count; the original's train_vis=False
+            pixel_mean=(127.5,) * 3,  # of 0 to 255
+            pixel_std=(255.0,) * 3,
+            bgr=False,  # the network's order of colors
+            # Average the predictions for each image and its mirror image; train with augment.flip.
+            flip_test=False,
+            mirror_left=False,  # turn left hands into right ones, if the set has the handedness
+            **dict(cut=0.0, whole_pixels=True, center_sigma=3.0, center_cut=0.0),  # CPM only
+        )
+    )
 
 
 def _quick(config):
