@@ -241,11 +241,8 @@ def _of_side(report: Keypoints2dReport, sides: Sequence[str]) -> page.Section:
 def _published(
     report: Keypoints2dReport, others: Sequence[published.PublishedKeypoints2d], comparable: bool
 ) -> page.Section:
-    title, metrics, visible = (
-        published.TITLES[others[0].dataset],
-        report.metrics,
-        report.metrics["visible"],
-    )
+    metrics, visible = report.metrics, report.metrics["visible"]
+    title = published.TITLES[others[0].dataset]
     marks, notes = footnotes(row.note for row in others)
     ours = (
         report.name,
@@ -267,7 +264,7 @@ def _published(
     if not comparable:
         paragraphs.append(
             f"{report.name} was not evaluated on {title}'s test set: its row only indicates the "
-            "scale, and a pixel is another length in images of another size."
+            "scale, as errors in px depend on the size of the images."
         )
     return published_section(
         title,

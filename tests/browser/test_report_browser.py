@@ -253,5 +253,5 @@ def test_hands_in_images(chromium, hands, scheme, width):
         + [f"{metrics[k]:.3f}" for k in ("joint_mean_px", "joint_median_px")]
     ]
     text = page.inner_text("body")
-    assert "mmpose, ResNet-50 [1]" in text and "a pixel is another length" in text
+    assert "mmpose, ResNet-50 [1]" in text and "depend on the size of the images" in text
     page.close()

@@ -92,7 +92,7 @@ ERRORS = {
     "--config.data.path=none.h5": "none.h5: no such file",
     "--config.model.widths=(2,4,4,8)": "checkpoints/10 cannot be read",
     "--dataset nyu": "--predictions and --groundtruth missing",
-    "--submission none": "--submission is for bodies; this run finds joints of nyu14",
+    "--submission none": "--submission needs people; this run predicts joints of nyu14",
 }
 
 
