@@ -40,8 +40,7 @@ def source(
     open_records    sets → their `data.records.RecordDataset`, one for each.
     default_splits  the first one that a set has is evaluated, unless the config names a split; the
                     default for training is "train".
-    check_sets      sees the sets of training and evaluation together; raises if they are
-                    incompatible.
+    check_sets      sees the sets of training and evaluation; raises if they are incompatible.
 
     Without `config.data.weights` the sets are concatenated and shuffled together, so each has a
     share by its size. With weights each has its weight's share of every thousand samples, and the
@@ -56,28 +55,20 @@ def source(
             "config.data.sets is empty: name the prepared sets, as in "
             "--config.data.sets=\"('rhd', 'stb')\""
         )
-    # --- find the sets
-    requested = data.eval_sets or data.sets
-    eval_sets = [_find(config, name, known, "eval_split", default_splits) for name in requested]
-    train_sets = (
-        [_find(config, name, known, "train_split", ("train",)) for name in data.sets]
-        if train
-        else []
-    )
+    eval_names, train_names = data.eval_sets or data.sets, data.sets if train else ()
+    eval_sets = [_find(config, name, known, "eval_split", default_splits) for name in eval_names]
+    train_sets = [_find(config, name, known, "train_split", ("train",)) for name in train_names]
     check_sets([*train_sets, *eval_sets])
 
-    # --- open them
     evaluated = mixture.Concat(open_records(eval_sets))
     trained = evaluated
     train_size: int | None = len(evaluated)
-    if train:
-        records = open_records(train_sets)
-        trained = (
-            mixture.Mixture(records, data.weights, config.seed)
-            if data.weights
-            else mixture.Concat(records)
-        )
-        train_size = None if data.weights else len(trained)
+    if train and data.weights:
+        trained = mixture.Mixture(open_records(train_sets), data.weights, config.seed)
+        train_size = None
+    elif train:
+        trained = mixture.Concat(open_records(train_sets))
+        train_size = len(trained)
 
     pairs = list(zip(evaluated.parts, eval_sets, strict=True))
     frames = [f"{len(part)} of {found.requested}, {found.split}" for part, found in pairs]

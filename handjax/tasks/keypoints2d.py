@@ -95,58 +95,63 @@ def prepare(
         raise ValueError(
             "config.task.mirror_left=True: these samples lack the side of the hand; use False"
         )
-    image_size = batch["image"].shape[1:3]
-
-    def one(key, sample):
-        square_key, joint_key, center_key, colour_key = jax.random.split(key, 4)
-
-        # --- where the crop lies
-        offset = None
-        if train and augment:
-            offset = noise(center_key, (2,), augment.center_sigma_px)
-            if "joints_uv" in sample:
-                shape = (len(options.flip), 2)
-                joints_uv = sample["joints_uv"] + noise(joint_key, shape, augment.joint_sigma_px)
-                sample = sample | {"joints_uv": joints_uv}
-        visible_only = not train or options.visible_only
-        hand, side = _square(sample, image_size, crop, visible_only, offset)
-        center, angle, mirrored = hand, jnp.zeros(()), jnp.zeros((), bool)
-        if train and augment:
-            center, side, angle, mirrored = random_square(
-                square_key, center, side, options.size, augment
-            )
-        flip = mirrored ^ sample["left"] if options.mirror_left else mirrored
-        affine = crop2d.image_from_crop(center, side, options.size, angle, flip)
-        back = crop2d.inverse(affine)
-
-        # --- what the network sees
-        size = (options.size, options.size)
-        image = warp_affine(sample["image"], affine, size, FILL, crop.mip_levels)
-        inputs = {} if train else {"rgb": jnp.round(image).astype(jnp.uint8)}
-        image = jitter_colours(colour_key, image, augment) if train and augment else image
-        x = normalize_image(image, options.pixel_mean, options.pixel_std, options.bgr)
-        if options.centered:
-            at = crop2d.apply(back, hand[None])[0]
-            center_map = targets.center_map(
-                at, options.size, options.center_sigma, options.center_cut
-            )
-            x = jnp.concatenate([x, center_map], axis=-1)
-        inputs["x"] = jnp.stack([x, x[:, ::-1]]) if options.flip_test and not train else x[None]
-
-        # --- labels
-        if "joints_uv" in sample:
-            order = jnp.where(mirrored, jnp.array(options.flip), jnp.arange(len(options.flip)))
-            inputs["joints"] = crop2d.apply(back, sample["joints_uv"])[order]
-            inputs |= {name: _flags(sample, name)[order] for name in ("visible", "labelled")}
-        source = sample.get("source_from_image")
-        return inputs | {
-            "source_from_crop": affine if source is None else crop2d.compose(source, affine)
-        }
-
+    one = partial(
+        _prepare_sample,
+        image_size=batch["image"].shape[1:3],
+        train=train,
+        options=options,
+        crop=crop,
+        augment=augment,
+    )
     used = ("image", "joints_uv", "visible", "labelled", "left", "box", "source_from_image")
     inputs = jax.vmap(one)(keys, {name: batch[name] for name in used if name in batch})
     # Both views of a sample stay on its device.
     return inputs | {"x": inputs["x"].reshape(-1, *inputs["x"].shape[2:]), "mask": batch["mask"]}
+
+
+def _prepare_sample(key, sample, *, image_size, train, options, crop, augment):
+    square_key, joint_key, center_key, colour_key = jax.random.split(key, 4)
+
+    # --- where the crop lies
+    offset = None
+    if train and augment:
+        offset = noise(center_key, (2,), augment.center_sigma_px)
+        if "joints_uv" in sample:
+            shape = (len(options.flip), 2)
+            joints_uv = sample["joints_uv"] + noise(joint_key, shape, augment.joint_sigma_px)
+            sample = sample | {"joints_uv": joints_uv}
+    visible_only = not train or options.visible_only
+    hand, side = _square(sample, image_size, crop, visible_only, offset)
+    center, angle, mirrored = hand, jnp.zeros(()), jnp.zeros((), bool)
+    if train and augment:
+        center, side, angle, mirrored = random_square(
+            square_key, center, side, options.size, augment
+        )
+    flip = mirrored ^ sample["left"] if options.mirror_left else mirrored
+    affine = crop2d.image_from_crop(center, side, options.size, angle, flip)
+    back = crop2d.inverse(affine)
+
+    # --- what the network sees
+    size = (options.size, options.size)
+    image = warp_affine(sample["image"], affine, size, FILL, crop.mip_levels)
+    inputs = {} if train else {"rgb": jnp.round(image).astype(jnp.uint8)}
+    image = jitter_colours(colour_key, image, augment) if train and augment else image
+    x = normalize_image(image, options.pixel_mean, options.pixel_std, options.bgr)
+    if options.centered:
+        at = crop2d.apply(back, hand[None])[0]
+        center_map = targets.center_map(at, options.size, options.center_sigma, options.center_cut)
+        x = jnp.concatenate([x, center_map], axis=-1)
+    inputs["x"] = jnp.stack([x, x[:, ::-1]]) if options.flip_test and not train else x[None]
+
+    # --- labels
+    if "joints_uv" in sample:
+        order = jnp.where(mirrored, jnp.array(options.flip), jnp.arange(len(options.flip)))
+        inputs["joints"] = crop2d.apply(back, sample["joints_uv"])[order]
+        inputs |= {name: _flags(sample, name)[order] for name in ("visible", "labelled")}
+    source = sample.get("source_from_image")
+    return inputs | {
+        "source_from_crop": affine if source is None else crop2d.compose(source, affine)
+    }
 
 
 def _flags(sample, name):
