@@ -18,7 +18,7 @@ from handjax.data.formats.voxel_h5_writer import write_voxel_h5
 from handjax.engine import config as configs
 from handjax.engine.checkpoint import Checkpoints
 from handjax.pose import crop2d
-from handjax.pose.geometry import project
+from handjax.pose.pinhole import project
 from handjax.pose.skeleton import SKELETONS
 from handjax.prediction import depth_predictors
 from handjax.prediction.network import _compile
@@ -33,7 +33,7 @@ COMMON = (
     "config.optimizer.name=sgd",
 )
 V2V = ("config.model.widths=(2,4,4,4)", "config.task.grid=16", "config.task.heatmap_grid=8")
-RGB = ("config.crop.size=32", "config.data.image_size=48", "config.data.samples=1")
+RGB = ("config.crop.size=32", "config.data.image_size=48", "config.data.supersampling=1")
 TINY = {
     "v2v": ("v2v.py:quick", *V2V, "config.data.image_size=32"),
     "posenet2d": ("posenet2d.py:quick,dsnt", *RGB, "config.model.widths=(4,4,4,4,4)"),
@@ -45,9 +45,9 @@ TINY = {
         "config.model.deconvolutions=(4,)",
         "config.crop.size=(32,32)",
         "config.data.image_size=48",
-        "config.data.samples=1",
+        "config.data.supersampling=1",
     ),
-    "spherehand": ("spherehand.py:quick", "config.task.image_size=32"),
+    "spherehand": ("spherehand.py:quick", "config.data.image_size=32"),
 }
 
 

@@ -1,4 +1,4 @@
-"""The viewer without a browser: what it computes, what its page does, its files, how it listens, ends and answers mistakes."""
+"""The viewer without a browser: rendering, page, files, network address, exit and errors."""
 
 import json
 import os
@@ -18,32 +18,35 @@ import pytest
 from handjax import view
 from handjax.data.formats.depth import read_depth
 from handjax.data.formats.mesh import read_skin
-from handjax.fitting import tracker
-from handjax.pose import geometry
-from handjax.rigs import hand, poses
-from handjax.rigs import skinning as mesh
-from handjax.viewer import hand as shown
-from handjax.viewer import page as viewer
+from handjax.fitting import sphere_network
+from handjax.pose import pinhole
+from handjax.rigs import hand, poses, skinning
+from handjax.viewer import files, fit, panels, rendering, scene
+from handjax.viewer import hand as viewer_hand
+from handjax.viewer import page as page_module
+from handjax.viewer.fit import DepthCamera
+from handjax.viewer.hand import SIDES, posed_hand
+from handjax.viewer.rendering import SURFACES, render_hand, window
 
 pytestmark = pytest.mark.optimized
 
 viser = pytest.importorskip("viser", reason="viser is not installed: pip install 'handjax[view]'")
 
-START = np.asarray(shown.START, np.float32)
-CENTER = np.asarray(shown.CENTER_XYZ, np.float32)
+START = np.asarray(viewer_hand.START, np.float32)
+CENTER = np.asarray(rendering.CENTER_XYZ, np.float32)
 
 
 @pytest.fixture(scope="module")
 def skin():
-    return mesh.hand_skin()
+    return skinning.hand_skin()
 
 
-def look(pose, skin, source="skin", **rest):
-    return jax.device_get(shown.look(shown.hand_of(pose, **rest), CENTER, skin, source))
+def rendered(pose, skin, surface="skin", **rest):
+    return jax.device_get(render_hand(posed_hand(pose, **rest), CENTER, skin, surface))
 
 
-def test_what_is_looked_at_is_the_posed_hand(skin):
-    seen = {source: look(START, skin, source) for source in shown.SOURCES}
+def test_rendered_hand_is_the_posed_rig(skin):
+    seen = {surface: rendered(START, skin, surface) for surface in SURFACES}
     centers, _ = hand.spheres(jnp.asarray(START))
     away = CENTER
     np.testing.assert_allclose(seen["skin"].centers - away, centers, atol=1e-3)
@@ -51,29 +54,29 @@ def test_what_is_looked_at_is_the_posed_hand(skin):
         seen["skin"].joints - away, hand.joints21(jnp.asarray(START)), atol=1e-3
     )
     np.testing.assert_allclose(
-        seen["skin"].vertices - away, mesh.hand_vertices(skin, jnp.asarray(START)), atol=1e-3
+        seen["skin"].vertices - away, skinning.hand_vertices(skin, jnp.asarray(START)), atol=1e-3
     )
-    skin_depth, ball_depth = (seen[source].depth for source in shown.SOURCES)
+    skin_depth, ball_depth = (seen[surface].depth for surface in SURFACES)
     both = (skin_depth > 0) & (ball_depth > 0)
     assert both.mean() > 0.1 and both.sum() > 0.8 * (skin_depth > 0).sum()
     assert np.median(np.abs(skin_depth - ball_depth)[both]) < 3
 
 
-def test_the_depth_image_shows_every_joint_and_nothing_at_its_rim(skin):
-    for source in shown.SOURCES:
-        now = look(START, skin, source)
-        u, v, z = np.asarray(geometry.xyz_to_uvd(jnp.asarray(now.joints), shown.window(CENTER))).T
+def test_depth_image_shows_every_joint_and_an_empty_rim(skin):
+    for surface in SURFACES:
+        now = rendered(START, skin, surface)
+        u, v, z = np.asarray(pinhole.xyz_to_uvd(jnp.asarray(now.joints), window(CENTER))).T
         depth = now.depth[np.round(v).astype(int), np.round(u).astype(int)]
         assert np.all(depth > 0) and np.all(depth < z)
         assert not now.depth[[0, -1]].any() and not now.depth[:, [0, -1]].any()
 
 
-def test_the_hand_is_held_up_as_the_camera_sees_it(skin):
+def test_hand_is_held_up_towards_the_camera(skin):
     """Fingers up (y down), a right hand's thumb at the right, the palm to the camera."""
     joints = dict(
         zip(
             ("wrist", "thumb_tip", "middle_tip", "little_tip"),
-            look(START, skin, "spheres").joints[np.asarray([0, 4, 12, 20])],
+            rendered(START, skin, "spheres").joints[np.asarray([0, 4, 12, 20])],
             strict=True,
         )
     )
@@ -81,24 +84,25 @@ def test_the_hand_is_held_up_as_the_camera_sees_it(skin):
     assert joints["thumb_tip"][0] > joints["wrist"][0] > joints["little_tip"][0]
     bent = START.copy()
     bent[[6 + 4 * finger + 1 for finger in range(4)]] = 1.0
-    assert look(bent, skin, "spheres").joints[12, 2] < joints["middle_tip"][2] - 20
+    assert rendered(bent, skin, "spheres").joints[12, 2] < joints["middle_tip"][2] - 20
 
 
-def test_a_left_hand_is_the_mirror_image(skin):
+def test_left_hand_is_the_mirror_image(skin):
     bent = START + np.float32(0.1)
-    right, left = (look(bent, skin, side=side) for side in shown.SIDES)
+    right, left = (rendered(bent, skin, side=side) for side in SIDES)
     mirror = np.asarray([-1, 1, 1], np.float32)
     np.testing.assert_allclose(
         left.vertices - CENTER, (right.vertices - CENTER) * mirror, atol=1e-3
     )
     np.testing.assert_allclose(left.joints - CENTER, (right.joints - CENTER) * mirror, atol=1e-3)
     away = np.abs(left.depth - right.depth[:, ::-1])
-    assert np.mean(away > 0.1) < 1e-3  # which of two faces has a pixel of their edge
+    assert np.mean(away > 0.1) < 1e-3  # two faces may share a pixel of their edge
 
 
-def test_sizes_are_those_of_the_hand_and_of_its_fingers(skin):
+def test_sizes_of_the_hand_and_its_fingers(skin):
     whole, half, thumb = (
-        look(START, skin, **size) for size in ({}, {"size": 0.5}, {"fingers": (1, 1, 1, 1, 1.2)})
+        rendered(START, skin, **size)
+        for size in ({}, {"size": 0.5}, {"fingers": (1, 1, 1, 1, 1.2)})
     )
     np.testing.assert_allclose(half.joints - CENTER, (whole.joints - CENTER) / 2, atol=1e-3)
     np.testing.assert_allclose(half.vertices - CENTER, (whole.vertices - CENTER) / 2, atol=1e-3)
@@ -108,41 +112,41 @@ def test_sizes_are_those_of_the_hand_and_of_its_fingers(skin):
     assert lengths[1] / lengths[0] == pytest.approx(1.2, abs=1e-3)
 
 
-def test_what_is_usual_is_what_the_sampler_draws():
+def test_usual_range_is_that_of_the_sampler():
     drawn = np.asarray(
         jax.jit(jax.vmap(poses.sample_pose))(jax.random.split(jax.random.key(0), 20_000))
     )[:, 6:]
-    low, high = np.asarray(shown.LIMITS[6:]).T
+    low, high = np.asarray(viewer_hand.USUAL[6:]).T
     assert np.all(drawn.min(0) >= low) and np.all(drawn.max(0) <= high)
     assert np.all(np.ptp(drawn, axis=0) > 0.8 * (high - low))
-    assert shown.beyond(np.pad(drawn[0], (6, 0))) == ""
+    assert viewer_hand.out_of_range(np.pad(drawn[0], (6, 0))) == ""
     assert (
-        shown.beyond(np.eye(26, dtype=np.float32)[25] * 2)
-        == "beyond what is usual: thumb flexion 3"
+        viewer_hand.out_of_range(np.eye(26, dtype=np.float32)[25] * 2)
+        == "outside the usual range: thumb flexion 3"
     )
 
 
-def test_a_moved_slider_compiles_nothing(skin):
-    look(START, skin, "skin")
-    compiled = shown.look._cache_size()
+def test_moving_a_slider_compiles_nothing(skin):
+    rendered(START, skin, "skin")
+    compiled = render_hand._cache_size()
     for i in range(5):
-        look(START + np.float32(0.1 * i), skin)
-    assert shown.look._cache_size() == compiled
+        rendered(START + np.float32(0.1 * i), skin)
+    assert render_hand._cache_size() == compiled
 
 
-def test_depth_is_coloured_from_near_to_far():
+def test_depth_colours_run_from_near_to_far():
     table = np.repeat(np.arange(256, dtype=np.uint8)[:, None], 3, axis=1)
-    picture = shown.coloured(
+    picture = rendering.colour_depth(
         np.asarray([[0.0, 500.0], [550.0, 650.0]], np.float32), table, 500.0, 600.0
     )
     assert picture.dtype == np.uint8
     np.testing.assert_array_equal(picture[..., 0], [[24, 0], [127, 255]])
-    assert np.all(shown.coloured(np.zeros((2, 2), np.float32), table, 0.0, 0.0) == 24)
-    assert np.all(shown.coloured(np.full((2, 2), 7.0, np.float32), table, 7.0, 7.0) == 0)
+    assert np.all(rendering.colour_depth(np.zeros((2, 2), np.float32), table, 0.0, 0.0) == 24)
+    assert np.all(rendering.colour_depth(np.full((2, 2), 7.0, np.float32), table, 7.0, 7.0) == 0)
 
 
-def test_a_ball_is_round_and_turned_outward():
-    points, faces = shown.ball()
+def test_unit_sphere_is_round_and_faces_outward():
+    points, faces = scene.unit_sphere()
     np.testing.assert_allclose(np.linalg.norm(points, axis=-1), 1)
     a, b, c = np.moveaxis(points[faces], 1, 0)
     volume = np.sum(a * np.cross(b, c)) / 6
@@ -153,12 +157,12 @@ NUMBERS = [round(0.1 * i - 1, 1) for i in range(26)]
 
 
 @pytest.mark.parametrize("between", [" ", ", ", ";", "\n"])
-def test_a_pose_is_read(tmp_path, between):
+def test_pose_is_read(tmp_path, between):
     text = between.join(map(str, NUMBERS))
     (tmp_path / "pose.txt").write_text(f"[{text}]\n")
     np.save(tmp_path / "pose.npy", np.asarray(NUMBERS))
     for given in (text, f"[{text}]", str(tmp_path / "pose.txt"), str(tmp_path / "pose.npy")):
-        np.testing.assert_array_equal(view.read_pose(given), np.asarray(NUMBERS, np.float32))
+        np.testing.assert_array_equal(files.read_pose(given), np.asarray(NUMBERS, np.float32))
 
 
 @pytest.mark.parametrize(
@@ -175,21 +179,21 @@ def test_a_pose_is_read(tmp_path, between):
         ("binary.txt", "binary.txt"),
     ],
 )
-def test_what_is_no_pose_is_said(tmp_path, monkeypatch, given, what):
+def test_invalid_pose_is_an_error(tmp_path, monkeypatch, given, what):
     monkeypatch.chdir(tmp_path)
     np.save("objects.npy", np.asarray([None] * 26), allow_pickle=True)
     np.save("words.npy", np.asarray(["a"] * 26))
     (tmp_path / "empty.npy").write_bytes(b"")
     (tmp_path / "binary.txt").write_bytes(bytes(range(128, 256)))
     with pytest.raises(ValueError, match=re.escape(what)) as error:
-        view.read_pose(given)
+        files.read_pose(given)
     assert "26 numbers (rad, mm)" in str(error.value)
 
 
 @pytest.fixture(scope="module")
 def page(skin):
     server = viser.ViserServer("127.0.0.1", 0, verbose=False)
-    yield viewer.Page(server, skin, shown.hand_of(START), CENTER, viewer.Camera())
+    yield page_module.Page(server, skin, posed_hand(START), CENTER, DepthCamera())
     server.stop()
 
 
@@ -200,20 +204,26 @@ def ask(page, do, client):
         page.todo.get()()
 
 
-def test_the_page_has_a_slider_a_number(page):
-    assert len(page.sliders) == len(hand.POSE_NAMES) == len(shown.REACH)
-    assert [slider.value for slider in page.sliders] == pytest.approx(shown.START)
-    assert (page.sliders[6].min, page.sliders[6].max) == (-1.8, 1.8)
-    assert np.fromstring(page.text.value, sep=" ").tolist() == pytest.approx(shown.START)
+def test_page_has_one_slider_per_parameter(page):
+    assert len(page.panels.sliders) == len(hand.POSE_NAMES) == len(viewer_hand.SLIDER_RANGE)
+    assert [slider.value for slider in page.panels.sliders] == pytest.approx(viewer_hand.START)
+    assert (page.panels.sliders[6].min, page.panels.sliders[6].max) == (-1.8, 1.8)
+    assert np.fromstring(page.panels.text.value, sep=" ").tolist() == pytest.approx(
+        viewer_hand.START
+    )
 
 
-def test_the_page_follows_its_sliders(page):
+def test_page_follows_its_sliders(page):
     page.set_pose(START)
     page.draw()
-    before, text, vertices = page.image.image, page.text.value, page.scene.skin.vertices.copy()
-    page.sliders[hand.POSE_NAMES.index("middle_flexion_1")].value = 1.2
+    before, text, vertices = (
+        page.panels.depth.image,
+        page.panels.text.value,
+        page.scene.skin.vertices.copy(),
+    )
+    page.panels.sliders[hand.POSE_NAMES.index("middle_flexion_1")].value = 1.2
     page.draw()
-    assert np.any(page.image.image != before) and page.text.value != text
+    assert np.any(page.panels.depth.image != before) and page.panels.text.value != text
     assert np.abs(page.scene.skin.vertices - vertices).max() > 20
     np.testing.assert_allclose(
         page.scene.spheres.batched_positions,
@@ -221,33 +231,32 @@ def test_the_page_follows_its_sliders(page):
         atol=1e-3,
     )
     assert page.scene.bones.points.shape == (20, 2, 3)
-    page.source.value = "spheres"
-    skin_image = page.image.image
+    page.panels.surface.value = "spheres"
+    skin_image = page.panels.depth.image
     page.draw()
-    assert np.any(page.image.image != skin_image)
-    page.source.value = "skin"
+    assert np.any(page.panels.depth.image != skin_image)
+    page.panels.surface.value = "skin"
 
 
-def test_the_page_draws_only_what_has_changed(page, monkeypatch):
+def test_page_draws_only_changes(page, monkeypatch):
     page.draw()
-    monkeypatch.setattr(shown, "look", None)
+    monkeypatch.setattr(page_module, "render_hand", None)
     page.draw()
 
 
-def test_the_page_goes_as_far_as_a_pose(page):
+def test_sliders_extend_to_a_pose(page):
     far = START.copy()
     far[5], far[9] = -34.567, 2.7
     page.set_pose(far)
     np.testing.assert_array_equal(page.hand().pose, far)
-    assert page.sliders[5].min == pytest.approx(-34.57) and page.sliders[9].max == pytest.approx(
-        2.7
-    )
+    assert page.panels.sliders[5].min == pytest.approx(-34.57)
+    assert page.panels.sliders[9].max == pytest.approx(2.7)
     page.set_pose(START)
 
 
-@pytest.mark.parametrize("palm", list(viewer.PALMS))
-def test_a_random_pose_is_of_its_mode(page, palm):
-    page.mode.value, page.palm.value = "closed", palm
+@pytest.mark.parametrize("palm", list(panels.PALMS))
+def test_random_pose_is_of_its_mode(page, palm):
+    page.panels.mode.value, page.panels.palm.value = "closed", palm
     seen = []
     for _ in range(3):
         page.randomize()
@@ -255,51 +264,56 @@ def test_a_random_pose_is_of_its_mode(page, palm):
         assert np.all(np.abs(seen[-1][:3]) <= 3.15)
         assert np.all(seen[-1][[7, 11, 15, 19]] > 0.5)  # all fingers bent
     assert np.ptp(seen, axis=0).max() > 0.1
-    page.mode.value = viewer.ALL
+    page.panels.mode.value = panels.ALL_MODES
     page.randomize()
-    assert set(page.mode.options) == {viewer.ALL, *poses.MODES}
+    assert set(page.panels.mode.options) == {panels.ALL_MODES, *poses.MODES}
 
 
-def test_numbers_are_taken_from_the_text_or_refused(page):
+def test_text_field_takes_26_numbers(page):
     notes = []
     client = SimpleNamespace(add_notification=lambda *args, **kwargs: notes.append(args))
-    page.text.value = ", ".join(map(str, NUMBERS))
+    page.panels.text.value = ", ".join(map(str, NUMBERS))
     ask(page, page.use_text, client)
     np.testing.assert_array_equal(page.hand().pose, np.asarray(NUMBERS, np.float32))
     for wrong in ("1 2 3", "/etc/hostname", ""):
-        page.text.value = wrong
+        page.panels.text.value = wrong
         ask(page, page.use_text, client)
     assert len(notes) == 3 and "got 3" in notes[0][1]
     np.testing.assert_array_equal(page.hand().pose, np.asarray(NUMBERS, np.float32))
 
 
-def test_usual_angles_are_kept_when_asked(page):
+def test_usual_angles_limit_the_sliders(page):
     number = hand.POSE_NAMES.index("index_flexion_2")
     odd = START.copy()
     odd[number] = -1.5
     page.set_pose(odd)
     page.draw()
-    assert "index flexion 2" in page.beyond.content
-    page.usual.value = True
+    assert "index flexion 2" in page.panels.out_of_range.content
+    page.panels.usual.value = True
     page.limit()
     page.draw()
-    assert (page.sliders[number].min, page.sliders[number].max) == shown.LIMITS[number]
+    assert (page.panels.sliders[number].min, page.panels.sliders[number].max) == viewer_hand.USUAL[
+        number
+    ]
     assert (
-        page.hand().pose[number] == np.float32(shown.LIMITS[number][0])
-        and page.beyond.content == ""
+        page.hand().pose[number] == np.float32(viewer_hand.USUAL[number][0])
+        and page.panels.out_of_range.content == ""
     )
     np.testing.assert_array_equal(np.delete(page.hand().pose, number), np.delete(START, number))
-    page.usual.value = False
+    page.panels.usual.value = False
     page.limit()
-    assert (page.sliders[number].min, page.sliders[number].max) == shown.REACH[number]
+    assert (
+        page.panels.sliders[number].min,
+        page.panels.sliders[number].max,
+    ) == viewer_hand.SLIDER_RANGE[number]
     page.reset()
 
 
-def test_the_page_shows_either_hand_of_any_size(page):
+def test_page_shows_either_hand_of_any_size(page):
     page.reset()
     page.draw()
     before = page.scene.joints.batched_positions.copy()
-    page.side.value, page.size.value = "left", 0.8
+    page.panels.side.value, page.panels.size.value = "left", 0.8
     page.draw()
     mirror = np.asarray([-0.8, 0.8, 0.8])
     np.testing.assert_allclose(
@@ -307,38 +321,40 @@ def test_the_page_shows_either_hand_of_any_size(page):
     )
     np.testing.assert_array_equal(page.scene.skin.faces, page.skin.faces)
     page.reset()
-    assert (page.side.value, page.size.value) == ("right", 1.0)
+    assert (page.panels.side.value, page.panels.size.value) == ("right", 1.0)
 
 
-@pytest.mark.parametrize("side", list(shown.SIDES))
-def test_files_hold_the_hand_that_is_shown(page, tmp_path, side):
-    page.show(shown.hand_of(NUMBERS, 0.9, (1.1, 1.0, 0.95, 1.05, 0.9), side))
-    now = jax.device_get(shown.look(page.hand(), page.center, page.skin, page.source.value))
+@pytest.mark.parametrize("side", list(SIDES))
+def test_downloads_hold_the_hand_shown(page, tmp_path, side):
+    page.show(posed_hand(NUMBERS, 0.9, (1.1, 1.0, 0.95, 1.05, 0.9), side))
+    now = jax.device_get(
+        render_hand(page.hand(), page.center, page.skin, page.panels.surface.value)
+    )
     sent = []
-    for what in viewer.FILES:
+    for what in files.DOWNLOADS:
         page.send(
             SimpleNamespace(send_file_download=lambda *args, **kwargs: sent.append(args)), what
         )
     for name, content in sent:
         (tmp_path / name).write_bytes(content)
 
-    told = json.loads((tmp_path / "hand.json").read_bytes())
-    assert told["side"] == side and list(told["pose"]) == list(hand.POSE_NAMES)
-    np.testing.assert_allclose(list(told["joints_xyz"].values()), now.joints, rtol=1e-6)
-    again, center = view.read_hand(str(tmp_path / "hand.json"), "right")
+    data = json.loads((tmp_path / "hand.json").read_bytes())
+    assert data["side"] == side and list(data["pose"]) == list(hand.POSE_NAMES)
+    np.testing.assert_allclose(list(data["joints_xyz"].values()), now.joints, rtol=1e-6)
+    again, center = files.read_hand(str(tmp_path / "hand.json"), "right")
     for part, other in zip(again, page.hand(), strict=True):
         np.testing.assert_array_equal(part, other)
     np.testing.assert_array_equal(center, page.center)
 
     depth = read_depth(tmp_path / "hand_depth.png", form="png16")
     np.testing.assert_array_equal(depth, np.rint(now.depth))
-    fx, fy, cx, cy = told["depth_image"]["camera"]
+    fx, fy, cx, cy = data["depth_image"]["camera"]
     k = np.asarray([[fx, 0, cx], [0, fy, cy], [0, 0, 1]], np.float32)
-    np.testing.assert_array_equal(shown.through_window(depth, k, center), depth)
+    np.testing.assert_array_equal(rendering.reproject(depth, k, center), depth)
 
-    told = read_skin(tmp_path / "hand.obj", bones=17)  # which asks that faces look outward
-    np.testing.assert_allclose(told.vertices, now.vertices, atol=1e-3)
-    np.testing.assert_array_equal(told.faces, shown.faces(page.skin, page.hand()))
+    mesh = read_skin(tmp_path / "hand.obj", bones=17)  # which checks that faces point outward
+    np.testing.assert_allclose(mesh.vertices, now.vertices, atol=1e-3)
+    np.testing.assert_array_equal(mesh.faces, rendering.faces(page.skin, page.hand()))
     page.reset()
 
 
@@ -349,80 +365,78 @@ def test_files_hold_the_hand_that_is_shown(page, tmp_path, side):
         ({"size": [1.0]}, "expected finite numbers"),
         ({"size": 1e400}, "expected finite numbers"),
         ({"fingers": {}}, "KeyError('index')"),
-        ({"center_xyz": [0, 0, 0]}, "at least 200 mm before the camera"),
+        ({"center_xyz": [0, 0, 0]}, "at least 200 mm from the camera"),
     ],
 )
-def test_a_file_that_is_no_hand_is_said(page, tmp_path, change, what):
-    told = json.loads(page.file("pose"))
-    (tmp_path / "hand.json").write_text(json.dumps(told | change))
+def test_invalid_hand_file_is_an_error(page, tmp_path, change, what):
+    data = json.loads(page.file("pose"))
+    (tmp_path / "hand.json").write_text(json.dumps(data | change))
     with pytest.raises(ValueError, match=re.escape(what)):
-        view.read_hand(str(tmp_path / "hand.json"), "right")
+        files.read_hand(str(tmp_path / "hand.json"), "right")
 
 
-@pytest.mark.parametrize("side", list(shown.SIDES))
-def test_what_is_shown_is_what_is_fitted(page, side):
-    """Both ways between the page's hand and the fitting's, which is in its cube and always a right one."""
-    there = shown.hand_of(np.asarray(NUMBERS) * 0.3, 0.85, (1.1, 1.0, 0.95, 1.05, 0.9), side)
-    fit = viewer.fit_of(there, np.zeros(2, np.float32))
-    centers, radii = page.tracker.spheres(fit)
-    seen = jax.device_get(shown.look(there, CENTER, page.skin, "spheres"))
+@pytest.mark.parametrize("side", list(SIDES))
+def test_hand_shown_is_the_hand_fitted(page, side):
+    """Both ways between the page's hand and that of the fit, a right hand in its cube."""
+    there = posed_hand(np.asarray(NUMBERS) * 0.3, 0.85, (1.1, 1.0, 0.95, 1.05, 0.9), side)
+    state = fit.to_state(there, np.zeros(2, np.float32))
+    centers, radii = page.fit.tracker.spheres(state)
+    seen = jax.device_get(render_hand(there, CENTER, page.skin, "spheres"))
     np.testing.assert_allclose(
-        np.asarray(centers) * [shown.SIDES[side], 1, 1] + CENTER, seen.centers, atol=2e-3
+        np.asarray(centers) * [SIDES[side], 1, 1] + CENTER, seen.centers, atol=2e-3
     )
     np.testing.assert_allclose(radii, seen.radii, rtol=1e-5)
-    for part, other in zip(viewer.hand_of_fit(fit, side), there, strict=True):
+    for part, other in zip(fit.from_state(state, side), there, strict=True):
         np.testing.assert_allclose(part, other, rtol=1e-6)
 
 
 @pytest.fixture(scope="module")
 def image(skin, tmp_path_factory):
-    """A depth image of a left hand that is not in its middle, and its camera."""
+    """A depth image of a left hand off its middle, and its camera."""
     path = tmp_path_factory.mktemp("depth") / "left.png"
-    depth = look(START, skin, side="left").depth
-    path.write_bytes(shown.depth_png(np.pad(depth, ((0, 40), (60, 0)))))
-    k = np.asarray(shown.window(CENTER))
-    return path, viewer.Camera(
-        (float(k[0, 0]), float(k[1, 1]), float(k[0, 2]) + 60, float(k[1, 2]))
-    )
+    depth = rendered(START, skin, side="left").depth
+    path.write_bytes(files.depth_png(np.pad(depth, ((0, 40), (60, 0)))))
+    k = np.asarray(window(CENTER))
+    return path, DepthCamera(f"{k[0, 0]} {k[1, 1]} {k[0, 2] + 60} {k[1, 2]}")
 
 
-def test_a_depth_image_is_loaded_and_looked_at(skin, image):
+def test_depth_image_is_loaded_and_shown(skin, image):
     path, camera = image
     server = viser.ViserServer("127.0.0.1", 0, verbose=False)
-    page = viewer.Page(server, skin, shown.hand_of(START, side="left"), CENTER, camera)
+    page = page_module.Page(server, skin, posed_hand(START, side="left"), CENTER, camera)
     try:
         page.load(path, camera)
         page.draw()
         seen = read_depth(path, form="png16") > 0
-        vertices = look(START, skin, side="left").vertices
+        vertices = rendered(START, skin, side="left").vertices
         assert np.linalg.norm(page.center - CENTER) < 40
         np.testing.assert_allclose(server.initial_camera.look_at, page.center)
-        assert np.all(page.observed.min(0) > vertices.min(0) - 2) and np.all(
-            page.observed.max(0) < vertices.max(0) + 2
+        assert np.all(page.observation.points.min(0) > vertices.min(0) - 2) and np.all(
+            page.observation.points.max(0) < vertices.max(0) + 2
         )
-        assert len(page.observed) == pytest.approx(seen.sum(), rel=0.01)
-        shows = np.ptp(page.given.image.astype(int), axis=-1) > 30
-        assert page.given.visible and shows.sum() == pytest.approx(seen.sum(), rel=0.1)
-        # The hand that was seen, where it was seen, lies on what is observed.
+        assert len(page.observation.points) == pytest.approx(seen.sum(), rel=0.01)
+        shows = np.ptp(page.panels.observed.image.astype(int), axis=-1) > 30
+        assert page.panels.observed.visible and shows.sum() == pytest.approx(seen.sum(), rel=0.1)
+        # The hand of the image, at its place, lies on the observed points.
         there = START.copy()
         there[3:6] = (CENTER - page.center) * [1, 1, 1]
         page.set_pose(there)
         page.draw()
-        assert float(re.search(r"distance ([\d.]+) mm", page.status.content)[1]) < 2.5
-        # A network that sees its spheres as they are, in the cube, leads back to it.
-        centers = np.asarray(
-            page.tracker.spheres(viewer.fit_of(page.hand(), np.zeros(2, np.float32)))[0]
-        )
-        seen_there = jax.device_get(shown.look(page.hand(), page.center, skin, "skin"))
-        page.network = lambda cube: {page.view.cube_depth.tobytes(): centers}[cube.tobytes()]
+        assert float(re.search(r"distance ([\d.]+) mm", page.panels.status.content)[1]) < 2.5
+        # A network that returns the exact spheres, in the cube, leads back to it.
+        state = fit.to_state(page.hand(), np.zeros(2, np.float32))
+        centers = np.asarray(page.fit.tracker.spheres(state)[0])
+        seen_there = jax.device_get(render_hand(page.hand(), page.center, skin, "skin"))
+        cube = page.observation.cube
+        page.network = lambda depth: {cube.depth.tobytes(): centers}[depth.tobytes()]
         page.reset()
         page.ask_network()
         page.draw()
         np.testing.assert_allclose(
             page.scene.found.batched_positions, seen_there.centers, atol=1e-3
         )
-        assert page.scene.found.visible and page.begin.value == viewer.BEGIN[1]
-        again = jax.device_get(shown.look(page.hand(), page.center, skin, "skin"))
+        assert page.scene.found.visible and page.panels.start.value == panels.STARTS[1]
+        again = jax.device_get(render_hand(page.hand(), page.center, skin, "skin"))
         assert np.linalg.norm(again.joints - seen_there.joints, axis=-1).mean() < 6
     finally:
         server.stop()
@@ -431,13 +445,13 @@ def test_a_depth_image_is_loaded_and_looked_at(skin, image):
 @pytest.mark.parametrize(
     ("change", "what"),
     [
-        ({"k": ()}, "camera unknown: expected fx fy cx cy"),
-        ({"k": (0, 1, 1, 1)}, "camera 0 1 1 1"),
+        ({"intrinsics": ""}, "camera (nothing): expected FX,FY,CX,CY"),
+        ({"intrinsics": "0 1 1 1"}, "camera 0 1 1 1"),
         ({"form": "nyu"}, "left.png: PNG of 16 bits"),
         ({"range_mm": (100.0, 200.0)}, "left.png: no depth between 100 and 200 mm"),
     ],
 )
-def test_a_depth_image_that_says_nothing_is_refused(page, image, change, what):
+def test_unusable_depth_image_is_refused(page, image, change, what):
     path, camera = image
     with pytest.raises(ValueError, match=re.escape(what)):
         page.load(path, camera._replace(**change))
@@ -451,30 +465,28 @@ def test_a_depth_image_that_says_nothing_is_refused(page, image, change, what):
     assert "load a depth image first" in notes[0][1]
 
 
-def test_without_a_network_it_says_where_one_comes_from(page, image, monkeypatch):
-    monkeypatch.setattr(tracker, "SHIPPED", image[0].with_name("none.npz"))
-    monkeypatch.setattr(
-        page,
-        "view",
-        tracker.view(np.full((40, 40), 500.0, np.float32), np.asarray(image[1].matrix())),
-    )
+def test_missing_network_names_the_flags(page, image, monkeypatch):
+    monkeypatch.setattr(sphere_network, "SHIPPED", image[0].with_name("none.npz"))
+    depth = np.full((40, 40), 500.0, np.float32)
+    loaded = fit.LoadedImage("depth.png", depth, image[1])
+    monkeypatch.setattr(page, "observation", fit.ObservedHand.of(loaded, left=False))
     with pytest.raises(FileNotFoundError, match="--workdir RUN or --weights NPZ"):
         page.ask_network()
 
 
-def test_what_is_inside_can_be_seen(page):
-    page.toggles["spheres"].value, page.toggles["joints"].value = True, False
+def test_inner_parts_are_visible(page):
+    page.panels.toggles["spheres"].value, page.panels.toggles["joints"].value = True, False
     page.draw()
     assert page.scene.skin.visible and page.scene.spheres.visible and not page.scene.joints.visible
     assert page.scene.skin.opacity == 0.3 and page.scene.spheres.opacity is None
-    page.toggles["skin"].value = page.toggles["spheres"].value = False
+    page.panels.toggles["skin"].value = page.panels.toggles["spheres"].value = False
     page.draw()
     assert not page.scene.skin.visible and not page.scene.spheres.visible
-    page.toggles["skin"].value = True
+    page.panels.toggles["skin"].value = True
 
 
-def test_a_mesh_of_ones_own_takes_the_skins_place(tmp_path, skin):
-    """Our own skin, read from a file, is the same hand."""
+def test_own_mesh_replaces_the_skin(tmp_path, skin):
+    """The included skin, read from a file, is the same hand."""
     np.savez(
         tmp_path / "all.npz",
         vertices=skin.vertices,
@@ -482,20 +494,23 @@ def test_a_mesh_of_ones_own_takes_the_skins_place(tmp_path, skin):
         weights=skin.weights,
         unbind=skin.unbind,
     )
-    own = mesh.skin_from(*read_skin(tmp_path / "all.npz", bones=17))
-    ours, theirs = (look(START, s, "skin") for s in (skin, own))
+    own = skinning.bind_mesh(*read_skin(tmp_path / "all.npz", bones=17))
+    ours, theirs = (rendered(START, s, "skin") for s in (skin, own))
     np.testing.assert_allclose(theirs.vertices, ours.vertices, atol=1e-3)
     np.testing.assert_allclose(theirs.depth, ours.depth, atol=0.1)
 
 
-def test_the_originals_mesh_is_the_same_hand(real_data, skin):
-    own = mesh.skin_from(*read_skin(real_data / "hand" / "preprocessed_hand.pkl", bones=17))
-    ours, theirs = (look(START, s, "skin").depth for s in (skin, own))
+def test_original_mesh_is_the_same_hand(real_data, skin):
+    own = skinning.bind_mesh(*read_skin(real_data / "hand" / "preprocessed_hand.pkl", bones=17))
+    ours, theirs = (rendered(START, s, "skin").depth for s in (skin, own))
     assert np.sum((ours > 0) & (theirs > 0)) / np.sum(ours > 0) > 0.8  # theirs has a forearm, too
     assert np.median(np.abs(ours - theirs)[(ours > 0) & (theirs > 0)]) < 8
 
 
-def run(*args, code="from handjax import view; from handjax.engine import cli; cli.run(view.main)"):
+RUN = "from handjax import view; from handjax.engine import cli; cli.run(view.main)"
+
+
+def run(*args, code=RUN):
     return subprocess.run(
         [sys.executable, "-W", "error", "-c", code, *args],
         capture_output=True,
@@ -536,7 +551,7 @@ def taken():
         (["--prot", "0"], "--prot"),
     ],
 )
-def test_a_mistake_is_one_line(taken, args, what):
+def test_invalid_flag_is_one_line(taken, args, what):
     done = run(*(arg.format(taken=taken) for arg in args))
     assert done.returncode == 2 and done.stdout == ""
     (line,) = done.stderr.splitlines()
@@ -547,27 +562,25 @@ def test_a_mistake_is_one_line(taken, args, what):
     ("args", "what"),
     [
         (["--pose", "none.json"], "none.json: no such file"),
-        (["--depth", "none.png"], "--depth none.png: say what it was taken with, by --camera"),
-        (["--camera", "1,1,1"], "--camera 1,1,1: expected 4 numbers"),
+        (["--depth", "none.png"], "--depth none.png: name its camera by --camera FX,FY,CX,CY"),
+        (["--camera", "1,1,1"], "camera 1,1,1: expected FX,FY,CX,CY in px"),
         (["--range", "far"], "--range far: expected 2 numbers"),
     ],
 )
-def test_more_mistakes(args, what):
+def test_invalid_flag_is_an_error(args, what):
     with pytest.raises((ValueError, OSError), match=re.escape(what)):
         view.main(args)
 
 
-def test_without_viser_it_says_what_to_install():
-    done = run(
-        code="import sys; sys.modules['viser'] = None; from handjax import view; from handjax.engine import cli; cli.run(view.main)"
-    )
+def test_missing_viser_names_the_extra():
+    done = run(code=f"import sys; sys.modules['viser'] = None; {RUN}")
     assert done.returncode == 2 and done.stdout == ""
     (line,) = done.stderr.splitlines()
     assert "pip install 'handjax[view]'" in line
 
 
 def listening(port: int) -> set[str]:
-    """Addresses in hex, as the kernel lists them, on which something listens at `port`."""
+    """Addresses, in hex as the kernel lists them, on which a process listens at `port`."""
     rows = []
     for table in ("/proc/net/tcp", "/proc/net/tcp6"):
         if os.path.exists(table):
@@ -584,7 +597,7 @@ def listening(port: int) -> set[str]:
     not os.path.exists("/proc/net/tcp"), reason="needs Linux's list of listening sockets"
 )
 @pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM])
-def test_it_listens_to_this_machine_alone_and_leaves_quietly(end, tmp_path):
+def test_it_listens_on_localhost_and_exits_quietly(end, tmp_path):
     np.save(tmp_path / "pose.npy", np.asarray(NUMBERS))
     server = subprocess.Popen(
         [

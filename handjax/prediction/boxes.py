@@ -84,7 +84,8 @@ def _around(hand: Float[np.ndarray, "j 3"], size: tuple[int, int], rule: crop2d.
     visible joints alone, of those; if none is visible, of all."""
     uv, seen = jnp.asarray(hand[:, :2], jnp.float32), jnp.asarray(hand[:, 2] > 0)
     center, side = crop2d.square(rule, uv, (uv != 0).any(-1), size, seen=seen | ~seen.any())
-    return Box(*center.tolist(), float(side))
+    u, v = center.tolist()
+    return Box(u, v, float(side))
 
 
 def _read_squares(path: Path) -> dict[str, list[list[float]]] | None:

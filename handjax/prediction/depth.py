@@ -20,6 +20,7 @@ Unreadable images are reported and left out, and the exit code is then 1.
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -30,13 +31,13 @@ from handjax.data.cameras import EXPECTED, depth_range, intrinsics
 from handjax.data.formats.depth import DEPTH_FORMATS, MAX_PIXELS, read_depth
 from handjax.engine import cli
 from handjax.engine.files import refuse_to_replace
-from handjax.fitting import solver, tracker
+from handjax.fitting import depth_cube, solver, sphere_network
+from handjax.fitting.frame_fitter import SKELETON, FittedFrame, FrameFitter, PlacedHand
 from handjax.pose import crop2d
 from handjax.pose.cube import EXTENT_MM
-from handjax.pose.geometry import project
+from handjax.pose.pinhole import project
 from handjax.pose.skeleton import rgb
 from handjax.prediction import common
-from handjax.prediction.fitter import SKELETON, FittedFrame, FrameFitter, PlacedHand
 from handjax.reports import page as report
 from handjax.rigs import hand
 
@@ -57,7 +58,7 @@ def parser() -> cli.Parser:
         default="png16",
         help="format of the PNG files (default: png16)",
     )
-    near, far = tracker.RANGE_MM
+    near, far = depth_cube.RANGE_MM
     add(
         "--range",
         default=f"{near:g},{far:g}",
@@ -117,14 +118,14 @@ def main(argv: Sequence[str]) -> None:
             f"--workdir {flags.workdir}: no such folder; expected a trained run"
         )
     refuse_to_replace(folder, common.OUTPUTS, flags.overwrite)
-    network = None if flags.start == "rest" else tracker.network(flags.workdir or flags.weights)
+    network = None if flags.start == "rest" else sphere_network.load(flags.workdir or flags.weights)
     fit = FrameFitter(network, flags.refine, flags.method, not flags.no_forearm, flags.sequence)
 
     frames: list[FittedFrame] = []
 
     def predict(name: str, path: Path) -> tuple[np.ndarray, FittedFrame]:
         depth = read_image(path, flags.format, flags.unit)
-        return depth, fit(name, tracker.view(depth, k, range_mm, flags.side == "left"))
+        return depth, fit(name, depth_cube.crop_cube(depth, k, range_mm, flags.side == "left"))
 
     def draw(name: str, result: tuple[np.ndarray, FittedFrame]) -> np.ndarray:
         depth, frame = result
@@ -164,7 +165,7 @@ def overlay(
 ) -> UInt8[np.ndarray, "s t 3"]:
     """The cube's part of the image with spheres and joints: on the left the hand before the fit,
     on the right the fitted hand."""
-    middle = frame.view.center_xyz
+    middle = frame.cube.center_xyz
     near = EXTENT_MM * k[0, 0] / middle[2]
     left, top = (k[i, i] * middle[i] / middle[2] + k[i, 2] - near / 2 for i in (0, 1))
     scale = OVERLAY_PX / near
@@ -219,7 +220,7 @@ def write(
         "joints_xyz": [f.after.joints for f in frames],
         "centers_xyz": [f.after.centers for f in frames],
         "radii_mm": [f.after.radii for f in frames],
-        "cube_center_xyz": [f.view.center_xyz for f in frames],
+        "cube_center_xyz": [f.cube.center_xyz for f in frames],
         "pose": [f.fit.pose for f in frames],
         "size": [np.exp(f.fit.log_size) for f in frames],
         "fingers": [np.exp(f.fit.log_fingers) for f in frames],
@@ -228,14 +229,10 @@ def write(
     }
     arrays = {name: np.asarray(values, np.float32) for name, values in columns.items()}
     names = [frame.name for frame in frames]
+    texts = {"ids": names, "side": side, "joint_names": SKELETON.joints}
+    content: dict[str, Any] = {name: np.array(text) for name, text in texts.items()} | arrays
     with (folder / "predictions.npz").open("xb") as file:
-        np.savez_compressed(
-            file,
-            ids=np.array(names),
-            side=np.array(side),
-            joint_names=np.array(SKELETON.joints),
-            **arrays,
-        )
+        np.savez_compressed(file, **content)
     _write_json(folder / "predictions.json", names, arrays, side)
     overlays = {
         name: f"{name}: the hand before and after the fit, over the depth" for name in names

@@ -10,10 +10,10 @@ import numpy as np
 from jaxtyping import Float
 
 from handjax.data.batch import pack_voxels
-from handjax.fitting import tracker
+from handjax.fitting import depth_cube, sphere_network
 from handjax.pose.center import hand_center
 from handjax.pose.cube import EXTENT_MM
-from handjax.pose.geometry import project
+from handjax.pose.pinhole import project
 from handjax.pose.skeleton import SKELETONS
 from handjax.prediction import arguments
 from handjax.prediction.arguments import ArrayLike, CameraLike
@@ -80,7 +80,7 @@ class VoxelPredictor(DepthPredictor):
         joints = network.skeleton.joints
         if network.config.task.global_joints:
             joints = tuple(f"peak_{i}" for i in range(len(joints)))
-        super().__init__(name, joints, tuple(data.get("depth_mm", tracker.RANGE_MM)))
+        super().__init__(name, joints, tuple(data.get("depth_mm", depth_cube.RANGE_MM)))
         self.network = network
         self.cube_mm = float(data.get("cube_mm", EXTENT_MM))
 
@@ -113,7 +113,7 @@ class VoxelPredictor(DepthPredictor):
         cube_mm  its edges, one number, [3] or [n, 3]; by default as in depth images
         """
         volumes = arguments.samples("voxels", voxels, 3, "occupancy [y, x, z] or [n, y, x, z]") > 0
-        edges = np.float32(self.cube_mm if cube_mm is None else cube_mm)
+        edges = np.asarray(self.cube_mm if cube_mm is None else cube_mm, np.float32)
         batch = {
             "voxels": pack_voxels(volumes),
             "center_xyz": arguments.centers(center, len(volumes)),
@@ -137,30 +137,31 @@ class SpherePredictor(DepthPredictor):
     """
 
     def __init__(self, name: str, joints: tuple[str, ...], size: int, network: CubeNetwork):
-        super().__init__(name, joints, tracker.RANGE_MM)
+        super().__init__(name, joints, depth_cube.RANGE_MM)
         self.size, self.network = size, network
 
     @classmethod
     def included(cls) -> "SpherePredictor":
         """The network that comes with handjax: models/spherenet.md."""
-        return cls("spherehand", SKELETONS["hand21"].joints, tracker.SIZE, _included)
+        return cls("spherehand", SKELETONS["hand21"].joints, depth_cube.SIZE, _included)
 
     @classmethod
     def of_run(cls, name: str, network: TrainedNetwork) -> "SpherePredictor":
         def joints(cubes: np.ndarray, centers: np.ndarray) -> np.ndarray:
             return network({"cube_depth": cubes[:, None], "center_xyz": centers})["joints_xyz"]
 
-        return cls(name, network.skeleton.joints, network.config.task.image_size, joints)
+        size = network.task.dummy_inputs(1)["x"].shape[1]
+        return cls(name, network.skeleton.joints, size, joints)
 
     def _rows(self, frames, k, centers, left):
         given = [None] * len(frames) if centers is None else centers
-        views = [
-            tracker.view(frame, own, self.range_mm, left, center, self.size)
+        cubes = [
+            depth_cube.crop_cube(frame, own, self.range_mm, left, center, self.size)
             for frame, own, center in zip(frames, k, given, strict=True)
         ]
-        cubes = np.stack([view.cube_depth for view in views])
-        own = self.network(cubes, np.zeros((len(cubes), 3), np.float32))
-        placed = [tracker.to_camera(joints, view) for joints, view in zip(own, views, strict=True)]
+        depth = np.stack([cube.depth for cube in cubes])
+        own = self.network(depth, np.zeros((len(cubes), 3), np.float32))
+        placed = [cube.to_camera(joints) for joints, cube in zip(own, cubes, strict=True)]
         return {"joints_xyz": np.stack(placed)}
 
     def from_cubes(
@@ -184,7 +185,7 @@ class SpherePredictor(DepthPredictor):
 
 @cache
 def _included_centers() -> Callable[[np.ndarray], np.ndarray]:
-    return tracker.network()
+    return sphere_network.load()
 
 
 def _included(cubes: np.ndarray, centers: np.ndarray) -> np.ndarray:

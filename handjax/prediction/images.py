@@ -113,7 +113,7 @@ def main(argv: Sequence[str]) -> None:
         )
     skeleton = READS_IMAGES[config.task.name]
     images = common.list_images(Path(flags.input), ENDINGS, exclude=folder)
-    boxes = whole_image
+    boxes: Boxes = whole_image
     if flags.boxes:
         boxes = read_boxes(flags.boxes, flags.dataset or "", config, skeleton)
     refuse_to_replace(folder, common.OUTPUTS, flags.overwrite)
@@ -174,7 +174,8 @@ def predict(
     names = list(images)
     for start in range(0, len(names), batch_size):
         chunk: dict[str, ImageResult | LeftOut] = {}
-        cuts = []
+        hands: dict[str, list[DetectedHand]] = {}
+        cuts: list[tuple[str, Box, np.ndarray, np.ndarray]] = []
         for name in names[start : start + batch_size]:
             try:
                 pixels = rgb_pixels(read_image(images[name])[1])
@@ -184,13 +185,14 @@ def predict(
                 chunk[name] = common.left_out(error)
                 continue
             cuts += own
-            chunk[name] = ImageResult(pixels, [])
+            hands[name] = []
+            chunk[name] = ImageResult(pixels, hands[name])
         for first in range(0, len(cuts), batch_size):
             owners, squares, crops, affines = zip(*cuts[first : first + batch_size], strict=True)
             found = network(np.stack(crops), np.stack(affines))
             rows = zip(owners, squares, found["joints_uv"], found["confidence"], strict=True)
             for name, box, uv, confidence in rows:
-                chunk[name].hands.append(DetectedHand(name, box, uv, confidence))
+                hands[name].append(DetectedHand(name, box, uv, confidence))
         yield from chunk.items()
 
 
@@ -216,9 +218,11 @@ def overlay(
 
     for hand in hands:
         half = hand.box.side / 2
-        corners = (np.array([hand.box.u + d, hand.box.v + d]) for d in (-half, half))
-        corners = (common.sixteenths(resized(corner)) for corner in corners)
-        cv2.rectangle(drawn, *corners, (255, 255, 255), 1, cv2.LINE_AA, 4)
+        first, last = (
+            common.sixteenths(resized(np.array([hand.box.u + d, hand.box.v + d])))
+            for d in (-half, half)
+        )
+        cv2.rectangle(drawn, first, last, (255, 255, 255), 1, cv2.LINE_AA, 4)
         joints = resized(hand.joints_uv)
         common.draw_bones(drawn, joints, skeleton, width)
         for joint in joints:

@@ -1,119 +1,115 @@
-"""The page of the viewer: the hand on sliders and in 3D, its depth image, and one that is loaded, with the hand that fits it."""
+"""The page of the viewer: what its widgets do, and when it is drawn."""
 
-import html
 import itertools
 import math
 import queue
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
 from jaxtyping import Array, Float
 
-from handjax.data.formats.depth import DEPTH_FORMATS, read_depth
-from handjax.fitting import objective as fitting
-from handjax.fitting import tracker
-from handjax.rigs import hand, poses
-from handjax.rigs import skinning as mesh
-from handjax.viewer import hand as shown
-from handjax.viewer.hand import Hand, Scene
+from handjax.fitting import sphere_network
+from handjax.rigs import poses, skinning
+from handjax.viewer.files import DOWNLOADS, depth_png, mesh_obj, pose_json
+from handjax.viewer.fit import (
+    STEPS,
+    DepthCamera,
+    FitSession,
+    LoadedImage,
+    ObservedHand,
+    from_state,
+)
+from handjax.viewer.hand import (
+    SLIDER_RANGE,
+    USUAL,
+    PosedHand,
+    out_of_range,
+    parse_pose,
+    posed_hand,
+    random_pose,
+    side_of,
+)
+from handjax.viewer.panels import ALL_MODES, PALMS, STARTS, Panels, set_value
+from handjax.viewer.rendering import RenderedHand, faces, render_hand
+from handjax.viewer.scene import Scene
+from handjax.viewer.text import small
 
-ALL = "any mode"
-PALMS = {"to the camera": poses.ROTATION_FRONTAL, "anywhere": poses.ROTATION_ANY}
-FILES = {"pose": "hand.json", "depth image": "hand_depth.png", "mesh": "hand.obj"}
-BEGIN = ("all directions", "what is shown")
-STEPS = 300  # of a fit
-_PATIENCE = "getting ready: what is compiled takes up to a minute, once"
+if TYPE_CHECKING:
+    import viser
 
-
-Network = Callable[[Float[np.ndarray, "n n"]], Float[np.ndarray, "41 3"]]  # `tracker.network`
-
-
-class Camera(NamedTuple):
-    """What a depth image was taken with."""
-
-    k: tuple[float, float, float, float] = ()  # fx, fy, cx, cy, px
-    unit_mm: float = 1.0  # of the file's numbers
-    form: str = "png16"  # one of DEPTH_FORMATS
-    range_mm: tuple[float, float] = tracker.RANGE_MM  # where hands are, along z
-
-    def matrix(self) -> Float[np.ndarray, "3 3"]:
-        if (
-            len(self.k) != 4
-            or not np.all(np.abs(self.k) < 1e6)
-            or not (self.k[0] > 0 and self.k[1] > 0)
-        ):
-            raise ValueError(
-                f"camera {' '.join(f'{n:g}' for n in self.k) or 'unknown'}: expected fx fy cx cy in px, fx and fy above 0"
-            )
-        fx, fy, cx, cy = self.k
-        return np.asarray([[fx, 0, cx], [0, fy, cy], [0, 0, 1]], np.float32)
-
-
-class Loaded(NamedTuple):
-    """A depth image."""
-
-    name: str
-    depth: Float[np.ndarray, "h w"]  # mm, 0: missing
-    camera: Camera
+_PATIENCE = "getting ready: compiling takes up to a minute, once"
 
 
 class Page:
-    """The page and what it does. Its handlers only note what is to be done; `run` does it and then draws once."""
+    """The page: `run` executes the queued actions of its widgets and then draws once."""
 
     def __init__(
         self,
-        server,
-        skin: mesh.Skin,
-        start: Hand,
+        server: "viser.ViserServer",
+        skin: skinning.Skin,
+        start: PosedHand,
         center: Float[np.ndarray, "3"],
-        camera: Camera,
-        network: Network | None = None,
+        camera: DepthCamera,
+        network: sphere_network.SphereNetwork | None = None,
     ):
-        from matplotlib import colormaps
-
-        self.skin, self.start, self.center = skin, start, center
-        self.loaded: Loaded | None = None
-        self.view: tracker.View | None = None  # of `loaded`: its hand's cube
-        self.observed = self.picture = (
-            None  # of `loaded`: points [p, 3], camera mm, and what `window` sees of it
-        )
-        self.steps: Iterator[tracker.Step] | None = None  # of a fit that has begun
-        self.now_at: tracker.Step | None = None  # the last of them
-        self.tracker, self.network, self.wrist = (
-            tracker.Tracker(chunk=1),
-            network,
-            np.zeros(2, np.float32),
-        )
-        self.fitting, self.drawn, self.seeds = False, None, itertools.count()
+        self.skin, self.start, self.center, self.network = skin, start, center, network
+        self.loaded: LoadedImage | None = None
+        self.observation: ObservedHand | None = None  # of `loaded`
+        self.fit = FitSession()
+        self.drawn: tuple | None = None  # what was drawn last
+        self.seeds = itertools.count()
         self.todo: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
-        self.table = (colormaps["turbo_r"](np.linspace(0.05, 0.95, 256))[:, :3] * 255).astype(
-            np.uint8
-        )
-        self._panels(server.gui, camera)
+        self.panels = Panels(server.gui, camera)
+        self._connect()
         self.scene = Scene(server, skin)
         self.scene.look_at(center)
         self.reset()
         self.draw()
 
+    # ------------------------------------------------------------ the queue
+
     def run(self) -> None:
+        """Serve the page until the process is interrupted."""
         while True:
-            if not self.fitting:
+            if not self.fit.running:
                 self.todo.get()()
             while not self.todo.empty():
                 self.todo.get()()
-            if self.fitting:
+            if self.fit.running:
                 self.step()
             self.draw()
 
-    def _later(self, do: Callable[[], None] = lambda: None) -> Callable:
+    def _connect(self) -> None:
+        """Queue what the widgets do."""
+        panels = self.panels
+        for handle in panels.drawn_by():
+            handle.on_update(self._later())
+        panels.random_pose.on_click(self._later(self.randomize))
+        panels.reset.on_click(self._later(self.reset))
+        panels.usual.on_update(self._later(self.limit))
+        panels.side.on_update(self._later(self.observe))
+        panels.use_text.on_click(self._later_for(self.use_text))
+        panels.print_text.on_click(self._later(lambda: print(panels.text.value, flush=True)))
+        panels.upload.on_upload(self._later_for(lambda _: self.load_upload()))
+        panels.network.on_click(self._later_for(lambda _: self.ask_network()))
+        panels.start.on_update(self._later(self.restart))
+        panels.step.on_click(self._later_for(lambda _: self.step()))
+        panels.run.on_click(self._later_for(lambda _: self.run_or_stop()))
+        for what, button in panels.downloads.items():
+            button.on_click(self._later_for(partial(self.send, what=what)))
+
+    def _later(self, do: Callable[[], None] = lambda: None) -> Callable[[Any], None]:
         return lambda _: self.todo.put(do)
 
-    def _later_for(self, do: Callable) -> Callable:
-        """`do` gets the client that asked; a mistake is told to it."""
+    def _later_for(
+        self, do: Callable[["viser.ClientHandle"], None]
+    ) -> Callable[["viser.GuiEvent"], None]:
+        """`do` gets the client that clicked, and errors are shown there."""
 
         def handle(event):
             def attempt():
@@ -121,196 +117,78 @@ class Page:
                     do(event.client)
                 except (ValueError, OSError) as error:
                     event.client.add_notification(
-                        "This cannot be done", str(error), color="red", auto_close_seconds=10
+                        "This is not possible", str(error), color="red", auto_close_seconds=10
                     )
 
             self.todo.put(attempt)
 
         return handle
 
-    # ------------------------------------------------------------ what is on the page
+    # ------------------------------------------------------------ the hand of the sliders
 
-    def _panels(self, gui, camera: Camera) -> None:
-        gui.set_panel_label("handjax")
-        gui.configure_theme(
-            show_logo=False, show_share_button=False, dark_mode=True, control_width="medium"
-        )
-        pictures = gui.add_panel()  # of its own, so that it stays in sight of all sliders
-        pictures.float(x=15, y=-15, width=270)
-        with pictures.add_tab("depth image"):
-            self.given = gui.add_image(self._dark(), label="observed", format="png", visible=False)
-            self.image = gui.add_image(self._dark(), label="of the hand shown", format="png")
-            self.legend = gui.add_html("")
-            self.source = gui.add_dropdown("depth of", shown.SOURCES)
-        self.toggles = {
-            name: gui.add_checkbox(name, name == "skin") for name in ("skin", "spheres", "joints")
-        }
-        tabs = gui.add_tab_group()
-        with tabs.add_tab("pose"):
-            self._pose_tab(gui)
-        with tabs.add_tab("fit"):
-            self._fit_tab(gui, camera)
-        with tabs.add_tab("files"):
-            self._files_tab(gui)
-        for handle in (self.source, *self.toggles.values()):
-            handle.on_update(self._later())
+    def hand(self) -> PosedHand:
+        """The hand that the widgets show."""
+        panels = self.panels
+        pose, fingers = ([slider.value for slider in s] for s in (panels.sliders, panels.fingers))
+        return posed_hand(pose, panels.size.value, fingers, panels.side.value)
 
-    @staticmethod
-    def _dark() -> np.ndarray:
-        return np.full((shown.PIXELS, shown.PIXELS, 3), 24, np.uint8)
-
-    def _pose_tab(self, gui) -> None:
-        self.side = gui.add_dropdown("hand", tuple(shown.SIDES))
-        self.mode = gui.add_dropdown(
-            "fingers", (ALL, *poses.MODES), hint="what a random pose's fingers do"
-        )
-        self.palm = gui.add_dropdown("palm", tuple(PALMS), hint="where a random pose's palm looks")
-        gui.add_button("random pose").on_click(self._later(self.randomize))
-        gui.add_button("reset").on_click(self._later(self.reset))
-        self.usual = gui.add_checkbox(
-            "usual angles",
-            False,
-            hint="keeps the fingers to what hands usually do, which the marks at their sliders show",
-        )
-        self.sliders, numbers = [], zip(hand.POSE_NAMES, shown.REACH, shown.LIMITS, strict=True)
-        for finger, members in itertools.groupby(numbers, lambda number: number[0].split("_")[0]):
-            with gui.add_folder(finger, expand_by_default=finger == "palm"):
-                for name, (low, high), usual in members:
-                    label = name.removeprefix(finger + "_").replace("_", " ")
-                    marks = usual and tuple((end, f"{end:g}") for end in usual)
-                    self.sliders.append(gui.add_slider(label, low, high, 0.01, 0.0, marks=marks))
-        with gui.add_folder("size", expand_by_default=False):
-            self.size = gui.add_slider(
-                "hand",
-                *shown.SIZES,
-                0.01,
-                1.0,
-                hint="beside the model's; a finger's is beside the palm's",
-            )
-            self.fingers = [
-                gui.add_slider(finger, *shown.SIZES, 0.01, 1.0) for finger in hand.FINGERS
-            ]
-        with gui.add_folder("26 numbers", expand_by_default=False):
-            self.text = gui.add_text("rad, mm", "", multiline=True)
-            gui.add_button("use these").on_click(self._later_for(self.use_text))
-            gui.add_button("print in the terminal").on_click(
-                self._later(lambda: print(self.text.value, flush=True))
-            )
-        self.beyond = gui.add_html("")
-        self.usual.on_update(self._later(self.limit))
-        self.side.on_update(self._later(self.observe))
-        for handle in (*self.sliders, self.size, *self.fingers):
-            handle.on_update(self._later())
-
-    def _fit_tab(self, gui, camera: Camera) -> None:
-        self.upload = gui.add_upload_button("load a depth image", mime_type="image/png")
-        self.upload.on_upload(
-            self._later_for(
-                lambda _: self.load_bytes(self.upload.value.name, self.upload.value.content)
-            )
-        )
-        with gui.add_folder("its camera", expand_by_default=not camera.k):
-            self.k = gui.add_text(
-                "fx fy cx cy", " ".join(f"{number:g}" for number in camera.k), hint="intrinsics, px"
-            )
-            self.unit = gui.add_number("mm a unit", camera.unit_mm, hint="what a 1 in the file is")
-            self.form = gui.add_dropdown(
-                "format", tuple(DEPTH_FORMATS), initial_value=camera.form, hint="nyu: G · 256 + B"
-            )
-            self.range = gui.add_vector2(
-                "hand, mm", camera.range_mm, step=1.0, hint="nearest and furthest along z"
-            )
-        self.cloud_on = gui.add_checkbox("points", True)
-        self.found_on = gui.add_checkbox("network's spheres", True, visible=False)
-        gui.add_button(
-            "network", hint="the spheres that it sees, and the hand nearest to them"
-        ).on_click(self._later_for(lambda _: self.ask_network()))
-        self.begin = gui.add_dropdown(
-            "begin with", BEGIN, hint="all directions: 24 palms at first, of which the best goes on"
-        )
-        self.begin.on_update(self._later(self.restart))
-        gui.add_button("fit: one step").on_click(self._later_for(lambda _: self.step()))
-        self.run_button = gui.add_button("fit: run")
-        self.run_button.on_click(self._later_for(lambda _: self.run_or_stop()))
-        self.status = gui.add_html("")
-        for toggle in (self.cloud_on, self.found_on):
-            toggle.on_update(self._later())
-
-    def _files_tab(self, gui) -> None:
-        gui.add_markdown(
-            "The hand as it is shown. Everything is in mm of the camera: x right, y down, z forward."
-        )
-        for what, name in FILES.items():
-            gui.add_button(f"{what}: {name}").on_click(
-                self._later_for(lambda client, what=what: self.send(client, what))
-            )
-
-    # ------------------------------------------------------------ what the sliders say
-
-    def hand(self) -> Hand:
-        fingers = [slider.value for slider in self.fingers]
-        return shown.hand_of(
-            [slider.value for slider in self.sliders], self.size.value, fingers, self.side.value
-        )
-
-    def show(self, wanted: Hand) -> None:
-        """No joint has a limit: a slider gives way to what goes further."""
-        sliders = (*self.sliders, self.size, *self.fingers)
-        for slider, value in zip(
-            sliders, np.concatenate([part.ravel() for part in wanted[:3]]).tolist(), strict=True
-        ):
-            slider.min = min(
-                slider.min, math.floor(value * 100 + 1e-3) / 100
-            )  # float32 is no further than its decimals
+    def show(self, wanted: PosedHand) -> None:
+        """Set the widgets; sliders are extended to values outside, since joints have no limits."""
+        panels = self.panels
+        sliders = (*panels.sliders, panels.size, *panels.fingers)
+        values = np.concatenate([np.ravel(part) for part in wanted[:3]]).tolist()
+        for slider, value in zip(sliders, values, strict=True):
+            # Ends are rounded outward to two decimals, up to the error of float32.
+            slider.min = min(slider.min, math.floor(value * 100 + 1e-3) / 100)
             slider.max = max(slider.max, math.ceil(value * 100 - 1e-3) / 100)
-            slider.value = value
-        self.side.value = shown.side_of(wanted)
+            set_value(slider, value)
+        set_value(panels.side, side_of(wanted))
 
     def set_pose(self, pose: Float[Array | np.ndarray, "26"]) -> None:
+        """Change the pose and keep size and side."""
         self.show(self.hand()._replace(pose=np.asarray(pose, np.float32)))
 
-    def use_text(self, _) -> None:
-        self.set_pose(shown.parse_pose(self.text.value))
+    def use_text(self, _: Any) -> None:
+        """Set the pose to the 26 numbers of the text field."""
+        self.set_pose(parse_pose(self.panels.text.value))
 
     def reset(self) -> None:
-        """As the viewer began."""
+        """Back to the hand at the start."""
         self.show(self.start)
         self.limit()
 
     def randomize(self) -> None:
-        modes = poses.ALL_MODES if self.mode.value == ALL else (self.mode.value,)
-        pose = np.array(shown.random_pose(next(self.seeds), modes, PALMS[self.palm.value]))
-        pose[:3] = (pose[:3] + math.pi) % (
-            2 * math.pi
-        ) - math.pi  # the same directions, on the sliders
+        """A random pose of the chosen mode and palm."""
+        mode = self.panels.mode.value
+        modes = poses.ALL_MODES if mode == ALL_MODES else (mode,)
+        pose = np.array(random_pose(next(self.seeds), modes, PALMS[self.panels.palm.value]))
+        # The same rotation, within the sliders.
+        pose[:3] = (pose[:3] + math.pi) % (2 * math.pi) - math.pi
         self.set_pose(pose)
 
     def limit(self) -> None:
-        """The fingers' sliders end where they do at first or, with `usual`, where hands usually do, and the fingers with them."""
-        now = self.hand()
-        for slider, reach, usual in zip(self.sliders, shown.REACH, shown.LIMITS, strict=True):
-            slider.min, slider.max = usual if usual and self.usual.value else reach
-        ends = np.asarray([(slider.min, slider.max) for slider in self.sliders], np.float32)
-        self.show(now._replace(pose=np.clip(now.pose, *ends.T)) if self.usual.value else now)
+        """Set the sliders' ends: to the usual range, with the fingers clipped to it, or back."""
+        now, sliders = self.hand(), self.panels.sliders
+        for slider, reach, usual in zip(sliders, SLIDER_RANGE, USUAL, strict=True):
+            slider.min, slider.max = usual if usual and self.panels.usual.value else reach
+        ends = np.asarray([(slider.min, slider.max) for slider in sliders], np.float32)
+        clipped = now._replace(pose=np.clip(now.pose, *ends.T))
+        self.show(clipped if self.panels.usual.value else now)
 
-    # ------------------------------------------------------------ a depth image, and the hand that fits it
+    # ------------------------------------------------------------ a depth image and its fit
 
-    def load_bytes(self, name: str, data: bytes) -> None:
-        """An uploaded file, with the camera of the panel."""
-        try:
-            k = tuple(float(word) for word in self.k.value.replace(",", " ").split())
-        except ValueError:
-            raise ValueError(f"camera {self.k.value!r}: expected fx fy cx cy in px") from None
+    def load_upload(self) -> None:
+        """Load the uploaded file with the camera of the panel."""
+        uploaded = self.panels.upload.value
         with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / Path(name).name
-            path.write_bytes(data)
-            self.load(path, Camera(k, self.unit.value, self.form.value, self.range.value))
+            path = Path(folder) / Path(uploaded.name).name
+            path.write_bytes(uploaded.content)
+            self.load(path, self.panels.camera())
 
-    def load(self, path: Path, camera: Camera) -> None:
-        camera.matrix()  # is one
-        depth = read_depth(path, form=camera.form, scale=camera.unit_mm)
-        self.found_on.visible = False
-        before, self.loaded = self.loaded, Loaded(path.name, depth, camera)
+    def load(self, path: Path, camera: DepthCamera) -> None:
+        """Load a depth image and find its hand; on ValueError the image before stays."""
+        before, self.loaded = self.loaded, LoadedImage.read(path, camera)
+        self.panels.network_on.visible = False
         try:
             self.observe()
         except ValueError as error:
@@ -318,147 +196,122 @@ class Page:
             raise ValueError(f"{path.name}: {error}") from None
 
     def observe(self) -> None:
-        """Finds the hand in what is loaded, and looks there."""
+        """Find the hand in the loaded image, of the side that is shown, and look at it."""
         if self.loaded is None:
             return
-        _, depth, camera = self.loaded
-        left = self.side.value == "left"
-        self.view = tracker.view(depth, camera.matrix(), camera.range_mm, left)
-        if not np.array_equal(self.center, self.view.center_xyz):
-            self.center = self.view.center_xyz
-            self.scene.look_at(self.center)
-        self.observed = tracker.to_camera(self.view.points, self.view)
-        self.picture = shown.through_window(depth, camera.matrix(), self.center)
-        self.scene.show_points(self.observed)
+        self.observation = ObservedHand.of(self.loaded, self.panels.side.value == "left")
+        center = self.observation.cube.center_xyz
+        if not np.array_equal(self.center, center):
+            self.center = center
+            self.scene.look_at(center)
+        self.scene.show_points(self.observation.points)
         self.restart()
 
     def ask_network(self) -> None:
-        """Shows the spheres that the network sees and the hand that is nearest to them; a fit goes on from it."""
-        self._needs_image()
+        """Show the network's spheres and the hand nearest to them, from which a fit starts."""
+        cube = self._observed().cube
         if self.network is None:
-            if not tracker.SHIPPED.exists():
+            if not sphere_network.SHIPPED.exists():
                 raise FileNotFoundError(
-                    "no trained network comes with this copy: start the viewer with --workdir RUN or --weights NPZ"
+                    "this installation has no trained network: "
+                    "start the viewer with --workdir RUN or --weights NPZ"
                 )
-            self.network = tracker.network()
-        self.status.content = small(_PATIENCE)
-        centers = self.network(self.view.cube_depth)
-        self.scene.found.batched_positions = tracker.to_camera(centers, self.view)
-        self.found_on.visible, self.begin.value = True, BEGIN[1]
+            self.network = sphere_network.load()
+        self.panels.status.content = small(_PATIENCE)
+        centers = self.network(cube.depth)
+        self.scene.found.batched_positions = cube.to_camera(centers)
+        self.panels.network_on.visible = True
+        set_value(self.panels.start, STARTS[1])
         self.restart()
-        self.show(hand_of_fit(self.tracker.from_centers(centers), self.side.value))
+        state = self.fit.tracker.from_centers(centers)
+        self.show(from_state(state, self.panels.side.value))
 
     def restart(self) -> None:
-        """The next step is a fit's first."""
-        self.wrist = np.zeros(2, np.float32)
-        self.steps = self.now_at = None
-        self._fitting(False)
+        """The next step is the first of a fit."""
+        self.fit.restart()
+        self._label_run()
         self.drawn = None
 
     def run_or_stop(self) -> None:
-        self._needs_image()
-        self._fitting(not self.fitting)
-
-    def _fitting(self, running: bool) -> None:
-        self.fitting = running
-        self.run_button.label = "fit: stop" if running else "fit: run"
-
-    def _needs_image(self) -> None:
-        if self.view is None:
-            raise ValueError("there is nothing to fit to: load a depth image first")
+        """Start fitting step after step, or stop."""
+        self._observed()
+        self.fit.running = not self.fit.running
+        self._label_run()
 
     def step(self) -> None:
         """One step of the fit, whose hand is then shown."""
-        self._needs_image()
-        if self.steps is None:
-            self.status.content = small(_PATIENCE)
-            start = fit_of(self.hand(), self.wrist) if self.begin.value == BEGIN[1] else None
-            self.steps = self.tracker.steps(self.view.cube_depth, STEPS, start)
-        found = next(self.steps, None)
-        if found is None:
-            self._fitting(False)
-            return
-        self.now_at, self.wrist = found, np.asarray(found.fit.wrist)
-        self.show(hand_of_fit(found.fit, self.side.value))
+        cube = self._observed().cube
+        if not self.fit.started:
+            self.panels.status.content = small(_PATIENCE)
+        start = self.hand() if self.panels.start.value == STARTS[1] else None
+        state = self.fit.step(cube, start)
+        if state is None:
+            self._label_run()
+        else:
+            self.show(from_state(state, self.panels.side.value))
 
-    # ------------------------------------------------------------ what is seen
+    def _observed(self) -> ObservedHand:
+        if self.observation is None:
+            raise ValueError("there is nothing to fit to: load a depth image first")
+        return self.observation
+
+    def _label_run(self) -> None:
+        self.panels.run.label = "fit: stop" if self.fit.running else "fit: run"
+
+    # ------------------------------------------------------------ drawing
 
     def draw(self) -> None:
-        now_hand, show = self.hand(), {name: toggle.value for name, toggle in self.toggles.items()}
-        switches = (self.source.value, *show.values(), self.cloud_on.value, self.found_on.value)
+        """Draw the hand if anything has changed."""
+        hand, panels = self.hand(), self.panels
+        show = {name: toggle.value for name, toggle in panels.toggles.items()}
         wanted = (
-            *(part.tobytes() for part in now_hand),
-            *switches,
-            self.now_at and self.now_at.step,
+            *(part.tobytes() for part in hand),
+            *(panels.surface.value, *show.values(), panels.points_on.value),
+            *(panels.network_on.value, self.fit.last and self.fit.last.step),
         )
         if wanted == self.drawn:
             return
         self.drawn = wanted
-        now = jax.device_get(shown.look(now_hand, self.center, self.skin, self.source.value))
-        self.scene.draw(now, shown.faces(self.skin, now_hand), show)
-        self._draw_depth(now.depth)
-        self._draw_fit()
-        self.text.value = " ".join(f"{value:.6g}" for value in now_hand.pose.tolist())
-        self.beyond.content = small(shown.beyond(now_hand.pose))
+        now = self._render(hand)
+        self.scene.draw(now, faces(self.skin, hand), show)
+        panels.show_depth(np.asarray(now.depth), self.observation and self.observation.picture)
+        self._draw_fit(hand)
+        set_value(panels.text, " ".join(f"{value:.6g}" for value in hand.pose.tolist()))
+        panels.out_of_range.content = small(out_of_range(hand.pose))
 
-    def _draw_depth(self, depth: Float[np.ndarray, "h w"]) -> None:
-        both = depth if self.picture is None else np.concatenate([depth, self.picture])
-        seen = both[both > 0]
-        near, far = (float(seen.min()), float(seen.max())) if seen.size else (0.0, 0.0)
-        self.image.image = shown.coloured(depth, self.table, near, far)
-        if self.picture is not None:
-            self.given.image, self.given.visible = (
-                shown.coloured(self.picture, self.table, near, far),
-                True,
-            )
-        ramp = ", ".join(f"rgb{tuple(colour)}" for colour in self.table[::32].tolist())
-        self.legend.content = (
-            f'<div style="padding:0 1em 0.5em;font-size:0.8em"><div style="height:0.6em;background:linear-gradient(90deg, {ramp})">'
-            f'</div><div style="display:flex;justify-content:space-between"><span>{near:.0f} mm</span><span>depth</span>'
-            f"<span>{far:.0f} mm</span></div></div>"
-        )
+    def _render(self, hand: PosedHand) -> RenderedHand:
+        surface = self.panels.surface.value
+        return jax.device_get(render_hand(hand, self.center, self.skin, surface))
 
-    def _draw_fit(self) -> None:
-        if self.loaded is None:
+    def _draw_fit(self, hand: PosedHand) -> None:
+        if self.loaded is None or self.observation is None:
             return
-        self.scene.points.visible = self.cloud_on.value
-        self.scene.found.visible = self.found_on.visible and self.found_on.value
-        fit = fit_of(self.hand(), self.wrist)
-        away, arm = shown.surface_mm(
-            self.view.points, self.tracker.spheres(fit), self.tracker.forearm(fit)
-        )
+        panels = self.panels
+        self.scene.points.visible = panels.points_on.value
+        self.scene.found.visible = panels.network_on.visible and panels.network_on.value
+        distance, arm = self.fit.surface_distance(self.observation.cube, hand)
         at = ", ".join(f"{value:.0f}" for value in self.center.tolist())
-        lines = [f"{self.loaded.name}: {len(self.observed)} points about {at} mm"]
-        lines += [f"mean surface distance {away:.2f} mm ({100 * arm:.0f} % is forearm)"]
-        if self.now_at is not None:
-            lines += [f"step {self.now_at.step} of {STEPS}, least loss {self.now_at.value:.2f}"]
-        self.status.content = small(*lines)
+        lines = [
+            f"{self.loaded.name}: {len(self.observation.points)} points around {at} mm",
+            f"mean surface distance {distance:.2f} mm ({100 * arm:.0f} % is forearm)",
+        ]
+        if self.fit.last is not None:
+            step, _, loss = self.fit.last
+            lines += [f"step {step} of {STEPS}, smallest loss {loss:.2f}"]
+        panels.status.content = small(*lines)
 
-    def send(self, client, what: str) -> None:
-        client.send_file_download(FILES[what], self.file(what), save_immediately=True)
+    # ------------------------------------------------------------ downloads
+
+    def send(self, client: "viser.ClientHandle", what: str) -> None:
+        """Download one of DOWNLOADS."""
+        client.send_file_download(DOWNLOADS[what], self.file(what), save_immediately=True)
 
     def file(self, what: str) -> bytes:
-        """One of FILES, of the hand as it is shown."""
-        now_hand = self.hand()
-        now = jax.device_get(shown.look(now_hand, self.center, self.skin, self.source.value))
+        """The content of one of DOWNLOADS, of the hand as shown."""
+        hand = self.hand()
+        now = self._render(hand)
         if what == "pose":
-            return shown.pose_json(now_hand, self.center, now)
-        return (
-            shown.depth_png(now.depth)
-            if what == "depth image"
-            else shown.mesh_obj(now.vertices, shown.faces(self.skin, now_hand))
-        )
-
-
-def fit_of(now: Hand, wrist: Float[np.ndarray, "2"]) -> fitting.Fit:
-    """A shown hand as the fitting has it, where all hands are right ones."""
-    return fitting.Fit(now.pose, np.log(now.size), np.log(now.fingers), wrist)
-
-
-def hand_of_fit(found: fitting.Fit, side: str) -> Hand:
-    return shown.hand_of(found.pose, np.exp(found.log_size), np.exp(found.log_fingers), side)
-
-
-def small(*lines: str) -> str:
-    text = "<br>".join(html.escape(line) for line in lines if line)
-    return text and f'<div style="padding:0 1em 0.5em;font-size:0.8em;opacity:0.85">{text}</div>'
+            return pose_json(hand, self.center, now)
+        if what == "depth image":
+            return depth_png(np.asarray(now.depth))
+        return mesh_obj(np.asarray(now.vertices), faces(self.skin, hand))

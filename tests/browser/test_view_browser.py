@@ -1,4 +1,4 @@
-"""The viewer in headless Chromium, with WebGL in software: the page as a user moves it, and nothing that leaves the machine."""
+"""The viewer in headless Chromium with software WebGL: the page in use, and no outside request."""
 
 import base64
 import json
@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from handjax.data.formats.mesh import read_skin
-from handjax.viewer import hand as shown
+from handjax.viewer.hand import START
+from handjax.viewer.rendering import PIXELS
 
 pytest.importorskip("viser", reason="viser is not installed: pip install 'handjax[view]'")
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
@@ -57,11 +58,11 @@ def url():
 
 @pytest.fixture(scope="module")
 def page(url):
-    """The open page; what it asks for beyond its server, and all that goes wrong, is on `page.troubles`."""
+    """The open page; `page.troubles` collects outside requests and errors."""
     with sync_api.sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET)
         page = browser.new_page(viewport={"width": 1280, "height": 860})
-        page.set_default_timeout(90_000)  # a machine that is busy compiles for long
+        page.set_default_timeout(90_000)  # a busy machine takes long to compile
         page.troubles, ours = [], (url + "/", f"blob:{url}/", "data:")
 
         def answer(route):
@@ -97,11 +98,11 @@ def page(url):
         wait(page, lambda: lit(page) > 0.1)
         yield page
         browser.close()
-        assert page.troubles == []  # of all that was done
+        assert page.troubles == []  # after all tests
 
 
 def wait(page, true, tries: int = 900):
-    """Until `true()`, a tenth of a second a try: what is asked of the server goes there and back."""
+    """Wait until `true()`, a tenth of a second per try."""
     for _ in range(tries):
         if true():
             return
@@ -110,30 +111,30 @@ def wait(page, true, tries: int = 900):
 
 
 def scene(page) -> np.ndarray:
-    """The middle of the window, [h, w, 3] RGB, between the panels."""
+    """The middle of the window between the panels, [h, w, 3] RGB."""
     return decoded(page.screenshot(clip={"x": 360, "y": 0, "width": 570, "height": 860}))
 
 
 def lit(page) -> float:
-    """The share of the scene that is not ground."""
+    """The share of the scene that is not background."""
     return float((scene(page).max(axis=-1) > 60).mean())
 
 
 def colourful(page) -> float:
-    """The share of the scene in the fingers' colours: skin, under white light, has red before green before blue."""
+    """The share of the scene in finger colours: skin has red above green above blue."""
     r, g, b = (scene(page)[..., i].astype(int) for i in range(3))
     return float(((b > r + 15) | (g > r + 15)).mean())
 
 
 def nearest(page) -> int:
-    """mm, where the legend begins."""
+    """The near end of the legend, mm."""
     return int(
         re.match(r"(\d+) mm", page.get_by_text("depth", exact=True).locator("..").inner_text())[1]
     )
 
 
 def depth_image(page) -> str:
-    """The depth image of the hand as the page has decoded it: a PNG in base64."""
+    """The depth image of the hand as decoded by the page: a PNG in base64."""
     return page.locator("img[src^='blob:']").last.evaluate(
         """async image => {
             await image.decode();
@@ -157,7 +158,7 @@ def reset(page):
     page.wait_for_timeout(300)
 
 
-def test_opens_quietly_with_the_hand_in_view(page):
+def test_page_opens_with_the_hand_in_view(page):
     assert page.locator("canvas").first.bounding_box()["width"] > 1000
     picture = scene(page)
     rows, columns = np.nonzero(picture.max(axis=-1) > 60)
@@ -167,13 +168,13 @@ def test_opens_quietly_with_the_hand_in_view(page):
     assert page.get_by_role("slider").count() >= 6
     assert (
         page.locator("img[src^='blob:']").evaluate("i => [i.naturalWidth, i.naturalHeight]")
-        == [shown.PIXELS] * 2
+        == [PIXELS] * 2
     )
     assert page.troubles == []
 
 
-def test_the_scene_is_what_the_depth_camera_sees(page):
-    """Both see the hand through the same window: its outline covers about the same part of both."""
+def test_scene_matches_the_depth_image(page):
+    """Both show the hand through the same window, so its outlines agree."""
     reset(page)
     seen = np.ptp(decoded(base64.b64decode(depth_image(page))).astype(int), axis=-1) > 30
     whole = decoded(page.screenshot())[:, (1280 - 860) // 2 : (1280 + 860) // 2].max(axis=-1)
@@ -181,7 +182,7 @@ def test_the_scene_is_what_the_depth_camera_sees(page):
     drawn = (
         cv2.resize(
             (whole > 60).astype(np.float32),
-            (shown.PIXELS, shown.PIXELS),
+            (PIXELS, PIXELS),
             interpolation=cv2.INTER_AREA,
         )
         > 0.5
@@ -189,7 +190,7 @@ def test_the_scene_is_what_the_depth_camera_sees(page):
     assert np.sum(drawn & seen) / np.sum(drawn | seen) > 0.9
 
 
-def test_a_slider_moves_the_hand(page):
+def test_slider_moves_the_hand(page):
     reset(page)
     near = nearest(page)
     before = depth_image(page)
@@ -201,7 +202,7 @@ def test_a_slider_moves_the_hand(page):
     wait(page, lambda: nearest(page) == near and depth_image(page) == before)
 
 
-def test_random_poses_differ_and_reset_ends_them(page):
+def test_random_poses_differ_and_reset_undoes_them(page):
     reset(page)
     images = [depth_image(page)]
     for _ in range(2):
@@ -212,7 +213,7 @@ def test_random_poses_differ_and_reset_ends_them(page):
     wait(page, lambda: depth_image(page) == images[0])
 
 
-def test_spheres_come_and_go(page):
+def test_spheres_can_be_toggled(page):
     reset(page)
     plain = colourful(page)
     assert plain < 0.02
@@ -226,7 +227,7 @@ def test_spheres_come_and_go(page):
     wait(page, lambda: lit(page) > 0.1)
 
 
-def test_depth_is_of_the_skin_or_of_the_spheres(page):
+def test_depth_of_skin_or_of_spheres(page):
     reset(page)
     skin = depth_image(page)
     page.get_by_label("depth of").last.click()
@@ -237,13 +238,13 @@ def test_depth_is_of_the_skin_or_of_the_spheres(page):
     wait(page, lambda: depth_image(page) == skin)
 
 
-def test_numbers_can_be_copied_and_pasted(page):
+def test_text_field_shows_and_takes_the_pose(page):
     reset(page)
     page.get_by_text("26 numbers").click()
     text = page.locator("textarea:visible").first
     text.wait_for()
     numbers = [float(word) for word in text.input_value().split()]
-    assert numbers == pytest.approx(shown.START)
+    assert numbers == pytest.approx(START)
     near = nearest(page)
     numbers[5] = -12.0
     text.fill(" ".join(map(str, numbers)))
@@ -261,7 +262,7 @@ def choose(page, label: str, option: str):
     page.get_by_role("option", name=option, exact=True).click()
 
 
-def test_a_left_hand_is_the_mirror_image(page):
+def test_left_hand_is_the_mirror_image(page):
     reset(page)
     right = depth_image(page)
     choose(page, "hand", "left")
@@ -273,7 +274,7 @@ def test_a_left_hand_is_the_mirror_image(page):
 
 
 def files(page, folder) -> dict:
-    """All that the page gives away, saved in `folder`; the json as it is read."""
+    """All downloads of the page, saved in `folder`; the content of the JSON."""
     page.get_by_role("tab", name="files").click()
     for name in ("hand.json", "hand_depth.png", "hand.obj"):
         with page.expect_download() as download:
@@ -286,20 +287,20 @@ def files(page, folder) -> dict:
 
 @pytest.fixture(scope="module")
 def taken(page, tmp_path_factory):
-    """Of the hand as the page begins, files and what the json says."""
+    """The downloads of the initial hand, and the content of the JSON."""
     reset(page)
     folder = tmp_path_factory.mktemp("taken")
     return folder, files(page, folder)
 
 
-def test_files_hold_what_the_sliders_say(page, taken, tmp_path):
+def test_downloads_hold_the_hand_of_the_sliders(page, taken, tmp_path):
     _, before = taken
     near = nearest(page)
     page.get_by_role("slider").nth(5).press("End")
     wait(page, lambda: abs(nearest(page) - near - 20) <= 1)
-    told = files(page, tmp_path)
-    assert told["pose"] == before["pose"] | {"palm_translation_z": 20.0}
-    moved = np.asarray(list(told["joints_xyz"].values())) - list(before["joints_xyz"].values())
+    data = files(page, tmp_path)
+    assert data["pose"] == before["pose"] | {"palm_translation_z": 20.0}
+    moved = np.asarray(list(data["joints_xyz"].values())) - list(before["joints_xyz"].values())
     np.testing.assert_allclose(moved, np.broadcast_to([0, 0, 20], (21, 3)), atol=1e-3)
     depth = cv2.imread(str(tmp_path / "hand_depth.png"), cv2.IMREAD_UNCHANGED)
     assert depth.dtype == np.uint16 and abs(int(depth[depth > 0].min()) - near - 20) <= 1
@@ -309,9 +310,9 @@ def test_files_hold_what_the_sliders_say(page, taken, tmp_path):
     reset(page)
 
 
-def test_a_depth_image_is_loaded_and_fitted_step_by_step(page, taken):
-    """What the page itself gave away, seen again; the hand moved off it steps back."""
-    folder, told = taken
+def test_depth_image_is_fitted_step_by_step(page, taken):
+    """The page's own depth image is loaded again; the hand was moved and returns to it."""
+    folder, data = taken
     page.get_by_role("tab", name="fit").click()
     camera = page.get_by_text("fx fy cx cy", exact=True).locator("xpath=following::input[1]")
 
@@ -322,10 +323,10 @@ def test_a_depth_image_is_loaded_and_fitted_step_by_step(page, taken):
 
     camera.fill("500 500")
     upload()
-    page.get_by_text("expected fx fy cx cy in px").wait_for()
+    page.get_by_text("expected FX,FY,CX,CY in px").wait_for()
     page.get_by_role("button", name="fit: one step").click()
     page.get_by_text("load a depth image first").wait_for()
-    camera.fill(" ".join(map(str, told["depth_image"]["camera"])))
+    camera.fill(" ".join(map(str, data["depth_image"]["camera"])))
     upload()
     page.get_by_text("hand_depth.png: ").wait_for()
     assert page.locator("img[src^='blob:']").count() == 2
@@ -339,9 +340,9 @@ def test_a_depth_image_is_loaded_and_fitted_step_by_step(page, taken):
 
     first = away()
     assert first > 2.5
-    choose(page, "begin with", "what is shown")
+    choose(page, "start from", "the hand shown")
     page.get_by_role("button", name="fit: one step").click()
-    page.get_by_text("step 0 of").wait_for(timeout=120_000)  # until all is compiled
+    page.get_by_text("step 0 of").wait_for(timeout=120_000)  # includes compilation
     page.get_by_role("button", name="fit: one step").click()
     page.get_by_text("step 1 of").wait_for(timeout=120_000)
     page.get_by_role("button", name="fit: run").click()
