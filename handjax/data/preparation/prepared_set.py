@@ -3,7 +3,9 @@
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from etils import epath
 from tqdm import tqdm
@@ -43,39 +45,43 @@ def prepare(options: PrepareOptions, write_report: WriteReport) -> str:
     """
     _validate(options)
     need_tensorflow()
-    from handjax.data.preparation import beam, shards
-    from handjax.data.preparation.workers import Workers
+    from handjax.data.preparation.shards import Preparation
 
     data_dir = options.data_dir or os.environ.get("TFDS_DATA_DIR")
-    preparation = shards.Preparation(
+    preparation = Preparation(
         options.name,
         options.config,
         options.manual_dir,
         data_dir or Path.home() / "tensorflow_datasets",
         round(options.shard_mb * 2**20),
     )
+    work = _check if options.check else _write
+    return work(preparation, options, write_report)
+
+
+def _check(preparation: Any, options: PrepareOptions, write_report: WriteReport) -> str:
+    from handjax.data.preparation.shards import check
+    from handjax.data.preparation.workers import Workers
+
     skeleton = raw_files(options.name).SKELETON
-    workers = options.workers or os.cpu_count() or 1
+    splits = {}
+    with Workers(options.workers or os.cpu_count() or 1) as pool:
+        for split, examples in preparation.examples().items():
+            bar = _progress(options, split)
+            splits[split] = check(examples.lazy, pool, bar, skeleton, preparation.shard_bytes)
+    folder = options.report or Path(f"{options.name}-check")
+    write_report(folder, options, splits)
+    where = f"report: {Path(folder, 'report.html').resolve()}"
+    if unreadable := _unreadable(splits):
+        raise ValueError(f"{unreadable}; {where}")
+    return where
 
-    def progress(split: str) -> tqdm:
-        total = published_frames(options.name, split, options.config)
-        return tqdm(desc=f"{options.name} {split}", total=total, unit="frame")
 
-    if options.check:
-        with Workers(workers) as pool:
-            splits = {
-                split: shards.check(
-                    examples.lazy, pool, progress(split), skeleton, preparation.shard_bytes
-                )
-                for split, examples in preparation.examples().items()
-            }
-        folder = options.report or Path(f"{options.name}-check")
-        write_report(folder, options, splits)
-        where = f"report: {Path(folder, 'report.html').resolve()}"
-        if unreadable := _unreadable(splits):
-            raise ValueError(f"{unreadable}; {where}")
-        return where
+def _write(preparation: Any, options: PrepareOptions, write_report: WriteReport) -> str:
+    from handjax.data.preparation import beam
+    from handjax.data.preparation.workers import Workers
 
+    skeleton = raw_files(options.name).SKELETON
     _refuse_to_replace(preparation.folder, options.overwrite)
     with preparation.claimed():
         # Again, as another process may have finished it in the meantime.
@@ -83,8 +89,8 @@ def prepare(options: PrepareOptions, write_report: WriteReport) -> str:
         if any(preparation.unfinished.glob("*.json")):
             print(f"resuming in {preparation.unfinished}", flush=True)
         if options.beam is None:
-            with Workers(workers) as pool:
-                splits = preparation.write(pool, progress, skeleton)
+            with Workers(options.workers or os.cpu_count() or 1) as pool:
+                splits = preparation.write(pool, partial(_progress, options), skeleton)
         else:
             splits = beam.write(preparation, options.beam, skeleton)
         folder = options.report or Path(preparation.unfinished)
@@ -101,6 +107,11 @@ def prepare(options: PrepareOptions, write_report: WriteReport) -> str:
     frames = ", ".join(f"{split} {sum(result.shards):,}" for split, result in splits.items())
     report = Path(options.report or preparation.folder, "report.html").resolve()
     return f"{preparation.folder}: {frames} frames\nreport: {report}"
+
+
+def _progress(options: PrepareOptions, split: str) -> tqdm:
+    total = published_frames(options.name, split, options.config)
+    return tqdm(desc=f"{options.name} {split}", total=total, unit="frame")
 
 
 def need_tensorflow() -> None:

@@ -29,4 +29,4 @@ def raw_files(name: str) -> RawFiles:
 def published_frames(name: str, split: str, config: str | None) -> int | None:
     """Published number of frames of a split; None where no number is published."""
     counts = raw_files(name).COUNTS
-    return counts[config] if config in counts else counts.get(split)
+    return counts[config] if config is not None and config in counts else counts.get(split)

@@ -21,10 +21,10 @@ from handjax.data.batch import check_batch  # noqa: E402
 from handjax.data.records import RecordDataset, describe  # noqa: E402
 from handjax.data.resize import resize_pad  # noqa: E402
 from handjax.engine import evaluation, feed, sharding  # noqa: E402
-
-pytestmark = pytest.mark.tensorflow
 from handjax.pose.skeleton import SKELETONS  # noqa: E402
 from handjax.run import no_source  # noqa: E402
+
+pytestmark = pytest.mark.tensorflow
 
 
 @pytest.fixture(scope="module")
