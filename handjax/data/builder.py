@@ -2,7 +2,7 @@
 
 import abc
 from collections.abc import Iterable
-from typing import Any, ClassVar
+from typing import Any, TypeAlias
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -12,10 +12,10 @@ from handjax.data.preparation.examples import Examples
 from handjax.data.sets import RawFiles
 
 _LISTED = 5  # missing files that the error message names
-Feature = tfds.features.FeatureConnector
+Feature: TypeAlias = tfds.features.FeatureConnector
 
 
-class RawBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+class RawBuilder(tfds.core.GeneratorBasedBuilder):
     """Writes the samples that a set's `raw.py` reads.
 
     A subclass is called `Builder` and lives in NAME_dataset_builder.py, where TFDS looks for it and
@@ -23,8 +23,8 @@ class RawBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     for several configurations BUILDER_CONFIGS too, and lists its features.
     """
 
-    RAW: ClassVar[RawFiles]
-    HOMEPAGE: ClassVar[str]
+    RAW: RawFiles
+    HOMEPAGE: str
 
     def __init_subclass__(cls, **kwargs: Any):
         cls.MANUAL_DOWNLOAD_INSTRUCTIONS = cls.RAW.LAYOUT
