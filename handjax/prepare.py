@@ -11,7 +11,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from handjax.data.cameras import intrinsics
+import numpy as np
+from jaxtyping import Float32
+
+from handjax.data.cameras import PRESETS, intrinsics
 from handjax.data.formats.depth import DEPTH_FORMATS
 from handjax.data.preparation.registry import SETS, raw_files
 from handjax.engine import cli
@@ -22,6 +25,14 @@ def positive(text: str) -> float:
     if not 0 < float(text) < float("inf"):
         raise ValueError
     return float(text)
+
+
+def camera(text: str) -> Float32[np.ndarray, "3 3"]:
+    """Intrinsic matrix; see `handjax.data.cameras.intrinsics`."""
+    try:
+        return intrinsics(text)
+    except ValueError as error:  # argparse would drop the message
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def parser() -> cli.Parser:
@@ -50,8 +61,8 @@ def _add_voxel_h5(names: Any) -> None:
     add("--labels", type=Path, required=True, help=labels)
     centers = "text, one line per frame: 'x y z' in mm or 'invalid'"
     add("--centers", type=Path, required=True, help=centers)
-    camera = "intrinsics in px; NYU: 588.03,587.07,320,240"
-    add("--camera", type=intrinsics, required=True, metavar="FX,FY,CX,CY", help=camera)
+    help_text = f"intrinsics in px, or {', '.join(PRESETS)}; NYU: 588.03,587.07,320,240"
+    add("--camera", type=camera, required=True, metavar="FX,FY,CX,CY", help=help_text)
     cube = "edge of the crop (default 300)"
     add("--cube", type=positive, default=300.0, metavar="MM", help=cube)
     size = "voxels per side (default 88)"

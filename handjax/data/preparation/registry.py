@@ -1,4 +1,4 @@
-"""The data sets that `python -m handjax.prepare` knows, by name."""
+"""The data sets of `python -m handjax.prepare`, by name."""
 
 import importlib
 from typing import cast

@@ -14,9 +14,9 @@ Records are in the order of the raw files, not shuffled as TFDS would: training 
 (data/records.py), and predictions follow the order of the published files. A part of a split such
 as "train[:1%]" is therefore its first frames.
 
-The folder in `unfinished` holds plan.json (what it is made from); SPLIT.chunk.json (samples per
-shard); per shard its records and SPLIT.00000.json (its summary); SPLIT.all.json (number of
-shards); and SPLIT.split.json once the split is complete.
+The folder in `unfinished` holds plan.json (its inputs); SPLIT.chunk.json (samples per shard); per
+shard its records and SPLIT.00000.json (its summary); SPLIT.all.json (number of shards); and
+SPLIT.split.json once the split is complete.
 """
 
 import contextlib

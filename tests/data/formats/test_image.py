@@ -9,9 +9,9 @@ from handjax.data.formats.image import below, read_image
 
 
 @pytest.fixture
-def picture():
-    image = np.random.default_rng(0).integers(0, 255, (4, 5, 3)).astype(np.uint8)
-    return cv2.resize(image, (60, 40), interpolation=cv2.INTER_CUBIC)
+def image():
+    small = np.random.default_rng(0).integers(0, 255, (4, 5, 3)).astype(np.uint8)
+    return cv2.resize(small, (60, 40), interpolation=cv2.INTER_CUBIC)
 
 
 def encode(image, form):
@@ -19,23 +19,23 @@ def encode(image, form):
 
 
 @pytest.mark.parametrize("form", [".png", ".jpg"])
-def test_complete_file_gives_bytes_and_rgb_pixels(tmp_path, picture, form):
-    (tmp_path / "a").write_bytes(encode(picture[..., ::-1], form))
+def test_complete_file_gives_bytes_and_rgb_pixels(tmp_path, image, form):
+    (tmp_path / "a").write_bytes(encode(image[..., ::-1], form))
     data, pixels = read_image(tmp_path / "a")
     assert data == (tmp_path / "a").read_bytes()
-    np.testing.assert_allclose(pixels.astype(int), picture, atol=0 if form == ".png" else 40)
-    (tmp_path / "gray").write_bytes(encode(picture[..., 0], form))
+    np.testing.assert_allclose(pixels.astype(int), image, atol=0 if form == ".png" else 40)
+    (tmp_path / "gray").write_bytes(encode(image[..., 0], form))
     assert read_image(tmp_path / "gray")[1].shape == (40, 60)
 
 
-def test_jpeg_with_trailing_bytes(tmp_path, picture):
-    (tmp_path / "a").write_bytes(encode(picture, ".jpg") + bytes(100))
+def test_jpeg_with_trailing_bytes(tmp_path, image):
+    (tmp_path / "a").write_bytes(encode(image, ".jpg") + bytes(100))
     assert read_image(tmp_path / "a")[1].shape == (40, 60, 3)
 
 
 @pytest.mark.parametrize("form", [".png", ".jpg"])
-def test_cuts_and_flipped_bytes_raise_value_error(tmp_path, picture, form, capfd):
-    path, whole = tmp_path / "a", encode(picture, form)
+def test_cuts_and_flipped_bytes_raise_value_error(tmp_path, image, form, capfd):
+    path, whole = tmp_path / "a", encode(image, form)
     for length in range(0, len(whole) - 2, 11):
         path.write_bytes(whole[:length])
         with pytest.raises(ValueError, match="cut short") as caught:
@@ -55,11 +55,11 @@ def test_cuts_and_flipped_bytes_raise_value_error(tmp_path, picture, form, capfd
     capfd.readouterr()  # what OpenCV says about them
 
 
-def test_image_that_claims_to_be_huge_is_not_decoded(tmp_path, picture):
-    png = bytearray(encode(picture, ".png"))
+def test_image_that_claims_to_be_huge_is_not_decoded(tmp_path, image):
+    png = bytearray(encode(image, ".png"))
     png[16:24] = (1 << 17).to_bytes(4, "big") * 2
     png[29:33] = zlib.crc32(bytes(png[12:29])).to_bytes(4, "big")
-    jpeg = bytearray(encode(picture, ".jpg"))
+    jpeg = bytearray(encode(image, ".jpg"))
     frame = jpeg.index(b"\xff\xc0")
     jpeg[frame + 5 : frame + 9] = b"\xff" * 4
     for data, claimed in ((png, "131072 x 131072"), (jpeg, "65535 x 65535")):
@@ -68,8 +68,8 @@ def test_image_that_claims_to_be_huge_is_not_decoded(tmp_path, picture):
             read_image(tmp_path / "huge")
 
 
-def test_16_bit_image_is_rejected(tmp_path, picture):
-    (tmp_path / "deep").write_bytes(encode(picture.astype(np.uint16), ".png"))
+def test_16_bit_image_is_rejected(tmp_path, image):
+    (tmp_path / "deep").write_bytes(encode(image.astype(np.uint16), ".png"))
     with pytest.raises(ValueError, match="deep: (not a PNG|does not decode to 8 bits)"):
         read_image(tmp_path / "deep")
     with pytest.raises(FileNotFoundError, match="lost: no such file; expected a PNG or JPEG image"):

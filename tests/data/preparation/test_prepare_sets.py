@@ -423,7 +423,7 @@ def test_two_runs_at_once(copy, people, tmp_path):
         with held.open("wb") as pipe:
             os.replace(
                 shutil.copy(people / "images" / names[12], tmp_path / "whole.jpg"), held
-            )  # for the picture's second person
+            )  # for the image's second person
             pipe.write(held.read_bytes())
         assert (
             "train 16, validation 16, test 16 frames" in first.communicate(timeout=180)[0]
