@@ -4,7 +4,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 # Centers and radii, mm.
-Spheres = tuple[Float[Array | np.ndarray, "s 3"], Float[Array | np.ndarray, " s"]]
+Spheres = tuple[Float[Array | np.ndarray, "_ 3"], Float[Array | np.ndarray, " _"]]
 
 
 def signed_distance(
