@@ -59,8 +59,8 @@ OPTIONS = {
     "save_result_path": "--output of python -m handjax.evaluate",
     "eval_vis": "not needed: metrics.json has both, all joints and, as `visible`, visible ones",
     "load_path": "--workdir and --checkpoint of python -m handjax.evaluate",
-    "test_data_path": "--images of python -m handjax.predict",
-    "save_test_plot_path": "--output of python -m handjax.predict",
+    "test_data_path": "the input of python -m handjax.predict images",
+    "save_test_plot_path": "--output of python -m handjax.predict images",
     "use_gpu": "the environment's JAX_PLATFORMS=cpu",
     "gpu_id": "the environment's CUDA_VISIBLE_DEVICES",
 }
