@@ -1,6 +1,7 @@
-// Convolutions on the CPU, channels last: forward, gradient to the input, gradient to the kernel. What is computed is said in
-// handjax/ops/conv.py. Work is shared out over XLA's threads in pieces whose results do not overlap, and sums over pieces are taken
-// in a fixed order, so the same arguments give the same bits.
+// Convolutions on the CPU, channels last: forward, gradient to the input, gradient to the kernel;
+// handjax/ops/conv.py has the definitions. Work is distributed over XLA's threads in pieces whose
+// results do not overlap, and sums over pieces are taken in a fixed order, so equal arguments give
+// equal bits.
 
 #include "conv.h"
 
@@ -24,10 +25,12 @@ namespace handjax {
 const Tiles& TilesOfThisCpu() {
   static const Tiles& tiles = []() -> const Tiles& {
 #if defined(__x86_64__)
-    const char* name = std::getenv("HANDJAX_TILES");  // "avx2" or "any": for tests of what other machines would run
+    // "avx2" or "any" in tests: run as a lesser machine would.
+    const char* name = std::getenv("HANDJAX_TILES");
     const std::string wanted = name ? name : "";
     if (wanted.empty() && __builtin_cpu_supports("avx512f")) return kTilesAvx512;
-    if (wanted != "any" && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return kTilesAvx2;
+    if (wanted != "any" && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
+      return kTilesAvx2;
 #endif
     return kTilesAnyCpu;
   }();
@@ -36,8 +39,9 @@ const Tiles& TilesOfThisCpu() {
 
 namespace {
 
-// What is about to be written for the first time may come in pages of 2 MB: for XLA's large buffers, which are new in every call, the
-// first touch of small pages takes a fifth of a training step.
+// Lets memory that is about to be written for the first time come in pages of 2 MB. XLA's large
+// buffers are new in every call, and with small pages their first touch takes a fifth of a training
+// step.
 void UseLargePages(void* data, size_t bytes) {
 #if defined(__linux__)
   constexpr uintptr_t page = uintptr_t{1} << 21;
@@ -56,33 +60,39 @@ Floats Allocate(int64_t count) {
 }
 
 Columns InGroups(const Shape& shape) {
-  const int64_t lanes = TilesOfThisCpu().lanes, width = std::min<int64_t>(2, DivideUp(shape.columns, lanes)) * lanes;
+  const int64_t lanes = TilesOfThisCpu().lanes,
+                width = std::min<int64_t>(2, DivideUp(shape.columns, lanes)) * lanes;
   return {width, DivideUp(shape.columns, width)};
 }
 
-void CopyTap(const Taps& kernel, const Shape& shape, const Triple& at, int64_t first, int64_t width, float* to) {
+void CopyTap(const Taps& kernel, const Shape& shape, const Triple& at, int64_t first, int64_t width,
+             float* to) {
   int64_t from = 0;
-  for (int axis = 0; axis < 3; ++axis) from = from * kernel.size[axis] + kernel.first[axis] + kernel.step[axis] * at[axis];
+  for (int axis = 0; axis < 3; ++axis)
+    from = from * kernel.size[axis] + kernel.first[axis] + kernel.step[axis] * at[axis];
   const float* block = kernel.stored + from * shape.channels * shape.columns;
   const int64_t columns = std::min(width, shape.columns - first);
   if (kernel.transposed) {
-    constexpr int64_t kLine = 16;  // channels that are read at once: a line of the cache
+    constexpr int64_t kLine = 16;  // channels read together: one cache line
     for (int64_t c0 = 0; c0 < shape.channels; c0 += kLine)
       for (int64_t o = 0; o < columns; ++o)
-        for (int64_t c = c0; c < std::min(c0 + kLine, shape.channels); ++c) to[c * width + o] = block[(first + o) * shape.channels + c];
+        for (int64_t c = c0; c < std::min(c0 + kLine, shape.channels); ++c)
+          to[c * width + o] = block[(first + o) * shape.channels + c];
   }
   for (int64_t c = 0; c < shape.channels; ++c, to += width) {
-    if (!kernel.transposed) std::memcpy(to, block + c * shape.columns + first, columns * sizeof(float));
+    if (!kernel.transposed)
+      std::memcpy(to, block + c * shape.columns + first, columns * sizeof(float));
     std::fill(to + columns, to + width, 0.0f);
   }
 }
 
 namespace {
 
-// ---- rows of the input, with the zeros beside them -----------------------------------------------------------------
+// ---- rows of the input, with their padding -----------------------------------------------------
 
-// The rows of the input that some rows of the output need, each as one run of numbers in which the products of neighbouring pixels
-// start a constant step apart: in place where the kernel stays inside, else copied with zeros at both ends.
+// The input rows needed by some output rows, each as one run of numbers in which the products of
+// neighbouring pixels start a constant step apart: in place if the kernel stays inside, otherwise
+// copied with zeros at both ends.
 class Rows {
  public:
   Rows(const Shape& shape, int64_t most_rows, bool sparse) : shape_(shape), sparse_(sparse) {
@@ -97,12 +107,13 @@ class Rows {
     values_ = Allocate(planes_ * lines_ * length_);
   }
 
-  // For the output's rows y0 to y1 of plane z of the sample at `in`.
+  // Prepares output rows y0 to y1 of plane z, of the sample at `in`.
   void Take(const float* in, int64_t z, int64_t y0, int64_t y1) {
     const int64_t c = shape_.channels;
     for (int64_t i = 0; i < planes_; ++i)
       for (int64_t j = 0; j < (y1 - 1 - y0) * shape_.stride[1] + shape_.taps[1]; ++j) {
-        const int64_t plane = z * shape_.stride[0] - shape_.low[0] + i, line = y0 * shape_.stride[1] - shape_.low[1] + j;
+        const int64_t plane = z * shape_.stride[0] - shape_.low[0] + i,
+                      line = y0 * shape_.stride[1] - shape_.low[1] + j;
         const float*& start = starts_[i * lines_ + j];
         start = nullptr;
         if (plane < 0 || plane >= shape_.in[0] || line < 0 || line >= shape_.in[1]) continue;
@@ -113,14 +124,17 @@ class Rows {
         const int64_t before = std::clamp<int64_t>(shape_.low[2], 0, length_);
         const int64_t end = std::clamp<int64_t>(shape_.in[2] + shape_.low[2], before, length_);
         std::memset(copy, 0, before * c * sizeof(float));
-        std::memcpy(copy + before * c, start + (before - shape_.low[2]) * c, (end - before) * c * sizeof(float));
+        std::memcpy(copy + before * c, start + (before - shape_.low[2]) * c,
+                    (end - before) * c * sizeof(float));
         std::memset(copy + end * c, 0, (length_ - end) * c * sizeof(float));
         start = copy;
       }
   }
 
-  // The row that tap (i, j) of the kernel meets for row y of those taken; null where it lies outside, so all zeros.
-  const float* At(int64_t i, int64_t j, int64_t y) const { return starts_[i * lines_ + y * shape_.stride[1] + j]; }
+  // The row that tap (i, j) meets for output row y0 + y; null if it lies outside (all zeros).
+  const float* At(int64_t i, int64_t j, int64_t y) const {
+    return starts_[i * lines_ + y * shape_.stride[1] + j];
+  }
   SparseRow FoundAt(int64_t i, int64_t j, int64_t y) const {
     const int64_t n = i * lines_ + y * shape_.stride[1] + j;
     return {found_[n], positions_.get() + n * length_, values_.get() + n * length_};
@@ -128,12 +142,13 @@ class Rows {
   int64_t step() const { return shape_.stride[2] * shape_.channels; }
 
  private:
-  // What is not 0 in row n, by its place among the zeros.
+  // Collects the nonzero values of row n and their positions, padding included.
   void Find(int64_t n, const float* row) {
     int64_t count = 0;
     int32_t* at = positions_.get() + n * length_;
     float* value = values_.get() + n * length_;
-    const int64_t first = std::max<int64_t>(0, -shape_.low[2]), end = std::min(shape_.in[2], length_ - shape_.low[2]);
+    const int64_t first = std::max<int64_t>(0, -shape_.low[2]),
+                  end = std::min(shape_.in[2], length_ - shape_.low[2]);
     for (int64_t x = first; x < end; ++x)
       if (row[x] != 0.0f) {
         at[count] = static_cast<int32_t>(x + shape_.low[2]);
@@ -153,42 +168,49 @@ class Rows {
   Floats values_;
 };
 
-// Whether to go through what is not 0 one by one, as pays for the occupancy of a grid: one channel and mostly zeros.
+// Whether to process nonzero values one by one, which pays for the occupancy of a grid: one channel
+// and mostly zeros.
 bool Sparse(const Shape& shape, int64_t batch, const float* in) {
-  if (shape.channels != 1 || shape.stride[2] != 1 || shape.columns % TilesOfThisCpu().lanes) return false;
+  if (shape.channels != 1 || shape.stride[2] != 1 || shape.columns % TilesOfThisCpu().lanes)
+    return false;
   const int64_t size = batch * shape.in[0] * shape.in[1] * shape.in[2];
   int64_t found = 0;
   for (int64_t i = 0; i < size; ++i) found += in[i] != 0.0f;
   return found < size / 8;
 }
 
-// Rows of the output that are worked on together: enough pixels to be worth the copies and the kernel's way into the cache, not more
-// than stays in the second level's cache.
+// Number of output rows processed together: enough pixels to amortize the copies and the loading of
+// the kernel into the cache, but no more than fit into the level-2 cache.
 int64_t RowsTogether(const Shape& shape, int64_t pixels) {
-  const int64_t row = ((shape.out[2] - 1) * shape.stride[2] + shape.taps[2]) * shape.channels * shape.taps[0] * sizeof(float);
-  const int64_t fit = (192 * 1024 / std::max<int64_t>(row, 1) - shape.taps[1]) / shape.stride[1] + 1;
+  const int64_t row = ((shape.out[2] - 1) * shape.stride[2] + shape.taps[2]) * shape.channels *
+                      shape.taps[0] * sizeof(float);
+  const int64_t fit =
+      (192 * 1024 / std::max<int64_t>(row, 1) - shape.taps[1]) / shape.stride[1] + 1;
   return std::clamp<int64_t>(std::min(DivideUp(pixels, shape.out[2]), fit), 1, shape.out[1]);
 }
 
-// ---- forward, and the gradient to the input ------------------------------------------------------------------------
+// ---- forward, and the gradient to the input ----------------------------------------------------
 
-// A kernel as the tiles read it: [group of columns][tap][channel][column of the group].
+// Packs a kernel as the tiles read it: [group of columns][tap][channel][column of the group].
 Floats Pack(ffi::ThreadPool& pool, const Shape& shape, const Taps& kernel, const Columns& columns) {
-  const int64_t taps = Product(shape.taps), tap = shape.channels * columns.width, all = columns.groups * taps;
+  const int64_t taps = Product(shape.taps), tap = shape.channels * columns.width,
+                all = columns.groups * taps;
   Floats packed = Allocate(all * tap);
   const int64_t parts = std::min<int64_t>(all, 4 * pool.num_threads());
   ParallelFor(pool, parts, [&](int64_t part) {
     for (int64_t n = all * part / parts; n < all * (part + 1) / parts; ++n) {
       const int64_t t = n % taps;
-      const Triple at = {t / (shape.taps[1] * shape.taps[2]), t / shape.taps[2] % shape.taps[1], t % shape.taps[2]};
+      const Triple at = {t / (shape.taps[1] * shape.taps[2]), t / shape.taps[2] % shape.taps[1],
+                         t % shape.taps[2]};
       CopyTap(kernel, shape, at, n / taps * columns.width, columns.width, packed.get() + n * tap);
     }
   });
   return packed;
 }
 
-void Convolve(ffi::ThreadPool& pool, const Shape& shape, int64_t batch, const float* in, const Taps& kernel, const Place& out) {
-  // With few patches the kernel's points cost more than they save.
+void Convolve(ffi::ThreadPool& pool, const Shape& shape, int64_t batch, const float* in,
+              const Taps& kernel, const Place& out) {
+  // With few patches, computing the kernel's points costs more than it saves.
   if (ByWinograd(shape, 32)) return WinogradConvolve(pool, shape, batch, in, kernel, out);
   if (ByWideWinograd(shape, 32)) return WideWinogradConvolve(pool, shape, batch, in, kernel, out);
   const Tiles& tiles = TilesOfThisCpu();
@@ -196,20 +218,24 @@ void Convolve(ffi::ThreadPool& pool, const Shape& shape, int64_t batch, const fl
   const Floats packed = Pack(pool, shape, kernel, all);
   const int64_t together = RowsTogether(shape, 128), bands = DivideUp(shape.out[1], together);
   const int64_t places = batch * shape.out[0] * bands;
-  // Where there are few places, the columns are shared out as well.
-  const int64_t shares = std::clamp<int64_t>(DivideUp(4 * pool.num_threads(), places), 1, all.groups);
+  // If there are few places, the columns are distributed as well.
+  const int64_t shares =
+      std::clamp<int64_t>(DivideUp(4 * pool.num_threads(), places), 1, all.groups);
   const int64_t sample = shape.in[0] * shape.in[1] * shape.in[2] * shape.channels;
   const int64_t lines = shape.taps[0] * shape.taps[1];
-  const int64_t row_of_taps = shape.taps[2] * shape.channels * all.width, registers = all.width / tiles.lanes;
+  const int64_t row_of_taps = shape.taps[2] * shape.channels * all.width,
+                registers = all.width / tiles.lanes;
   const bool sparse = Sparse(shape, batch, in);
   ParallelFor(pool, places * shares, [&](int64_t i) {
     const int64_t share = i % shares, place = i / shares;
-    const int64_t band = place % bands, z = place / bands % shape.out[0], b = place / bands / shape.out[0];
+    const int64_t band = place % bands, z = place / bands % shape.out[0],
+                  b = place / bands / shape.out[0];
     const int64_t y0 = shape.out[1] * band / bands, y1 = shape.out[1] * (band + 1) / bands;
     Rows rows(shape, y1 - y0, sparse);
     rows.Take(in + b * sample, z, y0, y1);
     std::vector<const float*> a(lines), w(lines);
-    for (int64_t group = all.groups * share / shares; group < all.groups * (share + 1) / shares; ++group) {
+    for (int64_t group = all.groups * share / shares; group < all.groups * (share + 1) / shares;
+         ++group) {
       const int64_t o0 = group * all.width;
       const float* taps = packed.get() + group * lines * row_of_taps;
       for (int64_t y = y0; y < y1; ++y) {
@@ -219,8 +245,8 @@ void Convolve(ffi::ThreadPool& pool, const Shape& shape, int64_t batch, const fl
           for (int64_t x = 0; x < shape.out[2]; ++x) std::fill_n(to + x * out.pixel, columns, 0.0f);
           for (int64_t n = 0; n < lines; ++n)
             if (rows.At(n / shape.taps[1], n % shape.taps[1], y - y0))
-              tiles.spread({rows.FoundAt(n / shape.taps[1], n % shape.taps[1], y - y0), shape.taps[2], shape.out[2], columns,
-                            all.width, out.pixel},
+              tiles.spread({rows.FoundAt(n / shape.taps[1], n % shape.taps[1], y - y0),
+                            shape.taps[2], shape.out[2], columns, all.width, out.pixel},
                            taps + n * row_of_taps, to);
           continue;
         }
@@ -230,8 +256,10 @@ void Convolve(ffi::ThreadPool& pool, const Shape& shape, int64_t batch, const fl
             a[count] = row;
             w[count++] = taps + n * row_of_taps;
           }
-        TileJob job{count, a.data(), w.data(), 0, 0, shape.taps[2] * shape.channels, rows.step(), 1, all.width, nullptr, out.pixel,
-                    static_cast<int>(columns), false, nullptr};
+        TileJob job{
+            count,       a.data(), w.data(),  0,       0,         shape.taps[2] * shape.channels,
+            rows.step(), 1,        all.width, nullptr, out.pixel, static_cast<int>(columns),
+            false,       nullptr};
         Evenly(shape.out[2], tiles.height, [&](int64_t x0, int64_t x1) {
           job.a_offset = x0 * rows.step();
           job.out = to + x0 * out.pixel;
@@ -242,21 +270,25 @@ void Convolve(ffi::ThreadPool& pool, const Shape& shape, int64_t batch, const fl
   });
 }
 
-// ---- gradient to the kernel ----------------------------------------------------------------------------------------
+// ---- gradient to the kernel --------------------------------------------------------------------
 
-// [taps][c][o] at `out`, from the inputs and the gradients of the outputs of all samples. Their rows are cut into slabs, whose sums are
-// added up in order. Sums are kept as [group of columns][line of taps][tap and channel][column]: close together.
-void KernelGradients(ffi::ThreadPool& pool, const Shape& shape, int64_t batch, const float* in, const float* gradient, float* out) {
+// Writes [taps][c][o] to `out`, from the inputs and the output gradients of all samples. Their rows
+// are cut into slabs, whose sums are added in order. Sums are stored compactly, as
+// [group of columns][line of taps][tap and channel][column].
+void KernelGradients(ffi::ThreadPool& pool, const Shape& shape, int64_t batch, const float* in,
+                     const float* gradient, float* out) {
   if (ByWinograd(shape, 1)) return WinogradKernelGradients(pool, shape, batch, in, gradient, out);
-  // A larger kernel has many sums, whatever the picture.
-  if (ByWideWinograd(shape, 32)) return WideWinogradKernelGradients(pool, shape, batch, in, gradient, out);
+  // A larger kernel has many sums, whatever the size of the image.
+  if (ByWideWinograd(shape, 32))
+    return WideWinogradKernelGradients(pool, shape, batch, in, gradient, out);
   const Tiles& tiles = TilesOfThisCpu();
   const auto [width, groups] = InGroups(shape);
   const int64_t padded = DivideUp(shape.columns, tiles.lanes) * tiles.lanes;
   const int64_t lines = shape.taps[0] * shape.taps[1], across = shape.taps[2] * shape.channels;
-  const int64_t together = RowsTogether(shape, 96), bands = DivideUp(shape.out[1], together), places = shape.out[0] * bands;
-  // A piece of the sums that stays in the second level's cache, and where there are few pieces several slabs, for more threads than
-  // pieces. Neither hangs on the number of threads, so the sums do not either.
+  const int64_t together = RowsTogether(shape, 96), bands = DivideUp(shape.out[1], together),
+                places = shape.out[0] * bands;
+  // A piece of the sums fits into the level-2 cache. If there are few pieces, several slabs keep
+  // more threads busy. Neither depends on the number of threads, and so the sums do not.
   const int64_t piece = across * width, most = std::max<int64_t>(1, 96 * 1024 / piece);
   const int64_t pieces = DivideUp(lines * groups, most);
   const int64_t slabs = std::clamp<int64_t>(32 / pieces, 1, batch * places);
@@ -267,17 +299,21 @@ void KernelGradients(ffi::ThreadPool& pool, const Shape& shape, int64_t batch, c
 
   ParallelFor(pool, slabs * pieces, [&](int64_t i) {
     const int64_t slab = i / pieces;
-    const int64_t piece0 = lines * groups * (i % pieces) / pieces, piece1 = lines * groups * (i % pieces + 1) / pieces;
+    const int64_t piece0 = lines * groups * (i % pieces) / pieces,
+                  piece1 = lines * groups * (i % pieces + 1) / pieces;
     float* sum = sums.get() + slab * lines * groups * piece;
     std::fill(sum + piece0 * piece, sum + piece1 * piece, 0.0f);
     Rows rows(shape, together, sparse);
-    const Floats copy = padded == shape.columns ? nullptr : Allocate(together * shape.out[2] * padded);
+    const Floats copy =
+        padded == shape.columns ? nullptr : Allocate(together * shape.out[2] * padded);
     std::vector<const float*> a(together), g(together);
-    for (int64_t place = batch * places * slab / slabs; place < batch * places * (slab + 1) / slabs; ++place) {
+    for (int64_t place = batch * places * slab / slabs; place < batch * places * (slab + 1) / slabs;
+         ++place) {
       const int64_t b = place / places, z = place / bands % shape.out[0], band = place % bands;
       const int64_t y0 = shape.out[1] * band / bands, y1 = shape.out[1] * (band + 1) / bands;
       rows.Take(in + b * sample, z, y0, y1);
-      const float* from = gradient + b * sample_out + (z * shape.out[1] + y0) * shape.out[2] * shape.columns;
+      const float* from =
+          gradient + b * sample_out + (z * shape.out[1] + y0) * shape.out[2] * shape.columns;
       if (copy) {
         for (int64_t pixel = 0; pixel < (y1 - y0) * shape.out[2]; ++pixel) {
           float* to = copy.get() + pixel * padded;
@@ -287,12 +323,13 @@ void KernelGradients(ffi::ThreadPool& pool, const Shape& shape, int64_t batch, c
         from = copy.get();
       }
       for (int64_t n = piece0; n < piece1; ++n) {
-        const int64_t o0 = n / lines * width, line = n % lines, columns = std::min(width, padded - o0);
+        const int64_t o0 = n / lines * width, line = n % lines,
+                      columns = std::min(width, padded - o0);
         if (sparse) {
           for (int64_t y = 0; y < y1 - y0; ++y)
             if (rows.At(line / shape.taps[1], line % shape.taps[1], y))
-              tiles.gather({rows.FoundAt(line / shape.taps[1], line % shape.taps[1], y), shape.taps[2], shape.out[2], columns, width,
-                            padded},
+              tiles.gather({rows.FoundAt(line / shape.taps[1], line % shape.taps[1], y),
+                            shape.taps[2], shape.out[2], columns, width, padded},
                            sum + n * piece, from + y * shape.out[2] * padded + o0);
           continue;
         }
@@ -302,8 +339,9 @@ void KernelGradients(ffi::ThreadPool& pool, const Shape& shape, int64_t batch, c
             a[count] = row;
             g[count++] = from + y * shape.out[2] * padded;
           }
-        TileJob job{count, a.data(), g.data(), 0, o0, shape.out[2], 1, rows.step(), padded, nullptr, width,
-                    static_cast<int>(columns), true, nullptr};
+        TileJob job{count, a.data(),    g.data(), 0,       o0,    shape.out[2],
+                    1,     rows.step(), padded,   nullptr, width, static_cast<int>(columns),
+                    true,  nullptr};
         Evenly(across, tiles.height, [&](int64_t c0, int64_t c1) {
           job.a_offset = c0;
           job.out = sum + n * piece + c0 * width;
@@ -329,50 +367,64 @@ void KernelGradients(ffi::ThreadPool& pool, const Shape& shape, int64_t batch, c
   });
 }
 
-// ---- what XLA calls ------------------------------------------------------------------------------------------------
+// ---- handlers called by XLA --------------------------------------------------------------------
 
 using Dimensions = ffi::Span<const int64_t>;
 
-// Shapes of the three arrays of a convolution and its options, or what is wrong with them. There are as many axes as strides, one to
-// three; those that are missing have a length of 1. `kernel` may have one for each sample.
-ffi::Error Check(Dimensions in, Dimensions kernel, Dimensions out, Dimensions stride, Dimensions low, Shape& shape, bool& shared) {
+// Checks the shapes of the three arrays of a convolution and its options, and fills in `shape`.
+// There are as many axes as strides, one to three; missing axes get length 1. `shared` is false if
+// `kernel` holds one kernel per sample.
+ffi::Error Check(Dimensions in, Dimensions kernel, Dimensions out, Dimensions stride,
+                 Dimensions low, Shape& shape, bool& shared) {
   using ffi::Error;
   const size_t axes = stride.size();
   if (axes < 1 || axes > 3 || low.size() != axes)
-    return Error::InvalidArgument("strides and padding: expected as many numbers each, one to three");
+    return Error::InvalidArgument(
+        "strides and padding: expected as many numbers each, one to three");
   const std::string space = std::string(" d h w").substr(2 * (3 - axes));
-  if (in.size() != axes + 2) return Error::InvalidArgument("input is " + Text(in) + ": expected [b" + space + " c]");
+  if (in.size() != axes + 2)
+    return Error::InvalidArgument("input is " + Text(in) + ": expected [b" + space + " c]");
   if (out.size() != axes + 2 || out[0] != in[0])
-    return Error::InvalidArgument("output is " + Text(out) + ": expected [" + std::to_string(in[0]) + space + " o]");
+    return Error::InvalidArgument("output is " + Text(out) + ": expected [" +
+                                  std::to_string(in[0]) + space + " o]");
   shared = kernel.size() == axes + 2;
   const size_t at = shared ? 0 : 1;
-  if (!(shared || (kernel.size() == axes + 3 && kernel[0] == in[0])) || kernel[at + axes] != in.back() || kernel.back() != out.back())
-    return Error::InvalidArgument("kernel is " + Text(kernel) + ": expected [" + space.substr(1) + " " + std::to_string(in.back()) +
-                                  " " + std::to_string(out.back()) + "], one or one a sample");
+  if (!(shared || (kernel.size() == axes + 3 && kernel[0] == in[0])) ||
+      kernel[at + axes] != in.back() || kernel.back() != out.back())
+    return Error::InvalidArgument("kernel is " + Text(kernel) + ": expected [" + space.substr(1) +
+                                  " " + std::to_string(in.back()) + " " +
+                                  std::to_string(out.back()) + "], or one per sample");
   shape.in = shape.out = shape.taps = shape.stride = {1, 1, 1}, shape.low = {0, 0, 0};
   for (size_t i = 0, axis = 3 - axes; i < axes; ++i, ++axis) {
     shape.in[axis] = in[i + 1], shape.out[axis] = out[i + 1], shape.taps[axis] = kernel[at + i];
     shape.stride[axis] = stride[i], shape.low[axis] = low[i];
-    if (stride[i] < 1) return Error::InvalidArgument("strides are " + Text(stride) + ": expected 1 or more");
+    if (stride[i] < 1)
+      return Error::InvalidArgument("strides are " + Text(stride) + ": expected 1 or more");
   }
   shape.channels = in.back(), shape.columns = out.back();
-  for (int64_t n : {in[0], shape.in[0] * shape.in[1] * shape.in[2], shape.out[0] * shape.out[1] * shape.out[2],
-                    shape.taps[0] * shape.taps[1] * shape.taps[2], shape.channels, shape.columns})
-    if (n == 0) return Error::InvalidArgument("nothing to convolve: " + Text(in) + " with " + Text(kernel));
+  for (int64_t n :
+       {in[0], shape.in[0] * shape.in[1] * shape.in[2], shape.out[0] * shape.out[1] * shape.out[2],
+        shape.taps[0] * shape.taps[1] * shape.taps[2], shape.channels, shape.columns})
+    if (n == 0)
+      return Error::InvalidArgument("nothing to convolve: " + Text(in) + " with " + Text(kernel));
   return Error::Success();
 }
 
-ffi::Error Forward(ffi::ThreadPool pool, ffi::Buffer<ffi::F32> in, ffi::Buffer<ffi::F32> kernel, ffi::ResultBuffer<ffi::F32> out,
-                   Dimensions stride, Dimensions low) {
+ffi::Error Forward(ffi::ThreadPool pool, ffi::Buffer<ffi::F32> in, ffi::Buffer<ffi::F32> kernel,
+                   ffi::ResultBuffer<ffi::F32> out, Dimensions stride, Dimensions low) {
   Shape shape;
   bool shared;
-  if (ffi::Error error = Check(in.dimensions(), kernel.dimensions(), out->dimensions(), stride, low, shape, shared); error.failure())
+  if (ffi::Error error = Check(in.dimensions(), kernel.dimensions(), out->dimensions(), stride, low,
+                               shape, shared);
+      error.failure())
     return error;
   UseLargePages(out->typed_data(), out->size_bytes());
   const int64_t batch = in.dimensions()[0], kernels = shared ? 1 : batch, samples = batch / kernels;
-  const int64_t row = shape.out[2] * shape.columns, plane = shape.out[1] * row, sample = shape.out[0] * plane;
+  const int64_t row = shape.out[2] * shape.columns, plane = shape.out[1] * row,
+                sample = shape.out[0] * plane;
   for (int64_t n = 0; n < kernels; ++n) {
-    const float* stored = kernel.typed_data() + n * Product(shape.taps) * shape.channels * shape.columns;
+    const float* stored =
+        kernel.typed_data() + n * Product(shape.taps) * shape.channels * shape.columns;
     const Taps taps{stored, shape.taps, {0, 0, 0}, {1, 1, 1}, false};
     Convolve(pool, shape, samples, in.typed_data() + n * Product(shape.in) * shape.channels, taps,
              {out->typed_data() + n * sample, sample, plane, row, shape.columns});
@@ -380,29 +432,41 @@ ffi::Error Forward(ffi::ThreadPool pool, ffi::Buffer<ffi::F32> in, ffi::Buffer<f
   return ffi::Error::Success();
 }
 
-// The gradient of the output → the gradient of the input. Input pixels that lie alike among the strides meet the same taps, so each
-// such set of pixels is a convolution of its own, without strides.
-ffi::Error InputGradient(ffi::ThreadPool pool, ffi::Buffer<ffi::F32> gradient, ffi::Buffer<ffi::F32> kernel,
-                         ffi::ResultBuffer<ffi::F32> out, Dimensions stride, Dimensions low) {
+// Gradient of the output → gradient of the input. Input pixels at equal positions modulo the
+// strides meet the same taps, so each such set of pixels is a separate convolution without strides.
+ffi::Error InputGradient(ffi::ThreadPool pool, ffi::Buffer<ffi::F32> gradient,
+                         ffi::Buffer<ffi::F32> kernel, ffi::ResultBuffer<ffi::F32> out,
+                         Dimensions stride, Dimensions low) {
   Shape whole;
   bool shared;
-  if (ffi::Error error = Check(out->dimensions(), kernel.dimensions(), gradient.dimensions(), stride, low, whole, shared); error.failure())
+  if (ffi::Error error = Check(out->dimensions(), kernel.dimensions(), gradient.dimensions(),
+                               stride, low, whole, shared);
+      error.failure())
     return error;
   UseLargePages(out->typed_data(), out->size_bytes());
-  const int64_t batch = gradient.dimensions()[0], kernels = shared ? 1 : batch, samples = batch / kernels;
-  const int64_t row = whole.in[2] * whole.channels, plane = whole.in[1] * row, sample = whole.in[0] * plane;
+  const int64_t batch = gradient.dimensions()[0], kernels = shared ? 1 : batch,
+                samples = batch / kernels;
+  const int64_t row = whole.in[2] * whole.channels, plane = whole.in[1] * row,
+                sample = whole.in[0] * plane;
   const int64_t sets = Product(whole.stride);
-  bool every = true;  // pixel is met by some tap
+  bool every = true;  // whether every pixel meets some tap
   for (int axis = 0; axis < 3; ++axis) every &= whole.taps[axis] >= whole.stride[axis];
   if (!every) std::memset(out->typed_data(), 0, out->size_bytes());
   for (int64_t n = 0; n < kernels; ++n)
     for (int64_t set = 0; set < sets; ++set) {
-      const Triple at = {set / (whole.stride[1] * whole.stride[2]), set / whole.stride[2] % whole.stride[1], set % whole.stride[2]};
+      const Triple at = {set / (whole.stride[1] * whole.stride[2]),
+                         set / whole.stride[2] % whole.stride[1], set % whole.stride[2]};
       Shape shape;
-      Taps taps{kernel.typed_data() + n * Product(whole.taps) * whole.channels * whole.columns, whole.taps, {}, {}, true};
+      Taps taps{kernel.typed_data() + n * Product(whole.taps) * whole.channels * whole.columns,
+                whole.taps,
+                {},
+                {},
+                true};
       bool any = true;
       for (int axis = 0; axis < 3; ++axis) {
-        const int64_t s = whole.stride[axis], first = ((at[axis] + whole.low[axis]) % s + s) % s;  // of the taps that meet these pixels
+        const int64_t s = whole.stride[axis];
+        // The first of the taps that meet these pixels.
+        const int64_t first = ((at[axis] + whole.low[axis]) % s + s) % s;
         shape.in[axis] = whole.out[axis];
         shape.out[axis] = at[axis] < whole.in[axis] ? DivideUp(whole.in[axis] - at[axis], s) : 0;
         shape.taps[axis] = first < whole.taps[axis] ? DivideUp(whole.taps[axis] - first, s) : 0;
@@ -414,32 +478,40 @@ ffi::Error InputGradient(ffi::ThreadPool pool, ffi::Buffer<ffi::F32> gradient, f
       }
       if (!any) continue;
       shape.channels = whole.columns, shape.columns = whole.channels;
-      Convolve(pool, shape, samples, gradient.typed_data() + n * Product(whole.out) * whole.columns, taps,
-               {out->typed_data() + n * sample + at[0] * plane + at[1] * row + at[2] * whole.channels, sample,
-                whole.stride[0] * plane, whole.stride[1] * row, whole.stride[2] * whole.channels});
+      Convolve(
+          pool, shape, samples, gradient.typed_data() + n * Product(whole.out) * whole.columns,
+          taps,
+          {out->typed_data() + n * sample + at[0] * plane + at[1] * row + at[2] * whole.channels,
+           sample, whole.stride[0] * plane, whole.stride[1] * row,
+           whole.stride[2] * whole.channels});
     }
   return ffi::Error::Success();
 }
 
-// Samples [b ...] → the sum over them, or sets of samples [n b ...] → the sum over each set's, [n ...].
-ffi::Error KernelGradient(ffi::ThreadPool pool, ffi::Buffer<ffi::F32> in, ffi::Buffer<ffi::F32> gradient,
-                          ffi::ResultBuffer<ffi::F32> out, Dimensions stride, Dimensions low) {
+// Samples [b ...] → their sum, or sets of samples [n b ...] → the sum over each set, [n ...].
+ffi::Error KernelGradient(ffi::ThreadPool pool, ffi::Buffer<ffi::F32> in,
+                          ffi::Buffer<ffi::F32> gradient, ffi::ResultBuffer<ffi::F32> out,
+                          Dimensions stride, Dimensions low) {
   Dimensions ins = in.dimensions(), gradients = gradient.dimensions(), outs = out->dimensions();
   int64_t sets = 1;
   if (ins.size() == stride.size() + 3) {
     sets = ins[0];
-    if (gradients.size() != ins.size() || outs.size() != ins.size() || gradients[0] != sets || outs[0] != sets)
-      return ffi::Error::InvalidArgument("input is " + Text(ins) + ", gradient of the output " + Text(gradients) +
-                                         ", of the kernel " + Text(outs) + ": expected as many sets of samples");
+    if (gradients.size() != ins.size() || outs.size() != ins.size() || gradients[0] != sets ||
+        outs[0] != sets)
+      return ffi::Error::InvalidArgument("input is " + Text(ins) + ", gradient of the output " +
+                                         Text(gradients) + ", of the kernel " + Text(outs) +
+                                         ": expected as many sets of samples");
     const auto rest = [](Dimensions all) { return Dimensions(all.begin() + 1, all.size() - 1); };
     ins = rest(ins), gradients = rest(gradients), outs = rest(outs);
   }
   Shape shape;
   bool shared;
-  if (ffi::Error error = Check(ins, outs, gradients, stride, low, shape, shared); error.failure()) return error;
+  if (ffi::Error error = Check(ins, outs, gradients, stride, low, shape, shared); error.failure())
+    return error;
   const int64_t batch = ins[0];
   for (int64_t n = 0; n < sets; ++n)
-    KernelGradients(pool, shape, batch, in.typed_data() + n * batch * Product(shape.in) * shape.channels,
+    KernelGradients(pool, shape, batch,
+                    in.typed_data() + n * batch * Product(shape.in) * shape.channels,
                     gradient.typed_data() + n * batch * Product(shape.out) * shape.columns,
                     out->typed_data() + n * Product(shape.taps) * shape.channels * shape.columns);
   return ffi::Error::Success();
@@ -448,14 +520,14 @@ ffi::Error KernelGradient(ffi::ThreadPool pool, ffi::Buffer<ffi::F32> in, ffi::B
 }  // namespace
 }  // namespace handjax
 
-#define HANDJAX_CONVOLUTION(symbol, function)                                    \
-  XLA_FFI_DEFINE_HANDLER_SYMBOL(symbol, function,                                \
-                                ffi::Ffi::Bind()                                 \
-                                    .Ctx<ffi::ThreadPool>()                      \
-                                    .Arg<ffi::Buffer<ffi::F32>>()                \
-                                    .Arg<ffi::Buffer<ffi::F32>>()                \
-                                    .Ret<ffi::Buffer<ffi::F32>>()                \
-                                    .Attr<ffi::Span<const int64_t>>("stride")    \
+#define HANDJAX_CONVOLUTION(symbol, function)                                 \
+  XLA_FFI_DEFINE_HANDLER_SYMBOL(symbol, function,                             \
+                                ffi::Ffi::Bind()                              \
+                                    .Ctx<ffi::ThreadPool>()                   \
+                                    .Arg<ffi::Buffer<ffi::F32>>()             \
+                                    .Arg<ffi::Buffer<ffi::F32>>()             \
+                                    .Ret<ffi::Buffer<ffi::F32>>()             \
+                                    .Attr<ffi::Span<const int64_t>>("stride") \
                                     .Attr<ffi::Span<const int64_t>>("low"))
 
 HANDJAX_CONVOLUTION(handjax_conv, handjax::Forward);

@@ -1,4 +1,4 @@
-// What the ways to convolve have in common: which convolution it is, and where its arrays lie.
+// Shared by all convolution algorithms: the description of a convolution and of its arrays.
 
 #pragma once
 
@@ -17,67 +17,76 @@ using Triple = std::array<int64_t, 3>;
 inline int64_t Product(const Triple& n) { return n[0] * n[1] * n[2]; }
 inline int64_t DivideUp(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
-// One convolution of volumes: out[o] = sum over taps t and channels of in[o * stride + t - low] * kernel[t].
+// A convolution of volumes: out[o] = sum over taps t and channels of in[o * stride + t - low] *
+// kernel[t].
 struct Shape {
   Triple in, out, taps, stride, low;
-  int64_t channels, columns;  // of the input, of the output
+  int64_t channels, columns;  // channels of the input, and of the output
 };
 
-// Its kernel: tap t is first + t * step of what is stored, [size][c][o], or [size][o][c] where it is transposed.
+// Its kernel: tap t is tap first + t * step of the stored array [size][c][o], or [size][o][c] if
+// transposed.
 struct Taps {
   const float* stored;
   Triple size, first, step;
   bool transposed;
 };
 
-// Where its output lies, which may be some of the pixels of what is stored: steps in floats.
+// Its output, which may be a strided subset of the stored pixels. Steps are in floats.
 struct Place {
   float* data;
   int64_t sample, plane, row, pixel;
 };
 
-// Memory that is not cleared.
+// Uninitialized memory.
 using Floats = std::unique_ptr<float[]>;
 Floats Allocate(int64_t count);
 
-// The columns of a kernel in groups of one or two registers, the last one filled up with zeros.
+// The columns of a kernel in groups of one or two registers, the last one padded with zeros.
 struct Columns {
   int64_t width, groups;
 };
 Columns InGroups(const Shape& shape);
 
-// Tap `at` as [c][width], from column `first` on, with zeros after the last column.
-void CopyTap(const Taps& kernel, const Shape& shape, const Triple& at, int64_t first, int64_t width, float* to);
+// Copies tap `at` as [c][width], starting at column `first`, with zeros after the last column.
+void CopyTap(const Taps& kernel, const Shape& shape, const Triple& at, int64_t first, int64_t width,
+             float* to);
 
-// `count` in parts of nearly the same size, none above `most`: calls work(from, to).
+// Splits `count` into parts of nearly equal size, at most `most`, and calls work(from, to) on each.
 template <typename Work>
 void Evenly(int64_t count, int64_t most, const Work& work) {
   const int64_t parts = DivideUp(count, most);
   for (int64_t i = 0; i < parts; ++i) work(count * i / parts, count * (i + 1) / parts);
 }
 
-// ---- with fewer products -------------------------------------------------------------------------------------------
+// ---- with fewer products: Winograd -------------------------------------------------------------
 
-constexpr int64_t kPoints = 16;  // of a patch
+constexpr int64_t kPoints = 16;  // per patch
 
-// A step from point to point, at least `size` floats: 16 steps of a power of two would all meet in the same few lines of the cache.
+// The step from point to point, at least `size` floats. With steps of a power of two, all 16 points
+// would compete for the same few cache lines.
 inline int64_t Apart(int64_t size) { return DivideUp(size, 1024) * 1024 + 64; }
 
-// Whether every plane of the output comes of one of the input, the same one.
-inline bool PlaneByPlane(const Shape& shape) { return shape.taps[0] == 1 && shape.low[0] == 0 && shape.in[0] == shape.out[0]; }
+// Whether every plane of the output depends on the same plane of the input alone.
+inline bool PlaneByPlane(const Shape& shape) {
+  return shape.taps[0] == 1 && shape.low[0] == 0 && shape.in[0] == shape.out[0];
+}
 
 // 3 x 3 taps in a plane (winograd.cc).
-// Whether a convolution can be done that way, and a sample has as many patches of 2 x 2 pixels. (Those of the whole batch do not count,
-// or a sample's numbers would hang on how many others there are.)
+// Whether the algorithm applies and a sample has at least so many patches of 2 x 2 pixels. (The
+// size of the batch does not count: a sample's result must not depend on the number of others.)
 bool ByWinograd(const Shape& shape, int64_t least_patches);
-void WinogradConvolve(xla::ffi::ThreadPool& pool, Shape shape, int64_t batch, const float* in, const Taps& kernel, Place out);
-void WinogradKernelGradients(xla::ffi::ThreadPool& pool, Shape shape, int64_t batch, const float* in, const float* gradient, float* out);
+void WinogradConvolve(xla::ffi::ThreadPool& pool, Shape shape, int64_t batch, const float* in,
+                      const Taps& kernel, Place out);
+void WinogradKernelGradients(xla::ffi::ThreadPool& pool, Shape shape, int64_t batch,
+                             const float* in, const float* gradient, float* out);
 
-// Of pictures: more taps, or channels that are no whole registers (winograd_wide.cc). The patches are those of one picture.
+// Images with more taps, or with channels that do not fill whole registers (winograd_wide.cc). The
+// patches are those of one image.
 bool ByWideWinograd(const Shape& shape, int64_t least_patches);
-void WideWinogradConvolve(xla::ffi::ThreadPool& pool, const Shape& shape, int64_t batch, const float* in, const Taps& kernel,
-                          const Place& out);
-void WideWinogradKernelGradients(xla::ffi::ThreadPool& pool, const Shape& shape, int64_t batch, const float* in, const float* gradient,
-                                 float* out);
+void WideWinogradConvolve(xla::ffi::ThreadPool& pool, const Shape& shape, int64_t batch,
+                          const float* in, const Taps& kernel, const Place& out);
+void WideWinogradKernelGradients(xla::ffi::ThreadPool& pool, const Shape& shape, int64_t batch,
+                                 const float* in, const float* gradient, float* out);
 
 }  // namespace handjax

@@ -1,4 +1,5 @@
-// Compiled once for each kind of CPU, with HANDJAX_TILES the name and HANDJAX_LANES the floats of its registers.
+// Compiled once per instruction set: HANDJAX_TILES is the name of the table defined here,
+// HANDJAX_LANES the number of floats per register.
 
 #include "conv_tile.h"
 
@@ -21,24 +22,29 @@ inline __attribute__((always_inline)) Register Load(const float* from) {
 template <int kRows, int kAcross, bool kByRow>
 void Tile(const TileJob& job) {
   Register sum[kRows][kAcross];
-  const int64_t a_row = kByRow ? job.a_row : 1, a_step = kByRow ? 1 : job.a_step, b_step = job.b_step;
+  const int64_t a_row = kByRow ? job.a_row : 1, a_step = kByRow ? 1 : job.a_step,
+                b_step = job.b_step;
   const bool whole = job.columns == kAcross * kLanes;
-  float edge[kRows][kAcross * kLanes];  // the tile, where it is wider than what is left of the output
+  float edge[kRows][kAcross * kLanes];  // the tile, if it is wider than the rest of the output
   float* out = whole ? job.out : edge[0];
   const int64_t out_row = whole ? job.out_row : kAcross * kLanes;
   if (!whole) {
     std::memset(edge, 0, sizeof edge);
     if (job.add)
-      for (int i = 0; i < kRows; ++i) std::memcpy(edge[i], job.out + i * job.out_row, job.columns * sizeof(float));
+      for (int i = 0; i < kRows; ++i)
+        std::memcpy(edge[i], job.out + i * job.out_row, job.columns * sizeof(float));
   }
 #pragma GCC unroll 16
   for (int i = 0; i < kRows; ++i)
 #pragma GCC unroll 2
     for (int v = 0; v < kAcross; ++v)
-      sum[i][v] = job.add ? Load(out + i * out_row + v * kLanes) : job.start ? Load(job.start + v * kLanes) : Register{};
+      sum[i][v] = job.add     ? Load(out + i * out_row + v * kLanes)
+                  : job.start ? Load(job.start + v * kLanes)
+                              : Register{};
 
   for (int64_t s = 0; s < job.count; ++s) {
-    // Every third row has a pointer: the two between are reached by what an address can be made of, so all pointers stay in registers.
+    // Only every third row has a pointer: the two in between are reached by addressing modes (base,
+    // and base plus scaled index), so that all pointers stay in registers.
     const float* a[(kRows + 2) / 3];
 #pragma GCC unroll 16
     for (int i = 0; i < (kRows + 2) / 3; ++i) a[i] = job.a[s] + job.a_offset + 3 * i * a_row;
@@ -66,35 +72,43 @@ void Tile(const TileJob& job) {
 #pragma GCC unroll 16
   for (int i = 0; i < kRows; ++i)
 #pragma GCC unroll 2
-    for (int v = 0; v < kAcross; ++v) std::memcpy(out + i * out_row + v * kLanes, &sum[i][v], sizeof(Register));
+    for (int v = 0; v < kAcross; ++v)
+      std::memcpy(out + i * out_row + v * kLanes, &sum[i][v], sizeof(Register));
   if (!whole)
-    for (int i = 0; i < kRows; ++i) std::memcpy(job.out + i * job.out_row, edge[i], job.columns * sizeof(float));
+    for (int i = 0; i < kRows; ++i)
+      std::memcpy(job.out + i * job.out_row, edge[i], job.columns * sizeof(float));
 }
 
 template <typename Work>
 inline __attribute__((always_inline)) void EachPair(const SparseJob& job, const Work& work) {
   for (int64_t n = 0; n < job.row.count; ++n) {
-    const int64_t at = job.row.at[n], first = at < job.pixels ? 0 : at - job.pixels + 1, end = at < job.taps ? at + 1 : job.taps;
+    const int64_t at = job.row.at[n], first = at < job.pixels ? 0 : at - job.pixels + 1,
+                  end = at < job.taps ? at + 1 : job.taps;
     for (int64_t tap = first; tap < end; ++tap)
-      for (int64_t v = 0; v < job.columns; v += kLanes) work(job.row.value[n], tap * job.tap_step + v, (at - tap) * job.pixel_step + v);
+      for (int64_t v = 0; v < job.columns; v += kLanes)
+        work(job.row.value[n], tap * job.tap_step + v, (at - tap) * job.pixel_step + v);
   }
 }
 
-inline __attribute__((always_inline)) void Store(float* to, Register x) { std::memcpy(to, &x, sizeof x); }
+inline __attribute__((always_inline)) void Store(float* to, Register x) {
+  std::memcpy(to, &x, sizeof x);
+}
 
 inline __attribute__((always_inline)) void Add(float* to, float x, const float* from) {
   Store(to, Load(to) + x * Load(from));
 }
 
 void Spread(const SparseJob& job, const float* taps, float* pixels) {
-  EachPair(job, [&](float x, int64_t tap, int64_t pixel) __attribute__((always_inline)) { Add(pixels + pixel, x, taps + tap); });
+  EachPair(job, [&](float x, int64_t tap, int64_t pixel)
+                    __attribute__((always_inline)) { Add(pixels + pixel, x, taps + tap); });
 }
 
 void Gather(const SparseJob& job, float* taps, const float* pixels) {
-  EachPair(job, [&](float x, int64_t tap, int64_t pixel) __attribute__((always_inline)) { Add(taps + tap, x, pixels + pixel); });
+  EachPair(job, [&](float x, int64_t tap, int64_t pixel)
+                    __attribute__((always_inline)) { Add(taps + tap, x, pixels + pixel); });
 }
 
-// ---- Winograd's points: the matrices of F(2 x 2, 3 x 3), first down, then across -----------------------------------
+// ---- Winograd's points: the matrices of F(2 x 2, 3 x 3), first down, then across ---------------
 
 struct Four {
   Register at[4];
@@ -106,14 +120,17 @@ inline __attribute__((always_inline)) Four OfInput(Register a, Register b, Regis
 }
 
 // A y
-inline __attribute__((always_inline)) Four OfGradient(Register a, Register b) { return {{a, a + b, a - b, -b}}; }
+inline __attribute__((always_inline)) Four OfGradient(Register a, Register b) {
+  return {{a, a + b, a - b, -b}};
+}
 
 // G g
 inline __attribute__((always_inline)) Four OfTaps(Register a, Register b, Register c) {
   return {{a, 0.5f * (a + b + c), 0.5f * (a - b + c), c}};
 }
 
-inline __attribute__((always_inline)) void StorePoints(const Four (&across)[4], int64_t point, float* points) {
+inline __attribute__((always_inline)) void StorePoints(const Four (&across)[4], int64_t point,
+                                                       float* points) {
 #pragma GCC unroll 4
   for (int i = 0; i < 4; ++i)
 #pragma GCC unroll 4
@@ -126,10 +143,12 @@ void InputPoints(const PatchJob& job, const float* const rows[4], float* points)
   for (int64_t v = 0; v < job.values; v += kLanes) {
     const float* from[4];
     int64_t step[4];
-    for (int i = 0; i < 4; ++i) from[i] = rows[i] ? rows[i] + v : kZeros, step[i] = rows[i] ? job.pixel : 0;
+    for (int i = 0; i < 4; ++i)
+      from[i] = rows[i] ? rows[i] + v : kZeros, step[i] = rows[i] ? job.pixel : 0;
     const auto down = [&](int64_t x) __attribute__((always_inline)) {
       if (x < 0 || x >= job.pixels) return Four{};
-      return OfInput(Load(from[0] + x * step[0]), Load(from[1] + x * step[1]), Load(from[2] + x * step[2]), Load(from[3] + x * step[3]));
+      return OfInput(Load(from[0] + x * step[0]), Load(from[1] + x * step[1]),
+                     Load(from[2] + x * step[2]), Load(from[3] + x * step[3]));
     };
     Four a = down(job.first), b = down(job.first + 1);
     for (int64_t n = 0; n < job.patches; ++n) {
@@ -147,7 +166,9 @@ void GradientPoints(const PatchJob& job, const float* const rows[2], float* poin
   for (int64_t v = 0; v < job.values; v += kLanes)
     for (int64_t n = 0; n < job.patches; ++n) {
       const auto down = [&](int64_t x) __attribute__((always_inline)) {
-        const auto at = [&](const float* row) __attribute__((always_inline)) { return row ? Load(row + x * job.pixel + v) : Register{}; };
+        const auto at = [&](const float* row) __attribute__((always_inline)) {
+          return row ? Load(row + x * job.pixel + v) : Register{};
+        };
         return x < job.pixels ? OfGradient(at(rows[0]), at(rows[1])) : Four{};
       };
       const Four a = down(2 * n), b = down(2 * n + 1);
@@ -165,8 +186,8 @@ void OutputOfPoints(const PatchJob& job, const float* points, float* const rows[
       Register down[2][4];  // At m
 #pragma GCC unroll 4
       for (int j = 0; j < 4; ++j) {
-        const Register a = Load(from + j * job.point), b = Load(from + (4 + j) * job.point), c = Load(from + (8 + j) * job.point),
-                       d = Load(from + (12 + j) * job.point);
+        const Register a = Load(from + j * job.point), b = Load(from + (4 + j) * job.point),
+                       c = Load(from + (8 + j) * job.point), d = Load(from + (12 + j) * job.point);
         down[0][j] = a + b + c, down[1][j] = b - c - d;
       }
 #pragma GCC unroll 2
@@ -184,7 +205,8 @@ void KernelPoints(int64_t values, const float* taps, int64_t point, float* point
     Four down[3], across[4];
 #pragma GCC unroll 3
     for (int j = 0; j < 3; ++j)
-      down[j] = OfTaps(Load(taps + j * values + v), Load(taps + (3 + j) * values + v), Load(taps + (6 + j) * values + v));
+      down[j] = OfTaps(Load(taps + j * values + v), Load(taps + (3 + j) * values + v),
+                       Load(taps + (6 + j) * values + v));
 #pragma GCC unroll 4
     for (int i = 0; i < 4; ++i) across[i] = OfTaps(down[0].at[i], down[1].at[i], down[2].at[i]);
     StorePoints(across, point, points + v);
@@ -192,12 +214,15 @@ void KernelPoints(int64_t values, const float* taps, int64_t point, float* point
 }
 
 void KernelOfPoints(int64_t values, int64_t point, const float* points, float* taps) {
-  const auto to_taps = [](Register a, Register b, Register c, Register d, Register (&to)[3]) __attribute__((always_inline)) {
+  const auto to_taps = [](Register a, Register b, Register c, Register d,
+                          Register(&to)[3]) __attribute__((always_inline)) {
     to[0] = a + 0.5f * (b + c), to[1] = 0.5f * (b - c), to[2] = 0.5f * (b + c) + d;
   };
   for (int64_t v = 0; v < values; v += kLanes) {
     Register down[4][3], across[3];
-    const auto at = [&](int i, int j) __attribute__((always_inline)) { return Load(points + (4 * i + j) * point + v); };
+    const auto at = [&](int i, int j) __attribute__((always_inline)) {
+      return Load(points + (4 * i + j) * point + v);
+    };
 #pragma GCC unroll 4
     for (int j = 0; j < 4; ++j) to_taps(at(0, j), at(1, j), at(2, j), at(3, j), down[j]);
 #pragma GCC unroll 3

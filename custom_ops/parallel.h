@@ -1,4 +1,4 @@
-// A loop over XLA's own CPU threads.
+// A parallel loop over XLA's own CPU threads.
 
 #pragma once
 
@@ -11,14 +11,16 @@
 
 namespace handjax {
 
-// work(i) for every i below `count`, in any order, on as many threads as the pool has. The calling thread, one of the pool or the
-// program's own, takes part and waits only for what others have begun, so a pool with no thread to spare is no deadlock.
+// Calls work(i) for every i below `count`, in any order, on all threads of the pool. The calling
+// thread, which may belong to the pool, takes part and waits only for items that others have
+// started, so there is no deadlock when all threads of the pool are busy.
 template <typename Work>
 void ParallelFor(xla::ffi::ThreadPool& pool, int64_t count, const Work& work) {
   struct Progress {
     std::atomic<int64_t> next{0}, done{0};
   };
-  const auto progress = std::make_shared<Progress>();  // outlives this call in helpers that start late and find nothing to do
+  // Shared ownership: helpers that start late, with nothing left to do, outlive this call.
+  const auto progress = std::make_shared<Progress>();
   const auto help = [progress, count, &work] {
     for (int64_t i; (i = progress->next.fetch_add(1)) < count;) {
       work(i);

@@ -1,5 +1,6 @@
-// The rasterizer on the CPU. Samples, and bands of rows where there are few samples, are shared out over XLA's threads; within one
-// the faces are drawn in order, so that of equal depths the lowest face stays.
+// The rasterizer on the CPU. Samples, and bands of rows if there are few samples, are distributed
+// over XLA's threads. Within a band the faces are drawn in order, so the lowest face wins at equal
+// depths.
 
 #include "rasterize.h"
 
@@ -15,21 +16,23 @@ namespace handjax {
 namespace {
 
 #if defined(__x86_64__) && defined(__gnu_linux__)
-#define HANDJAX_EVERY_CPU __attribute__((target_clones("default", "avx2")))  // chosen when the library is loaded
+#define HANDJAX_EVERY_CPU \
+  __attribute__((target_clones("default", "avx2")))  // chosen when the library is loaded
 #else
 #define HANDJAX_EVERY_CPU
 #endif
 
-constexpr int kLanes = 8;  // pixels of a row that are worked on at once
+constexpr int kLanes = 8;  // pixels of a row per vectorized step
 
 struct Image {
   int height, width, culled;
   float near, background;
 };
 
-// Rows y0 to y1 of one sample, whose images start at `depth` and `face`.
-HANDJAX_EVERY_CPU void Draw(const float* screen, int64_t vertices, const int32_t* faces, int64_t count, const Image& image, int y0,
-                            int y1, float* depth, int32_t* face) {
+// Draws rows y0 to y1 of one sample, whose images start at `depth` and `face`.
+HANDJAX_EVERY_CPU void Draw(const float* screen, int64_t vertices, const int32_t* faces,
+                            int64_t count, const Image& image, int y0, int y1, float* depth,
+                            int32_t* face) {
   const int width = image.width, culled = image.culled;
   const float near = image.near;
   depth += int64_t{y0} * width, face += int64_t{y0} * width;
@@ -45,10 +48,11 @@ HANDJAX_EVERY_CPU void Draw(const float* screen, int64_t vertices, const int32_t
     for (int y = first; y <= last; ++y) {
       float* depths = depth + int64_t{y - y0} * width;
       int32_t* seen = face + int64_t{y - y0} * width;
-      // All reads before all writes and no branch, or the compiler does not vectorize.
+      // All reads come before all writes, and without branches; otherwise GCC does not vectorize.
       const auto draw = [&](int x) __attribute__((always_inline)) {
         float at;
-        const bool covered = Fragment(t, static_cast<float>(x), static_cast<float>(y), culled, near, at);
+        const bool covered =
+            Fragment(t, static_cast<float>(x), static_cast<float>(y), culled, near, at);
         const float before = depths[x];
         const int32_t owner = seen[x];
         const bool closer = covered & (at < (owner < 0 ? INFINITY : before));
@@ -59,8 +63,8 @@ HANDJAX_EVERY_CPU void Draw(const float* screen, int64_t vertices, const int32_t
         for (int x = box.x0; x <= box.x1; ++x) draw(x);
         continue;
       }
-      // Always whole groups of pixels, the last one moved back into the row: pixels beside the box are not covered, and trying them costs
-      // nothing, while most boxes are narrower than a group.
+      // Always full groups of pixels, the last one shifted back into the row. Pixels outside the
+      // box are not covered, and testing them is free: most boxes are narrower than a group.
       for (int x = box.x0; x <= box.x1; x += kLanes) {
         const int start = std::min(x, width - kLanes);
 #pragma GCC ivdep
@@ -70,22 +74,27 @@ HANDJAX_EVERY_CPU void Draw(const float* screen, int64_t vertices, const int32_t
   }
 }
 
-ffi::Error Rasterize(ffi::ThreadPool pool, ffi::Buffer<ffi::F32> screen, ffi::Buffer<ffi::S32> faces,
-                     ffi::ResultBuffer<ffi::F32> depth, ffi::ResultBuffer<ffi::S32> face, int32_t culled, float near,
+ffi::Error Rasterize(ffi::ThreadPool pool, ffi::Buffer<ffi::F32> screen,
+                     ffi::Buffer<ffi::S32> faces, ffi::ResultBuffer<ffi::F32> depth,
+                     ffi::ResultBuffer<ffi::S32> face, int32_t culled, float near,
                      float background) {
   Sizes n;
-  if (ffi::Error error = CheckSizes(screen.dimensions(), faces.dimensions(), depth->dimensions(), face->dimensions(), n);
+  if (ffi::Error error = CheckSizes(screen.dimensions(), faces.dimensions(), depth->dimensions(),
+                                    face->dimensions(), n);
       error.failure())
     return error;
-  const Image image{static_cast<int>(n.height), static_cast<int>(n.width), culled, near, background};
-  // Twice as many pieces as threads, and none thinner than some rows: every piece looks at all of its sample's faces.
+  const Image image{static_cast<int>(n.height), static_cast<int>(n.width), culled, near,
+                    background};
+  // Twice as many pieces as threads, of at least 32 rows: every piece goes through all faces of its
+  // sample.
   const int64_t wanted = n.batch ? (2 * pool.num_threads() + n.batch - 1) / n.batch : 0;
   const int64_t bands = std::max<int64_t>(1, std::min(wanted, n.height / 32));
   ParallelFor(pool, n.batch * bands, [&](int64_t i) {
     const int64_t sample = i / bands, band = i % bands, pixels = n.height * n.width;
     const int64_t y0 = n.height * band / bands, y1 = n.height * (band + 1) / bands;
-    Draw(screen.typed_data() + 4 * n.vertices * sample, n.vertices, faces.typed_data() + (n.shared ? 0 : 3 * n.faces * sample),
-         n.faces, image, static_cast<int>(y0), static_cast<int>(y1), depth->typed_data() + pixels * sample,
+    Draw(screen.typed_data() + 4 * n.vertices * sample, n.vertices,
+         faces.typed_data() + (n.shared ? 0 : 3 * n.faces * sample), n.faces, image,
+         static_cast<int>(y0), static_cast<int>(y1), depth->typed_data() + pixels * sample,
          face->typed_data() + pixels * sample);
   });
   return ffi::Error::Success();

@@ -1,12 +1,14 @@
-// The rasterizer on a GPU, in two kernels for all samples of a call.
+// The rasterizer on a GPU: two kernels for all samples of a call.
 //
-//   FindBoxes    one thread a face: the pixels that it may cover, 8 bytes.
-//   DrawTiles    one block a tile of 32 x 32 pixels: reads the boxes, keeps a list of the faces that reach into its tile, draws these into
-//                a depth buffer in shared memory, and writes each pixel of the result once.
+//   FindBoxes    one thread per face: the box of pixels that it may cover, 8 bytes.
+//   DrawTiles    one block per tile of 32 x 32 pixels: reads the boxes, lists the faces that reach
+//                into its tile, draws them into a depth buffer in shared memory, and writes each
+//                pixel of the result once.
 //
-// A face is drawn by one thread where its box is small, else by a warp, a pixel a lane: work grows with boxes of covered pixels. The
-// buffer holds depth and face in one 64-bit number whose least is the nearest depth and, of equal depths, the lowest face; so the
-// order in which threads arrive does not matter, and every run gives the same image.
+// A face is drawn by one thread if its box is small, else by a warp with one pixel per lane, so the
+// work grows with the area of the boxes. The buffer holds depth and face in one 64-bit number whose
+// minimum is the nearest depth and, at equal depths, the lowest face. The result therefore does not
+// depend on the order of the threads, and every run gives the same image.
 
 #include <cuda_runtime.h>
 
@@ -23,19 +25,23 @@ namespace {
 
 constexpr int kTile = 32;
 constexpr int kThreads = 256;
-constexpr int kRound = 4 * kThreads;  // faces looked at between two times of drawing: lists fit, and are long enough to share out
-constexpr int kSmall = 24;            // pixels of a box that one thread draws by itself
+// Faces listed per round of drawing: the lists fit into shared memory and are long enough to keep
+// all threads busy.
+constexpr int kRound = 4 * kThreads;
+constexpr int kSmall = 24;  // pixels of a box, at most, that a single thread draws
 
 using Key = unsigned long long;
 constexpr Key kNothing = ~Key{0};
 
-// Floats as integers in the same order, with -0 as 0.
+// Maps floats to integers of the same order; -0 is mapped like 0.
 __device__ uint32_t Ordered(float x) {
   const uint32_t bits = __float_as_uint(x + 0.0f);
   return bits & 0x80000000u ? ~bits : bits | 0x80000000u;
 }
 
-__device__ float Unordered(uint32_t bits) { return __uint_as_float(bits & 0x80000000u ? bits & 0x7fffffffu : ~bits); }
+__device__ float Unordered(uint32_t bits) {
+  return __uint_as_float(bits & 0x80000000u ? bits & 0x7fffffffu : ~bits);
+}
 
 __global__ void FindBoxes(const float* screen, const int32_t* faces, Sizes n, short4* boxes) {
   const int64_t i = blockIdx.x * int64_t{kThreads} + threadIdx.x;
@@ -49,8 +55,8 @@ __global__ void FindBoxes(const float* screen, const int32_t* faces, Sizes n, sh
 }
 
 __global__ void __launch_bounds__(kThreads)
-    DrawTiles(const float* screen, const int32_t* faces, const short4* boxes, Sizes n, int culled, float near, float background,
-              float* depth, int32_t* face) {
+    DrawTiles(const float* screen, const int32_t* faces, const short4* boxes, Sizes n, int culled,
+              float near, float background, float* depth, int32_t* face) {
   __shared__ Key buffer[kTile * kTile];
   __shared__ int small[kRound], large[kRound];
   __shared__ int small_count, large_count;
@@ -67,10 +73,11 @@ __global__ void __launch_bounds__(kThreads)
 
   for (int i = threadIdx.x; i < kTile * kTile; i += kThreads) buffer[i] = kNothing;
 
-  // The part of a face's box inside this tile; empty boxes stay empty.
+  // The part of a face's box within this tile; empty boxes stay empty.
   const auto clip = [&](int f) {
     const short4 box = boxes[f];
-    return Box{max(int{box.x}, left), max(int{box.y}, top), min(int{box.z}, right), min(int{box.w}, bottom)};
+    return Box{max(int{box.x}, left), max(int{box.y}, top), min(int{box.z}, right),
+               min(int{box.w}, bottom)};
   };
   const auto draw = [&](int f, int first, int stride) {
     Triangle t;
@@ -81,14 +88,16 @@ __global__ void __launch_bounds__(kThreads)
     for (int i = first; i < pixels; i += stride) {
       const int x = box.x0 + i % columns, y = box.y0 + i / columns;
       float at;
-      if (Fragment(t, static_cast<float>(x), static_cast<float>(y), culled, near, at) && at < INFINITY)
-        atomicMin(&buffer[(y - top) * kTile + x - left], Key{Ordered(at)} << 32 | static_cast<uint32_t>(f));
+      if (Fragment(t, static_cast<float>(x), static_cast<float>(y), culled, near, at) &&
+          at < INFINITY)
+        atomicMin(&buffer[(y - top) * kTile + x - left],
+                  Key{Ordered(at)} << 32 | static_cast<uint32_t>(f));
     }
   };
 
   for (int64_t start = 0; start < n.faces; start += kRound) {
     if (threadIdx.x == 0) small_count = large_count = 0;
-    __syncthreads();  // also: the buffer is cleared, and the lists of the last round are drawn
+    __syncthreads();  // Also: the buffer is cleared, and the lists of the last round are drawn.
     for (int i = threadIdx.x; i < kRound && start + i < n.faces; i += kThreads) {
       const int f = static_cast<int>(start) + i;
       const Box box = clip(f);
@@ -100,8 +109,9 @@ __global__ void __launch_bounds__(kThreads)
     }
     __syncthreads();
     for (int i = threadIdx.x; i < small_count; i += kThreads) draw(small[i], 0, 1);
-    for (int i = threadIdx.x / 32; i < large_count; i += kThreads / 32) draw(large[i], threadIdx.x % 32, 32);
-    __syncthreads();  // also, of the last round: what others drew is there to be written
+    for (int i = threadIdx.x / 32; i < large_count; i += kThreads / 32)
+      draw(large[i], threadIdx.x % 32, 32);
+    __syncthreads();  // Also, in the last round: all drawing is done before the buffer is read.
   }
 
   for (int i = threadIdx.x; i < kTile * kTile; i += kThreads) {
@@ -117,35 +127,41 @@ __global__ void __launch_bounds__(kThreads)
 ffi::Error Launched(const char* kernel) {
   const cudaError_t error = cudaGetLastError();
   if (error == cudaSuccess) return ffi::Error::Success();
-  return ffi::Error::Internal(std::string("handjax_rasterize, ") + kernel + ": " + cudaGetErrorString(error) +
-                              "; HANDJAX_OPS=off runs plain JAX");
+  return ffi::Error::Internal(std::string("handjax_rasterize, ") + kernel + ": " +
+                              cudaGetErrorString(error) + "; HANDJAX_OPS=off runs plain JAX");
 }
 
-ffi::Error Rasterize(cudaStream_t stream, ffi::ScratchAllocator scratch, ffi::Buffer<ffi::F32> screen, ffi::Buffer<ffi::S32> faces,
-                     ffi::ResultBuffer<ffi::F32> depth, ffi::ResultBuffer<ffi::S32> face, int32_t culled, float near,
-                     float background) {
+ffi::Error Rasterize(cudaStream_t stream, ffi::ScratchAllocator scratch,
+                     ffi::Buffer<ffi::F32> screen, ffi::Buffer<ffi::S32> faces,
+                     ffi::ResultBuffer<ffi::F32> depth, ffi::ResultBuffer<ffi::S32> face,
+                     int32_t culled, float near, float background) {
   Sizes n;
-  if (ffi::Error error = CheckSizes(screen.dimensions(), faces.dimensions(), depth->dimensions(), face->dimensions(), n);
+  if (ffi::Error error = CheckSizes(screen.dimensions(), faces.dimensions(), depth->dimensions(),
+                                    face->dimensions(), n);
       error.failure())
     return error;
   const int64_t all_faces = n.batch * n.faces;
-  const int64_t tiles = n.batch * ((n.height + kTile - 1) / kTile) * ((n.width + kTile - 1) / kTile);
+  const int64_t tiles =
+      n.batch * ((n.height + kTile - 1) / kTile) * ((n.width + kTile - 1) / kTile);
   if (tiles == 0) return ffi::Error::Success();
   if (tiles > INT32_MAX || all_faces / kThreads >= INT32_MAX)
-    return ffi::Error::InvalidArgument("a batch of " + std::to_string(n.batch) + " is too large for one launch");
+    return ffi::Error::InvalidArgument("a batch of " + std::to_string(n.batch) +
+                                       " is too large for one launch");
 
   short4* boxes = nullptr;
   if (all_faces > 0) {
     const auto memory = scratch.Allocate(all_faces * sizeof(short4), alignof(short4));
     if (!memory.has_value())
-      return ffi::Error(ffi::ErrorCode::kResourceExhausted, "no memory for the boxes of " + std::to_string(all_faces) + " faces");
+      return ffi::Error(ffi::ErrorCode::kResourceExhausted,
+                        "no memory for the boxes of " + std::to_string(all_faces) + " faces");
     boxes = static_cast<short4*>(*memory);
-    FindBoxes<<<static_cast<unsigned>((all_faces + kThreads - 1) / kThreads), kThreads, 0, stream>>>(
-        screen.typed_data(), faces.typed_data(), n, boxes);
+    const auto blocks = static_cast<unsigned>((all_faces + kThreads - 1) / kThreads);
+    FindBoxes<<<blocks, kThreads, 0, stream>>>(screen.typed_data(), faces.typed_data(), n, boxes);
     if (ffi::Error error = Launched("FindBoxes"); error.failure()) return error;
   }
-  DrawTiles<<<static_cast<unsigned>(tiles), kThreads, 0, stream>>>(screen.typed_data(), faces.typed_data(), boxes, n, culled, near,
-                                                                   background, depth->typed_data(), face->typed_data());
+  DrawTiles<<<static_cast<unsigned>(tiles), kThreads, 0, stream>>>(
+      screen.typed_data(), faces.typed_data(), boxes, n, culled, near, background,
+      depth->typed_data(), face->typed_data());
   return Launched("DrawTiles");
 }
 

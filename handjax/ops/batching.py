@@ -1,11 +1,13 @@
-"""Kernels under vmap and over devices: the batching rule and the sharding rule that a custom call does not have.
+"""Batching and sharding rules for kernels, under vmap and over devices.
 
-By itself a sharded `ffi_call` gathers the whole batch on every device, and the batching that JAX offers for it hands the
-kernel arrays of ranks that it must not guess at when an argument is shared. Here both rules are written out, once.
+A sharded `ffi_call` gathers the whole batch on every device. The batching that JAX offers for it
+passes arrays whose ranks are ambiguous if an operand is shared by all samples. Both rules are
+therefore defined here.
 """
 
 import functools
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -15,33 +17,35 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from jaxtyping import Array
 
 
-def per_sample(function: Callable, ranks: tuple[int, ...], *operands: Array):
-    """function(*operands), which treats each sample by itself, made fit for vmap and for sharding over the batch.
+def per_sample(function: Callable, ranks: tuple[int, ...], *operands: Array) -> Any:
+    """function(*operands) for a function of independent samples, with rules for vmap and sharding.
 
-    The first axis of every operand and every result is the batch; `ranks` are the operands' ranks with it. An operand of
-    one rank less is shared by all samples, and is still shared under vmap over the others. Sharded over the batch, each
-    device works on its own samples without a collective; any other axis is gathered first.
+    The first axis of all operands and results is the batch; `ranks` are the operands' ranks with
+    it. An operand of one rank less is shared by all samples, and stays shared under vmap over the
+    others. Sharded over the batch, each device processes its own samples without a collective; any
+    other axis is gathered first.
 
-    `function` must be one and the same object from call to call: what is built around it is kept.
+    `function` must be the same object in all calls, since the rules are cached by it.
     """
     shared = tuple(operand.ndim < rank for operand, rank in zip(operands, ranks, strict=True))
     return _with_rules(function, ranks, shared)(*operands)
 
 
-def reduce_over_batch(function: Callable, *operands: Array, sets: bool = False):
-    """function(*operands), which sums over samples, made fit for vmap and for sharding over the batch.
+def reduce_over_batch(function: Callable, *operands: Array, sets: bool = False) -> Array:
+    """function(*operands) for a function that sums over samples, with rules for vmap and sharding.
 
-    The first axis of every operand is the batch, which the result has not. With `sets` an axis of sets of samples comes before it,
-    and the result has that one; vmap makes such an axis, so `function` must tell by the ranks. Sharded over the samples, each
-    device sums its own and the sums are added up: one all-reduce, and no other collective.
+    The first axis of all operands is the batch, which the result does not have. With `sets`, an
+    axis of sets of samples precedes it and is kept in the result. vmap adds such an axis, so
+    `function` must recognize it by the ranks. Sharded over the samples, each device sums its own,
+    and one all-reduce adds the sums; there is no other collective.
     """
     return _with_summing_rules(function, sets)(*operands)
 
 
 def pvary(x: Array, like: Array) -> Array:
-    """x, which is made of constants, as a value that inside shard_map differs between the devices that `like` differs between.
+    """Give constants x the type of a value that varies over the devices of `like` in shard_map.
 
-    `like` is of the same rank. The selection is between x and x and costs nothing once compiled.
+    `like` has the same rank. Implemented as a selection between x and x, which is compiled away.
     """
     return jnp.where(jnp.isnan(like), x, x)
 
@@ -84,7 +88,7 @@ def _with_rules(function: Callable, ranks: tuple[int, ...], shared: tuple[bool, 
 
 
 def _mapped(function: Callable, shared: tuple[bool, ...], operands: tuple[Array, ...]):
-    """Where shardings are part of the types, the batch's axis of the mesh is known while tracing."""
+    """The function under shard_map: explicit shardings are known while tracing."""
     specs = [
         jax.typeof(x).sharding.spec for x, one in zip(operands, shared, strict=True) if not one
     ]
@@ -119,7 +123,7 @@ def _partitioned(function: Callable, shared: tuple[bool, ...]) -> Callable:
         )
 
     def rule(mesh, operands, results):
-        """Shardy's notation: `b` is the batch, and every other axis is one of its own."""
+        """In Shardy's notation, with `b` for the batch and a distinct name for every other axis."""
         names = (f"i{n}" for n in range(1000))
 
         def axes(x, one=False):

@@ -1,22 +1,25 @@
-"""Convolutions of images and volumes, channels last, that are fast on the CPU as well.
+"""Convolutions of images and volumes, channels last, fast on CPUs as well.
 
     y = conv(x, kernel)                                      same size
     y = conv(x, kernel, strides=2, padding=((3, 3), (3, 3)))
     nn.Conv(64, (3, 3), conv_general_dilated=conv_general_dilated)
 
-What is computed is `lax.conv_general_dilated`, and everywhere but on a CPU that is what runs. XLA's CPU backend has no good 3D
-convolution and weak gradients of 2D ones, so there float32 goes to a kernel of our own (custom_ops/conv.cc), and bfloat16 too, by
-way of float32. Taps of 3 x 3, and of most larger sizes, without strides are taken by Winograd's minimal filtering (winograd.cc and
-winograd_wide.cc there), with products and rounding of its own. What a kernel is not made for (other dtypes, empty arrays,
-dilation, groups) stays with XLA.
+The definition is `lax.conv_general_dilated`, which also runs everywhere but on CPUs. XLA's CPU
+backend is slow for 3D convolutions and for gradients of 2D ones, so there float32, and bfloat16 by
+way of float32, is computed by our kernel (custom_ops/conv.cc). Other dtypes, empty arrays, dilation
+and groups are left to XLA.
 
-A convolution is linear in its input and in its kernel, and so are both its gradients: three functions, each the derivative of
-the others, so reverse-mode derivatives of any order are there.
+The kernel computes taps of 3 x 3, and of most larger sizes, without strides by Winograd's minimal
+filtering (winograd.cc, winograd_wide.cc), whose products and rounding differ from direct
+convolution.
+
+A convolution is linear in its input and in its kernel, and so are both gradients: three functions,
+each of which is the derivative of the others. Reverse-mode derivatives of any order are available.
 """
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -38,23 +41,26 @@ def conv(
     strides: int | Sequence[int] = 1,
     padding: Padding = "SAME",
 ) -> Float[Array, "b *moved o"]:
-    """Cross-correlation over one to three axes. Padding, with zeros: "SAME" and "VALID" as XLA has them, or pairs of numbers."""
+    """Cross-correlation over one to three axes.
+
+    `padding` with zeros is "SAME" or "VALID" as in XLA, or (low, high) per axis. ValueError for
+    shapes, dtypes or options that do not fit.
+    """
     axes = kernel.ndim - 2
     strides = (strides,) * axes if isinstance(strides, int) else tuple(strides)
     if not 1 <= axes <= 3 or x.ndim != axes + 2 or x.shape[-1] != kernel.shape[-2]:
         raise ValueError(
-            f"convolving {x.shape} with {kernel.shape}: expected [b, 1 to 3 axes, c] and [as many axes, c, o]"
+            f"convolving {x.shape} with {kernel.shape}: expected [b, 1 to 3 axes, c] and "
+            "[as many axes, c, o]"
         )
     if x.dtype != kernel.dtype:
         raise ValueError(f"convolving {x.dtype} with {kernel.dtype}: expected the same dtype")
     if len(strides) != axes or min(strides) < 1:
-        raise ValueError(f"strides {strides}: expected one of 1 or more for each of {axes} axes")
+        raise ValueError(f"strides {strides}: expected {axes} numbers of 1 or more, one per axis")
     if isinstance(padding, str):
         padding = lax.padtype_to_pads(x.shape[1:-1], kernel.shape[:-2], strides, padding)
     elif [len(pair) for pair in padding] != [2] * axes:
-        raise ValueError(
-            f"padding {padding}: expected SAME, VALID or a pair for each of {axes} axes"
-        )
+        raise ValueError(f"padding {padding}: expected SAME, VALID or {axes} pairs, one per axis")
     window = Window(
         x.shape[1:-1],
         kernel.shape[:-2],
@@ -71,8 +77,11 @@ def conv_transpose(
     strides: int,
     padding: int = 0,
 ) -> Float[Array, "b *moved o"]:
-    """Transposed convolution: tap k of an axis carries input i to output strides · i + k - padding, (n - 1) · strides + taps -
-    2 · padding of them, as in PyTorch."""
+    """Transposed convolution, as in PyTorch.
+
+    Tap k of an axis carries input i to output strides · i + k - padding; there are
+    (n - 1) · strides + taps - 2 · padding outputs. ValueError if strides exceed the taps.
+    """
     taps = kernel.shape[:-2]
     space = tuple(
         (n - 1) * strides + k - 2 * padding for n, k in zip(x.shape[1:-1], taps, strict=True)
@@ -80,7 +89,8 @@ def conv_transpose(
     window = Window(space, taps, (strides,) * len(taps), ((padding, padding),) * len(taps))
     if window.moved != x.shape[1:-1]:
         raise ValueError(
-            f"transposed convolution of {x.shape} with {kernel.shape}: {strides=} is more than the kernel's taps"
+            f"transposed convolution of {x.shape} with {kernel.shape}: {strides=} is more than the "
+            "kernel's taps"
         )
     return _to_input(window, x, jnp.swapaxes(_for_each_device(kernel, x), -1, -2))
 
@@ -88,9 +98,10 @@ def conv_transpose(
 def conv3d(
     x: Float[Array, "b d h w c"], kernel: Float[Array, "k k k c o"]
 ) -> Float[Array, "b d h w o"]:
-    """`conv` of volumes with stride 1 and the same size; the kernel's side is odd.
+    """`conv` of volumes with stride 1 and "SAME" padding; the side of the kernel is odd.
 
-    One channel in 16 bits, as a voxel network's first layer has it, goes by `conv3d_of_blocks` where no CPU is.
+    A single channel in 16 bits, as in the first layer of a voxel network, is computed by
+    `conv3d_of_blocks` except on CPUs.
     """
     if x.shape[-1] == 1 and x.dtype.itemsize == 2 and not any(n % 2 for n in x.shape[1:-1]):
         return lax.platform_dependent(x, kernel, cpu=conv, default=conv3d_of_blocks)
@@ -100,16 +111,18 @@ def conv3d(
 def conv3d_of_blocks(
     x: Float[Array, "b d h w c"], kernel: Float[Array, "k k k c o"]
 ) -> Float[Array, "b d h w o"]:
-    """What `conv3d` is, over blocks of 2³ voxels: "space to depth". Sides are even.
+    """`conv3d` over blocks of 2³ voxels ("space to depth"), for grids with even sides.
 
-    Units that multiply small matrices want 8 channels and more in and out, and a grid has one: of blocks 8 go in and 8 o come
-    out. (k + 3) / 2 or (k + 1) / 2 blocks a side, whichever is odd, hold k voxels for either place in a block, so for k = 7 it is
-    5³ · 64 products in place of 7³ · 8, most of them with zeros. No GPU has timed it yet.
+    Matrix units need at least 8 input and output channels, and a grid has one; with blocks there
+    are 8 inputs and 8 o outputs. (k + 3) / 2 or (k + 1) / 2 blocks per side, whichever is odd,
+    cover k voxels for both places in a block. For k = 7 this makes 5³ · 64 products instead of 7³ ·
+    8, most of them with zeros. It has not been timed on a GPU yet.
     """
     b, d, h, w, c = x.shape
     side, features = kernel.shape[0], kernel.shape[-1]
     reach = (side // 2 + 1) // 2  # blocks to either side
-    # Tap `block` of place `out` meets place `place` of a block: tap 2 block + place - out of the kernel, from its middle.
+    # For output place `out`, tap `block` meets place `place` of a block with the kernel's tap
+    # 2 block + place - out, counted from its middle.
     block, place, out = np.ogrid[-reach : reach + 1, :2, :2]
     tap = 2 * block + place - out + side // 2
     chosen = jnp.asarray(
@@ -129,9 +142,15 @@ def conv3d_of_blocks(
 
 
 def conv_general_dilated(
-    lhs: Array, rhs: Array, window_strides, padding, lhs_dilation=None, rhs_dilation=None, **options
+    lhs: Array,
+    rhs: Array,
+    window_strides: Sequence[int],
+    padding: Padding,
+    lhs_dilation: Sequence[int] | None = None,
+    rhs_dilation: Sequence[int] | None = None,
+    **options: Any,
 ) -> Array:
-    """In place of `lax.conv_general_dilated` in flax's `nn.Conv`: goes to `conv` where it can."""
+    """Replaces `lax.conv_general_dilated` in flax's `nn.Conv`; uses `conv` where possible."""
     axes = rhs.ndim - 2
     numbers = options.get("dimension_numbers")
     last = (
@@ -154,25 +173,26 @@ def conv_general_dilated(
 
 
 def _for_each_device(kernel, x):
-    """Inside shard_map one kernel for all devices becomes each device's own, and its gradient, by JAX, the sum over them."""
+    """Inside shard_map, mark a replicated kernel as varying, so that JAX sums its gradient over the
+    devices."""
     inside = AxisType.Manual in jax.sharding.get_abstract_mesh().axis_types
     return pvary(kernel, like=x[(slice(1),) * x.ndim]) if inside else kernel
 
 
-# ---- three bilinear functions --------------------------------------------------------------------------------------
+# ---- three bilinear functions --------------------------------------------------------------------
 
 
 class Window(NamedTuple):
-    """All of a convolution but its channels."""
+    """The sizes of a convolution, except for its channels."""
 
-    space: tuple[int, ...]  # of the input
+    space: tuple[int, ...]  # sizes of the input
     taps: tuple[int, ...]
     strides: tuple[int, ...]
     padding: tuple[tuple[int, int], ...]
 
     @property
     def moved(self) -> tuple[int, ...]:
-        """Space of the output."""
+        """Sizes of the output."""
         each = zip(self.space, self.taps, self.strides, self.padding, strict=True)
         return tuple(
             max(0, (n + low + high - taps) // stride + 1) for n, taps, stride, (low, high) in each
@@ -186,7 +206,7 @@ def _value(window, x, kernel):
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _to_input(window, y, kernel):
-    """What `_value` makes of an input, transposed: from outputs to inputs."""
+    """`_value` transposed with respect to the input."""
 
     def reference(y, kernel):
         zeros = _zeros((y.shape[0], *window.space, kernel.shape[-2]), y)
@@ -197,7 +217,7 @@ def _to_input(window, y, kernel):
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _to_kernel(window, x, y):
-    """What `_value` makes of a kernel, transposed: from outputs to kernels, summed over the batch."""
+    """`_value` transposed with respect to the kernel, summed over the batch."""
 
     def reference(x, y):
         zeros = _zeros((*window.taps, x.shape[-1], y.shape[-1]), x)
@@ -207,7 +227,7 @@ def _to_kernel(window, x, y):
 
 
 def _derivative(function: Callable, left: Callable, right: Callable) -> None:
-    """Of function(window, a, b): to a the gradient left(window, g, a, b), to b right(window, g, a, b)."""
+    """Define the gradients of function(window, a, b): left(window, g, a, b) to a, right(…) to b."""
 
     def forward(window, a, b):
         return function(window, a, b), (a, b)
@@ -234,7 +254,7 @@ _derivative(_to_kernel, lambda w, g, x, y: _to_input(w, y, g), lambda w, g, x, y
 def plain(
     window: Window, x: Float[Array, "b *space c"], kernel: Float[Array, "*taps c o"]
 ) -> Float[Array, "b *moved o"]:
-    """The reference of the kernel."""
+    """The reference implementation of the kernel."""
     return lax.conv_general_dilated(
         x,
         kernel,
@@ -245,7 +265,7 @@ def plain(
 
 
 def _zeros(shape, like):
-    """Of `like`'s dtype, and inside shard_map different on every device as far as types know."""
+    """Zeros of the dtype of `like`, in shard_map of a type that varies over devices as it does."""
     return pvary(
         jnp.zeros(shape, like.dtype), like=like[(slice(1),) * like.ndim].reshape((1,) * len(shape))
     )
@@ -256,7 +276,7 @@ def _channels_last(axes: int) -> tuple[str, str, str]:
     return f"N{space}C", f"{space}IO", f"N{space}C"
 
 
-# ---- the kernel ----------------------------------------------------------------------------------------------------
+# ---- the kernel ----------------------------------------------------------------------------------
 
 
 def _run(kernel, reference, a, b):
@@ -275,8 +295,8 @@ def _run(kernel, reference, a, b):
 def _kernel(name: str, window: Window) -> Callable:
     """The custom call as a function of whole batches.
 
-    It takes the arrays as they are, of one to three axes. A reshape before it, be it free, would be fused with what made the array,
-    and that would be computed a second time.
+    It accepts one to three axes, without reshaping the arrays: even a free reshape would be fused
+    with the operations that produce the array, which would then be computed twice.
     """
     options = dict(
         stride=np.array(window.strides, np.int64),

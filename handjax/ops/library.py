@@ -1,4 +1,4 @@
-"""The compiled kernels: found beside this file, held against the running jaxlib, and registered with XLA, once."""
+"""Loads the compiled kernels, checks them against the running jaxlib, registers them with XLA."""
 
 import ctypes
 import functools
@@ -25,9 +25,10 @@ _BUILT_FOR = {"cpu": "cpu", "cuda": "CUDA"}  # our name → XLA's
 
 @functools.cache
 def platforms() -> tuple[str, ...]:
-    """Platforms whose kernels are there and registered: of "cpu" and "cuda". On others the plain JAX references run.
+    """Those of "cpu" and "cuda" whose kernels are available; elsewhere plain JAX runs.
 
-    HANDJAX_OPS=off leaves all kernels out. What the default backend lacks without that is said once.
+    HANDJAX_OPS=off disables all kernels; any other value than on or off is a ValueError. Kernels
+    that are missing for the default backend cause one warning.
     """
     switch = os.environ.get("HANDJAX_OPS", "on")
     if switch not in ("on", "off"):
@@ -43,8 +44,8 @@ def platforms() -> tuple[str, ...]:
     needed = "cuda" if jax.default_backend() == "gpu" else "cpu"
     if needed in missing:
         warnings.warn(
-            f"no compiled kernels for {needed}: {missing[needed]}. The same functions run in plain JAX, many times slower; "
-            "HANDJAX_OPS=off hides this line",
+            f"no compiled kernels for {needed}: {missing[needed]}. The same functions run in plain "
+            "JAX, many times slower; HANDJAX_OPS=off hides this line",
             RuntimeWarning,
             stacklevel=2,
         )
@@ -62,9 +63,10 @@ def _register(platform: str) -> None:
     library.handjax_jaxlib.restype = ctypes.c_char_p
     built, running = library.handjax_jaxlib().decode(), metadata.version("jaxlib")
     if _version(built) > _version(running):
-        # XLA refuses a library with newer headers than its own, and its whole backend goes down with it.
+        # XLA rejects libraries with newer headers than its own, and then its whole backend fails.
         raise RuntimeError(
-            f"{file} was built for jaxlib {built} or newer, and {running} is installed; install handjax again"
+            f"{file} was built for jaxlib {built} or newer, and {running} is installed; install "
+            "handjax again"
         )
     for op in _OPS[platform]:
         if not hasattr(library, op):

@@ -1,6 +1,7 @@
-"""Batch and group normalization in training: one function, whose sums over pixels are `ops.sums`, forward and backward.
+"""Batch and group normalization in training, with sums over pixels by `ops.sums`.
 
-Exact: the mean first, then the variance about it (XLA's and flax's fast variance, E[x²] - E[x]², cancels).
+The mean is computed first, then the variance about it; the fast variance of XLA and flax,
+E[x²] - E[x]², suffers from cancellation.
 """
 
 from functools import partial
@@ -20,11 +21,14 @@ Channels = Float[Array, " c"]
 def normalize(
     x: Image, scale: Channels, bias: Channels, groups: int | None, epsilon: float
 ) -> tuple[Image, Float[Array, "_ c"], Float[Array, "_ c"]]:
-    """(x - mean) / sqrt(variance + epsilon) · scale + bias, and the mean and the biased variance, float32 at least.
+    """(x - mean) / sqrt(variance + epsilon) · scale + bias, and the mean and the biased variance.
 
-    Without `groups` they are each channel's over batch and pixels, [1, c] (Ioffe and Szegedy 2015, arXiv 1502.03167); with, each
-    sample's over pixels and the channels of each group, [b, c] (Wu and He 2018, arXiv 1803.08494). Inside `jit` over a sharded
-    batch the batch is the global one. Mean and variance are for running averages: no gradient goes through them.
+    Without `groups`, statistics are per channel over batch and pixels, [1, c] (Ioffe and Szegedy
+    2015, arXiv 1502.03167); with `groups`, per sample over pixels and the channels of each group,
+    [b, c] (Wu and He 2018, arXiv 1803.08494). They have at least float32.
+
+    Inside `jit` over a sharded batch, they are those of the global batch. The returned mean and
+    variance are for running averages and have no gradient.
     """
     return _forward(x, scale, bias, groups, epsilon)[0]
 
@@ -35,7 +39,7 @@ def _forward(x, scale, bias, groups, epsilon):
     zero = jnp.zeros(x.shape[-1], jnp.promote_types(x.dtype, jnp.float32))
     mean = pool(sums(x, x, zero, zero)[0]) / count
     left, square = (pool(s) / count for s in sums(x, x, origin(mean), origin(mean)))
-    variance = square - left**2  # `left` is what rounding left of 0
+    variance = square - left**2  # `left` is the rounding error of the mean
     inverse = lax.rsqrt(variance + epsilon)
     y = (x - _along(mean, x)) * _along(inverse * scale[None], x) + _along(bias[None], x)
     return (y.astype(x.dtype), mean, variance), (x, scale, mean, inverse)

@@ -1,25 +1,31 @@
-"""Triangles → depth image and face image, differentiable in the vertices: one function on CPU, CUDA and in plain JAX.
+"""Rasterization of triangles to depth and face images, differentiable in the vertices.
 
     screen = to_screen(vertices, k, projection="pinhole", interpolation="perspective")
     depth, face = rasterize(screen, faces, height, width)
     weights = barycentrics(screen, faces, face)
     colours = interpolate(vertex_colours, faces, face, weights)
 
-A vertex on the screen is homogeneous, (U, V, W, D): it lies at pixel (U/W, V/W) and D is what is interpolated, its depth
-in mm. With W = D = z a triangle needs no clipping where it passes the camera (Olano & Greer 1997, "Triangle scan
-conversion using 2D homogeneous coordinates") and interpolation is perspective-correct; with W = 1 it is linear in the
-image. The rule, bit for bit the same in all three implementations (custom_ops/rasterize.h):
+A vertex on the screen is homogeneous, (U, V, W, D): it lies at pixel (U/W, V/W), and D, its depth
+in mm, is interpolated. With W = D = z triangles need no clipping at the camera plane (Olano and
+Greer 1997, "Triangle scan conversion using 2D homogeneous coordinates") and interpolation is
+perspective-correct; with W = 1 it is linear in the image.
 
-- Pixel centres are integers. Seen from pixel (x, y) a corner is at (U - xW, V - yW), and three edge functions of these say
-  whether the pixel is inside. They change sign exactly when an edge is walked the other way, so two faces that share an
-  edge leave no gap and share no pixel.
-- A pixel centre on an edge belongs to the face for which that is a left edge, or a horizontal top edge.
-- Nearest depth wins, of equal depths the lowest face. Nothing is drawn at or before `near`, nor behind the camera. Of a
-  depth of 0 the sign is not promised.
-- A face with a corner that is not finite, or with an index that names no vertex, is not drawn; one without area neither.
+There are three implementations of the same rule, which agree bit for bit: C++ for CPUs, CUDA
+(custom_ops/rasterize.h for both), and the reference implementation in JAX (rasterize_reference.py).
 
-The original (sphereHand's CUDA kernel) takes 1/Σ(wᵢ/zᵢ) also for parallel rays with z centred on 0, which is wrong for
-triangles across z = 0; clamps weights, so that faces grow; and has no gradient.
+- Pixel centers are at integers. Relative to pixel (x, y) a corner is at (U - xW, V - yW), and three
+  edge functions of these positions decide whether the pixel is inside. They change sign exactly
+  when an edge is traversed in the other direction, so two faces that share an edge leave no gap and
+  share no pixel.
+- A pixel center on an edge belongs to the face for which it is a left edge or a horizontal top
+  edge.
+- The nearest depth wins; at equal depths, the lowest face. Nothing is drawn at or before `near`,
+  nor behind the camera. The sign of a depth of 0 is undefined.
+- Faces with a corner that is not finite, with an index out of range, or without area are not drawn.
+
+The original (sphereHand's CUDA kernel) uses 1/Σ(wᵢ/zᵢ) also for parallel rays with z centered on 0,
+which is wrong for triangles across z = 0; it clamps weights, which enlarges faces; and it has no
+gradient.
 """
 
 import functools
@@ -34,14 +40,15 @@ from jaxtyping import Array, Float, Int
 
 from handjax.ops import library
 from handjax.ops.batching import per_sample, pvary
+from handjax.ops.rasterize_reference import Viewport, reference
 
 Cull = Literal["none", "back", "front"]
 Faces = Int[Array | np.ndarray, "*_ f 3"]
-LARGEST_IMAGE = (
-    16384  # pixels a side: bounds in the kernels are sure to a hundredth of a pixel up to here
-)
+# Pixels per side, at most: up to here the kernels' bounding boxes are exact to 1/100 of a pixel.
+LARGEST_IMAGE = 16384
 
-_CULLED = {"none": 0, "back": 1, "front": -1}  # sign of the edge functions' sum that is not drawn
+# Sign of the sum of edge functions for which a face is not drawn.
+_CULLED = {"none": 0, "back": 1, "front": -1}
 
 
 def to_screen(
@@ -53,10 +60,12 @@ def to_screen(
 ) -> Float[Array, "*b v 4"]:
     """Vertices in camera mm → homogeneous pixels and depth, (U, V, W, D), for `rasterize`.
 
-    "pinhole": pixels are k·(x, y, z); "orthographic": k·(x, y, 1), rays parallel to z. True are pinhole with
-    "perspective" interpolation and orthographic with "linear". Pinhole with "linear" is the affine approximation: a face
-    with a vertex at or behind the camera is not drawn. Orthographic with "perspective" is the original's formula,
-    1/Σ(wᵢ/zᵢ), where all z > 0.
+    "pinhole": pixels are k·(x, y, z); "orthographic": k·(x, y, 1), with rays parallel to z. Exact
+    are pinhole with "perspective" interpolation, and orthographic with "linear".
+
+    Pinhole with "linear" is the affine approximation, in which faces with a vertex at or behind the
+    camera are not drawn. Orthographic with "perspective" is the original's formula, 1/Σ(wᵢ/zᵢ), for
+    z > 0. ValueError for other names.
     """
     if projection not in ("pinhole", "orthographic"):
         raise ValueError(f"projection={projection!r}: expected 'pinhole' or 'orthographic'")
@@ -88,14 +97,18 @@ def rasterize(
     near: float = -float("inf"),
     background: float = 0.0,
 ) -> tuple[Float[Array, "*b {height} {width}"], Int[Array, "*b {height} {width}"]]:
-    """Depth in mm and index of the nearest face at every pixel; `background` and -1 where there is none.
+    """Depth in mm and index of the nearest face per pixel; `background` and -1 where there is none.
 
-    `faces` are vertex indices, one list for all samples or one a sample. `cull="back"` leaves out faces whose normal
-    (b - a) × (c - a) points away from the camera, in axes x right, y down, z forward; "front" those that face it.
+    `faces` are vertex indices, one list for all samples or one per sample. `cull="back"` omits
+    faces whose normal (b - a) × (c - a) points away from the camera (x right, y down, z forward);
+    `cull="front"` omits those that point to it.
 
-    The gradient with respect to `screen` is that of the plane formula at the face that is seen: what is visible does not
-    change with it, and nothing comes from outlines. It is the same from run to run, and so is the image. First derivatives
-    in reverse mode are all there are. Everything is float32, whatever `screen` is; the options are plain numbers.
+    The gradient with respect to `screen` is that of the depth of the visible face's plane; there is
+    none of visibility, hence none from outlines. Only first derivatives in reverse mode are
+    supported. Images and gradients are deterministic.
+
+    Everything is computed in float32, whatever the dtype of `screen`; the options are plain
+    numbers. ValueError for invalid options, shapes or dtypes.
     """
     if cull not in _CULLED:
         raise ValueError(f"cull={cull!r}: expected 'none', 'back' or 'front'")
@@ -105,7 +118,7 @@ def rasterize(
         )
     if screen.ndim < 2 or screen.shape[-1] != 4:
         raise ValueError(
-            f"screen {screen.shape}: expected [..., vertices, 4], what to_screen gives"
+            f"screen {screen.shape}: expected [..., vertices, 4], as returned by to_screen"
         )
     batch = screen.shape[:-2]
     viewport = (height, width, _CULLED[cull], float(near), float(background))
@@ -118,7 +131,7 @@ def rasterize(
 def barycentrics(
     screen: Float[Array, "*b v 4"], faces: Faces, face: Int[Array, "*b h w"]
 ) -> Float[Array, "*b h w 3"]:
-    """Weights of the three corners of the face seen at each pixel, summing to 1; all 0 where there is none."""
+    """Weights of the corners of the face at each pixel, summing to 1; 0 where there is no face."""
     batch = face.shape[:-2]
     flat_face = _flat(face, batch)
     edges = _edges(_corners(_flat(screen, batch), _flat_faces(faces, batch), flat_face))
@@ -132,17 +145,17 @@ def interpolate(
     face: Int[Array, "*b h w"],
     weights: Float[Array, "*b h w 3"],
 ) -> Float[Array, "*b h w c"]:
-    """Values given at vertices, at the pixels: weighted by `barycentrics`; 0 where no face is seen."""
+    """Interpolate values of vertices at pixels by `barycentrics`; 0 where there is no face."""
     batch = face.shape[:-2]
     corners = _corners(_flat(values, batch), _flat_faces(faces, batch), _flat(face, batch))
     flat_weights = _flat(weights, batch)
-    # Not a sum over an axis: on a CPU that is not vectorized and takes a hundred times as long.
+    # Not a sum over an axis: on a CPU it is not vectorized and takes a hundred times as long.
     blended = sum(corners[..., i, :] * flat_weights[..., i, None] for i in range(3))
     return blended.reshape(*face.shape, values.shape[-1])
 
 
 def _flat(x: Array, batch: tuple[int, ...]) -> Array:
-    """One batch axis. Where there is one already nothing is reshaped: it may be sharded."""
+    """Merge the batch axes into one. A single axis is not reshaped, since it may be sharded."""
     return x if len(batch) == 1 else x.reshape(int(np.prod(batch)), *x.shape[len(batch) :])
 
 
@@ -154,14 +167,13 @@ def _flat_faces(faces: Faces, batch: tuple[int, ...]) -> Array:
         )
     if faces.ndim > 2 and faces.shape[:-2] != batch:
         raise ValueError(
-            f"faces {faces.shape} for a batch of {batch}: expected one list for all samples or one for each"
+            f"faces {faces.shape} for a batch of {batch}: expected one list for all samples or one "
+            "per sample"
         )
     return (faces if faces.ndim == 2 else _flat(faces, batch)).astype(jnp.int32)
 
 
-# ---- gradient ------------------------------------------------------------------------------------------------------
-
-Viewport = tuple[int, int, int, float, float]  # height, width, sign culled, near, background
+# ---- gradient ------------------------------------------------------------------------------------
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
@@ -193,26 +205,25 @@ def _plane_depth_vjp(screen, faces, face, gradient):
 
 
 def _edges(corners: Float[Array, "b h w 3 4"]) -> list[Float[Array, "b h w"]]:
-    """The edge functions at every pixel of its own three corners: proportional to the corners' weights."""
+    """Edge functions of each pixel's face at the pixel, proportional to the corners' weights."""
     height, width = corners.shape[1:3]
     y = jnp.arange(height, dtype=corners.dtype).reshape(1, height, 1)
     x = jnp.arange(width, dtype=corners.dtype).reshape(1, 1, width)
-    # Three slices, not one axis of three: on a CPU sums and shifts along so short an axis take twice as long.
+    # Three slices rather than an axis of length three, which takes twice as long on a CPU.
     u = [corners[..., i, 0] - x * corners[..., i, 2] for i in range(3)]
     v = [corners[..., i, 1] - y * corners[..., i, 2] for i in range(3)]
     return [u[(i + 1) % 3] * v[(i + 2) % 3] - u[(i + 2) % 3] * v[(i + 1) % 3] for i in range(3)]
 
 
 def _corners(values: Array, faces: Array, face: Array) -> Float[Array, "b h w 3 c"]:
-    """Values [b, v, c] at the three corners of the face at each pixel; 0 where there is none."""
+    """Values [b, v, c] of the three corners of the face at each pixel; 0 where there is none."""
     if faces.shape[-2] == 0 or values.shape[-2] == 0:
         return jnp.zeros((*face.shape, 3, values.shape[-1]), values.dtype)
     corners = jax.vmap(_corners_of_sample, in_axes=(0, None if faces.ndim == 2 else 0, 0))(
         values, faces, face
     )
-    return jnp.where(
-        face[..., None, None] >= 0, corners, 0.0
-    )  # also keeps the gradient clear of vertices that are not finite
+    # Also keeps vertices that are not finite out of the gradient.
+    return jnp.where(face[..., None, None] >= 0, corners, 0.0)
 
 
 def _corners_of_sample(values, faces, face):
@@ -222,7 +233,7 @@ def _corners_of_sample(values, faces, face):
 
 @jax.custom_vjp
 def _take(values: Float[Array, "v c"], index: Int[Array, " n"]) -> Float[Array, "n c"]:
-    """values[index], whose gradient is summed in one fixed order."""
+    """values[index], with a gradient that is summed in a fixed order."""
     return values[index]
 
 
@@ -242,7 +253,10 @@ def _add_one_by_one(count: int) -> Callable:
 
 
 def _add_sorted(count: int) -> Callable:
-    """Sums rows of equal index in a tree over the sorted rows: on a GPU adding one by one is atomic, in any order."""
+    """Sum rows of equal index in a tree over the sorted rows.
+
+    On a GPU, adding one by one would be atomic, hence in random order.
+    """
 
     def add(index, rows):
         order = jnp.argsort(index)
@@ -263,12 +277,15 @@ def _add_sorted(count: int) -> Callable:
     return add
 
 
-# ---- which face a pixel sees ---------------------------------------------------------------------------------------
+# ---- visibility ----------------------------------------------------------------------------------
 
 
 @functools.cache
 def _visible(viewport: Viewport) -> Callable:
-    """(screen [b v 4], faces [f 3] or [b f 3]) → depth, face [b h w]: the kernel of the platform, or the reference."""
+    """(screen [b v 4], faces [f 3] or [b f 3]) → depth, face [b h w], by the platform's kernel.
+
+    Without a kernel, by the reference implementation.
+    """
     height, width, culled, near, background = viewport
 
     def kernel(screen, faces):
@@ -282,90 +299,10 @@ def _visible(viewport: Viewport) -> Callable:
 
     def visible(screen, faces):
         if 0 in (screen.shape[1], faces.shape[-2], height, width):
-            return reference(screen, faces, viewport)  # nothing to draw, or nowhere
+            return reference(screen, faces, viewport)  # nothing to draw
         kernels = dict.fromkeys(library.platforms(), kernel)
         return lax.platform_dependent(
             screen, faces, **kernels, default=functools.partial(reference, viewport=viewport)
         )
 
     return visible
-
-
-def reference(
-    screen: Float[Array, "b v 4"], faces: Array, viewport: Viewport
-) -> tuple[Float[Array, "b h w"], Int[Array, "b h w"]]:
-    """The kernels' function in plain JAX: every face is tried at every pixel, one face after the other."""
-    height, width, culled, near, background = viewport
-    batch, vertices = screen.shape[:2]
-    shape = (batch, height, width)
-    if 0 in (faces.shape[-2], vertices, height, width):
-        empty = jnp.full(shape, background, screen.dtype), jnp.full(shape, -1, jnp.int32)
-        return tuple(pvary(x, like=jnp.sum(screen, axis=(1, 2), keepdims=True)) for x in empty)
-    index = jnp.broadcast_to(faces, (batch, *faces.shape[-2:]))
-    named = jnp.all((index >= 0) & (index < vertices), axis=-1)
-    corners = jnp.take_along_axis(
-        screen[:, None, :, :],
-        jnp.clip(index, 0, vertices - 1).transpose(0, 2, 1)[..., None],
-        axis=2,
-    )  # [b, 3, f, 4]
-    drawn = named & jnp.all(jnp.isfinite(corners), axis=(1, 3))
-    y = jnp.arange(height, dtype=screen.dtype).reshape(1, height, 1)
-    x = jnp.arange(width, dtype=screen.dtype).reshape(1, 1, width)
-
-    def draw(seen, this):
-        best, face = seen
-        number, corners, drawn = this
-        depth, inside = _fragments(corners[..., None, None], x, y, culled)
-        closer = inside & drawn[:, None, None] & (depth > near) & (depth < best)
-        return (jnp.where(closer, depth, best), jnp.where(closer, number, face)), None
-
-    start = (jnp.full(shape, jnp.inf, screen.dtype), jnp.full(shape, -1, jnp.int32))
-    start = tuple(pvary(x, like=screen[:, :1, :1]) for x in start)
-    each = (jnp.arange(faces.shape[-2], dtype=jnp.int32), corners.transpose(2, 0, 1, 3), drawn.T)
-    (depth, face), _ = lax.scan(draw, start, each)
-    return jnp.where(face >= 0, depth, background), face
-
-
-def _fragments(
-    corners: Float[Array, "b 3 4 1 1"], x: Array, y: Array, culled: int
-) -> tuple[Array, Array]:
-    """Depth of one face at all pixels, and whether it covers them: `Fragment` of custom_ops/rasterize.h in JAX."""
-    u, v, w, d = ([corners[:, i, part] for i in range(3)] for part in range(4))
-    du = [u[i] - _round(x * w[i]) for i in range(3)]
-    dv = [v[i] - _round(y * w[i]) for i in range(3)]
-    edges = [_cross(du, dv, i) for i in range(3)]
-    # How an edge function grows to the right, else downwards: the side of a pixel centre that lies on the edge.
-    right = [_cross(v, w, i) for i in range(3)]
-    down = [_cross(w, u, i) for i in range(3)]
-    side = [jnp.where(right[i] != 0, right[i], down[i]) for i in range(3)]
-
-    total = (edges[0] + edges[1]) + edges[2]
-    scale, depth = (
-        (_round(edges[0] * q[0]) + _round(edges[1] * q[1])) + _round(edges[2] * q[2])
-        for q in (w, d)
-    )
-    positive = _all((edges[i] > 0) | ((edges[i] == 0) & (side[i] > 0)) for i in range(3))
-    negative = _all((edges[i] < 0) | ((edges[i] == 0) & (side[i] < 0)) for i in range(3))
-    positive &= (total > 0) & (scale > 0) & (culled != 1)
-    negative &= (total < 0) & (scale < 0) & (culled != -1)
-    # Always true of a point inside, but for rounding along triangles that are a line.
-    near_by = _all(
-        (functools.reduce(jnp.minimum, at) <= 0) & (functools.reduce(jnp.maximum, at) >= 0)
-        for at in (du, dv)
-    )
-    return depth / jnp.where(total == 0, 1.0, total), (positive | negative) & near_by
-
-
-def _cross(a: list[Array], b: list[Array], i: int) -> Array:
-    j, k = (i + 1) % 3, (i + 2) % 3
-    return _round(a[j] * b[k]) - _round(a[k] * b[j])
-
-
-def _round(product: Array) -> Array:
-    """The product rounded to float32. XLA would fuse it with the next sum into one operation that rounds once, and then
-    an edge walked the other way is not its exact negative; it does not see through this."""
-    return jnp.where(product == product, product, jnp.nan)
-
-
-def _all(conditions) -> Array:
-    return functools.reduce(jnp.logical_and, conditions)

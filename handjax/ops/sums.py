@@ -1,7 +1,7 @@
-"""Sums over pixels, channel by channel: all that normalization and the gradient of a bias need of a whole image or volume.
+"""Sums over the pixels of each channel, for normalization and gradients of biases.
 
-XLA's CPU backend makes code of such sums, and of their gradients, that takes several times as long as reading the numbers; there a
-kernel of our own runs (custom_ops/sums.cc), elsewhere plain JAX.
+XLA's CPU backend compiles such sums and their gradients to code that takes several times as long as
+reading the numbers. On CPUs our kernel runs instead (custom_ops/sums.cc), elsewhere plain JAX.
 """
 
 import jax
@@ -19,7 +19,7 @@ Origin = Float[Array, " c"] | Float[Array, "b c"]
 def sums(
     x: Image, y: Image, x0: Origin, y0: Origin
 ) -> tuple[Float[Array, "b c"], Float[Array, "b c"]]:
-    """Of each sample and channel the sums over pixels of x - x0 and of (x - x0) (y - y0), float32 at least."""
+    """Sums of x - x0 and of (x - x0)(y - y0) over the pixels of each sample; at least float32."""
     exact = jnp.promote_types(x.dtype, jnp.float32)
     both = _sums(*(a.astype(exact) for a in (x, y, x0, y0)))
     return both[:, 0], both[:, 1]
@@ -36,7 +36,8 @@ def _forward(x, y, x0, y0):
 
 
 def _backward(saved, gradient):
-    """Of the first sums g and of the second h: to x goes g + h (y - y0), to y h (x - x0), and to the origins minus their sums."""
+    """For gradients g and h of the two sums: to x, g + h (y - y0); to y, h (x - x0); and to the
+    origins, minus the sums of these."""
     x, y, x0, y0 = saved
     g, h = (_along(a, x) for a in (gradient[:, 0], gradient[:, 1]))
     x, y = x - _along(x0, x), y - _along(y0, y)
@@ -53,7 +54,7 @@ _sums.defvjp(_forward, _backward)
 
 
 def _along(a, x):
-    """A number a channel, of all samples or of each, against x [b, …, c]."""
+    """One number per channel, or per sample and channel, broadcast against x [b, …, c]."""
     return a.reshape(*(a.shape[:1] if a.ndim == 2 else (1,)), *(1,) * (x.ndim - 2), a.shape[-1])
 
 

@@ -1,12 +1,13 @@
-// Calls the rasterizer's CUDA handler on the host: scenes come by standard input, images go to standard output, as test_cuda_on_host.py
-// writes and reads them. With "no-barriers" on the command line __syncthreads does nothing.
+// Calls the rasterizer's CUDA handler on the host, with scenes from standard input and images to
+// standard output, as test_cuda_on_host.py writes and reads them. With "no-barriers" on the command
+// line __syncthreads does nothing.
 
 #include <cstdlib>
 #include <iostream>
 #include <string_view>
 #include <vector>
 
-#include "rasterize_on_host.h"  // custom_ops/rasterize.cu in the host's words
+#include "rasterize_on_host.h"  // custom_ops/rasterize.cu, translated for the host
 
 namespace {
 
@@ -29,7 +30,12 @@ void Write(const std::vector<T>& values) {
 
 template <typename T>
 XLA_FFI_Buffer Buffer(std::vector<T>& values, XLA_FFI_DataType type, std::vector<int64_t>& shape) {
-  return {sizeof(XLA_FFI_Buffer), nullptr, type, values.data(), static_cast<int64_t>(shape.size()), shape.data()};
+  return {sizeof(XLA_FFI_Buffer),
+          nullptr,
+          type,
+          values.data(),
+          static_cast<int64_t>(shape.size()),
+          shape.data()};
 }
 
 XLA_FFI_Error* Allocate(XLA_FFI_DeviceMemory_Allocate_Args* args) {
@@ -47,7 +53,8 @@ XLA_FFI_Error* Free(XLA_FFI_DeviceMemory_Free_Args* args) {
 int main(int count, char** words) {
   on_host::barriers_work = count < 2 || std::string_view(words[1]) != "no-barriers";
 #ifdef __x86_64__
-  __builtin_ia32_ldmxcsr(__builtin_ia32_stmxcsr() | 0x8040);  // denormal numbers are 0, as in XLA's threads and by nvcc's --ftz=true
+  // Flush denormals to 0, as XLA's threads do, and nvcc's --ftz=true.
+  __builtin_ia32_ldmxcsr(__builtin_ia32_stmxcsr() | 0x8040);
 #endif
   XLA_FFI_Api api{};
   api.XLA_FFI_DeviceMemory_Allocate = Allocate;
@@ -57,7 +64,8 @@ int main(int count, char** words) {
     std::vector<int32_t> faces = Read<int32_t>(3 * n.faces * (n.shared ? 1 : n.batch));
     std::vector<float> depth(n.batch * n.height * n.width);
     std::vector<int32_t> face(depth.size());
-    std::vector<int64_t> screen_shape{n.batch, n.vertices, 4}, image_shape{n.batch, n.height, n.width}, faces_shape{n.faces, 3};
+    std::vector<int64_t> screen_shape{n.batch, n.vertices, 4},
+        image_shape{n.batch, n.height, n.width}, faces_shape{n.faces, 3};
     if (!n.shared) faces_shape.insert(faces_shape.begin(), n.batch);
 
     XLA_FFI_Buffer screen_buffer = Buffer(screen, XLA_FFI_DataType_F32, screen_shape);
@@ -66,8 +74,9 @@ int main(int count, char** words) {
     XLA_FFI_Buffer face_buffer = Buffer(face, XLA_FFI_DataType_S32, image_shape);
     ffi::DiagnosticEngine diagnostic;
     const ffi::Error error = handjax::Rasterize(
-        nullptr, *ffi::CtxDecoding<ffi::ScratchAllocator>::Decode(&api, nullptr, diagnostic), ffi::Buffer<ffi::F32>(&screen_buffer),
-        ffi::Buffer<ffi::S32>(&faces_buffer), ffi::Buffer<ffi::F32>(&depth_buffer), ffi::Buffer<ffi::S32>(&face_buffer),
+        nullptr, *ffi::CtxDecoding<ffi::ScratchAllocator>::Decode(&api, nullptr, diagnostic),
+        ffi::Buffer<ffi::F32>(&screen_buffer), ffi::Buffer<ffi::S32>(&faces_buffer),
+        ffi::Buffer<ffi::F32>(&depth_buffer), ffi::Buffer<ffi::S32>(&face_buffer),
         static_cast<int32_t>(n.culled), n.near, n.background);
     if (error.failure()) {
       std::cerr << error.message() << '\n';

@@ -1,5 +1,6 @@
-// Enough of CUDA to run kernels on a machine without a GPU. Blocks run one after another; a block's threads are real threads, its barrier
-// is a real barrier and its atomics are real atomics, so that the sanitizers see what a GPU's would.
+// Enough of CUDA to run kernels on a machine without a GPU. Blocks run one after another. The
+// threads, barriers and atomics of a block are real ones, so that sanitizers find the races that a
+// GPU would have.
 
 #pragma once
 
@@ -17,7 +18,7 @@
 #define __device__
 #define __forceinline__ inline
 #define __launch_bounds__(threads)
-#define __shared__ static  // kept from block to block: what a kernel forgets to clear is the last block's
+#define __shared__ static  // kept between blocks: a kernel that does not clear it sees old values
 
 using std::max;
 using std::min;
@@ -26,7 +27,8 @@ struct short4 {
   short x, y, z, w;
 };
 inline short4 make_short4(int x, int y, int z, int w) {
-  return {static_cast<short>(x), static_cast<short>(y), static_cast<short>(z), static_cast<short>(w)};
+  return {static_cast<short>(x), static_cast<short>(y), static_cast<short>(z),
+          static_cast<short>(w)};
 }
 
 inline uint32_t __float_as_uint(float x) {
@@ -43,14 +45,17 @@ inline float __uint_as_float(uint32_t bits) {
 inline int atomicAdd(int* at, int x) { return __atomic_fetch_add(at, x, __ATOMIC_RELAXED); }
 inline unsigned long long atomicMin(unsigned long long* at, unsigned long long x) {
   unsigned long long old = __atomic_load_n(at, __ATOMIC_RELAXED);
-  while (x < old && !__atomic_compare_exchange_n(at, &old, x, true, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {
+  while (x < old &&
+         !__atomic_compare_exchange_n(at, &old, x, true, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {
   }
   return old;
 }
 
 using cudaStream_t = struct Stream*;
 enum cudaError_t { cudaSuccess, cudaErrorInvalidConfiguration };
-inline const char* cudaGetErrorString(cudaError_t error) { return error == cudaSuccess ? "no error" : "invalid configuration argument"; }
+inline const char* cudaGetErrorString(cudaError_t error) {
+  return error == cudaSuccess ? "no error" : "invalid configuration argument";
+}
 
 namespace on_host {
 
@@ -64,7 +69,8 @@ inline cudaError_t last_error = cudaSuccess;
 
 // kernel<<<blocks, threads>>>(arguments...)
 template <typename... Parameters, typename... Arguments>
-void Launch(void (*kernel)(Parameters...), unsigned blocks, unsigned threads, Arguments... arguments) {
+void Launch(void (*kernel)(Parameters...), unsigned blocks, unsigned threads,
+            Arguments... arguments) {
   if (blocks == 0 || blocks > INT32_MAX || threads == 0 || threads > 1024) {
     last_error = cudaErrorInvalidConfiguration;
     return;

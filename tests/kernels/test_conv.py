@@ -492,7 +492,7 @@ print("handjax" in text, text.count("stablehlo.convolution"))
         ((2, 5, 5, 3), (3, 3, 3, 3, 5), {}, "expected [b, 1 to 3 axes, c]"),
         ((2, 5, 5, 3), (3, 3, 3, 5), dict(strides=(1, 2, 3)), "for each of 2 axes"),
         ((2, 5, 5, 3), (3, 3, 3, 5), dict(strides=0), "strides (0, 0): expected"),
-        ((2, 5, 5, 3), (3, 3, 3, 5), dict(padding=((1, 1),)), "a pair for each of 2 axes"),
+        ((2, 5, 5, 3), (3, 3, 3, 5), dict(padding=((1, 1),)), "2 pairs, one per axis"),
     ],
 )
 def test_mistakes_are_said(x, kernel, options, what):

@@ -704,7 +704,7 @@ def test_ranks_that_make_no_sense_are_refused_by_the_kernel():
     [
         (dict(height=20000), "expected 0 to 16384 a side"),
         (dict(faces=np.zeros((3, 5, 3), np.int32)), "one list for all samples"),
-        (dict(screen=jnp.zeros((2, 9, 3))), "what to_screen gives"),
+        (dict(screen=jnp.zeros((2, 9, 3))), "as returned by to_screen"),
     ],
 )
 def test_mistakes_are_said(change, what):
