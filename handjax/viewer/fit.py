@@ -114,5 +114,5 @@ def to_state(hand: PosedHand, wrist: Float[np.ndarray, "2"]) -> HandState:
 
 def from_state(state: HandState, side: str) -> PosedHand:
     """The hand of a fit, as a hand of that side."""
-    size, fingers = np.exp(state.log_size), np.exp(state.log_fingers)
+    size, fingers = (np.asarray(np.exp(log)) for log in (state.log_size, state.log_fingers))
     return posed_hand(np.asarray(state.pose), size, fingers, side)
