@@ -31,18 +31,8 @@ PACKAGES = {
     "fitting": {"rigs", "targets", "models", "engine", "ops", "pose"},
     "reports": {"metrics", "pose", "data", "engine"},
     "data": {"engine", "targets", "pose", "synthetic", "rigs", "ops"},
-    "sources": {"engine", "data", "synthetic", "rigs", "targets", "pose"},
-    "tasks": {
-        "models",
-        "targets",
-        "metrics",
-        "fitting",
-        "synthetic",
-        "rigs",
-        "ops",
-        "pose",
-        "engine",
-    },
+    "sources": {"engine", "data", "synthetic", "rigs", "pose"},
+    "tasks": {"models", "targets", "metrics", "fitting", "rigs", "pose", "engine"},
     "run": {"engine", "sources", "tasks", "pose"},  # a module: what commands and prediction share
     "prediction": {
         "run",
