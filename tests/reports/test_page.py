@@ -8,7 +8,6 @@ from xml.etree import ElementTree
 import pytest
 from matplotlib.figure import Figure
 
-from handjax.engine.files import back_up
 from handjax.reports import page as pages
 
 HOSTILE = """<script>alert("1")</script> & 'x'"""
@@ -186,13 +185,3 @@ def test_an_existing_page_is_not_overwritten(tmp_path):
 def test_a_table_row_must_fit():
     with pytest.raises(ValueError, match="3 cells for 2 columns"):
         pages.table(("a", "b"), [(1, 2, 3)])
-
-
-def test_back_up_keeps_every_version(tmp_path):
-    path = tmp_path / "metrics.json"
-    assert back_up(path) is None
-    for content in ("one", "two", "three"):
-        back_up(path)
-        path.write_text(content)
-    kept = {p.name: p.read_text() for p in tmp_path.iterdir()}
-    assert kept == {"metrics.json": "three", "metrics.1.json": "one", "metrics.2.json": "two"}
