@@ -174,3 +174,11 @@ def test_lookup_and_require():
     configs.require(config, 0, "steps")
     with pytest.raises(ValueError, match="config.steps=0: expected 1 or more"):
         configs.require(config, 1, "steps")
+
+
+def test_check_reports_the_first_invalid_value():
+    config = ConfigDict({"task": {"sigma": 0.5}, "steps": 0})
+    above_0 = configs.Rule(lambda value: value > 0, "more than 0")
+    configs.check(config, {"task.sigma": above_0, "model.stages": above_0})  # a missing key
+    with pytest.raises(ValueError, match="config.steps=0: expected more than 0"):
+        configs.check(config, {"task.sigma": above_0, "steps": above_0})

@@ -19,7 +19,6 @@ from handjax.data.sets.nyu_hand import fake  # noqa: E402
 from handjax.data.sets.nyu_hand.nyu_hand_dataset_builder import Builder  # noqa: E402
 from handjax.engine import config as configs  # noqa: E402
 from handjax.fitting import losses  # noqa: E402
-from handjax.pose.cube import parallel_rays  # noqa: E402
 from handjax.pose.joint_orders import ORDERS  # noqa: E402
 from handjax.sources import SOURCES  # noqa: E402
 
@@ -97,20 +96,6 @@ def _middles(joints, cameras, center, kind):
     np.testing.assert_allclose(cameras[:, :3, 3], 0, atol=1e-3)
     shifted = joints[0].mean(0) - center
     return joints.mean(1) - (np.swapaxes(cameras[:, :3, :3], -1, -2) @ shifted[:, None])[..., 0]
-
-
-def test_parallel_rays_keep_the_nearest_point():
-    k = np.asarray([[500.0, 0, 20], [0, 500, 20], [0, 0, 1]])
-    depth = np.zeros((41, 41), np.float32)
-    depth[20, 20], depth[20, 21], depth[20, 19] = 700, 690, 710  # within one pixel of 4.7 mm
-    depth[20, 30], depth[10, 20], depth[0, 0] = (
-        700,
-        200,
-        860,
-    )  # 14 mm to the right; too near; too far
-    image = parallel_rays(depth, k, np.asarray([0.0, 0.0, 700.0]), 64)
-    found = {(int(v), int(u)): float(image[v, u]) for v, u in np.argwhere(image < 100)}
-    assert found == {(32, 32): -10.0, (32, 35): 0.0}
 
 
 def test_missing_centers_and_labels_are_reported(prepared, repo):
