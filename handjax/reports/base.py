@@ -53,7 +53,6 @@ class Report(abc.ABC):
     counted: np.ndarray | None = None  # bool [n, j]; None: all joints
 
     @classmethod
-    @abc.abstractmethod
     def of_rows(
         cls,
         name: str,
@@ -63,6 +62,13 @@ class Report(abc.ABC):
         metrics: Mapping[str, Any],
     ) -> "Report":
         """From a task's postprocessed rows; those of the ground truth have the prefix `true_`."""
+        fields = cls.fields_of(rows, skeleton)
+        return cls(name, ids, skeleton=skeleton, metrics=metrics, **fields)
+
+    @classmethod
+    @abc.abstractmethod
+    def fields_of(cls, rows: Mapping[str, np.ndarray], skeleton: Skeleton) -> dict[str, Any]:
+        """`pred`, `true` and the other fields that come from a task's rows."""
 
     @abc.abstractmethod
     def predictions(self) -> Any:

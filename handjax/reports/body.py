@@ -5,7 +5,7 @@ both (metrics/body.py).
 """
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar
@@ -46,18 +46,11 @@ class BodyReport(Report):
     rows: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
 
     @classmethod
-    def of_rows(
-        cls,
-        name: str,
-        ids: Sequence[str],
-        rows: Mapping[str, np.ndarray],
-        skeleton: Skeleton,
-        metrics: Mapping[str, Any],
-    ) -> "BodyReport":
+    def fields_of(cls, rows: Mapping[str, np.ndarray], skeleton: Skeleton) -> dict[str, Any]:
         scored = np.isin(np.arange(len(skeleton.joints)), JOINT_SETS["h36m17"])
         counted = rows["true_has_xyz"][:, None] & scored[None]
-        pred, true = rows["joints_xyz"], rows["true_joints_xyz"]
-        return cls(name, ids, pred, true, skeleton, metrics, counted, rows=rows)
+        joints = {"pred": rows["joints_xyz"], "true": rows["true_joints_xyz"]}
+        return {**joints, "counted": counted, "rows": rows}
 
     def predictions(self) -> BodyPredictions:
         return BodyPredictions(self.ids, self.rows)

@@ -39,16 +39,9 @@ class Joints3dReport(Report):
     within: ClassVar[tuple[int, ...]] = (10, 20, 30)
 
     @classmethod
-    def of_rows(
-        cls,
-        name: str,
-        ids: Sequence[str],
-        rows: Mapping[str, np.ndarray],
-        skeleton: Skeleton,
-        metrics: Mapping[str, Any],
-    ) -> "Joints3dReport":
-        """From a task's postprocessed rows. Every joint counts, visible or hidden, as in papers."""
-        return cls(name, ids, rows["joints_xyz"], rows["true_joints_xyz"], skeleton, metrics)
+    def fields_of(cls, rows: Mapping[str, np.ndarray], skeleton: Skeleton) -> dict[str, Any]:
+        """Every joint counts, visible or hidden, as in papers."""
+        return {"pred": rows["joints_xyz"], "true": rows["true_joints_xyz"]}
 
     def predictions(self) -> Predictions3d:
         return Predictions3d(tuple(self.ids), self.pred, self.true)

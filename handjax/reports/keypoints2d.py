@@ -43,27 +43,16 @@ class Keypoints2dReport(Report):
     image_px: np.ndarray | None = None  # [n]
 
     @classmethod
-    def of_rows(
-        cls,
-        name: str,
-        ids: Sequence[str],
-        rows: Mapping[str, np.ndarray],
-        skeleton: Skeleton,
-        metrics: Mapping[str, Any],
-    ) -> "Keypoints2dReport":
-        return cls(
-            name,
-            ids,
-            rows["joints_uv"],
-            rows["true_joints_uv"],
-            skeleton,
-            metrics,
-            counted=rows.get("true_labelled"),
-            visible=rows.get("true_visible"),
-            confidence=rows.get("confidence"),
-            box_px=rows.get("true_box_px"),
-            image_px=rows.get("true_image_px"),
-        )
+    def fields_of(cls, rows: Mapping[str, np.ndarray], skeleton: Skeleton) -> dict[str, Any]:
+        return {
+            "pred": rows["joints_uv"],
+            "true": rows["true_joints_uv"],
+            "counted": rows.get("true_labelled"),
+            "visible": rows.get("true_visible"),
+            "confidence": rows.get("confidence"),
+            "box_px": rows.get("true_box_px"),
+            "image_px": rows.get("true_image_px"),
+        }
 
     def predictions(self) -> Predictions2d:
         return Predictions2d(

@@ -150,7 +150,7 @@ def keypoints2d_report(
     )
 
 
-def body_report(predictions: str, groundtruth: str | None, dataset: str | None) -> BodyReport:
+def body_report(predictions: str, groundtruth: str | None, dataset: str | None) -> Report:
     """predictions.npz of a run on people."""
     if groundtruth or dataset:
         raise ValueError(
