@@ -7,7 +7,7 @@ import pytest
 from etils import epath
 
 from handjax.data.sets import fake_body
-from handjax.data.sets.human36m import fake, raw
+from handjax.data.sets.human36m import annotation, fake, raw
 from handjax.pose.lens import project_through_lens
 from handjax.pose.pinhole import project
 from handjax.pose.skeleton import SKELETONS
@@ -257,7 +257,7 @@ def test_real_joints_land_on_the_published_2d(real_data, tmp_path, monkeypatch, 
     )
     given = json.loads((folder / "cameras.json").read_text())[f"('{name[:2]}', '54138969')"]
     (fx, fy), (u, v) = np.ravel(given["f"]), np.ravel(given["c"])
-    camera = raw.LensCamera(
+    camera = annotation.LensCamera(
         given["h"],
         given["w"],
         np.transpose(given["R"]),  # theirs is camera to world
@@ -266,7 +266,7 @@ def test_real_joints_land_on_the_published_2d(real_data, tmp_path, monkeypatch, 
         np.concatenate([np.ravel(given["k"]), np.ravel(given["p"])]),
     )
     world = np.zeros((1, 32, 3))
-    world[0, [i - 1 for i in raw.USED]] = 1000 * metres
+    world[0, [i - 1 for i in annotation.USED]] = 1000 * metres
     for part in ("images", "annot"):
         (tmp_path / part / sequence).mkdir(parents=True)
     (tmp_path / "annot" / sequence / "matlab_meta.txt").write_text(fake.meta_text(camera, world))

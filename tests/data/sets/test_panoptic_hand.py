@@ -118,7 +118,7 @@ DAMAGE = {
         "_l.json: .*expected a JSON object",
     ),
     "nested": (LABELS, lambda p: p.write_text("[" * 100_000), "_l.json: .*expected a JSON object"),
-    "a list": (LABELS, lambda p: p.write_text("[]"), "_l.json: 'is_left' is not a number"),
+    "a list": (LABELS, lambda p: p.write_text("[]"), "_l.json: 'is_left' is not a finite number"),
     "wrong count": (LABELS, lambda p: relabel(hand_pts=POINTS[:20])(p), "'hand_pts' is not 21 x 3"),
     "ragged": (
         LABELS,
@@ -135,7 +135,7 @@ DAMAGE = {
         lambda p: relabel(hand_pts=[*POINTS[:20], [10**400, 1, 1]])(p),
         "'hand_pts' is not 21 x 3 finite",
     ),
-    "text": (LABELS, lambda p: relabel(is_left="yes")(p), "'is_left' is not a number"),
+    "text": (LABELS, lambda p: relabel(is_left="yes")(p), "'is_left' is not a finite number"),
     "no side": (LABELS, lambda p: relabel(is_left=2)(p), "is_left is neither 0 nor 1"),
     "no center": (
         LABELS,

@@ -1,7 +1,6 @@
 """People of COCO 2017 (Lin et al. 2014) with their keypoints, selected as in Sun et al. 2018."""
 
 import io
-import json
 from functools import partial
 
 import numpy as np
@@ -9,6 +8,7 @@ from etils import epath
 from jaxtyping import Float
 
 from handjax.data.formats.image import below, read_image
+from handjax.data.formats.json_labels import LARGEST_PX, finite_numbers, read_json
 from handjax.data.preparation.examples import Examples, LazyExamples
 from handjax.pose.joint_orders import ORDERS
 
@@ -27,31 +27,31 @@ COUNTS: dict[str, int | None] = {"train": None, "validation": None}
 JOINTS = 17
 MIN_LABELLED = 2
 _PERSON = 1  # category number
-_LARGEST_PX = 1e5
+_LARGEST_AREA = LARGEST_PX**2
 
 
 def missing(root: epath.Path, config: str | None = None) -> list[str]:
     """Missing annotations and folders, and how many images of an annotation are missing."""
-    lacking = []
+    lines = []
     for split, name in FOLDERS.items():
         folder, present = root / "images" / name, set()
         if folder.exists():
             present = {path.name for path in folder.iterdir()}
         else:
-            lacking.append(f"images/{name}")
+            lines.append(f"images/{name}")
         if not _annotation(root, split).exists():
-            lacking.append(f"annotations/{_annotation(root, split).name}")
+            lines.append(f"annotations/{_annotation(root, split).name}")
         elif present:
             try:
                 wanted = sorted({image["file_name"] for _, image, _ in _chosen(root, split)})
             except ValueError as error:
-                lacking.append(str(error))
+                lines.append(str(error))
                 continue
             if absent := [image for image in wanted if image not in present]:
-                lacking.append(
+                lines.append(
                     f"images/{name}/{absent[0]}: {len(absent)} of {len(wanted)} images with people"
                 )
-    return lacking
+    return lines
 
 
 def splits(root: epath.Path, config: str | None = None) -> tuple[str, ...]:
@@ -80,7 +80,7 @@ def _sample(folder: epath.Path, key: str, where: str, image: dict, person: dict)
             f"{path}: {width} x {height}; expected {image['width']} x {image['height']} "
             f"as in {where}"
         )
-    marks = _numbers(person, "keypoints", where, 3 * JOINTS).reshape(JOINTS, 3)
+    marks = finite_numbers(person, "keypoints", where, 3 * JOINTS).reshape(JOINTS, 3)
     visible = marks[:, 2] > 0
     return {
         "image": io.BytesIO(data),
@@ -88,7 +88,7 @@ def _sample(folder: epath.Path, key: str, where: str, image: dict, person: dict)
         "visible": visible,
         "hidden": marks[:, 2] == 1,
         "box": _inside(person, image, where).astype(np.float32),
-        "area": np.float32(_numbers(person, "area", where)),
+        "area": np.float32(finite_numbers(person, "area", where, limit=_LARGEST_AREA)),
         "image_id": image["id"],
         "person_id": person["id"],
         "id": key,
@@ -98,14 +98,9 @@ def _sample(folder: epath.Path, key: str, where: str, image: dict, person: dict)
 def _chosen(root: epath.Path, split: str) -> list[tuple[str, dict, dict]]:
     """(location for messages, image entry, annotation) of every person that is a sample, sorted."""
     path = _annotation(root, split)
-    try:
-        content = json.loads(path.read_bytes())
-    except FileNotFoundError:
-        raise FileNotFoundError(f"{path}: no such file; expected COCO's keypoints") from None
-    except (ValueError, RecursionError):
-        raise ValueError(f"{path}: not JSON, or cut short; copy it again") from None
-    content = content if isinstance(content, dict) else {}
-    parts = [content.get(part) for part in ("images", "annotations", "categories")]
+    content = read_json(path, "COCO's keypoints")
+    fields = content if isinstance(content, dict) else {}
+    parts = [fields.get(part) for part in ("images", "annotations", "categories")]
     for part in parts:
         if not isinstance(part, list) or not all(isinstance(entry, dict) for entry in part):
             raise ValueError(
@@ -142,7 +137,7 @@ def _is_sample(person: dict, image: dict, where: str) -> bool:
     """Is this one person with an area, a box in the image and MIN_LABELLED labelled joints?"""
     if person["category_id"] != _PERSON or person["iscrowd"]:
         return False
-    marks = _numbers(person, "keypoints", where, 3 * JOINTS)[2::3]
+    marks = finite_numbers(person, "keypoints", where, 3 * JOINTS)[2::3]
     if not np.isin(marks, (0, 1, 2)).all():
         raise ValueError(
             f"{where}: a keypoint is marked {marks[~np.isin(marks, (0, 1, 2))][0]:g}; "
@@ -151,14 +146,14 @@ def _is_sample(person: dict, image: dict, where: str) -> bool:
     enough = (marks > 0).sum() >= MIN_LABELLED
     return bool(
         enough
-        and _numbers(person, "area", where) > 0
+        and finite_numbers(person, "area", where, limit=_LARGEST_AREA) > 0
         and (_inside(person, image, where)[2:] >= 0).all()
     )
 
 
 def _inside(person: dict, image: dict, where: str) -> Float[np.ndarray, "4"]:
     """left, top, width, height of the box in the image, px between pixel centers (Sun et al.)."""
-    left, top, width, height = _numbers(person, "bbox", where, 4)
+    left, top, width, height = finite_numbers(person, "bbox", where, 4)
     left, top = max(left, 0.0), max(top, 0.0)
     right = min(image["width"] - 1, left + max(width - 1, 0.0))
     bottom = min(image["height"] - 1, top + max(height - 1, 0.0))
@@ -188,15 +183,3 @@ def _check_whole(entry: dict, keys: tuple[str, ...], where: str) -> None:
                 f"{where}: {key} {entry.get(key)!r}; expected a whole number, "
                 "copy the annotation again"
             )
-
-
-def _numbers(person: dict, key: str, where: str, *shape: int) -> Float[np.ndarray, "..."]:
-    try:
-        values = np.array(person.get(key), float)
-    except (TypeError, ValueError, OverflowError):
-        values = np.array(np.nan)
-    limit = _LARGEST_PX if shape else _LARGEST_PX**2
-    if values.shape != shape or not (np.abs(values) < limit).all():
-        expected = f"{shape[0]} finite numbers" if shape else "a finite number"
-        raise ValueError(f"{where}: {key!r} is not {expected}; copy the annotation again")
-    return values

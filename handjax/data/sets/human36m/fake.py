@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float
 
 from handjax.data.sets import fake_body
-from handjax.data.sets.human36m import raw
+from handjax.data.sets.human36m import annotation, raw
 from handjax.pose.joint_orders import ORDERS
 from handjax.pose.lens import project_through_lens
 
@@ -49,7 +49,7 @@ def write(root: Path, n: int, seed: int, config: str = "train") -> None:
         )
 
 
-def meta_text(camera: raw.LensCamera, world: Float[np.ndarray, "n 32 3"]) -> str:
+def meta_text(camera: annotation.LensCamera, world: Float[np.ndarray, "n 32 3"]) -> str:
     """matlab_meta.txt of one sequence; each line but the first starts with a space."""
     rows = (
         (camera.width, camera.height),
@@ -59,7 +59,7 @@ def meta_text(camera: raw.LensCamera, world: Float[np.ndarray, "n 32 3"]) -> str
         camera.k[:2, 2],
         camera.distortion[:3],
         camera.distortion[3:],
-        raw.USED,
+        annotation.USED,
         *world.reshape(len(world), 96),
     )
     return f"{len(world)}\n" + "".join(
@@ -67,14 +67,14 @@ def meta_text(camera: raw.LensCamera, world: Float[np.ndarray, "n 32 3"]) -> str
     )
 
 
-def _room(rng: np.random.Generator) -> list[tuple[raw.LensCamera, np.ndarray]]:
+def _room(rng: np.random.Generator) -> list[tuple[annotation.LensCamera, np.ndarray]]:
     """Cameras, and the slopes of the rays of their pixels."""
     cameras = []
     for rotation, position in fake_body.room_cameras(rng):
         focal, (u, v) = 1146 * SIZE / 1000, SIZE / 2 + rng.uniform(-4, 4, 2)
         k = np.array([[focal, 0, u], [0, focal, v], [0, 0, 1]])
         lens = np.array(_LENS) * rng.uniform(0.9, 1.1, 5)
-        camera = raw.LensCamera(SIZE, SIZE, rotation, position, k, lens)
+        camera = annotation.LensCamera(SIZE, SIZE, rotation, position, k, lens)
         cameras.append((camera, distorted_slopes(k, lens)))
     return cameras
 

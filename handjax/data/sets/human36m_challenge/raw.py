@@ -30,16 +30,16 @@ _LARGEST_MM = 1e4  # limit of the distance from the pelvis
 
 def missing(root: epath.Path, config: str | None = None) -> list[str]:
     """Missing folders, images without a pose, and poses without an image."""
-    lacking = []
+    lines = []
     for split, name in FOLDERS.items():
         images, poses = _stems(root / name / "IMG", ".jpg"), _stems(root / name / "POSE", ".csv")
         parts = [("IMG", ".jpg", images, poses), ("POSE", ".csv", poses, images)]
         for part, suffix, present, wanted in parts[: 1 if split == "test" else 2]:
             if not present:
-                lacking.append(f"{name}/{part}")
+                lines.append(f"{name}/{part}")
             elif absent := sorted(wanted - present):
-                lacking.append(f"{name}/{part}/{absent[0]}{suffix}: {len(absent)} of {len(wanted)}")
-    return lacking
+                lines.append(f"{name}/{part}/{absent[0]}{suffix}: {len(absent)} of {len(wanted)}")
+    return lines
 
 
 def splits(root: epath.Path, config: str | None = None) -> tuple[str, ...]:

@@ -48,13 +48,13 @@ def missing(root: epath.Path, config: str | None = None) -> list[str]:
     """Missing files, except for single training frames that have a label but no image."""
     lines = []
     for split, (folder, texts) in LABELS.items():
-        lacking = [
+        absent_labels = [
             f"{root / folder / text}: labels of {split} frames"
             for text in texts
             if not (root / folder / text).exists()
         ]
-        if lacking:
-            lines += lacking
+        if absent_labels:
+            lines += absent_labels
             continue
         names, absent = _names(root, split), without_image(root, split)
         if split == "test" and absent:

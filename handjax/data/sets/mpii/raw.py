@@ -4,7 +4,6 @@ Read in the same way as by Sun et al. 2018.
 """
 
 import io
-import json
 from collections import Counter
 from functools import partial
 
@@ -14,6 +13,7 @@ from etils import epath
 from jaxtyping import Float
 
 from handjax.data.formats.image import below, read_image
+from handjax.data.formats.json_labels import finite_numbers, read_json
 from handjax.data.formats.mat import bounded
 from handjax.data.preparation.examples import Examples, LazyExamples, unreadable
 
@@ -32,34 +32,31 @@ JOINTS = 16
 # Head size for PCKh as a fraction of the head box's diagonal (SC_BIAS of the published evaluation).
 _HEAD_FRACTION = 0.6
 _PX_PER_SCALE = 200  # height of a person of scale 1
-_LARGEST_PX = 1e5
 _LARGEST_MAT = 1 << 26  # bytes of a variable, 40 times the size of the real one
 
 
 def missing(root: epath.Path, config: str | None = None) -> list[str]:
     """Missing files, and the number of missing images that an annotation names."""
-    lacking = [
+    lines = [
         f"annot/{name}"
         for name in (*FILES.values(), "gt_valid.mat")
         if not (root / "annot" / name).exists()
     ]
     if not (root / "images").exists():
-        return [*lacking, "images"]
+        return [*lines, "images"]
     present = {path.name for path in (root / "images").iterdir()}
     for split, name in FILES.items():
-        if f"annot/{name}" not in lacking:
+        if f"annot/{name}" not in lines:
             try:
                 wanted = sorted(
                     {_image_name(person, where) for where, person in _people(root, split)}
                 )
             except ValueError as error:
-                lacking.append(str(error))
+                lines.append(str(error))
                 continue
             if absent := [image for image in wanted if image not in present]:
-                lacking.append(
-                    f"images/{absent[0]}: {len(absent)} of {len(wanted)} images of {name}"
-                )
-    return lacking
+                lines.append(f"images/{absent[0]}: {len(absent)} of {len(wanted)} images of {name}")
+    return lines
 
 
 def splits(root: epath.Path, config: str | None = None) -> tuple[str, ...]:
@@ -92,8 +89,8 @@ def _sample(
     folder: epath.Path, key: str, name: str, where: str, person: dict, head: float, labelled: bool
 ) -> dict:
     data, _ = read_image(below(folder, name, where))
-    center = _numbers(person, "center", where, 2) - 1
-    scale = float(_numbers(person, "scale", where))
+    center = finite_numbers(person, "center", where, 2) - 1
+    scale = float(finite_numbers(person, "scale", where))
     if scale <= 0:
         raise ValueError(
             f"{where}: scale {scale:g}; expected more than 0, the person's height / 200 px"
@@ -120,14 +117,7 @@ def _sample(
 def _people(root: epath.Path, split: str) -> list[tuple[str, dict]]:
     """(location for messages, annotation) of each person."""
     path = root / "annot" / FILES[split]
-    try:
-        people = json.loads(path.read_bytes())
-    except FileNotFoundError:
-        raise FileNotFoundError(f"{path}: no such file; expected MPII's annotation") from None
-    except (ValueError, RecursionError):
-        raise ValueError(
-            f"{path}: not JSON, or cut short; expected a list of people, copy it again"
-        ) from None
+    people = read_json(path, "MPII's annotation, a list of people")
     if (
         not isinstance(people, list)
         or not people
@@ -149,23 +139,12 @@ def _image_name(person: dict, where: str) -> str:
 
 def _joints(person: dict, where: str) -> tuple[Float[np.ndarray, "16 2"], np.ndarray]:
     """Joints in px counted from 1, and whether each is labelled."""
-    labelled = _numbers(person, "joints_vis", where, JOINTS)
+    labelled = finite_numbers(person, "joints_vis", where, JOINTS)
     if not np.isin(labelled, (0, 1)).all():
         raise ValueError(
             f"{where}: joints_vis {labelled[~np.isin(labelled, (0, 1))][0]:g}; expected 0 or 1"
         )
-    return _numbers(person, "joints", where, JOINTS, 2), labelled == 1
-
-
-def _numbers(person: dict, key: str, where: str, *shape: int) -> Float[np.ndarray, "..."]:
-    try:
-        values = np.array(person.get(key), float)
-    except (TypeError, ValueError, OverflowError):
-        values = np.array(np.nan)
-    if values.shape != shape or not (np.abs(values) < _LARGEST_PX).all():
-        expected = " x ".join(map(str, shape)) + " finite numbers" if shape else "a finite number"
-        raise ValueError(f"{where}: {key!r} is not {expected}; copy the annotation again")
-    return values
+    return finite_numbers(person, "joints", where, JOINTS, 2), labelled == 1
 
 
 def _head_sizes(root: epath.Path, people: list[tuple[str, dict]]) -> Float[np.ndarray, " n"]:

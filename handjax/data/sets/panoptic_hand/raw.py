@@ -4,7 +4,6 @@ The first two have a JSON file next to each image, the studio's 14,817 hands hav
 """
 
 import io
-import json
 from functools import partial
 
 import numpy as np
@@ -12,6 +11,7 @@ from etils import epath
 from jaxtyping import Float
 
 from handjax.data.formats.image import below, read_image
+from handjax.data.formats.json_labels import finite_numbers, read_json
 from handjax.data.preparation.examples import Examples, LazyExamples, unreadable
 from handjax.pose.joint_orders import ORDERS
 
@@ -32,7 +32,6 @@ FOLDERS = {
     "synth": tuple(f"hand_labels_synth/synth{i}" for i in range(1, 5)),
 }
 _BOX = 2.2  # edge of the square that Simon et al. crop, as a multiple of the hand's size
-_LARGEST_PX = 1e5
 
 
 def missing(root: epath.Path, config: str | None = None) -> list[str]:
@@ -80,12 +79,12 @@ def _lazy(root: epath.Path, split: str) -> LazyExamples:
 
 def _sample(folder: epath.Path, stem: str, box_given: bool) -> dict:
     where = folder / f"{stem}.json"
-    content = _json(where, "hand_pts and is_left")
-    left = _numbers(content, "is_left", where)
+    content = read_json(where, "a JSON object with hand_pts and is_left")
+    left = finite_numbers(content, "is_left", where)
     if left not in (0, 1):
         raise ValueError(f"{where}: is_left is neither 0 nor 1; copy it again")
-    center = _numbers(content, "hand_box_center", where, 2) if box_given else None
-    labels = _labels(_numbers(content, "hand_pts", where, 21, 3), center, where)
+    center = finite_numbers(content, "hand_box_center", where, 2) if box_given else None
+    labels = _labels(finite_numbers(content, "hand_pts", where, 21, 3), center, where)
     return _with_image(f"{folder.name}/{stem}", folder / f"{stem}.jpg", labels) | {
         "side": ("right", "left")[int(left)]
     }
@@ -104,7 +103,9 @@ def _lazy_studio(root: epath.Path) -> LazyExamples:
 
 
 def _sample_of_studio(path: epath.Path, key: str, where: str, hand: dict) -> dict:
-    return _with_image(key, path, _labels(_numbers(hand, "joint_self", where, 21, 3), None, where))
+    return _with_image(
+        key, path, _labels(finite_numbers(hand, "joint_self", where, 21, 3), None, where)
+    )
 
 
 def _missing_of_studio(root: epath.Path) -> list[str]:
@@ -127,7 +128,7 @@ def _missing_of_studio(root: epath.Path) -> list[str]:
 def _hands_of_studio(root: epath.Path) -> list[tuple[str, dict]]:
     """(location for messages, annotation) of each hand."""
     path = root / STUDIO
-    content = _json(path, "root, a list of hands")
+    content = read_json(path, "a JSON object with root, a list of hands")
     hands = content.get("root") if isinstance(content, dict) else None
     if (
         not isinstance(hands, list)
@@ -172,31 +173,6 @@ def _labels(
         "visible": visible,
         "box": np.array([*(center - side / 2), side, side], np.float32),
     }
-
-
-def _json(path: epath.Path, what: str) -> object:
-    try:
-        return json.loads(path.read_bytes())
-    except FileNotFoundError:
-        raise FileNotFoundError(
-            f"{path}: no such file; expected a JSON object with {what}"
-        ) from None
-    except (ValueError, RecursionError) as error:
-        why = " ".join(str(error).split())
-        raise ValueError(
-            f"{path}: {why}; expected a JSON object with {what}; copy it again"
-        ) from None
-
-
-def _numbers(content: object, key: str, where: object, *shape: int) -> Float[np.ndarray, "..."]:
-    try:
-        value = np.array(content.get(key) if isinstance(content, dict) else None, np.float64)
-    except (TypeError, ValueError, OverflowError):
-        value = np.array(np.nan)
-    if value.shape != shape or not (np.abs(value) < _LARGEST_PX).all():
-        what = " x ".join(str(n) for n in shape) + " finite numbers" if shape else "a number"
-        raise ValueError(f"{where}: {key!r} is not {what}; copy it again")
-    return value
 
 
 def _stems(folder: epath.Path, suffix: str) -> set[str]:

@@ -1,0 +1,38 @@
+"""Labels in JSON files, checked: a damaged file gives one clear line."""
+
+import json
+
+import numpy as np
+from etils import epath
+from jaxtyping import Float
+
+LARGEST_PX = 1e5  # limit of the absolute value of coordinates
+
+
+def read_json(path: epath.Path, expected: str) -> object:
+    """The content of a JSON file. `expected` describes it, for error messages."""
+    try:
+        return json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{path}: no such file; expected {expected}") from None
+    except (ValueError, RecursionError):
+        raise ValueError(
+            f"{path}: not JSON, or cut short; expected {expected}; copy it again"
+        ) from None
+
+
+def finite_numbers(
+    content: object, key: str, where: object, *shape: int, limit: float = LARGEST_PX
+) -> Float[np.ndarray, "..."]:
+    """`content[key]` as float64 of a shape, all of them below `limit` in absolute value.
+
+    ValueError otherwise; `where` is the file and the entry, for the message.
+    """
+    try:
+        values = np.array(content.get(key) if isinstance(content, dict) else None, float)
+    except (TypeError, ValueError, OverflowError):
+        values = np.array(np.nan)
+    if values.shape != shape or not (np.abs(values) < limit).all():
+        expected = f"{' x '.join(map(str, shape))} finite numbers" if shape else "a finite number"
+        raise ValueError(f"{where}: {key!r} is not {expected}; copy it again")
+    return values
