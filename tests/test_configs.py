@@ -223,7 +223,7 @@ def test_the_camera_sees_a_users_own_mesh(tmp_path):
 
     ours, theirs = depth(), depth(f"config.data.mesh={tmp_path / 'thin.npz'}")
     assert 0.5 * (ours > 0).sum() < (theirs > 0).sum() < 0.95 * (ours > 0).sum()
-    with pytest.raises(ValueError, match="is shown with config.data.surface=skin alone"):
+    with pytest.raises(ValueError, match="is used with config.data.surface=skin only"):
         depth(f"config.data.mesh={tmp_path / 'thin.npz'}", "config.data.surface=spheres")
 
 

@@ -75,7 +75,7 @@ def test_trained_and_evaluated(variant, prepared, repo, tiny, tmp_path):
     # Another crop center changes the metrics, and the report names it.
     for center, words in (
         ("label", "from the label"),
-        ("refined", "from the file of refined ones"),
+        ("refined", "from the file of refined centers"),
     ):
         other = [
             "--workdir",
