@@ -58,8 +58,8 @@ class CropCenter:
 
 
 def crop_center(config: ConfigDict, label: str) -> CropCenter:
-    """The center that `config.data.center` and `config.data.depth_mm` ask for; `label` describes
-    the one that comes from the labels."""
+    """The center selected by `config.data.center` and `config.data.depth_mm`; `label` describes the
+    one from the labels. Raises ValueError for invalid options."""
     depth_mm = config.data.depth_mm
     if len(depth_mm) != 2 or not 0 < depth_mm[0] < depth_mm[1] < float("inf"):
         raise ValueError(
