@@ -1,43 +1,56 @@
+"""Rotations and rigid motions against scipy and NumPy, and gradients where roots are singular."""
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 from scipy.spatial.transform import Rotation
 
 from handjax.pose import geometry as g
-from handjax.pose import pinhole
 
-K = jnp.asarray([[588.0, 0.0, 320.0], [0.0, 587.0, 240.0], [0.0, 0.0, 1.0]])
-
-
-def test_projection_has_the_known_value_and_comes_back():
-    xyz = jnp.asarray([[[0.0, 0.0, 500.0], [100.0, -50.0, 800.0]]])
-    uvd = pinhole.xyz_to_uvd(xyz, K[None])
-    np.testing.assert_allclose(uvd[0, 0], [320, 240, 500])
-    np.testing.assert_allclose(uvd[0, 1], [320 + 588 / 8, 240 - 587 / 16, 800], rtol=1e-6)
-    np.testing.assert_allclose(pinhole.uvd_to_xyz(uvd, K[None]), xyz, atol=1e-3)
+few = settings(max_examples=20, deadline=None)
+BATCHES = st.sampled_from([(), (2,), (2, 3)])
 
 
-def test_depth_to_points_uses_integer_pixel_centres_and_leaves_out_what_is_missing():
-    k = jnp.asarray([[2.0, 0.0, 1.0], [0.0, 4.0, 0.0], [0.0, 0.0, 1.0]])
-    depth = jnp.asarray([[10.0, 0.0, 20.0], [40.0, 30.0, 0.0]])
-    points, valid = pinhole.depth_to_points(depth, k)
-    assert valid.tolist() == [True, False, True, True, True, False]
-    expected = [[-5, 0, 10], [0, 0, 0], [10, 0, 20], [-20, 10, 40], [0, 7.5, 30], [0, 0, 0]]
-    np.testing.assert_allclose(points, expected)
-    np.testing.assert_allclose(
-        pinhole.xyz_to_uvd(points[valid], k)[:, :2], [[0, 0], [2, 0], [0, 1], [1, 1]]
-    )
+def floats(low, high):
+    return st.floats(low, high, allow_subnormal=False)
 
 
-def test_depth_to_points_takes_any_batch():
-    depth = jax.random.uniform(jax.random.key(0), (2, 3, 4, 5))
-    points, valid = pinhole.depth_to_points(depth, jnp.broadcast_to(K, (2, 3, 3, 3)))
-    assert points.shape == (2, 3, 20, 3) and valid.shape == (2, 3, 20)
-    np.testing.assert_array_equal(points[1, 2], pinhole.depth_to_points(depth[1, 2], K)[0])
+@pytest.mark.parametrize("axis", "xyz")
+@few
+@given(data=st.data())
+def test_rotations_are_scipys(axis, data):
+    shape = data.draw(BATCHES)
+    angles = data.draw(hnp.arrays(np.float64, shape, elements=floats(-10, 10)))
+    with jax.enable_x64(True):
+        found = np.asarray(getattr(g, f"rotation_{axis}")(jnp.asarray(angles)))
+    assert found.dtype == np.float64 and found.shape == (*shape, 3, 3)
+    expected = Rotation.from_euler(axis, angles.reshape(-1, 1)).as_matrix()
+    np.testing.assert_allclose(found.reshape(-1, 3, 3), expected, atol=1e-12)
 
 
-def test_a_cloud_is_mapped_as_by_the_matrix_product():
+@few
+@given(
+    hnp.arrays(np.float64, 3, elements=floats(-3, 3)),
+    hnp.arrays(np.float64, 3, elements=floats(-500, 500)),
+    hnp.arrays(np.float64, (7, 3), elements=floats(-1000, 1000)),
+)
+def test_rigid_motions_keep_distances_and_invert(angles, shift, points):
+    with jax.enable_x64(True):
+        x, y, z = jnp.asarray(angles)
+        rotation = g.matmul(g.matmul(g.rotation_z(z), g.rotation_y(y)), g.rotation_x(x))
+        np.testing.assert_allclose(jnp.linalg.det(rotation), 1, atol=1e-12)
+        moved = g.transform_points(g.homogeneous(rotation, jnp.asarray(shift)), jnp.asarray(points))
+        back = g.homogeneous(rotation.T, -rotation.T @ shift)
+        np.testing.assert_allclose(g.transform_points(back, moved), points, atol=1e-9)
+    apart = [np.linalg.norm(p[:, None] - p[None], axis=-1) for p in (points, np.asarray(moved))]
+    np.testing.assert_allclose(*apart, atol=1e-9)
+
+
+def test_points_are_mapped_as_by_the_matrix_product():
     matrix, points = (
         jax.random.normal(jax.random.key(0), (2, 4, 3, 3)),
         jax.random.normal(jax.random.key(1), (2, 4, 50, 3)),
@@ -49,22 +62,25 @@ def test_a_cloud_is_mapped_as_by_the_matrix_product():
     )
 
 
-@pytest.mark.parametrize("axis", "xyz")
-def test_rotations_are_scipys(axis):
-    angles = jnp.asarray([[-2.0, 0.0], [0.3, 3.1]])
-    ours = getattr(g, f"rotation_{axis}")(angles)
-    np.testing.assert_allclose(
-        ours.reshape(4, 3, 3),
-        Rotation.from_euler(axis, np.reshape(angles, (4, 1))).as_matrix(),
-        atol=1e-6,
-    )
-
-
 def test_homogeneous_moves_points():
     rotation, shift = g.rotation_z(jnp.asarray([np.pi / 2])), jnp.asarray([[1.0, 2.0, 3.0]])
     moved = g.transform_points(g.homogeneous(rotation, shift), jnp.asarray([[[1.0, 0.0, 0.0]]]))
     np.testing.assert_allclose(moved, [[[1, 3, 3]]], atol=1e-6)
     np.testing.assert_array_equal(g.homogeneous(rotation, shift)[0, 3], [0, 0, 0, 1])
+
+
+@few
+@given(hnp.arrays(np.float64, (5, 3), elements=floats(-1e6, 1e6)))
+def test_norms_are_numpys(vectors):
+    vectors[0] = 0
+    with jax.enable_x64(True):
+        norms, slopes = jax.vmap(jax.value_and_grad(g.safe_norm))(jnp.asarray(vectors))
+    expected = np.linalg.norm(vectors, axis=-1)
+    np.testing.assert_allclose(norms, expected, rtol=1e-12)
+    large = expected > 1e-100  # squares of smaller ones underflow
+    units = vectors[large] / expected[large, None]
+    np.testing.assert_allclose(np.asarray(slopes)[large], units, atol=1e-12)
+    assert (np.asarray(slopes)[0] == 0).all() and np.isfinite(slopes).all()
 
 
 def test_roots_have_finite_gradients_everywhere():

@@ -7,14 +7,8 @@ import numpy as np
 import pytest
 
 from handjax.data.formats.uvd_text import UVD_FORMATS
-from handjax.pose.skeleton import (
-    COLOURS,
-    FINGERS,
-    ORDERS,
-    SKELETONS,
-    palm_from_wrist,
-    thorax_from_shoulders,
-)
+from handjax.pose.joint_orders import ORDERS, palm_from_wrist, thorax_from_shoulders
+from handjax.pose.skeleton import COLOURS, FINGERS, SKELETONS
 
 
 @pytest.mark.parametrize("skeleton", SKELETONS.values(), ids=SKELETONS)
