@@ -198,10 +198,9 @@ def page(skin):
 
 
 def ask(page, do, client):
-    """As a button would."""
-    page._later_for(do)(SimpleNamespace(client=client))
-    while not page.todo.empty():
-        page.todo.get()()
+    """Click a button."""
+    page.actions.later_for(do)(SimpleNamespace(client=client))
+    page.actions.run_pending()
 
 
 def test_page_has_one_slider_per_parameter(page):

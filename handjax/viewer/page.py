@@ -2,9 +2,7 @@
 
 import itertools
 import math
-import queue
 import tempfile
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +13,7 @@ from jaxtyping import Array, Float
 
 from handjax.fitting import sphere_network
 from handjax.rigs import poses, skinning
+from handjax.viewer.actions import ActionQueue
 from handjax.viewer.files import DOWNLOADS, depth_png, mesh_obj, pose_json
 from handjax.viewer.fit import (
     STEPS,
@@ -63,7 +62,7 @@ class Page:
         self.fit = FitSession()
         self.drawn: tuple | None = None  # what was drawn last
         self.seeds = itertools.count()
-        self.todo: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self.actions = ActionQueue()
         self.panels = Panels(server.gui, camera)
         self._connect()
         self.scene = Scene(server, skin)
@@ -71,58 +70,36 @@ class Page:
         self.reset()
         self.draw()
 
-    # ------------------------------------------------------------ the queue
+    # ------------------------------------------------------------ the loop
 
     def run(self) -> None:
         """Serve the page until the process is interrupted."""
         while True:
             if not self.fit.running:
-                self.todo.get()()
-            while not self.todo.empty():
-                self.todo.get()()
+                self.actions.run_next()
+            self.actions.run_pending()
             if self.fit.running:
                 self.step()
             self.draw()
 
     def _connect(self) -> None:
         """Queue what the widgets do."""
-        panels = self.panels
+        panels, later, later_for = self.panels, self.actions.later, self.actions.later_for
         for handle in panels.drawn_by():
-            handle.on_update(self._later())
-        panels.random_pose.on_click(self._later(self.randomize))
-        panels.reset.on_click(self._later(self.reset))
-        panels.usual.on_update(self._later(self.limit))
-        panels.side.on_update(self._later(self.observe))
-        panels.use_text.on_click(self._later_for(self.use_text))
-        panels.print_text.on_click(self._later(lambda: print(panels.text.value, flush=True)))
-        panels.upload.on_upload(self._later_for(lambda _: self.load_upload()))
-        panels.network.on_click(self._later_for(lambda _: self.ask_network()))
-        panels.start.on_update(self._later(self.restart))
-        panels.step.on_click(self._later_for(lambda _: self.step()))
-        panels.run.on_click(self._later_for(lambda _: self.run_or_stop()))
+            handle.on_update(later())
+        panels.random_pose.on_click(later(self.randomize))
+        panels.reset.on_click(later(self.reset))
+        panels.usual.on_update(later(self.limit))
+        panels.side.on_update(later(self.observe))
+        panels.use_text.on_click(later_for(self.use_text))
+        panels.print_text.on_click(later(lambda: print(panels.text.value, flush=True)))
+        panels.upload.on_upload(later_for(lambda _: self.load_upload()))
+        panels.network.on_click(later_for(lambda _: self.ask_network()))
+        panels.start.on_update(later(self.restart))
+        panels.step.on_click(later_for(lambda _: self.step()))
+        panels.run.on_click(later_for(lambda _: self.run_or_stop()))
         for what, button in panels.downloads.items():
-            button.on_click(self._later_for(partial(self.send, what=what)))
-
-    def _later(self, do: Callable[[], None] = lambda: None) -> Callable[[Any], None]:
-        return lambda _: self.todo.put(do)
-
-    def _later_for(
-        self, do: Callable[["viser.ClientHandle"], None]
-    ) -> Callable[["viser.GuiEvent"], None]:
-        """`do` gets the client that clicked, and errors are shown there."""
-
-        def handle(event):
-            def attempt():
-                try:
-                    do(event.client)
-                except (ValueError, OSError) as error:
-                    event.client.add_notification(
-                        "This is not possible", str(error), color="red", auto_close_seconds=10
-                    )
-
-            self.todo.put(attempt)
-
-        return handle
+            button.on_click(later_for(partial(self.send, what=what)))
 
     # ------------------------------------------------------------ the hand of the sliders
 
