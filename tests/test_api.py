@@ -24,8 +24,6 @@ from handjax.prediction import depth_predictors
 from handjax.prediction.network import _compile
 from handjax.targets import body as body_targets
 
-pytestmark = pytest.mark.optimized
-
 COMMON = (
     "config.eval_batch_size=2",
     "config.devices=1",
