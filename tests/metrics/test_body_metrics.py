@@ -183,8 +183,8 @@ def test_frames_count_where_they_have_labels():
     found = rows([True, False, True, False], [True, True, False, False], [0, 9.0, 0, 0])
     found["true_labelled"][1, 7] = False
     found["joints_uv"][1, 7] = 1e6  # without a label
-    figures = metrics.summarize(found)
-    assert [figures[name] for name in ("frames", "frames_3d", "frames_2d", "frames_pckh")] == [
+    numbers = metrics.summarize(found)
+    assert [numbers[name] for name in ("frames", "frames_3d", "frames_2d", "frames_pckh")] == [
         4,
         2,
         2,
@@ -192,15 +192,15 @@ def test_frames_count_where_they_have_labels():
     ]
     chosen = [0, 2]
     alone = metrics.summarize_3d(found["joints_xyz"][chosen], found["true_joints_xyz"][chosen])
-    assert {name: figures[name] for name in alone} == alone and "per_action_mm" not in figures
-    assert figures["epe_px"] == pytest.approx(5) and figures["median_px"] == pytest.approx(5)
-    np.testing.assert_allclose(list(figures["per_joint_px"].values()), 5)
+    assert {name: numbers[name] for name in alone} == alone and "per_action_mm" not in numbers
+    assert numbers["epe_px"] == pytest.approx(5) and numbers["median_px"] == pytest.approx(5)
+    np.testing.assert_allclose(list(numbers["per_joint_px"].values()), 5)
     # 5 px are more than half of 9 px and at most 0.6 of it.
-    assert figures["pckh_percent"]["mean"] == 0
-    assert figures["pckh"]["percent"] == [
-        100.0 * (9 * part >= 5) for part in figures["pckh"]["parts"]
+    assert numbers["pckh_percent"]["mean"] == 0
+    assert numbers["pckh"]["percent"] == [
+        100.0 * (9 * part >= 5) for part in numbers["pckh"]["parts"]
     ]
-    assert json.loads(json.dumps(figures)) == figures
+    assert json.loads(json.dumps(numbers)) == numbers
 
 
 def test_metrics_without_a_frame_are_left_out():
@@ -221,8 +221,8 @@ def test_action_names_are_the_data_sets():
     assert metrics.ACTIONS == tuple(human36m.ACTIONS.values())
     found = rows([True] * 3, [False] * 3)
     found["true_action"] = np.array([13, 0, 13])
-    figures = metrics.summarize(found)
-    assert set(figures["per_action_mm"]) == {"walking_dog", "directions"}
+    numbers = metrics.summarize(found)
+    assert set(numbers["per_action_mm"]) == {"walking_dog", "directions"}
     found["true_action"] = np.array([13, -1, 13])
     assert set(metrics.summarize(found)["per_action_mm"]) == {"walking_dog", "other"}
 

@@ -43,24 +43,24 @@ def test_by_hand():
     pred, true = poses([[0.0, 3.0, 6.0], [2.0, 9.0, 60.0]])
     visible = np.array([[True, True, True], [True, True, False]])
     box, image = np.array([50.0, 100.0]), np.array([100.0, 200.0])
-    figures = metrics2d.summarize(pred, true, NAMES, visible, box, image)
-    assert (figures["frames"], figures["joints"], figures["counted"]) == (2, 3, 6)
-    assert figures["epe_px"] == pytest.approx((0 + 3 + 6 + 2 + 9 + 60) / 6)
-    assert figures["median_px"] == pytest.approx((3 + 6) / 2)
-    assert figures["joint_mean_px"] == pytest.approx((1 + 6 + 33) / 3) == figures["joint_median_px"]
-    assert list(figures["per_joint_px"].values()) == pytest.approx([1, 6, 33])
+    numbers = metrics2d.summarize(pred, true, NAMES, visible, box, image)
+    assert (numbers["frames"], numbers["joints"], numbers["counted"]) == (2, 3, 6)
+    assert numbers["epe_px"] == pytest.approx((0 + 3 + 6 + 2 + 9 + 60) / 6)
+    assert numbers["median_px"] == pytest.approx((3 + 6) / 2)
+    assert numbers["joint_mean_px"] == pytest.approx((1 + 6 + 33) / 3) == numbers["joint_median_px"]
+    assert list(numbers["per_joint_px"].values()) == pytest.approx([1, 6, 33])
     # Within 0 px: one joint of six; 3.16 px: 0, 2, 3; 6.3: 6; 9.5: 9. 60 px are never within.
-    curve = figures["pck"]["fraction"]
+    curve = numbers["pck"]["fraction"]
     assert (
         curve[0] == pytest.approx(1 / 6)
         and curve[2] == pytest.approx(3 / 6)
         and curve[-1] == pytest.approx(5 / 6)
     )
     # Shares of 100 and 200 px: .0 .03 .06 .01 .045 .3; of 50 and 100 px: twice that.
-    assert figures["pck_image"] == {"0.05": pytest.approx(4 / 6), "0.2": pytest.approx(5 / 6)}
-    assert figures["pck_box"]["0.08"] == pytest.approx(3 / 6)
-    assert figures["pck_box"]["0.2"] == pytest.approx(5 / 6)
-    seen = figures["visible"]
+    assert numbers["pck_image"] == {"0.05": pytest.approx(4 / 6), "0.2": pytest.approx(5 / 6)}
+    assert numbers["pck_box"]["0.08"] == pytest.approx(3 / 6)
+    assert numbers["pck_box"]["0.2"] == pytest.approx(5 / 6)
+    seen = numbers["visible"]
     assert (
         seen["counted"] == 5
         and seen["epe_px"] == pytest.approx(4)
@@ -79,17 +79,17 @@ def test_matches_hand3d_and_mmpose(share):
     visible = rng.random(errors.shape) < share
     visible[:, 3] &= share == 1  # a joint that is never visible does not count
     summary = metrics2d.summarize(*poses(errors), "abcde", visible)
-    for figures, counted in ((summary, np.ones_like(visible)), (summary["visible"], visible)):
+    for numbers, counted in ((summary, np.ones_like(visible)), (summary["visible"], visible)):
         mean, median, area, curve = hand3d(errors, counted, np.linspace(0, 30, 20))
-        assert figures["joint_mean_px"] == pytest.approx(mean)
-        assert figures["joint_median_px"] == pytest.approx(median)
-        assert figures["auc"] == pytest.approx(area)
-        np.testing.assert_allclose(figures["pck"]["fraction"], curve)
-        np.testing.assert_allclose(figures["pck"]["thresholds_px"], np.linspace(0, 30, 20))
+        assert numbers["joint_mean_px"] == pytest.approx(mean)
+        assert numbers["joint_median_px"] == pytest.approx(median)
+        assert numbers["auc"] == pytest.approx(area)
+        np.testing.assert_allclose(numbers["pck"]["fraction"], curve)
+        np.testing.assert_allclose(numbers["pck"]["thresholds_px"], np.linspace(0, 30, 20))
         # mmpose: strictly below, at 20 distances without 30 px, averaged.
         each = [errors[counted[:, j], j] for j in range(5) if counted[:, j].any()]
         expected = np.mean([np.mean([(e / 30 < i / 20).mean() for e in each]) for i in range(20)])
-        assert figures["auc_mmpose"] == pytest.approx(expected)
+        assert numbers["auc_mmpose"] == pytest.approx(expected)
     assert (summary["visible"]["per_joint_px"]["d"] is None) == (share < 1)
 
 
@@ -104,13 +104,13 @@ def test_perfect_and_hopeless():
 def test_thresholds_are_inclusive_or_strict():
     """A joint exactly at a threshold counts in hand3d's PCK, not in that of a side."""
     pred, true = np.array([[[10.0, 0.0]]]), np.zeros((1, 1, 2))
-    figures = metrics2d.summarize(
+    numbers = metrics2d.summarize(
         pred, true, ["a"], image_px=np.array([50.0]), box_px=np.array([100.0])
     )
     assert (
-        figures["pck_image"]["0.2"] == 0
-        and figures["pck_box"]["0.1"] == 0
-        and figures["pck_box"]["0.12"] == 1
+        numbers["pck_image"]["0.2"] == 0
+        and numbers["pck_box"]["0.1"] == 0
+        and numbers["pck_box"]["0.12"] == 1
     )
     errors = np.array([[metrics2d.CURVE_PX[3]]])
     assert metrics2d.pck_curve(errors, metrics2d.CURVE_PX).tolist() == [0] * 3 + [1] * 17
@@ -119,10 +119,10 @@ def test_thresholds_are_inclusive_or_strict():
 def test_a_box_without_size_is_ignored():
     """The box of a hand with one labelled joint."""
     pred, true = poses(np.array([[1.0], [3.0]]))
-    figures = metrics2d.summarize(pred, true, ["a"], box_px=np.array([10.0, 0.0]))
-    assert figures["epe_px"] == pytest.approx(2) and set(figures["pck_box"].values()) <= {0.0, 1.0}
+    numbers = metrics2d.summarize(pred, true, ["a"], box_px=np.array([10.0, 0.0]))
+    assert numbers["epe_px"] == pytest.approx(2) and set(numbers["pck_box"].values()) <= {0.0, 1.0}
     alone = metrics2d.summarize(pred[:1], true[:1], ["a"], box_px=np.array([10.0]))
-    assert figures["pck_box_curve"] == alone["pck_box_curve"]
+    assert numbers["pck_box_curve"] == alone["pck_box_curve"]
 
 
 def test_joints_without_a_label_are_ignored():
@@ -130,13 +130,13 @@ def test_joints_without_a_label_are_ignored():
     pred, true = poses(errors)
     labelled = np.array([[True, True, False], [True, False, False]])
     true[~labelled] = np.nan
-    figures = metrics2d.summarize(pred, true, NAMES, labelled=labelled)
-    assert figures["counted"] == 3 and figures["epe_px"] == pytest.approx(7 / 3)
-    assert figures["per_joint_px"]["index_tip"] is None and figures["visible"] == {
-        key: figures[key] for key in figures if key not in ("frames", "joints", "visible")
+    numbers = metrics2d.summarize(pred, true, NAMES, labelled=labelled)
+    assert numbers["counted"] == 3 and numbers["epe_px"] == pytest.approx(7 / 3)
+    assert numbers["per_joint_px"]["index_tip"] is None and numbers["visible"] == {
+        key: numbers[key] for key in numbers if key not in ("frames", "joints", "visible")
     }
     hidden = metrics2d.summarize(pred, true, NAMES, np.zeros((2, 3), bool), labelled=labelled)
-    assert hidden["visible"] is None and hidden["epe_px"] == figures["epe_px"]
+    assert hidden["visible"] is None and hidden["epe_px"] == numbers["epe_px"]
 
 
 def test_fractions_of_a_side_are_scale_invariant():
@@ -221,11 +221,11 @@ def test_errors_drawn_from_a_published_curve(real_data):
             ]
         )
         errors = np.concatenate([near, np.full(n - within[-1], 1000.0)])[:, None]
-        figures = metrics2d.summarize(*poses(errors), ["a"])
-        np.testing.assert_allclose(figures["pck"]["fraction"], within / n)
-        assert figures["auc"] == pytest.approx(area, abs=1e-3)
+        numbers = metrics2d.summarize(*poses(errors), ["a"])
+        np.testing.assert_allclose(numbers["pck"]["fraction"], within / n)
+        assert numbers["auc"] == pytest.approx(area, abs=1e-3)
         # The median of one joint's errors is close to the mean of the joints' medians.
-        assert figures["joint_median_px"] == pytest.approx(median, abs=0.5)
+        assert numbers["joint_median_px"] == pytest.approx(median, abs=0.5)
         # The curve bounds their mean, except for the errors beyond 30 px.
         assert (
             steps.sum() * width / n < mean < (steps + 1).sum() * width / n + (1 - curve[-1]) * 150
@@ -253,7 +253,7 @@ def test_the_table_of_published_results(real_data):
 
 
 def test_plain_json():
-    figures = metrics2d.summarize(
+    numbers = metrics2d.summarize(
         *poses(np.ones((2, 3))), NAMES, box_px=np.full(2, 9.0), image_px=np.full(2, 9.0)
     )
 
@@ -268,4 +268,4 @@ def test_plain_json():
             or (type(value) is float and math.isfinite(value))
         )
 
-    assert plain(figures)
+    assert plain(numbers)
