@@ -1,10 +1,12 @@
-"""PyTorch checkpoints → our weights: python scripts/convert_torch.py NETWORK IN.pth OUT.npz
+"""Convert PyTorch checkpoints: python scripts/convert_torch.py NETWORK IN.pth OUT.npz
 
-    pose_vae, pose_denoiser    sphereHand's priors
-    sphere_net                 sphereHand's network, from its model_EPOCH.pth
-    torchvision                a ResNet of torchvision's, 18 to 152 layers, as `backbone` of the body networks (config.init)
+    pose_vae, pose_denoiser    priors of sphereHand
+    sphere_net                 network of sphereHand, from its model_EPOCH.pth
+    torchvision                ResNet of torchvision, 18 to 152 layers, as `backbone` of the body
+                               networks (config.init)
 
-A checkpoint is read as tensors only (`weights_only=True`): nothing in it runs. `handjax.engine.weights.load` reads what comes out.
+Checkpoints are read as tensors only (`weights_only=True`), so none of their code runs.
+`handjax.engine.weights.load` reads the result.
 """
 
 import argparse
@@ -32,8 +34,12 @@ State = dict[str, np.ndarray]
 
 
 class Network(NamedTuple):
-    """`renames` turn a layer's name there into its path here, one after the other; what fits `left_out` has no place here.
-    `model` is the network that the state is meant for, and an input's shape; `prepare` a change of the state before all else."""
+    """How to convert the `state_dict` of a network.
+
+    `renames` are applied in order to convert PyTorch's layer names into our paths; entries that
+    match `left_out` are dropped. `model` returns our network and the shape of its input; `prepare`
+    modifies the state first.
+    """
 
     renames: tuple[tuple[str, str | Callable[[re.Match], str]], ...]
     left_out: str
@@ -42,17 +48,21 @@ class Network(NamedTuple):
 
 
 def _numbered(path: str) -> Callable[[re.Match], str]:
-    """For names that count from 0 where ours count from 1."""
+    """A replacement for names that count from 0 where ours count from 1."""
     return lambda match: path.format(int(match[1]) + 1)
 
 
 def _hourglass(match: re.Match) -> str:
     stack, level, part = (int(n) for n in match.groups())
-    return f"hourglass{stack + 1}_{('skip', 'down', 'up', 'bottom')[part]}{level + 1 if part < 3 else ''}"
+    name = ("skip", "down", "up", "bottom")[part]
+    return f"hourglass{stack + 1}_{name}{level + 1 if part < 3 else ''}"
 
 
 def _denoiser_inputs(state: State) -> State:
-    """Which of the 123 numbers of a hand is which input is in the checkpoint, and the released one's order is not its code's."""
+    """Reorder the inputs: the checkpoint says which of a hand's 123 numbers is which input.
+
+    The order of the released checkpoint differs from that of its code.
+    """
     order = [*range(33, 123), *range(0, 33, 3), *range(1, 33, 3)]  # ours
     if "network.0.weight" not in state:
         return state
@@ -71,7 +81,7 @@ def _denoiser_inputs(state: State) -> State:
 
 
 def _sphere_net(state: State) -> tuple[nn.Module, tuple[int, ...]]:
-    """As many stacks, and as wide, as the state is."""
+    """A network with the number of stacks and the width of the state."""
     heads = [value.size for name, value in state.items() if re.search(r"\bscore\.\d\.bias$", name)]
     widths = [value.size for name, value in state.items() if name.endswith("layer3.0.conv1.bias")]
     return SphereNet(
@@ -123,7 +133,10 @@ NETWORKS = {
 
 
 def convert(state: State, network: str) -> dict:
-    """A `state_dict` of arrays → the variables of our network, checked leaf by leaf against its own."""
+    """Convert a `state_dict` of arrays to the variables of our network, checking each leaf.
+
+    ValueError if leaves are missing, superfluous or of another shape.
+    """
     renames, left_out, model, prepare = NETWORKS[network]
     found = {}
     for name, value in prepare(state).items():
@@ -161,7 +174,8 @@ def convert(state: State, network: str) -> dict:
 
 
 def torchvision(state: State) -> dict:
-    """The `state_dict` of a ResNet in torchvision's layout, as deep and wide as it is → the part of a BodyNet's variables."""
+    """Convert the `state_dict` of a torchvision ResNet, of any depth and width, to a BodyNet's
+    backbone."""
     counts = tuple(
         len({name.split(".")[1] for name in state if name.startswith(f"layer{stage}.")})
         for stage in (1, 2, 3, 4)
@@ -173,7 +187,8 @@ def torchvision(state: State) -> dict:
     ]
     if not fitting or "conv1.weight" not in state:
         raise ValueError(
-            f"this is no ResNet of torchvision's, {', '.join(map(str, STAGES))} layers: its stages have {counts} blocks"
+            f"this is no ResNet of torchvision's with {', '.join(map(str, STAGES))} layers: its "
+            f"stages have {counts} blocks"
         )
     found = from_torchvision(state, ResNet(fitting[0], width=len(state["conv1.weight"])))
     return {kind: {"backbone": tree} for kind, tree in found.items()}
@@ -186,7 +201,7 @@ CONVERTERS = {
 
 
 def read_state(path: str | Path) -> State:
-    """The `state_dict` in a checkpoint, or that it is."""
+    """Read a checkpoint that is, or contains, a `state_dict`."""
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, ValueError) as error:
@@ -196,7 +211,7 @@ def read_state(path: str | Path) -> State:
         ) from None
     for key in ("network_state_dict", "state_dict", "model_state_dict"):
         checkpoint = checkpoint.get(key, checkpoint) if isinstance(checkpoint, dict) else {}
-    # DataParallel's prefix is no part of a name.
+    # Remove the prefix of DataParallel.
     state = {
         name.removeprefix("module."): value.numpy()
         for name, value in checkpoint.items()
@@ -208,11 +223,12 @@ def read_state(path: str | Path) -> State:
 
 
 def main(argv: list[str]) -> None:
-    parser = argparse.ArgumentParser(description="PyTorch checkpoints → our weights, .npz")
+    """The command."""
+    parser = argparse.ArgumentParser(description="Convert PyTorch checkpoints to .npz")
     parser.add_argument("network", choices=CONVERTERS)
     parser.add_argument("source", type=Path, metavar="IN.pth")
     parser.add_argument("target", type=Path, metavar="OUT.npz")
-    parser.add_argument("--half", action="store_true", help="write floats of 16 bits")
+    parser.add_argument("--half", action="store_true", help="write 16-bit floats")
     args = parser.parse_args(argv)
     if args.target.exists():
         parser.error(f"{args.target} exists; give another name")
@@ -225,7 +241,8 @@ def main(argv: list[str]) -> None:
     weights.save(args.target, variables, args.half)
     sizes = [leaf.size for leaf in jax.tree.leaves(variables)]
     print(
-        f"{args.target}: {len(sizes)} arrays, {sum(sizes):,} numbers, {args.target.stat().st_size:,} bytes"
+        f"{args.target}: {len(sizes)} arrays, {sum(sizes):,} numbers, "
+        f"{args.target.stat().st_size:,} bytes"
     )
 
 

@@ -4,8 +4,9 @@
 
 Out-of-bounds accesses and races (each takes minutes; XLA's own memory pool would hide the first):
 
-    XLA_PYTHON_CLIENT_ALLOCATOR=platform JAX_PLATFORMS=cuda,cpu compute-sanitizer --tool memcheck  python -m pytest tests/gpu
-    XLA_PYTHON_CLIENT_ALLOCATOR=platform JAX_PLATFORMS=cuda,cpu compute-sanitizer --tool racecheck python -m pytest tests/gpu
+    export XLA_PYTHON_CLIENT_ALLOCATOR=platform JAX_PLATFORMS=cuda,cpu
+    compute-sanitizer --tool memcheck python -m pytest tests/gpu
+    compute-sanitizer --tool racecheck python -m pytest tests/gpu
 
 Without a GPU, tests/kernels/test_cuda_on_host.py runs the same source under the host's sanitizers.
 """
@@ -38,7 +39,7 @@ def gpu():
 
 
 def on_both(gpu, function, *arguments):
-    """What `function` gives on the GPU and on the CPU, as numpy."""
+    """Results of `function` on the GPU and on the CPU, as NumPy arrays."""
     assert "cuda" in library.platforms(), "the CUDA kernel was not built"
     results = []
     for device in (gpu, jax.devices("cpu")[0]):
@@ -56,7 +57,7 @@ def assert_same_images(gpu, screen, faces, height, width, what, **options):
     return ours
 
 
-def test_awkward_triangles(gpu):
+def test_degenerate_triangles(gpu):
     for name, (screen, faces) in AWKWARD.items():
         assert_same_images(gpu, screen, faces, 33, 47, name)
 
@@ -110,7 +111,7 @@ def test_gradient(gpu):
     np.testing.assert_allclose(ours, cpu, atol=2e-4 * np.abs(cpu).max())
 
 
-def test_two_runs_are_the_same_bits(gpu):
+def test_two_runs_give_the_same_bits(gpu):
     rng = np.random.default_rng(3)
     screen = random_screen(rng, 500, 8, grid=10.0)  # many of equal depth
     faces = jnp.asarray(rng.integers(0, 500, (3000, 3)), jnp.int32)

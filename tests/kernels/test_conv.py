@@ -1,4 +1,7 @@
-"""The convolutions: kernel ≡ reference in values and gradients, zeros skipped or not; transforms, sharding, mistakes."""
+"""Convolutions: the kernel equals its reference, in values and gradients.
+
+Also transformations, sharding and invalid arguments.
+"""
 
 import inspect
 import os
@@ -84,7 +87,7 @@ def window(x, kernel, strides, padding):
 
 
 def arrays(name):
-    """Input, kernel, strides, padding."""
+    """A case: input, kernel, strides, padding."""
     shape, taps, strides, padding = CASES[name]
     rng = np.random.default_rng(len(name))
     x = rng.standard_normal(shape)
@@ -151,7 +154,7 @@ def test_transposed_it_is_xlas_transposed(shape, taps, strides, padding):
 
 
 def test_by_hand():
-    """A voxel in the corner and an asymmetric kernel: correlation, not convolution, zeros outside, axes in their order."""
+    """One voxel and an asymmetric kernel: it is correlation, zeros are outside, axes in order."""
     x = jnp.zeros((1, 3, 4, 5, 1)).at[0, 0, 1, 2, 0].set(1.0)
     kernel = jnp.arange(27.0).reshape(3, 3, 3, 1, 1)
     y = conv.conv3d(x, kernel)[0, ..., 0]
@@ -164,7 +167,7 @@ def test_by_hand():
 
 
 @pytest.mark.parametrize("side", [1, 3, 5, 7])
-def test_of_blocks_it_is_the_same(side):
+def test_by_blocks_it_is_the_same(side):
     rng = np.random.default_rng(side)
     x, kernel = (
         jnp.asarray(rng.standard_normal(s), jnp.float32)
@@ -176,7 +179,7 @@ def test_of_blocks_it_is_the_same(side):
     )
 
 
-def test_a_grid_in_16_bits_is_convolved_by_blocks_where_no_cpu_is():
+def test_16_bit_grids_are_convolved_by_blocks_except_on_cpus():
     x, kernel = jnp.zeros((2, 6, 8, 10, 1), jnp.bfloat16), jnp.zeros((7, 7, 7, 1, 16), jnp.bfloat16)
 
     def shapes(x, kernel):
@@ -202,13 +205,16 @@ def test_kernel_is_reference(name):
 
 @pytest.mark.parametrize("tiles", ["avx2", "any"])
 def test_kernel_is_reference_with_other_registers(tiles, repo):
-    """What machines without AVX-512 run."""
+    """As on machines without AVX-512."""
     names = [
         name
         for name in CASES
         if name.startswith(("widths", "several", "strides of", "one channel, s", "patches", "wide"))
     ]
-    code = f"from test_conv import *\nfor name in {names}: assert_close(*kernel_and_reference(name))\nprint('same')"
+    code = (
+        f"from test_conv import *\nfor name in {names}: assert_close(*kernel_and_reference(name))"
+        "\nprint('same')"
+    )
     paths = os.pathsep.join([str(repo), str(repo / "tests" / "kernels")])
     env = {
         **os.environ,
@@ -222,8 +228,8 @@ def test_kernel_is_reference_with_other_registers(tiles, repo):
     assert done.stdout.strip() == "same", done.stderr[-3000:]
 
 
-def test_zeros_are_skipped_and_nothing_else():
-    """A number that is not finite reaches exactly the pixels whose windows hold it, also among zeros."""
+def test_only_zeros_are_skipped():
+    """Values that are not finite reach exactly the pixels whose windows contain them."""
     x = jnp.zeros((1, 9, 9, 9, 1)).at[0, 4, 4, 4, 0].set(jnp.nan).at[0, 0, 0, 0, 0].set(jnp.inf)
     y = conv.conv3d(x, jnp.ones((3, 3, 3, 1, 16)))
     bad = np.zeros((9, 9, 9), bool)
@@ -236,7 +242,7 @@ def test_zeros_are_skipped_and_nothing_else():
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 @pytest.mark.parametrize("taps", [(3, 3), (9, 7), (11, 5)])
 @pytest.mark.parametrize("way", ["forward", "to input"])
-def test_among_patches_a_number_that_is_not_finite_reaches_its_windows_alone(way, taps, value):
+def test_patches_spread_nonfinite_values_to_their_windows_only(way, taps, value):
     rng = np.random.default_rng(7)
     x, kernel = (
         jnp.asarray(rng.standard_normal(s), jnp.float32) for s in ((3, 17, 22, 16), (*taps, 16, 16))
@@ -263,8 +269,8 @@ def test_among_patches_a_number_that_is_not_finite_reaches_its_windows_alone(way
 @pytest.mark.parametrize(
     ("name", "times"), [("patches, two samples a block", 1.5), ("wide patches", 2.5)]
 )
-def test_patches_round_like_the_plain_sums(name, times):
-    """Against float64: so many times the rounding error of XLA's plain convolution at most. XLA adds up longer sums in parts."""
+def test_patches_round_like_plain_sums(name, times):
+    """Compared with float64: at most `times` the rounding error of XLA, which sums in parts."""
     x, kernel, strides, padding = arrays(name)
     plain = partial(conv.plain, window(x, kernel, strides, padding))
     ours, xlas = (
@@ -281,7 +287,7 @@ def test_patches_round_like_the_plain_sums(name, times):
         assert error < times * plain_error
 
 
-def test_two_runs_are_the_same_bits():
+def test_two_runs_give_the_same_bits():
     x, kernel, *_ = arrays("a network's")
     run = jax.jit(partial(all_of, conv.conv))
     first = run(x, kernel)
@@ -294,13 +300,13 @@ def test_two_runs_are_the_same_bits():
 
 
 @pytest.mark.parametrize("name", ["a network's", "patches, two samples a block", "wide patches"])
-def test_a_sample_is_itself_in_any_batch(name):
+def test_samples_do_not_depend_on_their_batch(name):
     x, kernel, *_ = arrays(name)
     run = jax.jit(conv.conv)
     np.testing.assert_array_equal(run(x, kernel)[1:], run(x[1:], kernel))
 
 
-# ---- composition ---------------------------------------------------------------------------------------------------
+# ---- composition ---------------------------------------------------------------------------------
 
 
 def small():
@@ -414,16 +420,16 @@ def test_inside_shard_map():
     )
 
 
-# ---- what goes where -----------------------------------------------------------------------------------------------
+# ---- what runs where -----------------------------------------------------------------------------
 
 
 def calls(function, *operands, platform="cpu"):
-    """Kernels and convolutions in what is compiled."""
+    """Kernels and convolutions in the compiled program."""
     text = jax.jit(function).trace(*operands).lower(lowering_platforms=(platform,)).as_text()
     return len(re.findall(r"custom_call @handjax_conv", text)), text.count("stablehlo.convolution")
 
 
-def test_what_the_kernel_is_not_made_for_stays_with_xla():
+def test_unsupported_convolutions_are_left_to_xla():
     x, kernels = small()
     kernel = kernels[0]
     assert calls(conv.conv3d, x, kernel) == (1, 0)
@@ -471,7 +477,7 @@ def test_for_flax():
         assert_close(jax.jit(ours.apply)(variables, x), jax.jit(theirs.apply)(variables, x))
 
 
-def test_switched_off_it_is_the_reference(repo):
+def test_switched_off_the_reference_runs(repo):
     code = """
 import jax, jax.numpy as jnp
 from handjax.ops import conv
@@ -495,12 +501,12 @@ print("handjax" in text, text.count("stablehlo.convolution"))
         ((2, 5, 5, 3), (3, 3, 3, 5), dict(padding=((1, 1),)), "2 pairs, one per axis"),
     ],
 )
-def test_mistakes_are_said(x, kernel, options, what):
+def test_invalid_arguments_are_reported(x, kernel, options, what):
     with pytest.raises(ValueError, match=re.escape(what)):
         inspect.unwrap(conv.conv)(jnp.zeros(x), jnp.zeros(kernel), **options)
 
 
-def test_shapes_that_make_no_sense_are_refused_by_the_kernel():
+def test_the_kernel_rejects_invalid_shapes():
     library.platforms()
     options = dict(stride=np.ones(3, np.int64), low=np.zeros(3, np.int64))
 

@@ -1,7 +1,7 @@
-"""The CUDA kernels' own source, compiled for the host and run with real threads under the sanitizers: ≡ reference, without a GPU.
+"""The CUDA source, compiled for the host and run with real threads under sanitizers.
 
-What a GPU's compute-sanitizer would look for is looked for here too: reads and writes out of bounds, and races, so that
-a missing __syncthreads is an error and no matter of luck.
+It must equal the reference implementation, and the checks are those of a GPU's compute-sanitizer:
+reads and writes out of bounds, and races, so that a missing __syncthreads is always an error.
 """
 
 import re
@@ -33,7 +33,7 @@ FLAGS = (
 
 
 def host_source(cuda: str) -> str:
-    """The words of CUDA for which there is no macro: its header, and launches."""
+    """Translate what macros cannot: the CUDA header, and launches."""
     header = cuda.replace("#include <cuda_runtime.h>", '#include "cuda_on_host.h"')
     launch = r"(\w+)<<<(.*?), (\w+), 0, stream>>>\("
     host, launches = re.subn(launch, r"on_host::Launch(\1, \2, \3, ", header)
@@ -114,7 +114,7 @@ def run(program: Path, scenes: list[Scene], *words: str) -> subprocess.Completed
 
 
 def images(program: Path, scenes: list[Scene]):
-    """(scene, depth, face) for each."""
+    """(scene, depth, face) for each scene."""
     done = run(program, scenes)
     assert done.returncode == 0, done.stderr.decode()[-4000:]
     at = 0
@@ -144,7 +144,7 @@ def assert_references(program: Path, scenes: list[Scene]):
 
 
 def awkward() -> list[Scene]:
-    """All of them as one batch, filled up with vertices and faces that are not drawn; and some as they stand."""
+    """All as one batch, padded with vertices and faces that are not drawn, and some alone."""
     vertices, count = (max(len(case[i]) for case in AWKWARD.values()) for i in range(2))
     screens, lists = [], []
     for screen, faces in AWKWARD.values():
@@ -179,7 +179,7 @@ def soup(
     size: float,
     **options,
 ) -> Scene:
-    """Triangles with corners within `size` px of one another, so that few or all are drawn by a thread alone."""
+    """Triangles of up to `size` px, so that few or all of them are drawn by a single thread."""
     rng = np.random.default_rng(seed)
     middle = rng.uniform((-5, -5, 0), (width + 5, height + 5, 0), (batch, faces, 1, 3))
     spread = rng.uniform((-size, -size, 200), (size, size, 400), (batch, faces, 3, 3))
@@ -196,7 +196,7 @@ def soup(
     )
 
 
-def test_source_for_cuda_is_the_reference(build):
+def test_cuda_source_equals_the_reference(build):
     scenes = awkward()
     rng = np.random.default_rng(20)
     for i, (projection, interpolation) in enumerate(

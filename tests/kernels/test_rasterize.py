@@ -1,4 +1,7 @@
-"""The rasterizer: kernel ≡ reference bit for bit, pictures worked out by hand, properties, gradients, transforms, sharding."""
+"""The rasterizer: the kernel equals its reference bit for bit.
+
+Also images worked out by hand, properties, gradients, transformations and sharding.
+"""
 
 import inspect
 import os
@@ -37,7 +40,7 @@ draw_reference = jax.jit(rasterize.reference, static_argnames="viewport")
 
 
 def both(screen, faces, height=48, width=64, *, cull="none", near=-np.inf, background=0.0):
-    """Images of the kernel and of the reference."""
+    """Images by the kernel and by the reference."""
     screen, faces = jnp.asarray(screen), jnp.asarray(faces, jnp.int32)
     kernel = draw(screen, faces, height, width, cull=cull, near=near, background=background)
     batched = screen if screen.ndim == 3 else screen[None]
@@ -81,16 +84,16 @@ def random_screen(
     )
 
 
-def test_the_kernels_are_there():
+def test_kernels_are_available():
     assert "cpu" in library.platforms()
 
 
-# ---- pictures worked out by hand -----------------------------------------------------------------------------------
+# ---- images worked out by hand -------------------------------------------------------------------
 
 
-def test_a_picture_worked_out_by_hand():
-    # A triangle with corners on pixel centres. Its left edge x = 1 and its top edge y = 1 are its own, its slanted edge
-    # x + y = 5 is not (a right edge). Depth is 10x + y there.
+def test_an_image_worked_out_by_hand():
+    # A triangle with corners on pixel centres. Its left edge x = 1 and its top edge y = 1 are its
+    # own, its slanted edge x + y = 5 is not (a right edge). Depth is 10x + y there.
     screen = jnp.asarray(flat((1, 1, 11), (4, 1, 41), (1, 4, 14)))
     depth, face = draw(screen, np.array([[0, 1, 2]]), 5, 6, background=-1.0)
     np.testing.assert_array_equal(
@@ -128,8 +131,9 @@ def test_linear_depth_crosses_zero():
     assert np.all(depth[face == -1] == 100)
 
 
-def test_a_wall_through_the_camera_is_seen_up_to_the_near_plane():
-    # The plane x = 50 from behind the camera to far before it. It is seen right of the middle, at z = 50 / a.
+def test_a_wall_through_the_camera_ends_at_the_near_plane():
+    # The plane x = 50 from behind the camera to far before it. It is seen right of the middle, at z
+    # = 50 / a.
     xyz = np.float32([[50, -4000, -1000], [50, 4000, -1000], [50, 0, 5000]])
     screen = to_screen(
         jnp.asarray(xyz), jnp.asarray(CAMERA), projection="pinhole", interpolation="perspective"
@@ -149,7 +153,7 @@ def test_a_fragment_at_the_near_plane_is_not_drawn():
     np.testing.assert_array_equal(depth[0], [0, 0, 0, 13, 14, 15, 16, 17])
 
 
-def test_front_is_where_the_normal_points_to_the_camera():
+def test_front_faces_have_normals_to_the_camera():
     xyz = jnp.asarray([[-50, -50, 300], [-50, 50, 300], [50, -50, 300]], jnp.float32)
     # (b - a) × (c - a) = (0, 100, 0) × (100, 0, 0) = (0, 0, -10⁴): towards the camera.
     for projection, k in (("pinhole", CAMERA), ("orthographic", PARALLEL)):
@@ -176,7 +180,7 @@ def test_a_tie_goes_to_the_lowest_face():
     np.testing.assert_array_equal(face, reference[1])
 
 
-# ---- kernel ≡ reference -------------------------------------------------------------------------------------------------
+# ---- the kernel equals the reference -------------------------------------------------------------
 
 
 @pytest.mark.parametrize("cull", ["none", "back", "front"])
@@ -257,7 +261,7 @@ AWKWARD = {
 
 
 @pytest.mark.parametrize("name", AWKWARD)
-def test_kernel_is_reference_on_awkward_triangles(name):
+def test_kernel_is_reference_on_degenerate_triangles(name):
     screen, faces = AWKWARD[name]
     kernel, reference = both(screen, faces, 33, 47)
     assert_same(kernel, reference)
@@ -318,11 +322,12 @@ def test_kernel_is_reference_for_any_size(batch, height, width):
     assert_same(*both(screen, faces, height, width))
 
 
-# ---- properties ----------------------------------------------------------------------------------------------------
+# ---- properties ----------------------------------------------------------------------------------
 
 
 def test_neighbours_leave_no_gap_and_share_no_pixel():
-    # A fan of triangles that covers the whole image, corners anywhere and on pixel centres: every pixel is in exactly one.
+    # A fan of triangles that covers the whole image, corners anywhere and on pixel centres: every
+    # pixel is in exactly one.
     rng = np.random.default_rng(2)
     angles = np.linspace(0, 2 * np.pi, 33)[:-1]
     for center in ((20.0, 20.0), (17.3, 25.8), tuple(rng.uniform(10, 30, 2))):
@@ -356,7 +361,7 @@ def test_winding_does_not_change_depth():
     np.testing.assert_allclose(forward[0], backward[0], rtol=1e-5)
 
 
-def test_two_runs_are_the_same_bits():
+def test_two_runs_give_the_same_bits():
     rng = np.random.default_rng(5)
     screen = random_screen(rng, 200, 4)
     faces = rng.integers(0, 200, (400, 3)).astype(np.int32)
@@ -373,7 +378,7 @@ def test_two_runs_are_the_same_bits():
     jax.tree.map(np.testing.assert_array_equal, first, second)
 
 
-# ---- barycentrics, attributes, gradients ---------------------------------------------------------------------------
+# ---- barycentrics, attributes, gradients ---------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -405,7 +410,7 @@ def test_weights_and_attributes_agree_with_depth(projection, interpolation):
 
 
 @pytest.mark.parametrize(("projection", "interpolation"), MODES)
-def test_gradient_is_the_references(projection, interpolation):
+def test_gradient_is_that_of_the_reference(projection, interpolation):
     rng = np.random.default_rng(7)
     xyz = np.concatenate(
         [rng.uniform(-120, 120, (2, 40, 2)), rng.uniform(200, 400, (2, 40, 1))], axis=-1
@@ -430,7 +435,7 @@ def test_gradient_is_the_references(projection, interpolation):
         np.testing.assert_allclose(ours, theirs, atol=2e-4 * float(np.abs(theirs).max()))
 
 
-def test_gradient_is_that_of_finite_differences_away_from_edges():
+def test_gradient_is_the_finite_difference_off_edges():
     rng = np.random.default_rng(8)
     xyz = np.float64([[-90, -70, 260], [110, -80, 340], [10, 120, 300], [-40, 20, 400]])
     faces = np.int32([[0, 1, 2], [0, 3, 2]])
@@ -484,7 +489,7 @@ def test_gradient_is_finite_where_triangles_are_not():
     assert np.isfinite(np.asarray(gradient)[finite]).all()
 
 
-def test_affine_projection_has_finite_gradients_behind_the_camera():
+def test_affine_gradients_are_finite_behind_the_camera():
     xyz = jnp.asarray([[0.0, 0, 0], [10, 0, -5], [0, 10, 300], [40, 0, 300], [0, -30, 300]])
     faces = np.int32([[0, 1, 2], [2, 3, 4]])
 
@@ -509,7 +514,7 @@ def test_sums_in_a_tree_are_sums(rows):
     np.testing.assert_allclose(batched[1], 2 * tree, atol=1e-5)
 
 
-# ---- composition ---------------------------------------------------------------------------------------------------
+# ---- composition ---------------------------------------------------------------------------------
 
 
 def scene(batch=8):
@@ -527,7 +532,7 @@ def test_any_leading_batch():
         np.testing.assert_array_equal(one[4], last)
 
 
-def test_other_precisions_are_drawn_in_float32():
+def test_other_dtypes_are_drawn_in_float32():
     screen, faces = scene(2)
     half = screen.astype(jnp.bfloat16)
     depth, face = draw(half, faces, 20, 24)
@@ -676,7 +681,7 @@ def test_lowers_for_cuda_without_a_gpu():
     assert "handjax_rasterize" in lowered and "platform_index" not in lowered
 
 
-def test_ranks_that_make_no_sense_are_refused_by_the_kernel():
+def test_the_kernel_rejects_invalid_ranks():
     def call(screen, faces, out=(2, 4, 4)):
         shapes = (jax.ShapeDtypeStruct(out, jnp.float32), jax.ShapeDtypeStruct(out, jnp.int32))
         attributes = dict(culled=np.int32(0), near=np.float32(0), background=np.float32(0))
@@ -707,7 +712,7 @@ def test_ranks_that_make_no_sense_are_refused_by_the_kernel():
         (dict(screen=jnp.zeros((2, 9, 3))), "as returned by to_screen"),
     ],
 )
-def test_mistakes_are_said(change, what):
+def test_invalid_arguments_are_reported(change, what):
     screen, _ = scene(2)
     arguments = dict(screen=screen, faces=np.zeros((5, 3), np.int32), height=8, width=8) | change
     with pytest.raises((ValueError, TypeError), match=what):
@@ -716,7 +721,7 @@ def test_mistakes_are_said(change, what):
         )  # as users call it: without the tests' checks of types
 
 
-# ---- the library ---------------------------------------------------------------------------------------------------
+# ---- the library ---------------------------------------------------------------------------------
 
 PROBE = """
 import warnings
@@ -728,7 +733,8 @@ with warnings.catch_warnings(record=True) as said:
     screen = jnp.asarray([[0, 0, 1, 5], [9, 0, 1, 5], [0, 9, 1, 5]], jnp.float32)
     for _ in range(2):
         depth, face = rasterize.rasterize(screen, np.int32([[0, 1, 2]]), 8, 8)
-print(library.platforms(), int((face == 0).sum()), [str(w.message) for w in said if w.category is RuntimeWarning])
+messages = [str(w.message) for w in said if w.category is RuntimeWarning]
+print(library.platforms(), int((face == 0).sum()), messages)
 """
 
 
@@ -743,15 +749,15 @@ def probe(change="pass", **environment):
     return run.stdout.strip() if run.returncode == 0 else run.stderr
 
 
-def test_switched_off_the_reference_runs_and_nothing_is_said():
+def test_switched_off_the_reference_runs_silently():
     assert probe(HANDJAX_OPS="off") == "() 43 []"
 
 
-def test_a_wrong_switch_is_said():
+def test_an_invalid_switch_is_reported():
     assert "HANDJAX_OPS=no: expected on or off" in probe(HANDJAX_OPS="no")
 
 
-def test_missing_kernels_are_said_once():
+def test_missing_kernels_are_reported_once():
     said = probe("library._FOLDER = library.Path('/nowhere')")
     assert (
         said.startswith("() 43 [")

@@ -1,4 +1,4 @@
-"""Sums over pixels: kernel ≡ reference in values and gradients; transforms, sharding, mistakes."""
+"""Sums over pixels: values, gradients, transformations, sharding and invalid arguments."""
 
 import re
 
@@ -39,7 +39,7 @@ def exact(x, y, x0, y0):
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("swap", [False, True])
 def test_kernel_is_the_exact_sum(shape, swap):
-    """With an origin for all samples and one for each, either way round."""
+    """With one origin for all samples and one per sample, in either order."""
     x, y, one, each = arrays(shape)
     origins = (each, one) if swap else (one, each)
     for ours, theirs in zip(jax.jit(sums.sums)(x, y, *origins), exact(x, y, *origins), strict=True):
@@ -48,7 +48,7 @@ def test_kernel_is_the_exact_sum(shape, swap):
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_all_gradients_are_the_references(shape):
+def test_all_gradients_are_those_of_the_reference(shape):
     operands = arrays(shape)
 
     def loss(both):
@@ -87,7 +87,7 @@ def test_same_bits_in_any_batch_and_every_time():
     jax.tree.map(np.testing.assert_array_equal, run(x, y, one, one), run(x, y, one, one))
 
 
-def test_each_device_adds_up_its_own_samples():
+def test_each_device_sums_its_own_samples():
     x, y, one, each = arrays((8, 5, 6, 7))
     mesh = Mesh(np.array(jax.devices()), ("data",), axis_types=(AxisType.Auto,))
     rows, whole = NamedSharding(mesh, PartitionSpec("data")), NamedSharding(mesh, PartitionSpec())
@@ -115,7 +115,7 @@ def test_each_device_adds_up_its_own_samples():
     )
 
 
-def test_what_the_kernel_is_not_made_for_stays_with_xla():
+def test_unsupported_sums_are_left_to_xla():
     x, y, one, _ = arrays((2, 4, 3, 5))
 
     def kernels(*operands, platform="cpu"):
@@ -138,7 +138,7 @@ def test_what_the_kernel_is_not_made_for_stays_with_xla():
     np.testing.assert_array_equal(sums.sums(x[:, :0], y[:, :0], one, one), np.zeros((2, 2, 5)))
 
 
-def test_shapes_that_make_no_sense_are_refused_by_the_kernel():
+def test_the_kernel_rejects_invalid_shapes():
     library.platforms()
 
     def call(x, y, x0, y0, out):

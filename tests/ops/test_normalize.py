@@ -1,4 +1,4 @@
-"""Normalization: flax's own, values and every gradient; gradients of gradients; far from zero."""
+"""Normalization equals flax's in values and first and second gradients, also far from zero."""
 
 import flax.linen as nn
 import jax
@@ -38,7 +38,7 @@ def arrays(shape):
 
 @pytest.mark.parametrize("groups", [None, 4])
 @pytest.mark.parametrize("shape", [(3, 5, 4, 8), (2, 3, 4, 5, 8)])
-def test_is_flaxs_in_values_gradients_and_their_gradients(groups, shape):
+def test_values_and_two_gradients_are_flaxs(groups, shape):
     operands = arrays(shape)
     weight = jnp.sin(jnp.arange(operands[0].size, dtype=jnp.float32)).reshape(shape)
 
@@ -66,7 +66,7 @@ def test_is_flaxs_in_values_gradients_and_their_gradients(groups, shape):
 
 @pytest.mark.parametrize("groups", [None, 2])
 def test_mean_and_variance_are_numpys_far_from_zero(groups):
-    """A variance as E[x²] - E[x]² in float32 would be lost beside a mean of a thousand deviations."""
+    """In float32, E[x²] - E[x]² would be lost next to a mean of a thousand deviations."""
     x, scale, bias = arrays((2, 6, 7, 4))
     x = x + 3000
     y, mean, variance = normalize(x, scale, bias, groups, EPSILON)
@@ -82,7 +82,7 @@ def test_mean_and_variance_are_numpys_far_from_zero(groups):
     np.testing.assert_allclose(y, flax_norm(x, scale, bias, groups), atol=5e-3)
 
 
-def test_bfloat16_comes_back_and_statistics_are_float32():
+def test_bfloat16_is_kept_and_statistics_are_float32():
     x, scale, bias = arrays((2, 6, 7, 4))
     y, mean, variance = normalize(x.astype(jnp.bfloat16), scale, bias, None, EPSILON)
     assert (y.dtype, mean.dtype, variance.dtype) == (jnp.bfloat16, jnp.float32, jnp.float32)

@@ -1,6 +1,8 @@
-"""The three heads of the body systems in PyTorch, after Sun et al. 2018 (arXiv 1711.08229,
-github.com/JimmySuen/integral-human-pose) and its kinematic fork, with their loss, and the way of their tensors into handjax's
-trees."""
+"""The three heads of the body system and their loss in PyTorch, and conversion of their tensors.
+
+After Sun et al. 2018 (arXiv 1711.08229, github.com/JimmySuen/integral-human-pose) and its kinematic
+fork.
+"""
 
 import numpy as np
 import torch
@@ -12,7 +14,7 @@ torch.set_num_threads(1)
 
 
 class Reference(nn.Module):
-    """[b, 3, h, w] → [b, joints, 3], or [b, 30] of the kinematic head."""
+    """[b, 3, h, w] → [b, joints, 3], or [b, 30] for the kinematic head."""
 
     def __init__(self, head, layers, joints=18, depth=64, width=64, deconvolutions=(256, 256, 256)):
         super().__init__()
@@ -52,12 +54,12 @@ def expectation(maps, joints, depth):
 
 
 def joint_loss(prediction, target, weight, power):
-    """The sum over everything, by the batch's size: weighted L1 (power 1) or L2 (power 2)."""
+    """Weighted L1 (power 1) or L2 (power 2): the sum divided by the batch size."""
     return ((prediction - target).abs() ** power * weight).sum() / len(prediction)
 
 
 def randomize(reference: nn.Module, seed: int) -> nn.Module:
-    """PyTorch's own weights, but what it starts as 0 or 1 is drawn too, or mistakes there would hide."""
+    """Keep PyTorch's initialization, but replace zeros and ones, which would hide mistakes."""
     torch.manual_seed(seed)
     with torch.no_grad():
         for module in reference.modules():
@@ -72,7 +74,7 @@ def randomize(reference: nn.Module, seed: int) -> nn.Module:
 
 
 def to_flax(tensors) -> dict:
-    """`state_dict()`, or gradients by parameter name → handjax's `params` and `batch_stats`, as NumPy arrays."""
+    """Convert `state_dict()`, or gradients by parameter name, to `params` and `batch_stats`."""
     tree = {}
     for name, tensor in tensors.items():
         *path, kind = (

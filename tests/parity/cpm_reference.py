@@ -1,5 +1,8 @@
-"""Convolutional Pose Machines in PyTorch, after the description of Wei et al. 2016 (arXiv 1602.00134) and the sizes of
-namedBen/Convolutional-Pose-Machines-Pytorch, with handjax's names for its parts; and the way of 2D networks' tensors into trees."""
+"""Convolutional Pose Machines in PyTorch, and conversion of the tensors of 2D networks.
+
+After Wei et al. 2016 (arXiv 1602.00134), with the sizes of
+namedBen/Convolutional-Pose-Machines-Pytorch and handjax's names of layers.
+"""
 
 import numpy as np
 import torch
@@ -73,12 +76,12 @@ class Reference(nn.Module):
 
 
 def loss(maps, target):
-    """The mean squared error of each stage, times a sample's cells and channels, summed over the stages."""
+    """Squared errors summed over stages, cells and channels, averaged over samples."""
     return sum(functional.mse_loss(stage, target) for stage in maps.unbind(1)) * target[0].numel()
 
 
 def parameter_groups(reference, lr):
-    """SGD's: learning rates times 1 and 2 for kernels and biases of the first stage, 4 and 8 for the others."""
+    """For SGD: 1 and 2 times the rate for kernels and biases of stage one, else 4 and 8 times."""
     groups = {}
     for name, parameter in reference.named_parameters():
         factor = (1 if name.startswith("stage1") else 4) * (2 if name.endswith("bias") else 1)
@@ -99,7 +102,7 @@ def randomize(reference: nn.Module, seed: int) -> nn.Module:
 
 
 def to_flax(tensors) -> dict:
-    """`state_dict()`, or gradients by parameter name → handjax's `params`, as NumPy arrays; kernels O I H W → H W I O."""
+    """Convert `state_dict()`, or gradients by parameter name, to `params`; O I H W → H W I O."""
     params = {}
     for name, tensor in tensors.items():
         module, kind = name.split(".")
@@ -125,7 +128,7 @@ def channels_last(x: torch.Tensor) -> np.ndarray:
 
 
 def train_step(reference, optimizer, x, target, loss=loss) -> torch.Tensor:
-    """One update, for measuring; the loss before it."""
+    """One update, for benchmarks; returns the loss before it."""
     optimizer.zero_grad()
     value = loss(reference(x), target)
     value.backward()

@@ -1,5 +1,7 @@
-"""PoseNet2D in PyTorch, after the description of jiangxubin/hand_pose, a TensorFlow 1 program, with handjax's names for its
-parts; its losses, and DSNT's (Nibali et al. 2018, arXiv 1801.07372)."""
+"""PoseNet2D and its losses in PyTorch, and the losses of DSNT, with handjax's names of layers.
+
+After jiangxubin/hand_pose, a TensorFlow 1 program, and Nibali et al. 2018 (arXiv 1801.07372).
+"""
 
 import math
 
@@ -61,8 +63,10 @@ class Reference(nn.Module):
 
 
 def resize(maps, size):
-    """TensorFlow 1's bilinear resizing, in which pixel 0 lies on cell 0 and the far border repeats: with the last cell twice the
-    corners are aligned."""
+    """Bilinear resizing of TensorFlow 1, where pixel 0 is at cell 0 and the far border repeats.
+
+    With the last cell duplicated, this is resizing with aligned corners.
+    """
     maps = functional.pad(maps, (0, 1, 0, 1), mode="replicate")
     return functional.interpolate(maps, size=size + 1, mode="bilinear", align_corners=True)[
         ..., :-1, :-1
@@ -70,7 +74,7 @@ def resize(maps, size):
 
 
 def heatmap_loss(maps, target, visible=None):
-    """Root mean square over the pixels of each resized map, averaged over joints, summed over the stages."""
+    """RMS error of each resized map, averaged over joints, summed over stages."""
     total = 0
     for stage in maps.unbind(1):
         rms = (resize(stage, target.shape[-1]) - target).square().mean((-1, -2)).sqrt()
@@ -81,7 +85,7 @@ def heatmap_loss(maps, target, visible=None):
 
 
 def dsnt_loss(maps, uv):
-    """(u, v) in [0, 1] [b, j, 2]: mean squared error of the coordinates and Jensen–Shannon divergence to Gaussians."""
+    """Squared error of (u, v) in [0, 1], [b, j, 2], and divergence of maps from Gaussians."""
     last = maps[:, -1]
     b, j, n, _ = last.shape
     probability = torch.softmax(last.reshape(b, j, -1), dim=-1).reshape(last.shape)

@@ -1,5 +1,7 @@
-"""ResNet in PyTorch with torchvision's names and shapes (github.com/pytorch/vision, resnet.py), written here: torchvision itself is
-not needed."""
+"""ResNet in PyTorch with torchvision's names and shapes, so that torchvision is not needed.
+
+After github.com/pytorch/vision, resnet.py.
+"""
 
 import torch
 from torch import nn
@@ -40,7 +42,7 @@ class Block(nn.Module):
 
 
 class ResNet(nn.Module):
-    """[b, 3, h, w] → features [b, c, h/32, w/32]; `fc` is there for its name alone."""
+    """[b, 3, h, w] → features [b, c, h/32, w/32]; `fc` exists for its name only."""
 
     def __init__(self, layers, width=64, classes=1000):
         super().__init__()

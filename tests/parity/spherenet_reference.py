@@ -1,5 +1,8 @@
-"""The sphere hand's network, decoding, renderer and losses in PyTorch, plainly: every sphere against every pixel, every view in
-a loop. Layers have the names of github.com/melonwan/sphereHand, so scripts/convert_torch.py takes their weights across."""
+"""The sphere hand's network, decoding, renderer and losses in PyTorch, written for simplicity.
+
+Every sphere is compared with every pixel, and views are processed in a loop. Layers have the names
+of github.com/melonwan/sphereHand, so that scripts/convert_torch.py converts their weights.
+"""
 
 import torch
 from torch import nn
@@ -25,7 +28,7 @@ class Bottleneck(nn.Module):
 
 
 class Hourglass(nn.Module):
-    """hg[level - 1] has the blocks beside, on the way down and on the way up, and the lowest level's also the one at the bottom."""
+    """hg[level - 1] has the blocks skip, down and up; the lowest level also has the bottom one."""
 
     def __init__(self, width):
         super().__init__()
@@ -89,7 +92,7 @@ class Reference(nn.Module):
 
 
 def randomize(reference, seed):
-    """PyTorch starts normalizations at 1 and 0, where mistakes would hide: they are drawn, too."""
+    """Replace the zeros and ones of normalizations, which would hide mistakes."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for module in reference.modules():
@@ -137,7 +140,7 @@ def surface(depth, centers, radii):
 
 
 def projection(depth, centers, radii, cameras, across):
-    """One sample: [v, n, n], [v, s, 3], [s], [v, 4, 4] → 9 · the two means; matrices whole, inverses by `inverse`."""
+    """One sample, [v, n, n], [v, s, 3], [s], [v, 4, 4] → 9 · the two means, by full matrices."""
     views, rendered, near = range(len(depth)), [], []
     for i in views:
         for j in views if across else [i]:

@@ -1,4 +1,4 @@
-"""The heads, their losses and their gradients are PyTorch's: the same weights give the same numbers."""
+"""The heads, their losses and gradients equal PyTorch's for the same weights."""
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +21,7 @@ OPTIONS = dict(layers=18, joints=3, depth=5, width=4, deconvolutions=(6, 7, 8))
 
 
 def shares(ours, theirs):
-    """Largest difference of each leaf as a share of its largest entry, or of 1e-3 of the largest of all."""
+    """Largest difference per leaf, relative to its maximum or to 1e-3 of the overall maximum."""
     assert jax.tree.structure(ours) == jax.tree.structure(theirs)
     floor = 1e-3 * max(np.abs(leaf).max() for leaf in jax.tree.leaves(theirs))
     return jax.tree.map(
@@ -78,7 +78,7 @@ def test_forward_loss_gradients_and_running_statistics(head, layers, power, monk
 
 
 @pytest.mark.parametrize("layers", STAGES)
-def test_a_state_dict_of_torchvisions_layout_converts_name_by_name(layers):
+def test_a_torchvision_state_dict_converts_by_name(layers):
     with torch.device("meta"):
         shapes = {
             name: tuple(tensor.shape)
@@ -104,7 +104,7 @@ def test_a_state_dict_of_torchvisions_layout_converts_name_by_name(layers):
     assert sum(np.size(leaf) for leaf in jax.tree.leaves(found)) == counted
 
 
-def test_weights_cross_with_their_values():
+def test_converted_weights_give_the_same_features():
     torch.manual_seed(0)
     reference = randomize(resnet_reference.ResNet(50, width=4), seed=0).eval()
     net = ResNet(50, width=4)
@@ -119,7 +119,7 @@ def test_weights_cross_with_their_values():
 
 
 @pytest.mark.parametrize("layers", [18, 50])
-def test_a_file_of_torchvisions_becomes_the_backbone(layers, tmp_path, capsys):
+def test_a_torchvision_file_becomes_the_backbone(layers, tmp_path, capsys):
     """Every name and number of the .npz is a leaf of the body network's tree."""
     reference = randomize(resnet_reference.ResNet(layers, width=4), seed=2)
     torch.save(reference.state_dict(), tmp_path / "resnet.pth")
@@ -147,7 +147,7 @@ def test_a_file_of_torchvisions_becomes_the_backbone(layers, tmp_path, capsys):
     )
 
 
-def test_another_network_is_refused_by_name(tmp_path, capsys):
+def test_another_network_is_rejected_by_name(tmp_path, capsys):
     state = resnet_reference.ResNet(18, width=4).state_dict()
     for change, message in (
         (

@@ -1,4 +1,4 @@
-"""The network, its loss, its gradients and its optimizer are PyTorch's: the same weights give the same numbers."""
+"""The network, its loss, gradients and optimizer equal PyTorch's for the same weights."""
 
 from functools import partial
 
@@ -28,7 +28,7 @@ def _input(size, dtype):
 
 @pytest.mark.parametrize("background, pool_padding, stages", [(True, 1, 3), (False, 0, 2)])
 def test_loss_gradients_and_three_steps_of_sgd(background, pool_padding, stages):
-    """In float64, where nothing is left between the two but its rounding."""
+    """In float64, where the two differ only by its rounding."""
     with jax.enable_x64(True):
         variant = dict(stages=stages, background=background, pool_padding=pool_padding, **SMALL)
         reference = randomize(Reference(JOINTS, **variant), seed=1).double()
@@ -111,8 +111,8 @@ def test_forward_at_full_width():
     "joints, background, count",
     [(21, True, 31_770_052), (14, True, 31_219_866), (21, False, 31_691_454)],
 )
-def test_trees_have_the_references_shapes(joints, background, count):
-    """Weights go across whole, at full width, and nothing is left over on either side."""
+def test_trees_have_the_shapes_of_the_reference(joints, background, count):
+    """All weights are converted, at full width, and none is left over on either side."""
     model = CPM(joints, background=background)
     ours = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 64, 64, 4)))["params"]
     with torch.device("meta"):

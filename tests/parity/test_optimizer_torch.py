@@ -1,4 +1,4 @@
-"""Our optimizers take torch.optim's steps with torch.optim's numbers."""
+"""Our optimizers take the steps of torch.optim with the same hyperparameters."""
 
 import jax
 import jax.numpy as jnp
@@ -21,13 +21,13 @@ TORCH = {
 
 @pytest.fixture(autouse=True)
 def float64():
-    """In float32 Adam's 1 - 0.999^t alone is off by 6e-5, differently in each library; here it is the formula that counts."""
+    """In float32, Adam's 1 - 0.999^t is off by 6e-5, differently in each library."""
     with jax.enable_x64(True):
         yield
 
 
 def _problem():
-    """A quadratic whose curvatures reach over four decades, from a start where one gradient is exactly zero."""
+    """A quadratic with curvatures over four decades; one gradient is exactly zero at the start."""
     rng = np.random.default_rng(0)
     curvature = np.logspace(-3, 1, 12)
     start = rng.standard_normal(12)
@@ -102,7 +102,7 @@ def test_clipping_comes_before_weight_decay():
     ],
 )
 def test_schedules_that_torch_has(schedule, numbers):
-    """Of eight steps, with momentum, in which a changed rate does not change what has gathered."""
+    """Eight steps with momentum; a changed rate does not change what has accumulated."""
     schedulers = torch.optim.lr_scheduler
     theirs_by_name = {
         "multistep": lambda o: schedulers.MultiStepLR(o, [2, 5], 0.1),
@@ -122,7 +122,7 @@ def test_schedules_that_torch_has(schedule, numbers):
 
 @pytest.mark.parametrize("name", sorted(TORCH))
 def test_multipliers_are_torchs_parameter_groups(name):
-    """Learning rates of CPM's groups, with weight decay, which they do not touch."""
+    """Learning rates of CPM's groups, with weight decay, which they do not affect."""
     config = common().optimizer
     config.update(name=name, lr=0.01, weight_decay=0.05, schedule="step", step_size=2, factor=0.333)
     config.multipliers = (("first/kernel", 1.0), ("first/.*", 2.0), (".*kernel", 4.0), (".*", 8.0))

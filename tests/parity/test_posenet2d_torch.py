@@ -1,4 +1,4 @@
-"""The network, both its losses, its gradients and its optimizer are PyTorch's: the same weights give the same numbers."""
+"""The network, its losses, gradients and optimizer equal PyTorch's for the same weights."""
 
 from functools import partial
 
@@ -59,7 +59,7 @@ def _reference_loss(name, maps, uv, visible):
 
 @pytest.mark.parametrize("name", ["visible", "dsnt"])
 def test_loss_gradients_and_three_steps_of_adam(name):
-    """In float64, where nothing is left between the two but its rounding."""
+    """In float64, where the two differ only by its rounding."""
     with jax.enable_x64(True):
         reference = randomize(Reference(**SMALL), seed=1).double()
         model = PoseNet2D(dtype=jnp.float64, **SMALL)
@@ -126,8 +126,8 @@ def test_forward_at_full_width():
     np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-5 * np.abs(theirs).max())
 
 
-def test_trees_have_the_references_shapes():
-    """Weights go across whole, at full width, and nothing is left over on either side."""
+def test_trees_have_the_shapes_of_the_reference():
+    """All weights are converted, at full width, and none is left over on either side."""
     model = PoseNet2D()
     ours = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 32, 32, 3)))["params"]
     with torch.device("meta"):
@@ -137,7 +137,7 @@ def test_trees_have_the_references_shapes():
     assert jax.tree.map(lambda a: a.shape, dict(ours)) == jax.tree.map(lambda a: a.shape, theirs)
 
 
-def test_resizing_is_tensorflow_1s():
+def test_resizing_is_that_of_tensorflow_1():
     maps = np.random.default_rng(0).standard_normal((2, 8, 8, 3)).astype(np.float32)
     ours = keypoints2d.resize(jnp.asarray(maps), 64)
     np.testing.assert_allclose(

@@ -1,4 +1,4 @@
-"""The sphere hand's network, decoding, renderer, losses and all their gradients are PyTorch's."""
+"""The sphere hand's network, decoding, renderer, losses and gradients equal PyTorch's."""
 
 import jax
 import jax.numpy as jnp
@@ -22,15 +22,17 @@ def _state(module):
 
 
 def _close(ours, theirs, share):
-    """Within a share of the largest entry."""
+    """Equal up to `share` of the largest entry."""
     theirs = theirs.detach().numpy() if isinstance(theirs, torch.Tensor) else np.asarray(theirs)
     assert np.abs(theirs).max() > 0
     np.testing.assert_allclose(ours, theirs, rtol=0, atol=share * np.abs(theirs).max())
 
 
 def test_network_decoding_and_all_gradients():
-    """Two stacks, in float64, or a ReLU falls on the other side of its bend here and there. Maps, features and decoded centres have
-    a say in the loss."""
+    """Two stacks; maps, features and decoded centers enter the loss.
+
+    In float64, otherwise some ReLUs flip.
+    """
     with jax.enable_x64(True):
         other = reference.randomize(reference.Reference(stacks=2, width=32), seed=1).double()
         variables = convert(
@@ -90,7 +92,7 @@ def test_network_decoding_and_all_gradients():
 
 @pytest.fixture(scope="module")
 def scene():
-    """Two frames of three views in float64: what each view found is a hand some mm beside the one that is seen."""
+    """Two frames of three views in float64; predictions are some mm off the visible hand."""
     rng = np.random.default_rng(0)
     with jax.enable_x64(True):
         centers, radii = jax.jit(hand.spheres)(jnp.asarray(rng.normal(0, 0.4, (2, 26))))
@@ -113,7 +115,7 @@ def scene():
 
 
 def _compare(ours, theirs, centers, weights=None):
-    """Values of both, [b], and the gradients by the centres of a sum of them that tells them apart."""
+    """Values of both, [b], and gradients of a weighted sum of them to the centers."""
     with jax.enable_x64(True):
         values, pull = jax.vjp(jax.jit(ours), jnp.asarray(centers))
         weights = np.arange(1.0, 1.0 + values.size).reshape(values.shape)
@@ -127,7 +129,7 @@ def _compare(ours, theirs, centers, weights=None):
 
 
 def test_renderer(scene):
-    """By centres and by radii."""
+    """With gradients to centers and radii."""
     c, r = scene["centers"][0, 0], scene["radii"][0]
     weights = np.random.default_rng(1).normal(size=(32, 32))
     with jax.enable_x64(True):
@@ -146,7 +148,7 @@ def test_renderer(scene):
 
 @pytest.mark.parametrize("across", [True, False])
 def test_projection(scene, across):
-    """Both parts, weighted as in mv_projection. PyTorch's cameras are inverted as whole matrices."""
+    """Both terms, weighted as in mv_projection; PyTorch inverts the cameras as full matrices."""
     with jax.enable_x64(True):
         depth, cameras = jnp.asarray(scene["depth"]), jnp.asarray(scene["cameras"])
         radii = jnp.broadcast_to(scene["radii"][:, None], scene["centers"].shape[:-1])
@@ -183,7 +185,7 @@ def test_consistency(scene):
 
 
 def test_collision_and_bone_length(scene):
-    """Of hands drawn together, so that fingers do meet, and pulled apart, so that bones are too long."""
+    """Hands are shrunk, so that fingers touch, and stretched, so that bones are too long."""
     for size in (0.4, 1.3):
         centers = size * scene["centers"][:, 0]
         _compare(
@@ -199,7 +201,7 @@ def test_collision_and_bone_length(scene):
 
 
 def test_prior():
-    """Our mean over hands is the original's value of the batch, by everything it depends on."""
+    """Our mean over hands is the original's value of a batch, with all its gradients."""
     rng = np.random.default_rng(0)
     arrays = [rng.normal(size=shape) for shape in ((5, 41, 3), (5, 41, 3), (5, 32), (5, 32))]
     with jax.enable_x64(True):

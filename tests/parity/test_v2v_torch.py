@@ -1,4 +1,4 @@
-"""The network, its loss, its gradients and its optimizer are PyTorch's: the same weights give the same numbers."""
+"""The network, its loss, gradients and optimizer equal PyTorch's for the same weights."""
 
 import jax
 import jax.numpy as jnp
@@ -29,12 +29,15 @@ def _data(full_resolution, dtype):
 
 
 def _before_norm(path):
-    """The biases that a batch normalization takes away again: their gradient is zero but for rounding."""
+    """Biases that a batch normalization cancels: their gradient is zero except for rounding."""
     return path[-1].key == "bias" and path[-2].key in ("conv", "up1", "up2", "up3")
 
 
 def _worst(ours, theirs):
-    """Largest difference as a share of its leaf's largest entry, or of 1e-3 of the largest of all, and whose it is."""
+    """Largest relative difference and its leaf.
+
+    Relative to the leaf's largest entry, or to 1e-3 of the largest of all.
+    """
     ours, theirs = (
         dict(jax.tree_util.tree_leaves_with_path(jax.device_get(tree))) for tree in (ours, theirs)
     )
@@ -50,7 +53,7 @@ def _worst(ours, theirs):
 
 
 def _unbiased(old, new, samples):
-    """Our running variances with PyTorch's n / (n - 1) put on the batch's share."""
+    """Our running variances, with PyTorch's factor n / (n - 1) for the batch's part."""
 
     def correct(path, old, new):
         if path[-1].key != "var":
@@ -77,9 +80,9 @@ def _samples_by_norm(reference, x):
     return found
 
 
-# In float64 nothing is left between the two but its rounding; the heat maps are float32 there too, but equal.
+# In float64 the two differ only by its rounding; heat maps are float32 there as well, but equal.
 @pytest.mark.parametrize("full_resolution, dtype", [(True, jnp.float32), (False, jnp.float64)])
-def test_forward_gradients_running_statistics_and_steps_of_rmsprop(full_resolution, dtype):
+def test_forward_gradients_statistics_and_steps_of_rmsprop(full_resolution, dtype):
     exact = dtype == jnp.float64
     with jax.enable_x64(exact):
         reference = randomize(Reference(JOINTS, WIDTHS, full_resolution), seed=1).to(
@@ -122,7 +125,8 @@ def test_forward_gradients_running_statistics_and_steps_of_rmsprop(full_resoluti
         params, batch_stats = jax.tree.map(jnp.asarray, (params, batch_stats))
         state = optimizer.init(params)
         reference.train()
-        # In float32 sooner or later rounding sends a ReLU or a maximum of two equal values the other way, and the runs part.
+        # In float32, rounding eventually flips a ReLU or a maximum of equal values, and the runs
+        # diverge.
         for step in range(STEPS if exact else 2):
             old_stats = jax.device_get(batch_stats)
             params, batch_stats, state, (loss, outputs, gradient) = update(
@@ -158,8 +162,9 @@ def test_forward_gradients_running_statistics_and_steps_of_rmsprop(full_resoluti
         error = jax.tree_util.tree_leaves_with_path(
             jax.tree.map(lambda a, b: np.abs(a - b).ravel(), params, expected)
         )
-        # RMSprop makes full steps, 2.5e-3 at first, of any gradient, of mere rounding too: in float32 the biases before a
-        # normalization, which change no output in training, wander. In float64 they are below its epsilon: all is compared.
+        # RMSprop takes full steps, 2.5e-3 at first, along any gradient, even rounding errors. In
+        # float32, biases before a normalization therefore drift, without effect on outputs in
+        # training. In float64 these gradients are below its epsilon, so everything is compared.
         error = np.concatenate([e for path, e in error if exact or not _before_norm(path)])
         assert np.quantile(error, 0.99) < (1e-11 if exact else 1e-4) and error.max() < (
             1e-8 if exact else 2e-3
@@ -178,8 +183,8 @@ def test_full_width_forward():
 
 
 @pytest.mark.parametrize("full_resolution", [False, True])
-def test_trees_have_the_references_shapes(full_resolution):
-    """Weights go across whole, at full width, and nothing is left over on either side."""
+def test_trees_have_the_shapes_of_the_reference(full_resolution):
+    """All weights are converted, at full width, and none is left over on either side."""
     model = V2V(21, full_resolution=full_resolution)
     ours = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 88, 88, 88, 1)))
     theirs = to_flax(Reference(21, full_resolution=full_resolution).state_dict())

@@ -1,5 +1,7 @@
-"""V2V-PoseNet in PyTorch, after figure 3 of Moon et al. 2018 (arXiv 1711.07399), with handjax's names for its parts, and the
-way of its tensors into handjax's trees."""
+"""V2V-PoseNet in PyTorch with handjax's names of layers, and conversion of its tensors.
+
+After figure 3 of Moon et al. 2018 (arXiv 1711.07399).
+"""
 
 from collections import OrderedDict
 
@@ -26,7 +28,7 @@ class Residual(nn.Module):
 
 
 class Reference(nn.Module):
-    """[b, 1, n, n, n] → [b, joints, n/2, n/2, n/2], or n³ with `full_resolution`; float32 whatever it computes in."""
+    """[b, 1, n, n, n] → [b, joints, n/2, n/2, n/2], or n³ with `full_resolution`; float32."""
 
     def __init__(self, joints, widths=(16, 32, 64, 128), full_resolution=False):
         super().__init__()
@@ -68,7 +70,7 @@ class Reference(nn.Module):
 
 
 def randomize(reference: nn.Module, seed: int) -> nn.Module:
-    """PyTorch's own weights keep activations of order one; what it starts as 0 or 1 is drawn too, or mistakes there would hide."""
+    """Keep PyTorch's initialization, but replace zeros and ones, which would hide mistakes."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for module in reference.modules():
@@ -92,7 +94,7 @@ def randomize(reference: nn.Module, seed: int) -> nn.Module:
 
 
 def to_flax(tensors) -> dict:
-    """`state_dict()`, or gradients by parameter name → handjax's `params` and `batch_stats`, as NumPy arrays."""
+    """Convert `state_dict()`, or gradients by parameter name, to `params` and `batch_stats`."""
     trees = {"params": {}, "batch_stats": {}}
     for name, tensor in tensors.items():
         *path, kind = name.split(".")
@@ -103,7 +105,8 @@ def to_flax(tensors) -> dict:
             tree, kind = trees["batch_stats"], kind.removeprefix("running_")
         else:
             tree = trees["params"]
-            if value.ndim == 5:  # O I D H W, and I O D H W of a transposed convolution, → D H W I O
+            # O I D H W, or I O D H W for transposed convolutions → D H W I O.
+            if value.ndim == 5:
                 value = value.transpose(
                     (2, 3, 4, 0, 1) if path[-1].startswith("up") else (2, 3, 4, 1, 0)
                 )

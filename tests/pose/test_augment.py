@@ -12,20 +12,19 @@ HPOES = dict(scale=(0.8, 1.2), rotation_deg=40.0, shift=8.0, probability=0.5, is
 N = 4000
 
 
-def draw(flavour, seed=0):
-    """[n, 3] factors, [n] degrees, [n, 3] shifts of many keys, and the matrices they were read from."""
+def draw(preset, seed=0):
+    """[n, 3] factors, [n] degrees and [n, 3] shifts for many keys, and the matrices."""
     keys = jax.random.split(jax.random.key(seed), N)
     matrix, shift = (
-        np.asarray(a, np.float64)
-        for a in jax.jit(jax.vmap(partial(random_affine, **flavour)))(keys)
+        np.asarray(a, np.float64) for a in jax.jit(jax.vmap(partial(random_affine, **preset)))(keys)
     )
-    factors = np.linalg.norm(matrix, axis=1)  # of the columns: the scale comes before the turn
+    factors = np.linalg.norm(matrix, axis=1)  # of the columns: scaling comes before rotation
     return factors, np.rad2deg(np.arctan2(matrix[:, 1, 0], matrix[:, 0, 0])), shift, matrix
 
 
-@pytest.mark.parametrize("flavour", [PAPER, HPOES], ids=["paper", "hpoes"])
-def test_it_scales_then_turns_in_the_image_plane(flavour):
-    factors, degrees, _, matrix = draw(flavour)
+@pytest.mark.parametrize("preset", [PAPER, HPOES], ids=["paper", "hpoes"])
+def test_it_scales_then_rotates_in_the_image_plane(preset):
+    factors, degrees, _, matrix = draw(preset)
     cos, sin, zero, one = (
         np.cos(np.deg2rad(degrees)),
         np.sin(np.deg2rad(degrees)),
@@ -34,7 +33,7 @@ def test_it_scales_then_turns_in_the_image_plane(flavour):
     )
     turn = np.array([[cos, -sin, zero], [sin, cos, zero], [zero, zero, one]]).transpose(2, 0, 1)
     np.testing.assert_allclose(matrix, turn * factors[:, None], atol=1e-5)
-    # As rows of points: scaled along the axes first, then turned.
+    # Points are scaled along the axes first, then rotated.
     point = np.array([1.0, 2.0, 3.0])
     np.testing.assert_allclose(
         matrix @ point, np.einsum("nij,nj->ni", turn, factors * point), atol=1e-5
@@ -42,7 +41,7 @@ def test_it_scales_then_turns_in_the_image_plane(flavour):
 
 
 def uniform(values, low, high):
-    """Within the range, near both ends, and with the moments of a uniform distribution, to four standard errors."""
+    """Check range, extremes and moments of a uniform distribution, to four standard errors."""
     width, n = high - low, values.size
     assert (
         low - 1e-4 <= values.min() < low + 0.01 * width
@@ -52,7 +51,7 @@ def uniform(values, low, high):
     assert abs(values.std() - width / np.sqrt(12)) < 0.03 * width
 
 
-def test_the_papers_flavour():
+def test_the_papers_preset():
     factors, degrees, shift, _ = draw(PAPER)
     np.testing.assert_allclose(factors, np.broadcast_to(factors[:, :1], factors.shape), rtol=1e-5)
     uniform(factors[:, 0], 0.8, 1.2)
@@ -63,12 +62,12 @@ def test_the_papers_flavour():
     assert np.abs(np.corrcoef(drawn.T) - np.eye(5)).max() < 4.5 / np.sqrt(N)
 
 
-def test_the_hpoes_flavour():
+def test_the_hpoes_preset():
     factors, degrees, shift, _ = draw(HPOES)
     happened = np.column_stack(
         [(np.abs(factors - 1) > 1e-6).all(1), degrees != 0, (shift != 0).all(1)]
     )
-    # All of it or nothing of it: one coin a transform, not one an axis.
+    # One coin per transform, not per axis.
     np.testing.assert_array_equal(happened[:, 0], (np.abs(factors - 1) > 1e-6).any(1))
     np.testing.assert_array_equal(happened[:, 2], (shift != 0).any(1))
     combinations = np.bincount(happened @ [1, 2, 4], minlength=8) / N
@@ -81,13 +80,13 @@ def test_the_hpoes_flavour():
     assert np.abs(apart).max() < 4.5 / np.sqrt(N / 2)
 
 
-def test_never_is_never():
+def test_probability_zero_changes_nothing():
     _, _, shift, matrix = draw({**HPOES, "probability": 0.0})
     np.testing.assert_array_equal(matrix, np.broadcast_to(np.eye(3), matrix.shape))
     np.testing.assert_array_equal(shift, 0)
 
 
-def test_a_key_is_a_transform():
+def test_a_key_determines_the_transform():
     keys = jax.random.split(jax.random.key(3), 5)
     many = jax.vmap(partial(random_affine, **PAPER))(keys)
     for i, key in enumerate(keys):

@@ -1,4 +1,4 @@
-"""The center of a hand that nobody has labelled."""
+"""Detection of a hand's center without labels."""
 
 import re
 from functools import partial
@@ -23,7 +23,7 @@ FIND = jax.jit(partial(hand_center, range_mm=RANGE))
 
 @pytest.fixture(scope="module")
 def hands():
-    """Depth [8, 240, 320] of hands alone, and the mean of each one's points."""
+    """Depth [8, 240, 320] of hands without background, and the mean of each hand's points."""
     seen = [
         fake_depth_hand.render_hand((3, i), CAMERA, 240, 320, distance_mm=(350.0, 500.0)).depth[0]
         for i in range(8)
@@ -43,24 +43,23 @@ def distance(a, b):
     return np.linalg.norm(a - b, axis=-1).max()
 
 
-def test_of_a_hand_alone_it_is_the_mean(hands):
+def test_center_of_a_hand_alone_is_its_mean(hands):
     depth, mean = hands
     assert distance(find(depth), mean) < 4
     np.testing.assert_allclose(find(depth, CUBE * 2), mean, atol=0.01)
 
 
-def test_what_is_behind_does_not_count(hands):
+def test_background_does_not_count(hands):
     depth, mean = hands
-    behind = np.where(depth > 0, depth, 700.0)  # a body that fills the picture
+    behind = np.where(depth > 0, depth, 700.0)  # a body that fills the image
     behind[:, :40] = 1500.0
     assert distance(find(behind), mean) < 4
-    near = np.where(
-        depth > 0, depth, depth.max((1, 2), keepdims=True) + 20
-    )  # nearer than the cube is deep: it does
+    # Within the depth of the cube it does count.
+    near = np.where(depth > 0, depth, depth.max((1, 2), keepdims=True) + 20)
     assert (find(near)[:, 2] - mean[:, 2] > 20).all()
 
 
-def test_neither_do_specks_nor_what_is_out_of_range(hands):
+def test_specks_and_points_out_of_range_do_not_count(hands):
     depth, mean = hands
     noisy = depth.copy()
     rng = np.random.default_rng(0)
@@ -69,11 +68,11 @@ def test_neither_do_specks_nor_what_is_out_of_range(hands):
     )
     noisy[:, :30] = 60.0
     noisy[:, -20:] = 2000.0
-    alone = (noisy == depth) * depth  # what the noise has left of the hand
+    alone = (noisy == depth) * depth  # the part of the hand that the noise left
     assert distance(find(noisy), find(alone)) < 3 and distance(find(alone), mean) < 20
 
 
-def test_of_two_hands_it_is_the_nearer():
+def test_the_nearer_of_two_hands_is_found():
     first, second = (
         fake_depth_hand.render_hand((3, i), CAMERA, 240, 320, distance_mm=(400.0, 401.0)).depth[0]
         for i in range(2)
@@ -87,8 +86,8 @@ def test_of_two_hands_it_is_the_nearer():
     assert np.linalg.norm(found - alone) < 1 and alone[0] < 0
 
 
-def test_an_arm_draws_it_no_further_than_the_fingertips_at_the_face():
-    # A bar from the top of the picture to a tip: 100 mm wide, at 400 mm.
+def test_an_arm_keeps_the_fingertips_in_the_cube():
+    # A bar from the top of the image to a tip: 100 mm wide, at 400 mm.
     depth = np.zeros((240, 320), np.float32)
     depth[:180, 130:190] = 400.0
     x, y, z = np.asarray(FIND(depth, K, CUBE))
@@ -96,14 +95,14 @@ def test_an_arm_draws_it_no_further_than_the_fingertips_at_the_face():
     assert abs(x) < 2 and z == pytest.approx(400) and tip - 126 <= y < tip - 90
 
 
-def test_nothing_in_range_is_nowhere(hands):
+def test_no_depth_in_range_gives_zeros(hands):
     found = find(
         np.stack([*(np.full((240, 320), z, np.float32) for z in (0.0, 50.0, 1100.0)), hands[0][0]])
     )
     assert (found[:3] == 0).all() and distance(found[3], hands[1][0]) < 4
 
 
-def test_less_than_a_finger_is_better_than_nothing():
+def test_a_small_surface_is_found_if_alone():
     depth = np.zeros((240, 320), np.float32)
     depth[100:102, 200:202] = 300.0
     np.testing.assert_allclose(
@@ -117,12 +116,12 @@ def test_any_leading_axes(hands):
     np.testing.assert_array_equal(many[1, 2], FIND(depth[1, 2], K, CUBE))
 
 
-# Frame → pixels (left, top, right, bottom) of the middle of the palm, as an eye sees it.
+# Frame → pixels (left, top, right, bottom) around the middle of the palm, chosen by eye.
 PALMS = {"50": (262, 262, 322, 306), "110": (255, 208, 315, 268), "150": (272, 186, 332, 246)}
 
 
 @pytest.mark.parametrize("frame", PALMS)
-def test_before_a_body_with_an_arm(real_data, frame):
+def test_hand_in_front_of_a_body(real_data, frame):
     image = cv2.imread(str(real_data / "depth_sr305" / f"{frame}.png"), cv2.IMREAD_UNCHANGED)
     k = np.asarray([[476.007, 0, 313.683], [0, 476.007, 242.755], [0, 0, 1]], np.float32)
     wide = jax.jit(partial(hand_center, range_mm=(100.0, 1500.0)))
@@ -133,7 +132,7 @@ def test_before_a_body_with_an_arm(real_data, frame):
         assert left < u < right and top < v < bottom
 
 
-def test_over_devices_without_a_collective(hands):
+def test_sharded_without_a_collective(hands):
     split = NamedSharding(
         jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,)), PartitionSpec("data")
     )

@@ -41,7 +41,7 @@ def cut(rule, joints=JOINTS, known=ALL, image_size=IMAGE_SIZE, **numbers):
         (partial(cut, "file", scale=2.2), (130, 140, 264)),
         (partial(cut, "file", scale=2.2, box=np.float32([10.0, 20.0, 90.0, 100.0])), (55, 70, 100)),
         (partial(cut, "box", box=np.float32([10.0, 20.0, 90.0, 100.0])), (130, 140, 120)),
-        # hand_pose: twice the distance from the middle finger's base to (160, 80), and 1.2 times it.
+        # hand_pose: twice the distance of the middle finger's base to (160, 80), and 1.2 times it.
         (partial(cut, "palm", scale=1.2), (130, 150, 2 * 70 * 1.2)),
         (partial(cut, "palm", scale=1.2, side_px=(50.0, 150.0)), (130, 150, 150)),
         (partial(cut, "palm", side_px=(200.0, 500.0)), (130, 150, 200)),

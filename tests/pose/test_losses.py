@@ -23,7 +23,7 @@ def test_the_shapes_are_in_the_message():
         losses._same_shape(jnp.zeros(3), jnp.zeros((1, 3)))
 
 
-def test_masked_mean_counts_every_element_of_the_samples_that_count():
+def test_masked_mean_is_over_elements_of_masked_samples():
     values = jnp.asarray(np.random.default_rng(0).standard_normal((4, 2, 3)), jnp.float32)
     mask = jnp.asarray([True, False, True, True])
     np.testing.assert_allclose(
@@ -40,7 +40,7 @@ def test_masked_mean_counts_every_element_of_the_samples_that_count():
     assert losses.masked_mean(values, jnp.zeros(4, bool)) == 0
 
 
-def test_padding_weighs_nothing_whatever_is_in_it():
+def test_content_of_padding_does_not_matter():
     mask = jnp.asarray([True, False])
     for value in (1e30, np.inf, np.nan):
         values = jnp.asarray([[1.0, 3.0], [value, value]])
@@ -53,14 +53,14 @@ def _random(*shape, seed=0):
     return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
 
 
-def test_smooth_l1_is_a_parabola_near_zero_and_a_line_beyond():
+def test_smooth_l1_is_quadratic_near_zero_then_linear():
     distance = jnp.asarray([0.0, 0.5, -1.0, 3.0])
     np.testing.assert_allclose(losses.smooth_l1(distance, jnp.zeros(4)), [0, 0.125, 0.5, 2.5])
     gradient = jax.grad(lambda d: losses.smooth_l1(d, jnp.zeros(4)).sum())(distance)
     np.testing.assert_allclose(gradient, [0, 0.5, -1, 1])
 
 
-def test_masked_total_sums_a_sample_and_averages_the_samples_that_count():
+def test_masked_total_sums_elements_and_averages_samples():
     values, mask = _random(3, 2, 4), jnp.asarray([True, False, True])
     values[1] = np.nan
     np.testing.assert_allclose(
@@ -83,7 +83,7 @@ def test_visible_mean():
 
 
 def test_stage_totals_are_the_originals_weighted_means():
-    """46² cells, 14 joints and the background; the original's weight of the mean squared error is 46 · 46 · 15."""
+    """46² cells, 14 joints and background; the original multiplies the mean by 46 · 46 · 15."""
     maps, target, mask = (
         _random(3, 2, 46, 46, 15),
         _random(3, 46, 46, 15, seed=1),
@@ -112,7 +112,7 @@ def test_map_rms_has_no_infinite_gradient_at_zero():
     np.testing.assert_array_equal(gradient, 0)
 
 
-def test_jensen_shannon_is_zero_for_equals_and_log_2_for_strangers():
+def test_jensen_shannon_ranges_from_zero_to_log_2():
     p = np.zeros((1, 4, 4, 2), np.float32)
     p[0, 1, 2] = 1
     q = np.roll(p, 1, axis=1)

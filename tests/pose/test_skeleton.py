@@ -42,7 +42,7 @@ def test_sizes_and_orders():
     assert hand.joints[17:] == ("little_base", "little_mid", "little_end", "little_tip")
     assert hand.bones[:5] == ((0, 1), (1, 2), (2, 3), (3, 4), (0, 5))
     assert SKELETONS["nyu14"].joints[SKELETONS["nyu14"].root] == "palm"
-    # As printed in lib/hmdb/hm36.py of JimmySuen/integral-human-pose, whose pelvis is its own parent.
+    # As in lib/hmdb/hm36.py of JimmySuen/integral-human-pose, whose pelvis is its own parent.
     parents = (0, 0, 1, 2, 0, 4, 5, 0, 17, 17, 8, 17, 11, 12, 17, 14, 15, 0)
     assert tuple(max(parent, 0) for parent in SKELETONS["body18"].parents) == parents
 
@@ -180,7 +180,7 @@ def test_thorax_from_shoulders():
     ],
 )
 def test_bones_of_real_labels_keep_their_length(real_data, name, file, focal, centre, varies):
-    """Joints next to each other in a finger keep their distance over the test set; a mix-up of joints would not."""
+    """Neighbouring joints of a finger keep their distance; a mix-up of joints would not."""
     skeleton = SKELETONS[name]
     uvd = np.loadtxt(real_data / "metrics" / file).reshape(-1, len(skeleton.joints), 3)
     xyz = np.concatenate([(uvd[..., :2] - centre) / focal * uvd[..., 2:], uvd[..., 2:]], axis=-1)
@@ -198,7 +198,7 @@ def annotations(real_data, name):
 
 
 def test_names_of_real_handdb_and_coco_labels(real_data):
-    """The annotation files carry the names of their joints; ours are the same in other words."""
+    """The annotation files name their joints; ours are the same in other words."""
     hand = annotations(real_data, "panoptic")["categories"][0]["keypoints"]
     words = {
         "forefinger": "index",
@@ -245,7 +245,7 @@ def test_fingers_of_real_hands_go_outward(real_data):
 
 
 def test_sides_of_real_human36m_joints(real_data):
-    """The file calls joints 1-3 left; they are on the side of the right shoulder, as in Human3.6M itself."""
+    """The file calls joints 1-3 left, but they are on the right, as in Human3.6M itself."""
     file = annotations(real_data, "h36m")
     assert (
         file["categories"][0]["keypoints"][1] == "left_hip"
@@ -257,7 +257,8 @@ def test_sides_of_real_human36m_joints(real_data):
         at = {name: joints[i] for i, name in enumerate(names)}
         leftward = at["left_shoulder"] - at["right_shoulder"]
         assert leftward @ (at["left_hip"] - at["right_hip"]) > 0
-        # The nose is in front of the line from neck to head: up x left points backward in a right-handed frame.
+        # The nose is in front of the line from neck to head; up x left points backward in a
+        # right-handed frame.
         forward = np.cross(leftward, at["neck"] - at["pelvis"])
         assert forward @ (at["nose"] - (at["neck"] + at["head"]) / 2) > 0
         for parent, child in SKELETONS["body18"].bones:
@@ -266,7 +267,7 @@ def test_sides_of_real_human36m_joints(real_data):
 
 
 def test_limbs_of_real_mpii_joints(real_data):
-    """A limb is a chain: no bone is longer than half the person, and heads are on top of these three."""
+    """Limbs are chains: no bone is longer than half the person, and the head is on top."""
     order, skeleton = ORDERS["mpii16"], SKELETONS["body18"]
     for a in annotations(real_data, "mpii"):
         joints, seen = (
