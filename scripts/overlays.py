@@ -2,8 +2,8 @@
 
 FOLDER contains images and `annotations.json` in the format of COCO (images, annotations with
 keypoints as x y v) or MPII (a list of image, joints, joints_vis), or pairs of X.jpg and X.json in
-data/ and label/ (`hand_pts_crop`). NAME is the order of the joints, one of pose/joint_orders.ORDERS.
-The joints are drawn after conversion from it, so a wrong order is visible.
+data/ and label/ (`hand_pts_crop`). NAME is the order of the joints, one of
+pose/joint_orders.ORDERS. The joints are drawn after conversion, so a wrong order is visible.
 """
 
 import argparse

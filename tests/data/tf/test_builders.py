@@ -20,7 +20,9 @@ tfds = pytest.importorskip(
 
 from tfds_files import assert_same, prepared  # noqa: E402
 
+from handjax.data.preparation.registry import SETS  # noqa: E402
 from handjax.data.records import RecordDataset  # noqa: E402
+from handjax.data.sets import RawFiles  # noqa: E402
 
 pytestmark = pytest.mark.tensorflow
 
@@ -114,6 +116,14 @@ def copy(tree, tmp_path):
         return tmp_path
 
     return make
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_every_set_has_its_raw_files_and_builder(name):
+    _, raw, builder_class = modules(name)
+    assert isinstance(raw, RawFiles) and builder_class.RAW is raw and builder_class.name == name
+    assert builder_class.MANUAL_DOWNLOAD_INSTRUCTIONS == raw.LAYOUT
+    assert [config.name for config in builder_class.BUILDER_CONFIGS] == list(raw.CONFIGS)
 
 
 @pytest.mark.parametrize("name", ["coco_person", "human36m_challenge", "icvl", "mpii", "rhd"])
