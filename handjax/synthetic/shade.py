@@ -102,7 +102,7 @@ def colour(
     # Channel by channel: trailing axes of size 3 are not vectorized on CPUs and take 3 x as long.
     at, normal, skin = ([values[..., i] for i in range(3)] for values in (points, normals, bound))
 
-    def dot(a: Sequence[Array], b: Sequence[Array]) -> Array:
+    def dot(a: Sequence[Array] | Array, b: Sequence[Array] | Array) -> Array:
         return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
 
     ripple = sum(
