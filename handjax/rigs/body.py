@@ -31,42 +31,20 @@ from handjax.rigs import kinematics
 Mode = Literal["default", "original"]
 MODES = ("default", "original")
 
-MOTION_NAMES = (
-    *(
-        "translation_x",
-        "translation_y",
-        "translation_z",
-        "root_z",
-        "root_x",
-        "root_y",
-        "trunk_y",
-        "trunk_x",
-        "trunk_z",
-    ),
-    *(
-        f"{side}_{motion}"
-        for side in ("left", "right")
-        for motion in ("hip_z", "hip_x", "hip_y", "knee_x")
-    ),
-    *(
-        f"{side}_{motion}"
-        for side in ("left", "right")
-        for motion in ("shoulder_z", "shoulder_x", "shoulder_y", "elbow_x")
-    ),
-    *("neck_z", "neck_x", "neck_y", "head_x"),
+MOTION_NAMES = tuple(
+    (
+        "translation_x translation_y translation_z root_z root_x root_y trunk_y trunk_x trunk_z "
+        "left_hip_z left_hip_x left_hip_y left_knee_x right_hip_z right_hip_x right_hip_y "
+        "right_knee_x left_shoulder_z left_shoulder_x left_shoulder_y left_elbow_x "
+        "right_shoulder_z right_shoulder_x right_shoulder_y right_elbow_x "
+        "neck_z neck_x neck_y head_x"
+    ).split()
 )
-LENGTH_NAMES = (
-    *(
-        "shin",
-        "thigh",
-        "pelvis_to_hip",
-        "pelvis_to_torso",
-        "torso_to_neck",
-        "nose_up",
-        "nose_ahead",
-        "nose_to_head",
-    ),
-    *("forearm", "upper_arm", "shoulder_aside", "shoulder_down"),
+LENGTH_NAMES = tuple(
+    (
+        "shin thigh pelvis_to_hip pelvis_to_torso torso_to_neck nose_up nose_ahead nose_to_head "
+        "forearm upper_arm shoulder_aside shoulder_down"
+    ).split()
 )
 # mm, in the order of LENGTH_NAMES. The original body is two thirds the size of an adult, which its
 # scale has to compensate.
@@ -179,7 +157,8 @@ _RIG = kinematics.Rig(
     sphere_radii=(),
 )
 
-_JOINTS = {
+# Joints by name, on the segments that move them.
+ANCHORS = {
     "pelvis": Anchor("root"),
     "torso": Anchor("trunk", (), ((1, "pelvis_to_torso"),)),
     "neck": Anchor("trunk", (), _NECK),
@@ -188,7 +167,7 @@ _JOINTS = {
     "head": Anchor("crown", (), ((1, "nose_to_head"),), ((1, "nose_ahead"),)),
 }
 for _side in ("left", "right"):
-    _JOINTS |= {
+    ANCHORS |= {
         f"{_side}_hip": Anchor(f"{_side}_thigh"),
         f"{_side}_knee": Anchor(f"{_side}_shin"),
         f"{_side}_ankle": Anchor(f"{_side}_shin", (), ((-1, "shin"),)),
@@ -196,50 +175,8 @@ for _side in ("left", "right"):
         f"{_side}_elbow": Anchor(f"{_side}_forearm"),
         f"{_side}_wrist": Anchor(f"{_side}_forearm", (), ((-1, "forearm"),)),
     }
-JOINTS: tuple[Anchor, ...] = tuple(_JOINTS[name] for name in SKELETONS["body18"].joints)
+JOINTS: tuple[Anchor, ...] = tuple(ANCHORS[name] for name in SKELETONS["body18"].joints)
 
-
-class Cone(NamedTuple):
-    """Round cone: the convex hull of two balls attached to the body, radii in mm for an adult."""
-
-    start: Anchor
-    end: Anchor
-    radii: tuple[int, int]
-    clothing: str
-
-
-def _limb_cones(side: str) -> tuple[Cone, ...]:
-    hip, knee, ankle, shoulder, elbow, wrist = (
-        _JOINTS[f"{side}_{joint}"]
-        for joint in ("hip", "knee", "ankle", "shoulder", "elbow", "wrist")
-    )
-    toes = Anchor(f"{side}_shin", (), ((-1.1, "shin"),), ((-0.38, "shin"),))
-    fingers = Anchor(f"{side}_forearm", (), ((-1.5, "forearm"),))
-    return (
-        Cone(hip, shoulder, (85, 75), "shirt"),
-        Cone(hip, knee, (90, 55), "trousers"),
-        Cone(knee, ankle, (55, 40), "shins"),
-        Cone(ankle, toes, (42, 34), "shoes"),
-        Cone(shoulder, elbow, (55, 42), "shirt"),
-        Cone(elbow, wrist, (42, 30), "sleeves"),
-        Cone(wrist, fingers, (32, 26), "skin"),
-    )
-
-
-_SKULL = Anchor("skull", (), ((1.2, "nose_up"),), ((0.1, "nose_ahead"),))
-_CHIN = Anchor("skull", (), ((0.55, "nose_up"),), ((-0.7, "nose_ahead"),))
-# A made-up person without gaps: thick enough to look like one, thin enough for the joints to lie
-# under the surface.
-CONES = (
-    *_limb_cones("left"),
-    *_limb_cones("right"),
-    Cone(_JOINTS["pelvis"], _JOINTS["thorax"], (110, 110), "shirt"),
-    Cone(_JOINTS["left_hip"], _JOINTS["right_hip"], (95, 95), "trousers"),
-    Cone(_JOINTS["left_shoulder"], _JOINTS["right_shoulder"], (65, 65), "shirt"),
-    Cone(_JOINTS["neck"], _SKULL, (58, 58), "skin"),
-    Cone(_SKULL, _JOINTS["head"], (90, 40), "hair"),
-    Cone(_CHIN, _JOINTS["nose"], (45, 55), "skin"),
-)
 
 # The original's right shoulder hangs on the torso, its thorax is half-way between the shoulders.
 _ORIGINAL_SHOULDER: Terms = ((1, "pelvis_to_torso"), (-1, "shoulder_down"))
@@ -356,12 +293,6 @@ def joints(
     )
     result = points(pose(motion, scale, lengths, mode), anchors)
     return result[..., np.array((0, 2, 1))] if mode == "original" else to_camera(result)
-
-
-def cone_ends(body: PosedBody) -> Float[Array, "*b c 2 3"]:
-    """Centers of the two balls of each of CONES, mm, in camera axes like `joints`."""
-    ends = to_camera(points(body, tuple(anchor for cone in CONES for anchor in cone[:2])))
-    return ends.reshape(*ends.shape[:-2], len(CONES), 2, 3)
 
 
 def to_camera(points: Float[Array, "*b n 3"]) -> Float[Array, "*b n 3"]:

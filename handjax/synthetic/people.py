@@ -17,7 +17,7 @@ from jaxtyping import Array, Float, Int32, PRNGKeyArray
 from handjax.ops.rasterize import barycentrics, interpolate, rasterize, to_screen
 from handjax.pose import geometry, pinhole
 from handjax.pose.skeleton import SKELETONS
-from handjax.rigs import body
+from handjax.rigs import body, body_cones
 from handjax.rigs.poses import Range
 from handjax.synthetic import render, shade
 
@@ -82,8 +82,8 @@ def body_sample(
     )
 
     # --- image
-    radii = jnp.asarray([cone.radii for cone in body.CONES], jnp.float32) * size * thick
-    vertices, normals = cone_surfaces(body.cone_ends(posed) + pelvis[None, None], radii)
+    radii = jnp.asarray([cone.radii for cone in body_cones.CONES], jnp.float32) * size * thick
+    vertices, normals = cone_surfaces(body_cones.cone_ends(posed) + pelvis[None, None], radii)
     look = shade.random_look(look_key, blur_px, noise)
     background = shade.random_background(background_key, image_size, image_size)
     colours = _colours(clothing_key, look.tone)
@@ -222,7 +222,7 @@ def _colours(key: PRNGKeyArray, skin: Float[Array, "3"]) -> Float[Array, "c 3"]:
         "sleeves": jnp.where(short[0], skin, shirt),
         "shins": jnp.where(short[1], skin, trousers),
     }
-    return 0.02 + 0.9 * jnp.stack([clothing[cone.clothing] for cone in body.CONES])
+    return 0.02 + 0.9 * jnp.stack([clothing[cone.clothing] for cone in body_cones.CONES])
 
 
 def _rasterize(
@@ -230,7 +230,7 @@ def _rasterize(
 ) -> tuple[Float[Array, "h w"], Int32[Array, "h w"]]:
     """Depth, mm, and face of every pixel."""
     screen = to_screen(vertices, k, projection="pinhole", interpolation="perspective")
-    return rasterize(screen, cone_faces(len(body.CONES)), size, size, near=1.0)
+    return rasterize(screen, cone_faces(len(body_cones.CONES)), size, size, near=1.0)
 
 
 def _image(
@@ -244,10 +244,10 @@ def _image(
 ) -> Float[Array, "h w 3"]:
     """Linear RGB; each pixel averages `supersampling` x `supersampling` points."""
     size = background.shape[0]
-    faces = cone_faces(len(body.CONES))
+    faces = cone_faces(len(body_cones.CONES))
     rest, _ = cone_surfaces(
-        body.cone_ends(body.pose(jnp.zeros(29))),
-        jnp.asarray([cone.radii for cone in body.CONES], jnp.float32),
+        body_cones.cone_ends(body.pose(jnp.zeros(29))),
+        jnp.asarray([cone.radii for cone in body_cones.CONES], jnp.float32),
     )
     cloth = jnp.repeat(colours, len(rest) // len(colours), axis=0)
     at_vertices = jnp.concatenate([vertices, normals, rest / _WEAVE, cloth], axis=-1)
