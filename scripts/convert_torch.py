@@ -187,7 +187,7 @@ def torchvision(state: State) -> dict:
     ]
     if not fitting or "conv1.weight" not in state:
         raise ValueError(
-            f"this is no ResNet of torchvision's with {', '.join(map(str, STAGES))} layers: its "
+            f"this is no torchvision ResNet with {', '.join(map(str, STAGES))} layers: its "
             f"stages have {counts} blocks"
         )
     found = from_torchvision(state, ResNet(fitting[0], width=len(state["conv1.weight"])))

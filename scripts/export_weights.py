@@ -30,8 +30,8 @@ def main(argv: list[str]) -> None:
     steps = choose_steps(checkpoints, args.checkpoint)
     if len(steps) > 1:
         raise ValueError(
-            f"--checkpoint {args.checkpoint}: {len(steps)} checkpoints, but a file holds the weights "
-            "of one"
+            f"--checkpoint {args.checkpoint}: {len(steps)} checkpoints, but a file holds the "
+            "weights of one"
         )
     weights.save(args.out, checkpoints.weights(steps[0]), half=args.half)
     checkpoints.close()

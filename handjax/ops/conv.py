@@ -226,7 +226,7 @@ def _to_kernel(window, x, y):
     return _run(_kernel("handjax_conv_kernel", window), reference, x, y)
 
 
-def _derivative(function: Callable, left: Callable, right: Callable) -> None:
+def _derivative(function: jax.custom_vjp, left: Callable, right: Callable) -> None:
     """Define the gradients of function(window, a, b): left(window, g, a, b) to a, right(…) to b."""
 
     def forward(window, a, b):

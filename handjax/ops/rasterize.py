@@ -30,7 +30,7 @@ gradient.
 
 import functools
 from collections.abc import Callable
-from typing import Literal
+from typing import Literal, cast
 
 import jax
 import jax.numpy as jnp
@@ -150,7 +150,8 @@ def interpolate(
     corners = _corners(_flat(values, batch), _flat_faces(faces, batch), _flat(face, batch))
     flat_weights = _flat(weights, batch)
     # Not a sum over an axis: on a CPU it is not vectorized and takes a hundred times as long.
-    blended = sum(corners[..., i, :] * flat_weights[..., i, None] for i in range(3))
+    terms = (corners[..., i, :] * flat_weights[..., i, None] for i in range(3))
+    blended = cast(Array, sum(terms))
     return blended.reshape(*face.shape, values.shape[-1])
 
 

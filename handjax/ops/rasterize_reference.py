@@ -20,8 +20,9 @@ def reference(
     batch, vertices = screen.shape[:2]
     shape = (batch, height, width)
     if 0 in (faces.shape[-2], vertices, height, width):
-        empty = jnp.full(shape, background, screen.dtype), jnp.full(shape, -1, jnp.int32)
-        return tuple(pvary(x, like=jnp.sum(screen, axis=(1, 2), keepdims=True)) for x in empty)
+        far, none = jnp.full(shape, background, screen.dtype), jnp.full(shape, -1, jnp.int32)
+        like = jnp.sum(screen, axis=(1, 2), keepdims=True)
+        return pvary(far, like), pvary(none, like)
     index = jnp.broadcast_to(faces, (batch, *faces.shape[-2:]))
     named = jnp.all((index >= 0) & (index < vertices), axis=-1)
     corners = jnp.take_along_axis(
@@ -40,8 +41,8 @@ def reference(
         closer = inside & drawn[:, None, None] & (depth > near) & (depth < best)
         return (jnp.where(closer, depth, best), jnp.where(closer, number, face)), None
 
-    start = (jnp.full(shape, jnp.inf, screen.dtype), jnp.full(shape, -1, jnp.int32))
-    start = tuple(pvary(x, like=screen[:, :1, :1]) for x in start)
+    far, none = jnp.full(shape, jnp.inf, screen.dtype), jnp.full(shape, -1, jnp.int32)
+    start = (pvary(far, like=screen[:, :1, :1]), pvary(none, like=screen[:, :1, :1]))
     each = (jnp.arange(faces.shape[-2], dtype=jnp.int32), corners.transpose(2, 0, 1, 3), drawn.T)
     (depth, face), _ = lax.scan(draw, start, each)
     return jnp.where(face >= 0, depth, background), face

@@ -1,6 +1,7 @@
 """Random crops and colours of an image, on the device."""
 
 from dataclasses import dataclass
+from typing import cast
 
 import jax
 import jax.numpy as jnp
@@ -70,7 +71,8 @@ def jitter_colours(
         return image
     limits = jnp.array([augment.brightness, augment.contrast, augment.saturation])
     brightness, contrast, saturation = jax.random.uniform(key, (3,), minval=-limits, maxval=limits)
-    grey = sum(image[..., i : i + 1] * weight for i, weight in enumerate(GREY))
+    channels = (image[..., i : i + 1] * weight for i, weight in enumerate(GREY))
+    grey = cast(Array, sum(channels))
     image = grey + (1 + saturation) * (image - grey)
     mean = grey.mean()
     return jnp.clip(mean + (1 + contrast) * (image - mean) + 255 * brightness, 0.0, 255.0)

@@ -28,16 +28,16 @@ def warp_affine(
     u, v = (row[0] * u + row[1] * v + row[2] for row in matrix)
 
     # All levels are concatenated, each with a border of `fill` one pixel wide.
-    flat, shapes, start = [], [], 0
+    levels, shapes, start = [], [], 0
     for _ in range(mip_levels + 1):
         padded = jnp.pad(
             image, ((1, 1), (1, 1), (0, 0)), constant_values=jnp.asarray(fill, image.dtype)
         )
         shapes.append((start, *image.shape[:2]))
         start += padded.shape[0] * padded.shape[1]
-        flat.append(padded.reshape(-1, image.shape[-1]))
-        image = _halved(image) if len(flat) <= mip_levels else image
-    flat = jnp.concatenate(flat)
+        levels.append(padded.reshape(-1, image.shape[-1]))
+        image = _halved(image) if len(levels) <= mip_levels else image
+    flat = jnp.concatenate(levels)
     area = jnp.abs(matrix[0, 0] * matrix[1, 1] - matrix[0, 1] * matrix[1, 0])
     level = jnp.clip(jnp.floor(jnp.log2(jnp.maximum(area, 1.0)) / 2), 0, mip_levels).astype(
         jnp.int32

@@ -85,11 +85,11 @@ def test_export_weights_writes_a_run_to_a_file(other, tmp_path, repo, capsys):
     for name, array in arrays(other).items():
         np.testing.assert_allclose(found[name], array, rtol=1e-3)
     for flags, said in (
-        ([run, str(out)], "is there already"),
+        ([run, str(out)], "exists; remove it"),
         ([run, str(tmp_path / "w")], "ends in .npz"),
         (
             [run, str(tmp_path / "v.npz"), "--checkpoint", "all"],
-            "2 checkpoints, and a file holds the weights of one",
+            "2 checkpoints, but a file holds the weights of one",
         ),
     ):
         with pytest.raises((ValueError, FileExistsError), match=said):

@@ -152,7 +152,7 @@ def test_another_network_is_rejected_by_name(tmp_path, capsys):
     for change, message in (
         (
             {"layer1.2.conv1.weight": torch.zeros(4, 4, 3, 3)},
-            "this is no ResNet of torchvision's, 18, 34, 50, 101, 152 layers: its ",
+            "this is no torchvision ResNet with 18, 34, 50, 101, 152 layers: its ",
         ),
         (
             {"layer2.1.conv1.weight": torch.zeros(8, 8, 1, 1)},
