@@ -43,6 +43,43 @@ def minimizer(
     backtracking line search, whose evaluations do not count as steps. Values that are not finite
     are never the best. Raises ValueError for an unknown method.
     """
+    init, step = _stepper(objective, method, rate)
+
+    @jax.jit
+    def advance(state: tuple, done: Array, todo: Array, steps: Array, *data: Any) -> tuple:
+        """`todo` evaluations, each followed by its step; the next call evaluates the last step."""
+
+        def one(state: tuple) -> tuple:
+            def body(i: Array, state: tuple) -> tuple:
+                return step((done + i) / jnp.maximum(steps, 1), state, data)
+
+            return jax.lax.fori_loop(0, todo, body, state)
+
+        return jax.vmap(one)(state)
+
+    @jax.jit
+    def begin(starts: Any) -> tuple:
+        return (
+            starts,
+            jax.vmap(init)(starts),
+            starts,
+            jnp.full(len(jax.tree.leaves(starts)[0]), jnp.inf),
+        )
+
+    def run(starts: Any, steps: int, *data: Any) -> Iterator[Solution]:
+        state = begin(starts)
+        for done in (0, *range(chunk, steps, chunk), *[steps] * (steps > 0)):
+            before = max(0, (done - 1) // chunk * chunk + 1) if done else 0
+            state = advance(state, before, done + 1 - before, steps, *data)
+            yield Solution(done, state[2], state[3])
+
+    return run
+
+
+def _stepper(
+    objective: Callable[..., Float[Array, ""]], method: str, rate: float
+) -> tuple[Callable, Callable]:
+    """The optimizer's `init(params)`, and one step of (params, its state, best, their value)."""
     if method not in METHODS:
         raise ValueError(f"method {method!r} is unknown: use {' or '.join(METHODS)}")
     if method == "adam":
@@ -77,32 +114,4 @@ def minimizer(
             jnp.where(value < least, value, least),
         )
 
-    @jax.jit
-    def advance(state: tuple, done: Array, todo: Array, steps: Array, *data: Any) -> tuple:
-        """`todo` evaluations, each followed by its step; the next call evaluates the last step."""
-
-        def one(state: tuple) -> tuple:
-            def body(i: Array, state: tuple) -> tuple:
-                return step((done + i) / jnp.maximum(steps, 1), state, data)
-
-            return jax.lax.fori_loop(0, todo, body, state)
-
-        return jax.vmap(one)(state)
-
-    @jax.jit
-    def begin(starts: Any) -> tuple:
-        return (
-            starts,
-            jax.vmap(transform.init)(starts),
-            starts,
-            jnp.full(len(jax.tree.leaves(starts)[0]), jnp.inf),
-        )
-
-    def run(starts: Any, steps: int, *data: Any) -> Iterator[Solution]:
-        state = begin(starts)
-        for done in (0, *range(chunk, steps, chunk), *[steps] * (steps > 0)):
-            before = max(0, (done - 1) // chunk * chunk + 1) if done else 0
-            state = advance(state, before, done + 1 - before, steps, *data)
-            yield Solution(done, state[2], state[3])
-
-    return run
+    return transform.init, step

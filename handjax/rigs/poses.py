@@ -1,6 +1,7 @@
 """Random hands: plausible finger poses, any palm rotation, and sizes. Pure functions of a key."""
 
 import math
+from collections.abc import Sequence
 
 import jax.numpy as jnp
 import numpy as np
@@ -99,6 +100,12 @@ def sample_pose(
     return jnp.concatenate(
         [_between(u["palm"], rotation + translation), fingers.ravel(), _thumb(u["thumb"])]
     )
+
+
+def uniform(key: PRNGKeyArray, ranges: Sequence[Range]) -> Float[Array, " r"]:
+    """One number per range, uniform within it."""
+    low, high = jnp.asarray(ranges).T
+    return random.uniform(key, (len(ranges),), minval=low, maxval=high)
 
 
 def sample_fingers_and_side(

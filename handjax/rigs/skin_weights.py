@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float64
+from numpy.typing import ArrayLike
 
 from handjax.rigs import kinematics
 
@@ -93,7 +94,7 @@ def distance_field(
 ) -> DistanceField:
     """Field of a rig whose bones are moved by `transforms`, rest model → bind pose."""
 
-    def moved(bones, points):
+    def moved(bones: np.ndarray, points: ArrayLike) -> np.ndarray:
         return (
             np.sum(transforms[bones, :3, :3] * np.asarray(points)[:, None], axis=-1)
             + transforms[bones, :3, 3]

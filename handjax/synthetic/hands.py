@@ -68,35 +68,30 @@ def depth_sample(
     # --- hand
     pose = poses.sample_pose(pose_key, modes=modes, rotation=rotation)
     shift = (-offset, offset)
-    low, high = jnp.asarray([scale, scale, scale, shift, shift, distance_mm]).T
-    *scales, x, y, z = random.uniform(place_key, (6,), minval=low, maxval=high)
+    ranges = [scale, scale, scale, shift, shift, distance_mm]
+    *scales, x, y, z = poses.uniform(place_key, ranges)
     sizes, side = poses.sample_fingers_and_side(random.fold_in(place_key, 1), fingers, left)
     build, position = (jnp.stack(scales), sizes, side), jnp.stack([x * z, y * z, z])
     centers, radii, joints_xyz = render.hand_in_camera(pose, position, joints, *build)
 
-    # --- window: a coarse image of the whole hand, however large, locates it
-    around = jnp.mean(centers, axis=0)
-    reach = 2 * jnp.max(geometry.safe_norm(centers - around[None]) + radii)
-    coarse_k = render.crop_intrinsics(around, reach, _COARSE_SIZE)
-    coarse, _ = spheres.sphere_depth_pinhole(centers, radii, coarse_k, _COARSE_SIZE, _COARSE_SIZE)
+    # --- window
     labelled = jnp.mean(joints_xyz, axis=0)
-    window = labelled if center == "label" else _mean_point(coarse, coarse_k)
+    window = labelled if center == "label" else _locate(centers, radii)
     k = render.crop_intrinsics(window, jnp.asarray(_WINDOW_MARGIN * cube_mm), image_size)
 
     # --- depth
+    own = hand.JOINT_SPHERES[joints]
     if surface == "skin":
         skin = skin or skinning.hand_skin()
         vertices = render.skin_in_camera(skin, pose, position, *build)
         clean, _ = render.mesh_depth(
             vertices, skin.faces, k, image_size, image_size, projection="pinhole"
         )
-        own = radii[jnp.asarray(hand.JOINT_SPHERES[joints])]
-        visible = render.visible_in_depth(pinhole.xyz_to_uvd(joints_xyz, k), clean, clean > 0, own)
+        uvd = pinhole.xyz_to_uvd(joints_xyz, k)
+        visible = render.visible_in_depth(uvd, clean, clean > 0, radii[jnp.asarray(own)])
     else:
         clean, _ = spheres.sphere_depth_pinhole(centers, radii, k, image_size, image_size)
-        visible = render.visible_among_spheres(
-            joints_xyz, centers, radii, hand.JOINT_SPHERES[joints]
-        )
+        visible = render.visible_among_spheres(joints_xyz, centers, radii, own)
     depth = sensors.add_noise(noise_key, clean, depth_noise_mm, shift_px)
     return {
         "depth": depth,
@@ -139,18 +134,15 @@ def rgb_sample(
     pose = poses.sample_pose(pose_key, modes=modes, rotation=rotation)
     shift = (-offset, offset)
     ranges = [scale, scale, scale, shift, shift, distance_mm, fraction, (-1, 1), (-1, 1)]
-    low, high = jnp.asarray(ranges).T
-    *scales, x, y, z, part, du, dv = random.uniform(place_key, (9,), minval=low, maxval=high)
+    *scales, x, y, z, part, du, dv = poses.uniform(place_key, ranges)
     sizes, side = poses.sample_fingers_and_side(random.fold_in(place_key, 1), fingers, left)
     build, position = (jnp.stack(scales), sizes, side), jnp.stack([x * z, y * z, z])
     centers, radii, joints_xyz = render.hand_in_camera(pose, position, "hand21", *build)
 
     # --- camera: the window around the hand, zoomed out and placed somewhere in the image
-    around = jnp.mean(centers, axis=0)
-    reach = 2 * jnp.max(geometry.safe_norm(centers - around[None]) + radii)
     at = (1 - part) * (image_size - 1 + jnp.stack([du, dv]) * image_size) / 2
     zoom = jnp.diag(jnp.stack([part, part, jnp.ones(())])).at[:2, 2].set(at)
-    k = geometry.matmul(zoom, render.crop_intrinsics(around, reach, image_size))
+    k = geometry.matmul(zoom, _window_around(centers, radii, image_size))
 
     # --- image
     skin = skin or skinning.hand_skin()
@@ -176,6 +168,22 @@ def rgb_sample(
         "visible": render.visible_in_depth(joints_uvd, depth, face >= 0, own),
         "left": side < 0,
     }
+
+
+def _window_around(
+    centers: Float[Array, "s 3"], radii: Float[Array, " s"], pixels: int
+) -> Float[Array, "3 3"]:
+    """Intrinsics of the window around all spheres."""
+    around = jnp.mean(centers, axis=0)
+    reach = 2 * jnp.max(geometry.safe_norm(centers - around[None]) + radii)
+    return render.crop_intrinsics(around, reach, pixels)
+
+
+def _locate(centers: Float[Array, "s 3"], radii: Float[Array, " s"]) -> Float[Array, "3"]:
+    """Mean point of a coarse depth image of the whole hand, however large, camera mm."""
+    k = _window_around(centers, radii, _COARSE_SIZE)
+    depth, _ = spheres.sphere_depth_pinhole(centers, radii, k, _COARSE_SIZE, _COARSE_SIZE)
+    return _mean_point(depth, k)
 
 
 def _mean_point(depth: Float[Array, "h w"], k: Float[Array, "3 3"]) -> Float[Array, "3"]:

@@ -18,7 +18,7 @@ from handjax.ops.rasterize import barycentrics, interpolate, rasterize, to_scree
 from handjax.pose import geometry, pinhole
 from handjax.pose.skeleton import SKELETONS
 from handjax.rigs import body, body_cones
-from handjax.rigs.poses import Range
+from handjax.rigs.poses import Range, uniform
 from handjax.synthetic import render, shade
 
 BOX_MM = 2000.0  # the square around the pelvis that Sun et al. 2018 crop
@@ -64,8 +64,7 @@ def body_sample(
     # --- person
     shift = (-offset, offset)
     ranges = [fraction, distance_mm, shift, shift, (-1, 1), (-1, 1), scale, girth, *[length] * 12]
-    low, high = jnp.asarray(ranges).T
-    drawn = random.uniform(place_key, (len(ranges),), minval=low, maxval=high)
+    drawn = uniform(place_key, ranges)
     (part, z, x, y, du, dv, size, thick), lengths = drawn[:8], drawn[8:]
     motion = sample_motion(pose_key, yaw, pitch, roll, liveliness)
     posed = body.pose(motion, size, lengths * jnp.asarray(body.ADULT_LENGTHS))
@@ -75,11 +74,8 @@ def body_sample(
     # --- camera
     focal = part * image_size * z / BOX_MM
     at = (image_size - 1) / 2 + (1 - part) * image_size / 2 * jnp.stack([du, dv])
-    k = (
-        jnp.diag(jnp.stack([focal, focal, jnp.ones(())]))
-        .at[:2, 2]
-        .set(at - focal * jnp.stack([x, y]))
-    )
+    k = jnp.diag(jnp.stack([focal, focal, jnp.ones(())]))
+    k = k.at[:2, 2].set(at - focal * jnp.stack([x, y]))
 
     # --- image
     radii = jnp.asarray([cone.radii for cone in body_cones.CONES], jnp.float32) * size * thick
@@ -90,6 +86,7 @@ def body_sample(
     linear = _image(look, colours, background, vertices, normals, k, supersampling)
     depth, face = _rasterize(vertices, k, image_size)
     joints_uvd = pinhole.xyz_to_uvd(joints_xyz, k)
+    flesh = jnp.asarray(_RADII) * size * thick
     return {
         "image": shade.photograph(camera_key, look, linear),
         "depth": depth,
@@ -97,9 +94,7 @@ def body_sample(
         "k": k,
         "joints_xyz": joints_xyz,
         "joints_uv": joints_uvd[:, :2],
-        "visible": render.visible_in_depth(
-            joints_uvd, depth, face >= 0, jnp.asarray(_RADII) * size * thick, _SLACK_MM
-        ),
+        "visible": render.visible_in_depth(joints_uvd, depth, face >= 0, flesh, _SLACK_MM),
     }
 
 

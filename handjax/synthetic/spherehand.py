@@ -133,10 +133,7 @@ def spherehand_views(
 
     # --- cameras
     views = len(turns_deg)
-    about_x, about_y = jnp.deg2rad(jnp.asarray(turns_deg)).T
-    rotations = geometry.matmul(geometry.rotation_y(about_y), geometry.rotation_x(about_x))
-    offsets = random.uniform(camera_key, (views, 3), minval=-offset_mm, maxval=offset_mm)
-    offsets = offsets.at[0].set(0.0)
+    rotations, offsets = _sample_cameras(camera_key, turns_deg, offset_mm)
 
     def to_views(points: Float[Array, "p 3"]) -> Float[Array, "v p 3"]:
         # Row vectors times R are column vectors times R's inverse.
@@ -173,10 +170,20 @@ def _sample_build(
     key: PRNGKeyArray, scale: poses.Range, focal: poses.Range, fingers: poses.Range
 ) -> tuple[Float[Array, "3"], Float[Array, "5"]]:
     """Scale of the axes, x and y multiplied by the focal ratio, and sizes of the fingers."""
-    low, high = jnp.asarray([scale, scale, scale, focal]).T
-    *scales, stretch = random.uniform(key, (4,), minval=low, maxval=high)
+    *scales, stretch = poses.uniform(key, [scale, scale, scale, focal])
     sizes, _ = poses.sample_fingers_and_side(random.fold_in(key, 1), fingers, left=0.0)
     return jnp.stack([stretch, stretch, jnp.ones(())]) * jnp.stack(scales), sizes
+
+
+def _sample_cameras(
+    key: PRNGKeyArray, turns_deg: tuple[tuple[float, float], ...], offset_mm: float
+) -> tuple[Float[Array, "v 3 3"], Float[Array, "v 3"]]:
+    """Rotations of the views, and offsets of their cubes in mm; the first has none."""
+    about_x, about_y = jnp.deg2rad(jnp.asarray(turns_deg)).T
+    rotations = geometry.matmul(geometry.rotation_y(about_y), geometry.rotation_x(about_x))
+    shape = (len(turns_deg), 3)
+    offsets = random.uniform(key, shape, minval=-offset_mm, maxval=offset_mm)
+    return rotations, offsets.at[0].set(0.0)
 
 
 def _skin_depth(
