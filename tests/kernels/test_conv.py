@@ -496,7 +496,7 @@ print("handjax" in text, text.count("stablehlo.convolution"))
     [
         ((2, 5, 5, 3), (3, 3, 4, 5), {}, "convolving (2, 5, 5, 3) with (3, 3, 4, 5)"),
         ((2, 5, 5, 3), (3, 3, 3, 3, 5), {}, "expected [b, 1 to 3 axes, c]"),
-        ((2, 5, 5, 3), (3, 3, 3, 5), dict(strides=(1, 2, 3)), "for each of 2 axes"),
+        ((2, 5, 5, 3), (3, 3, 3, 5), dict(strides=(1, 2, 3)), "expected 2 numbers of 1 or more"),
         ((2, 5, 5, 3), (3, 3, 3, 5), dict(strides=0), "strides (0, 0): expected"),
         ((2, 5, 5, 3), (3, 3, 3, 5), dict(padding=((1, 1),)), "2 pairs, one per axis"),
     ],

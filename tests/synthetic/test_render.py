@@ -216,7 +216,7 @@ def test_supersampling_stores_no_large_image():
 
     most = (
         20 * 64 * 64 * 4 if "cpu" in library.platforms() else (8 * 64) ** 2 * 4
-    )  # the twin's: less than the large image
+    )  # the reference's: less than the large image
     assert memory(8) < memory(2) + 4096 < most
 
 
