@@ -118,8 +118,11 @@ def _suggest(name: str, config: ConfigDict, options: Mapping[str, str]) -> str:
         return f"renamed to --config.{new}"
     for original in difflib.get_close_matches(name.rpartition(".")[2], options, n=1, cutoff=0.8):
         return f"the original's {original} is here {options[original]}"
-    close = difflib.get_close_matches(name, list(_leaves(config)), n=3, cutoff=0.4)
-    return _did_you_mean(close) if close else ""
+    # The old names of keys count as well: a misspelled one leads to the new name.
+    names = {key: key for key in _leaves(config)}
+    names |= {old: new for old, new in renamed.KEYS.items() if new in names}
+    close = difflib.get_close_matches(name, list(names), n=3, cutoff=0.4)
+    return _did_you_mean(list(dict.fromkeys(names[key] for key in close))) if close else ""
 
 
 def _did_you_mean(keys: Sequence[str]) -> str:

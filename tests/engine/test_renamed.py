@@ -66,7 +66,7 @@ def refused(words, spec, *overrides, kind=ValueError):
         ("spherehand", "task.synthetic=0", "renamed to --config.data.synthetic.count"),
         ("spherehand", "labelled.surface=skin", "renamed to --config.data.synthetic.surface"),
         ("spherehand", "task.name=fit", "--config.task.name=fit: renamed; use"),
-        ("v2v", "task.sharpnes=2", "no such config key; did you mean"),
+        ("v2v", "task.sharpnes=2", "no such config key; did you mean config.task.beta"),
     ],
 )
 def test_old_flags_name_the_new_one(repo, file, override, words):
