@@ -40,6 +40,7 @@ from jaxtyping import Array, Float, Int
 
 from handjax.ops import library
 from handjax.ops.batching import per_sample, pvary
+from handjax.ops.gather import take_rows
 from handjax.ops.rasterize_reference import Viewport, reference
 
 Cull = Literal["none", "back", "front"]
@@ -229,53 +230,7 @@ def _corners(values: Array, faces: Array, face: Array) -> Float[Array, "b h w 3 
 
 def _corners_of_sample(values, faces, face):
     index = jnp.clip(faces, 0, len(values) - 1)[jnp.maximum(face, 0)]
-    return _take(values, index.reshape(-1)).reshape(*index.shape, values.shape[-1])
-
-
-@jax.custom_vjp
-def _take(values: Float[Array, "v c"], index: Int[Array, " n"]) -> Float[Array, "n c"]:
-    """values[index], with a gradient that is summed in a fixed order."""
-    return values[index]
-
-
-def _take_backward(saved, gradient):
-    index, count = saved
-    sums = lax.platform_dependent(
-        index, gradient, cpu=_add_one_by_one(count), default=_add_sorted(count)
-    )
-    return sums, None
-
-
-_take.defvjp(lambda values, index: (values[index], (index, values.shape[0])), _take_backward)
-
-
-def _add_one_by_one(count: int) -> Callable:
-    return lambda index, rows: jnp.zeros((count, rows.shape[-1]), rows.dtype).at[index].add(rows)
-
-
-def _add_sorted(count: int) -> Callable:
-    """Sum rows of equal index in a tree over the sorted rows.
-
-    On a GPU, adding one by one would be atomic, hence in random order.
-    """
-
-    def add(index, rows):
-        order = jnp.argsort(index)
-        index, rows = index[order], rows[order]
-
-        def merge(left, right):
-            same = left[0] == right[0]
-            return right[0], jnp.where(same[:, None], left[1] + right[1], right[1])
-
-        if not len(index):
-            return jnp.zeros((count, rows.shape[-1]), rows.dtype)
-        _, running = lax.associative_scan(merge, (index, rows))
-        wanted = jnp.arange(count, dtype=index.dtype)
-        last = jnp.searchsorted(index, wanted, side="right") - 1
-        there = (last >= 0) & (index[jnp.maximum(last, 0)] == wanted)
-        return jnp.where(there[:, None], running[jnp.maximum(last, 0)], 0.0)
-
-    return add
+    return take_rows(values, index.reshape(-1)).reshape(*index.shape, values.shape[-1])
 
 
 # ---- visibility ----------------------------------------------------------------------------------

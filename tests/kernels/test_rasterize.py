@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from handjax.ops import library, rasterize
+from handjax.ops import gather, library, rasterize
 from handjax.ops.rasterize import barycentrics, interpolate, to_screen
 
 pytestmark = pytest.mark.optimized
@@ -507,8 +507,8 @@ def test_sums_in_a_tree_are_sums(rows):
     rng = np.random.default_rng(9)
     index = jnp.asarray(rng.integers(0, 12, rows), jnp.int32)
     values = jnp.asarray(rng.normal(size=(rows, 4)), jnp.float32)
-    add_sorted = jax.jit(rasterize._add_sorted(15))
-    one_by_one, tree = rasterize._add_one_by_one(15)(index, values), add_sorted(index, values)
+    add_sorted = jax.jit(gather._add_sorted(15))
+    one_by_one, tree = gather._add_one_by_one(15)(index, values), add_sorted(index, values)
     np.testing.assert_allclose(tree, one_by_one, atol=1e-5)
     batched = jax.vmap(add_sorted)(jnp.stack([index, index]), jnp.stack([values, 2 * values]))
     np.testing.assert_allclose(batched[1], 2 * tree, atol=1e-5)
