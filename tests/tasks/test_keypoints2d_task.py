@@ -330,7 +330,7 @@ def test_an_image_without_labels_is_shown_entirely_or_in_its_box(repo):
         ("posenet2d.py", "task.loss=kwai", "use heatmap or dsnt"),
         ("cpm.py", "task.decode=mean", "expected argmax or centroid"),
         ("cpm.py", "crop.size=100", "a multiple of the network's stride, 8 px"),
-        ("cpm.py", "crop.rule=round", "expected palm or height or box or file or picture"),
+        ("cpm.py", "crop.rule=round", "expected palm or height or box or file or image"),
         ("cpm.py", "crop.side_px=(9.0, 3.0)", "two sides, the smaller one first"),
         ("cpm.py", "augment.scale=(0.0, 1.0)", "two factors, the smaller one first"),
         (

@@ -1,5 +1,6 @@
 """Options of the original programs are documented and point to existing config keys."""
 
+import ast
 import re
 
 import pytest
@@ -12,14 +13,13 @@ SYSTEMS = ("posenet2d", "cpm")
 
 def options(repo, system) -> dict[str, str]:
     """OPTIONS of the config file, parsed from its text."""
-    block = re.search(
-        r"^OPTIONS = \{\n(.*?)^\}",
-        (repo / "configs" / f"{system}.py").read_text(),
-        re.MULTILINE | re.DOTALL,
-    ).group(1)
-    found = dict(re.findall(r'^    "(\w+)": "(.*)",$', block, re.MULTILINE))
-    assert len(found) == block.count("\n")
-    return found
+    tree = ast.parse((repo / "configs" / f"{system}.py").read_text())
+    (table,) = (
+        node.value
+        for node in tree.body
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "OPTIONS"
+    )
+    return ast.literal_eval(table)
 
 
 @pytest.mark.parametrize("system", SYSTEMS)
