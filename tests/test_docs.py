@@ -76,9 +76,9 @@ def parser_of(monkeypatch):
     def run(words: list[str], parse: bool) -> argparse.ArgumentParser:
         for kind in (argparse.ArgumentParser, cli.Parser):
 
-            def parse_args(self, args=None, namespace=None, real=kind.parse_args):
+            def parse_args(self, *args, real=kind.parse_args):
                 if parse:
-                    real(self, args, namespace)
+                    real(self, *args)
                 raise Parsed(self)
 
             monkeypatch.setattr(kind, "parse_args", parse_args)
