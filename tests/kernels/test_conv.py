@@ -44,7 +44,7 @@ CASES = {
         ((3, 1), (2, -2), (-3, -1)),
     ),
     "one channel, sparse, an image": ((2, 40, 30, 1), (5, 5, 1, 48), 1, "SAME"),
-    # Made of Winograd's patches (custom_ops/winograd.cc), as "a network's" is.
+    # By Winograd's patches (custom_ops/winograd.cc), like "a network's".
     "patches of a picture": ((3, 17, 22, 16), (3, 3, 16, 48), 1, "SAME"),
     "patches, two samples a block": ((5, 10, 18, 32), (3, 3, 32, 32), 1, "VALID"),
     "patches, padded and cropped": (
@@ -64,7 +64,7 @@ CASES = {
     "patches between strides of planes": ((2, 5, 9, 10, 16), (2, 3, 3, 16, 16), (2, 1, 1), "VALID"),
     "patches between strides": ((2, 24, 27, 16), (6, 6, 16, 32), 2, ((2, 2), (2, 1))),
     "patches, widths of no register": ((2, 17, 22, 27), (3, 3, 27, 21), 1, "SAME"),
-    # Of more than 3 x 3 taps, cut into such (custom_ops/winograd_wide.cc, as the one before).
+    # More than 3 x 3 taps, cut into blocks (custom_ops/winograd_wide.cc), like the one before.
     "wide patches": ((2, 23, 26, 16), (9, 9, 16, 48), 1, "SAME"),
     "wide patches, widths of no register": ((2, 20, 13, 27), (11, 11, 27, 39), 1, "SAME"),
     "wide patches, a picture hardly larger": ((3, 13, 10, 16), (11, 10, 16, 16), 1, "SAME"),
@@ -140,7 +140,7 @@ def test_transposed_it_is_xlas_transposed(shape, taps, strides, padding):
         axes - 1
     ]
 
-    def plain(x, kernel):  # XLA's takes the taps of the convolution that it transposes
+    def plain(x, kernel):  # XLA expects the taps of the convolution that is transposed
         pads = [(taps - 1 - padding,) * 2] * axes
         return jax.lax.conv_transpose(
             x, jnp.flip(kernel, range(axes)), (strides,) * axes, pads, dimension_numbers=numbers
@@ -253,7 +253,7 @@ def test_patches_spread_nonfinite_values_to_their_windows_only(way, taps, value)
         else lambda y, k: jax.vjp(lambda x: conv.conv(x, k), y)[1](y)[0]
     )
     good = run(x, kernel)
-    for row, column in ((8, 8), (8, 9), (9, 8), (9, 9)):  # places in patches of 2 x 2
+    for row, column in ((8, 8), (8, 9), (9, 8), (9, 9)):  # positions in patches of 2 x 2
         bad = run(x.at[1, row, column, 3].set(value), kernel)
         windows = np.zeros(good.shape[:3], bool)
         around = (
@@ -528,7 +528,7 @@ def test_the_kernel_rejects_invalid_shapes():
             y,
             {},
             "kernel is",
-        ),  # what vmap_method="expand_dims" would give
+        ),  # as with vmap_method="expand_dims"
         ("handjax_conv", x, (1, 3, 3, 2, 4), y, {}, "kernel is"),
         ("handjax_conv", x, kernel, (3, *y[1:]), {}, "output is"),
         ("handjax_conv", x, kernel, y, dict(stride=np.zeros(3, np.int64)), "strides are"),

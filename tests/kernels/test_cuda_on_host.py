@@ -227,7 +227,7 @@ def test_cuda_source_equals_the_reference(build):
     scenes += [
         soup(
             0, 2, 2500, 70, 65, shared=True, size=4
-        ),  # three rounds of the lists, an image of no whole tiles
+        ),  # three rounds of the lists, an image of partial tiles
         soup(1, 1, 1025, 33, 31, shared=False, size=30),  # one face in its second round
         soup(2, 1, 1400, 32, 32, shared=True, size=1.5),  # the list of small faces nearly full
         soup(
@@ -265,5 +265,5 @@ def test_threads_do_not_race(build):
             "this system lays out memory in a way that g++'s thread sanitizer does not know"
         )
     assert_references(program, scenes)
-    # It would have told.
+    # Without barriers the race is found.
     assert b"data race" in run(program, scenes, "no-barriers").stderr

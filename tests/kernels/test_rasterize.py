@@ -33,7 +33,7 @@ def flat(*corners, scale=1.0):
     return np.float32([(scale * u, scale * v, scale, d) for u, v, d in corners])
 
 
-# One compilation for each size of image and set of options, however often it is drawn.
+# Compiled once per image size and set of options.
 OPTIONS = ("height", "width", "cull", "near", "background")
 draw = jax.jit(rasterize.rasterize, static_argnames=OPTIONS)
 draw_reference = jax.jit(rasterize.reference, static_argnames="viewport")
@@ -54,9 +54,7 @@ def both(screen, faces, height=48, width=64, *, cull="none", near=-np.inf, backg
 
 def assert_same(kernel, reference):
     np.testing.assert_array_equal(kernel[1], reference[1])
-    np.testing.assert_array_equal(
-        kernel[0], reference[0]
-    )  # the issue of a tie must not hang on rounding
+    np.testing.assert_array_equal(kernel[0], reference[0])  # ties must not depend on rounding
 
 
 def random_screen(
@@ -92,8 +90,8 @@ def test_kernels_are_available():
 
 
 def test_an_image_worked_out_by_hand():
-    # A triangle with corners on pixel centres. Its left edge x = 1 and its top edge y = 1 are its
-    # own, its slanted edge x + y = 5 is not (a right edge). Depth is 10x + y there.
+    # A triangle with corners on pixel centers. Its left edge x = 1 and its top edge y = 1 belong to
+    # it, the slanted edge x + y = 5 (a right edge) does not. Its depth is 10x + y.
     screen = jnp.asarray(flat((1, 1, 11), (4, 1, 41), (1, 4, 14)))
     depth, face = draw(screen, np.array([[0, 1, 2]]), 5, 6, background=-1.0)
     np.testing.assert_array_equal(
@@ -110,7 +108,7 @@ def test_an_image_worked_out_by_hand():
 
 
 def test_perspective_depth_is_that_of_the_plane():
-    # The plane z = 200 + x: along the ray (a, b, 1) it lies at z = 200 / (1 - a).
+    # The plane z = 200 + x: along the ray (a, b, 1) it is at z = 200 / (1 - a).
     xyz = np.float32([[-100, -100, 100], [100, -100, 300], [0, 300, 200]])
     screen = to_screen(
         jnp.asarray(xyz), jnp.asarray(CAMERA), projection="pinhole", interpolation="perspective"
@@ -123,7 +121,7 @@ def test_perspective_depth_is_that_of_the_plane():
 
 
 def test_linear_depth_crosses_zero():
-    # Parallel rays and z centred on 0: the original's 1/Σ(w/z) blows up here, Σ w z does not.
+    # Parallel rays and z centered on 0: the original's 1/Σ(w/z) diverges here, Σ w z does not.
     screen = jnp.asarray(flat((0, 0, -50), (40, 0, 50), (0, 40, -50)))
     depth, face = draw(screen, np.array([[0, 1, 2]]), 48, 48, background=100.0)
     x = np.broadcast_to(np.arange(48), (48, 48))
@@ -132,8 +130,8 @@ def test_linear_depth_crosses_zero():
 
 
 def test_a_wall_through_the_camera_ends_at_the_near_plane():
-    # The plane x = 50 from behind the camera to far before it. It is seen right of the middle, at z
-    # = 50 / a.
+    # The plane x = 50, from behind the camera to far in front of it, visible to the right of the
+    # middle, at z = 50 / a.
     xyz = np.float32([[50, -4000, -1000], [50, 4000, -1000], [50, 0, 5000]])
     screen = to_screen(
         jnp.asarray(xyz), jnp.asarray(CAMERA), projection="pinhole", interpolation="perspective"
@@ -326,8 +324,8 @@ def test_kernel_is_reference_for_any_size(batch, height, width):
 
 
 def test_neighbours_leave_no_gap_and_share_no_pixel():
-    # A fan of triangles that covers the whole image, corners anywhere and on pixel centres: every
-    # pixel is in exactly one.
+    # A fan of triangles over the whole image, with corners anywhere and on pixel centers: every
+    # pixel is in exactly one triangle.
     rng = np.random.default_rng(2)
     angles = np.linspace(0, 2 * np.pi, 33)[:-1]
     for center in ((20.0, 20.0), (17.3, 25.8), tuple(rng.uniform(10, 30, 2))):
@@ -349,7 +347,7 @@ def test_order_of_faces_does_not_change_depth():
     shuffled_depth, shuffled_face = draw(screen, faces[order], 48, 64)
     np.testing.assert_array_equal(depth, shuffled_depth)
     renamed = np.where(np.asarray(shuffled_face) >= 0, order[np.asarray(shuffled_face)], -1)
-    assert (renamed != np.asarray(face)).mean() < 0.01  # only where two faces meet at one depth
+    assert (renamed != np.asarray(face)).mean() < 0.01  # only where two faces have the same depth
 
 
 def test_winding_does_not_change_depth():
@@ -396,7 +394,7 @@ def test_weights_and_attributes_agree_with_depth(projection, interpolation):
     np.testing.assert_allclose(
         interpolate(screen[..., 3:], faces, face, weights)[..., 0], depth, rtol=1e-5
     )
-    # The position itself as an attribute lands on the pixel it was interpolated for.
+    # The interpolated position is that of the pixel.
     at = interpolate(screen, faces, face, weights)
     v, u = np.meshgrid(np.arange(48), np.arange(64), indexing="ij")
     np.testing.assert_allclose(
@@ -452,7 +450,7 @@ def test_gradient_is_the_finite_difference_off_edges():
     _, face = depths(xyz)
     seen = np.asarray(face) >= 0
     inner = seen.copy()
-    for axis in (0, 1):  # pixels all of whose neighbours see the same face
+    for axis in (0, 1):  # pixels whose neighbours all see the same face
         for step in (-1, 1):
             inner &= np.roll(np.asarray(face), step, axis) == np.asarray(face)
     weight = jnp.asarray(np.where(inner, rng.normal(size=inner.shape), 0), jnp.float32)
@@ -503,7 +501,7 @@ def test_affine_gradients_are_finite_behind_the_camera():
 
 @pytest.mark.parametrize("rows", [0, 1, 2, 97])
 def test_sums_in_a_tree_are_sums(rows):
-    # What a GPU does in place of atomic additions.
+    # As on a GPU, instead of atomic additions.
     rng = np.random.default_rng(9)
     index = jnp.asarray(rng.integers(0, 12, rows), jnp.int32)
     values = jnp.asarray(rng.normal(size=(rows, 4)), jnp.float32)
@@ -569,7 +567,7 @@ def test_vmap_in_every_way():
         ),
         shared,
     )
-    # a batch inside, its list shared, a new axis over the lists only, or over both
+    # An inner batch with a shared list; a new axis over the lists only, or over both.
     outer = jax.vmap(draw, in_axes=(None, 0))(screen[:3], faces[:2])
     for i in range(2):
         same([x[i] for x in outer], [draw(screen[j], faces[i]) for j in range(3)])
@@ -695,7 +693,7 @@ def test_the_kernel_rejects_invalid_ranks():
     for screen, faces, what in [
         ((5, 4), (7, 3), "screen is"),
         ((2, 5, 3), (7, 3), "screen is"),
-        ((2, 5, 4), (1, 7, 3), "faces are"),  # what vmap_method="expand_dims" would give
+        ((2, 5, 4), (1, 7, 3), "faces are"),  # as with vmap_method="expand_dims"
         ((2, 5, 4), (7, 4), "faces are"),
         ((2, 5, 4), (3,), "faces are"),
         ((3, 5, 4), (7, 3), "depth is"),
@@ -718,7 +716,7 @@ def test_invalid_arguments_are_reported(change, what):
     with pytest.raises((ValueError, TypeError), match=what):
         inspect.unwrap(rasterize.rasterize)(
             **arguments
-        )  # as users call it: without the tests' checks of types
+        )  # as called by users, without the tests' type checks
 
 
 # ---- the library ---------------------------------------------------------------------------------

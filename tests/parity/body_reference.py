@@ -87,7 +87,7 @@ def to_flax(tensors) -> dict:
         if path[0] == "backbone" and path[1].startswith("layer"):
             path[1:3] = [f"{path[1]}_{path[2]}"]
         value = tensor.detach().numpy().copy()
-        if value.ndim == 4:  # O I H W, and I O H W of a transposed convolution, → H W I O
+        if value.ndim == 4:  # O I H W, or I O H W if transposed → H W I O
             value = value.transpose((2, 3, 0, 1) if path[-1].startswith("deconv") else (2, 3, 1, 0))
         value = value.T if value.ndim == 2 else value
         of = (

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-torch.set_num_threads(1)  # more of them mostly wait for each other on images as small as the tests'
+torch.set_num_threads(1)  # more threads are slower on inputs as small as the tests'
 
 
 class Bottleneck(nn.Module):

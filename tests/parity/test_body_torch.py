@@ -34,7 +34,7 @@ def shares(ours, theirs):
 )
 def test_forward_loss_gradients_and_running_statistics(head, layers, power, monkeypatch):
     options = OPTIONS | dict(layers=layers)
-    # One block a stage has all there is in a block, and compiles in a quarter of the time.
+    # One block per stage contains every kind of layer, and compiles in a quarter of the time.
     monkeypatch.setitem(STAGES, layers, ((1, 1, 1, 1), layers == 50))
     monkeypatch.setitem(resnet_reference.STAGES, layers, (1, 1, 1, 1))
     with jax.enable_x64(True):

@@ -17,7 +17,7 @@ torch = pytest.importorskip("torch")
 import cpm_reference  # noqa: E402
 from cpm_reference import Reference, channels_first, channels_last, randomize, to_flax  # noqa: E402
 
-# All sizes different: no two axes can be taken for one another.
+# All sizes differ, so that no two axes can be confused.
 SMALL = dict(widths=(6, 5, 7), kernels=(5, 3, 7), pools=2)
 BATCH, SIZE, JOINTS, LR = 2, 20, 3, 1e-4
 

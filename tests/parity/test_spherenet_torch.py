@@ -75,7 +75,7 @@ def test_network_decoding_and_all_gradients():
         and latents.shape == (2, 2, 4, 4, 64)
         and maps.dtype == jnp.float32
     )
-    _close(np.moveaxis(maps, -1, 2), maps_torch, 1e-6)  # what comes out is float32
+    _close(np.moveaxis(maps, -1, 2), maps_torch, 1e-6)  # the output is float32
     _close(np.moveaxis(latents, -1, 2), latents_torch, 1e-6)
     _close(centers, centers_torch, 1e-6)
     np.testing.assert_allclose(loss, loss_torch.item(), rtol=1e-6)

@@ -14,9 +14,9 @@ from handjax.pose import losses
 torch = pytest.importorskip("torch")
 from v2v_reference import Reference, channels_first, channels_last, randomize, to_flax  # noqa: E402
 
-WIDTHS = (4, 6, 8, 10)  # all different: no two axes can be taken for one another
+WIDTHS = (4, 6, 8, 10)  # all different, so that no two axes can be confused
 JOINTS, SIZE, BATCH = 3, 16, 2
-RUNNING = 0.1  # a batch's share in the running statistics
+RUNNING = 0.1  # a batch's weight in the running statistics
 STEPS = 5
 
 
@@ -153,7 +153,7 @@ def test_forward_gradients_statistics_and_steps_of_rmsprop(full_resolution, dtyp
                 expected = to_flax(reference.state_dict())["batch_stats"]
                 worst, where = _worst(_unbiased(old_stats, batch_stats, samples), expected)
                 assert worst < (1e-11 if exact else 5e-6), where
-                assert _worst(batch_stats, expected)[0] > 1e-3  # the factor n / (n - 1) shows
+                assert _worst(batch_stats, expected)[0] > 1e-3  # the factor n / (n - 1) matters
 
         params, expected = jax.device_get(params), to_flax(reference.state_dict())["params"]
         assert (

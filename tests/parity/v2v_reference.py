@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
-torch.set_num_threads(1)  # more of them mostly wait for each other on grids as small as the tests'
+torch.set_num_threads(1)  # more threads are slower on inputs as small as the tests'
 
 
 def conv_norm(inside, outside, size):
