@@ -144,7 +144,7 @@ def test_body_is_symmetric_and_bones_are_rigid():
     np.testing.assert_allclose(
         at["thorax"], (at["left_shoulder"] + at["right_shoulder"]) / 2, atol=1e-3
     )
-    # A person, not the mirror image of one, told by up, ahead and left.
+    # Up, ahead and left are those of a person, not of its mirror image.
     rest = moved()
     up, ahead, left = (
         rest["neck"] - rest["pelvis"],

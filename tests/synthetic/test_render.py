@@ -304,7 +304,7 @@ def test_joint_is_visible_if_the_surface_is_its_own():
         ([3.0, 2.0, 519.0], False),  # behind something
         ([3.49, 1.51, 419.0], True),
         ([3.0, 0.4, 510.0], False),  # no skin there
-        ([-0.6, 2.0, 510.0], False),  # off the picture, to each side
+        ([-0.6, 2.0, 510.0], False),  # outside the image, on each side
         ([5.6, 2.0, 510.0], False),
         ([2.0, 3.6, 510.0], False),
         ([2.0, -0.6, 510.0], False),
