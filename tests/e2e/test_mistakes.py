@@ -91,7 +91,7 @@ FILES = {
         "labels of row 4 reach 1.5, outside the cube",
         "max_label",
     ),
-    "no archive": (replace("real_voxels/0", blob(b"hello")), "real_voxels/0 is no zip archive"),
+    "no archive": (replace("real_voxels/0", blob(b"hello")), "real_voxels/0 is not a readable zip archive"),
     "zip bomb": (replace("real_voxels/0", blob(bomb())), "real_voxels/0", "bomb"),
 }
 
@@ -269,7 +269,7 @@ def test_unreadable_checkpoints_are_not_touched(finished, tiny, tmp_path, snapsh
 def test_a_bad_row_is_named_when_it_is_read(broken, voxels, tiny, tmp_path):
     """By the thread that reads ahead of the training, and by the evaluation."""
     path = broken(replace("real_voxels/6", blob(b"hello")))
-    words = f"{path}: real_voxels/6 is no zip archive"
+    words = f"{path}: real_voxels/6 is not a readable zip archive"
     refused(
         tiny(tmp_path / "a", f"--config.data.path={path}", f"--config.data.val_path={voxels}"),
         words,

@@ -176,7 +176,7 @@ def test_an_error_of_one_ends_both(flags, launch, voxels, tmp_path):
     assert done.returncode == 2, done.stdout + done.stderr
     errors = [line for line in done.stdout.splitlines() if "error:" in line]
     assert len(errors) == 1 and errors[0].startswith(
-        f"[1] error: {bad}: real_voxels/5 is no zip archive"
+        f"[1] error: {bad}: real_voxels/5 is not a readable zip archive"
     )
     assert "process 1 ended with 2; the others were stopped" in done.stderr
     # The first process is stopped and does not wait until it fails as well.
