@@ -37,10 +37,8 @@ TINY = {
     "posenet2d": ("posenet2d.py:quick,dsnt", *RGB, "config.model.widths=(4,4,4,4,4)"),
     "cpm": ("cpm.py:quick", *RGB, "config.model.widths=(4,4,4)", "config.task.mirror_left=True"),
     "body": (
-        "body.py:integral,quick",
+        "body.py:direct,quick",
         "config.model.width=2",
-        "config.model.depth=8",
-        "config.model.deconvolutions=(4,)",
         "config.crop.size=(32,32)",
         "config.data.image_size=48",
         "config.data.supersampling=1",

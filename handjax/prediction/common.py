@@ -60,10 +60,10 @@ def list_images(path: Path, endings: Sequence[str], exclude: Path) -> dict[str, 
     return {name: names[name] for name in sorted(names, key=_natural)}
 
 
-def _natural(name: str) -> list[tuple[int, str]]:
-    """Sort key in which runs of digits are ordered by their value."""
+def _natural(name: str) -> list[tuple[bool, int, str]]:
+    """Sort key in which runs of digits come first and are ordered by their value."""
     runs = ("".join(run) for _, run in itertools.groupby(name, str.isdigit))
-    return [(len(run), run) if run.isdigit() else (0, run) for run in runs]
+    return [(False, len(run), run) if run.isdigit() else (True, 0, run) for run in runs]
 
 
 def _or(words: Sequence[str]) -> str:

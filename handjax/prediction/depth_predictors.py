@@ -148,7 +148,10 @@ class SpherePredictor(DepthPredictor):
     @classmethod
     def of_run(cls, name: str, network: TrainedNetwork) -> "SpherePredictor":
         def joints(cubes: np.ndarray, centers: np.ndarray) -> np.ndarray:
-            return network({"cube_depth": cubes[:, None], "center_xyz": centers})["joints_xyz"]
+            # One view without labels, in its own frame.
+            cameras = np.tile(np.eye(4, dtype=np.float32), (len(cubes), 1, 1, 1))
+            batch = {"cube_depth": cubes[:, None], "center_xyz": centers, "cameras": cameras}
+            return network(batch)["joints_xyz"]
 
         size = network.task.dummy_inputs(1)["x"].shape[1]
         return cls(name, network.skeleton.joints, size, joints)
