@@ -133,7 +133,7 @@ def rgb_sample(
     # --- hand
     pose = poses.sample_pose(pose_key, modes=modes, rotation=rotation)
     shift = (-offset, offset)
-    ranges = [scale, scale, scale, shift, shift, distance_mm, fraction, (-1, 1), (-1, 1)]
+    ranges = [scale, scale, scale, shift, shift, distance_mm, fraction, (-1.0, 1.0), (-1.0, 1.0)]
     *scales, x, y, z, part, du, dv = poses.uniform(place_key, ranges)
     sizes, side = poses.sample_fingers_and_side(random.fold_in(place_key, 1), fingers, left)
     build, position = (jnp.stack(scales), sizes, side), jnp.stack([x * z, y * z, z])
