@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from handjax.engine.contracts import Inputs
-from handjax.fitting import losses
+from handjax.fitting import losses as fit_losses
 from handjax.models.pose_prior import PoseVAE
 from handjax.pose import losses
 from handjax.rigs import hand
@@ -49,7 +49,7 @@ def loss(
         _add_unlabelled_terms(add, real, inputs, across=across, original=original, prior=prior)
         if synthetic.shape[1] and "domain" in weights:
             flat = [f.reshape(-1, *f.shape[3:]) for f in (features, real_features)]
-            terms["domain"] = stacks * losses.domain(*flat)
+            terms["domain"] = stacks * fit_losses.domain(*flat)
     if not terms:
         raise ValueError(
             "config.task.weights: this batch has the inputs of no term with a weight; there is "
@@ -73,9 +73,9 @@ def _add_labelled_terms(add, maps, inputs):
     )
     add(
         "synt_uv",
-        lambda: losses.synthetic_heat(heat, spherehand.encode(target, heat.shape[-2])[0]),
+        lambda: fit_losses.synthetic_heat(heat, spherehand.encode(target, heat.shape[-2])[0]),
     )
-    add("synt_d", lambda: losses.synthetic_depth(spherehand.decode(heat, depth), target))
+    add("synt_d", lambda: fit_losses.synthetic_depth(spherehand.decode(heat, depth), target))
 
 
 def _add_unlabelled_terms(add, maps, inputs, *, across, original, prior):
@@ -90,27 +90,27 @@ def _add_unlabelled_terms(add, maps, inputs, *, across, original, prior):
 
     def projection():
         radii = jnp.broadcast_to(jnp.asarray(hand.HAND.sphere_radii), centers.shape[:-1])
-        rendered, near = losses.projection(
+        rendered, near = fit_losses.projection(
             each_stack(inputs["cube_depth"]), centers, radii, cameras, across, original, single
         )
-        return rendered + losses.SURFACE_WEIGHT * near
+        return rendered + fit_losses.SURFACE_WEIGHT * near
 
     def consistency():
-        distance = losses.multiview_consistency(centers, cameras, original)
+        distance = fit_losses.multiview_consistency(centers, cameras, original)
         return distance if single is None else jnp.where(single, 0.0, distance)
 
     def divergence():
-        return losses.pose_prior(
+        return fit_losses.pose_prior(
             centers, *PoseVAE().apply(prior, centers, each_stack(inputs["noise"]))
         )
 
     add("mv_projection", projection)
     if across:
         add("mv_consistency", consistency)
-    add("uv_hm_mean", lambda: losses.heat_mean(spherehand.split(maps)[0]))
+    add("uv_hm_mean", lambda: fit_losses.heat_mean(spherehand.split(maps)[0]))
     add("pose_prior", divergence)
-    add("collision", lambda: losses.collision(centers))
-    add("bone_length", lambda: losses.bone_length(centers))
+    add("collision", lambda: fit_losses.collision(centers))
+    add("bone_length", lambda: fit_losses.bone_length(centers))
 
 
 def decoded_views(maps: Float[Array, "b v t n n c"], inputs: Inputs) -> Float[Array, "b v t s 3"]:
