@@ -85,7 +85,7 @@ def test_weights_in_torchvisions_layout_are_loaded():
     [
         (
             lambda s: s.pop("layer1.0.conv1.weight"),
-            "have no layer1.0.conv1.weight and 0 more: expected those of a ResNet-18",
+            "lack layer1.0.conv1.weight and 0 more: expected those of a ResNet-18",
         ),
         (
             lambda s: s.update({"layer1.2.conv1.weight": 0, "module.conv1.weight": 0}),
@@ -93,7 +93,7 @@ def test_weights_in_torchvisions_layout_are_loaded():
         ),
         (
             lambda s: s.update({"conv1.weight": np.zeros((2, 1, 7, 7))}),
-            "conv1.weight is .7, 7, 1, 2. .*has .7, 7, 3, 2. there",
+            "conv1.weight is .7, 7, 1, 2. .*in a ResNet-18 it is .7, 7, 3, 2.",
         ),
     ],
 )
