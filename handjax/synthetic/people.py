@@ -63,7 +63,17 @@ def body_sample(
     pose_key, place_key, look_key, clothing_key, background_key, camera_key = random.split(key, 6)
     # --- person
     shift = (-offset, offset)
-    ranges = [fraction, distance_mm, shift, shift, (-1, 1), (-1, 1), scale, girth, *[length] * 12]
+    ranges = [
+        fraction,
+        distance_mm,
+        shift,
+        shift,
+        (-1.0, 1.0),
+        (-1.0, 1.0),
+        scale,
+        girth,
+        *[length] * 12,
+    ]
     drawn = uniform(place_key, ranges)
     (part, z, x, y, du, dv, size, thick), lengths = drawn[:8], drawn[8:]
     motion = sample_motion(pose_key, yaw, pitch, roll, liveliness)
