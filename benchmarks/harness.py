@@ -173,8 +173,8 @@ def machine(effort: Effort) -> dict[str, str | int | float]:
         best = min(seconds_of(lambda: product(a, a)) for _ in range(1 if effort.tiny else 50))
     return describe_machine() | {
         "kernels": ", ".join(library.platforms()) or "none",
-        "matmul_gflops": round(2 * n**3 / best / 1e9, 1),
-        "copy_gbytes": round(copy_rate(effort.tiny) / 1e9, 2),
+        "matmul_gflops": float(f"{2 * n**3 / best / 1e9:.4g}"),
+        "copy_gbytes": float(f"{copy_rate(effort.tiny) / 1e9:.3g}"),
     }
 
 
