@@ -22,7 +22,7 @@ from handjax.tasks import TASKS
 Variables = Mapping[str, Any]  # of the network: "params" and running statistics
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class TrainedNetwork:
     """A task with the weights of one checkpoint."""
 
