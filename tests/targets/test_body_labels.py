@@ -164,7 +164,9 @@ def test_real_people_are_encoded_and_decoded(real_data, name, flip):
     # Image and patch agree at the joints.
     picture = cv2.GaussianBlur(cv2.imread(str(folder / f"{name}.jpg")), (0, 0), 4)
     shown = np.asarray(warp(jnp.asarray(picture, jnp.float32), crop2d.inverse(patch), size))
-    at, before = (np.rint(np.asarray(a)).astype(int) for a in ((found[:, :2] + 0.5) * 256, pinhole))
+    at, before = (
+        np.rint(np.asarray(a)).astype(int) for a in ((found[:, :2] + 0.5) * 256, expected)
+    )
     difference = shown[at[:, 1], at[:, 0]] - picture[before[:, 1], before[:, 0]]
     assert np.abs(difference).mean() < 6
     # Warped back, the patch is where it was, within a tenth of a pixel of the image.
