@@ -1,4 +1,4 @@
-"""Strict by default: eight CPU devices, no silent broadcasting, and the real samples found in one place."""
+"""Strict by default: eight CPU devices, no silent broadcasting, no silent dtype promotion."""
 
 import os
 
@@ -12,6 +12,7 @@ import jax  # noqa: E402
 import pytest  # noqa: E402
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
+jax.config.update("jax_numpy_dtype_promotion", "strict")
 
 ROOT = Path(__file__).resolve().parent.parent
 

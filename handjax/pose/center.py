@@ -61,13 +61,14 @@ def _one(depth, k, cube_mm, range_mm):
         .add(jnp.where(measured, surface, 0))
         .reshape(layers, -1)
     )
-    shown = (surface >= 100 * _SURFACE_MM2).any(1)
+    shown = (surface >= int(100 * _SURFACE_MM2)).any(1)
     best = jnp.where(shown.any(), jnp.argmax(shown), jnp.argmax(surface.max(1)))
     start = best * _CELLS**2 + jnp.argmax(surface[best])
 
     def mean(chosen, otherwise):
         total, count = jnp.sum(jnp.where(chosen[:, None], points, 0.0), axis=0), jnp.sum(chosen)
-        return jnp.where(count > 0, total / jnp.maximum(count, 1), otherwise)
+        at_least_one = jnp.maximum(count, 1).astype(points.dtype)
+        return jnp.where(count > 0, total / at_least_one, otherwise)
 
     def step(_, center):
         inside = (jnp.abs(points - center[None]) <= cube_mm[None] / 2).all(-1)

@@ -23,7 +23,8 @@ def absolute_error(
 def masked_mean(values: Float[Array, "b ..."], mask: Bool[Array, " b"]) -> Float[Array, ""]:
     """Mean over all elements of the samples whose mask is true; zero if there are none."""
     per_sample = values.reshape(values.shape[0], -1).mean(axis=1)
-    return jnp.where(mask, per_sample, 0.0).sum() / jnp.maximum(mask.sum(), 1)
+    count = jnp.maximum(mask.sum(), 1).astype(per_sample.dtype)
+    return jnp.where(mask, per_sample, 0.0).sum() / count
 
 
 def smooth_l1(prediction: Float[Array, "*s"], target: Float[Array, "*s"]) -> Float[Array, "*s"]:
@@ -35,7 +36,8 @@ def smooth_l1(prediction: Float[Array, "*s"], target: Float[Array, "*s"]) -> Flo
 def masked_total(values: Float[Array, "b ..."], mask: Bool[Array, " b"]) -> Float[Array, ""]:
     """Sum over elements, mean over the samples whose mask is true; zero if there are none."""
     per_sample = values.reshape(values.shape[0], -1).sum(axis=1)
-    return jnp.where(mask, per_sample, 0.0).sum() / jnp.maximum(mask.sum(), 1)
+    count = jnp.maximum(mask.sum(), 1).astype(per_sample.dtype)
+    return jnp.where(mask, per_sample, 0.0).sum() / count
 
 
 def visible_mean(
@@ -48,7 +50,7 @@ def visible_mean(
     if visible is None:
         return masked_mean(values, mask)
     counts = mask[:, None] & visible
-    return jnp.where(counts, values, 0.0).sum() / (counts.sum() + 1e-4)
+    return jnp.where(counts, values, 0.0).sum() / (counts.sum().astype(values.dtype) + 1e-4)
 
 
 def stage_totals(
@@ -68,7 +70,8 @@ def stage_totals(
     targets = jnp.broadcast_to(target[:, None], maps.shape)
     error = squared_error(maps, targets).sum((2, 3))  # [b, s, c]
     per_stage = (error if weight is None else error * weight[:, None]).sum(-1)
-    return jnp.where(mask[:, None], per_stage, 0.0).sum(0) / jnp.maximum(mask.sum(), 1)
+    count = jnp.maximum(mask.sum(), 1).astype(per_stage.dtype)
+    return jnp.where(mask[:, None], per_stage, 0.0).sum(0) / count
 
 
 def map_rms(

@@ -45,8 +45,9 @@ def warp_affine(
     start, height, width = jnp.asarray(shapes)[level]
     u, v = ((x + 0.5) * 0.5 ** level.astype(jnp.float32) - 0.5 for x in (u, v))
 
-    u, v = jnp.clip(u, -1, width), jnp.clip(v, -1, height)
-    left, top = jnp.minimum(jnp.floor(u), width - 1), jnp.minimum(jnp.floor(v), height - 1)
+    right, bottom = (size.astype(jnp.float32) for size in (width, height))
+    u, v = jnp.clip(u, -1, right), jnp.clip(v, -1, bottom)
+    left, top = jnp.minimum(jnp.floor(u), right - 1), jnp.minimum(jnp.floor(v), bottom - 1)
     right_weight, lower_weight = (u - left)[..., None], (v - top)[..., None]
     here = start + (top.astype(jnp.int32) + 1) * (width + 2) + left.astype(jnp.int32) + 1
 

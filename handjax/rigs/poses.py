@@ -126,7 +126,7 @@ def _between(u: Array, ranges: tuple[Range, ...]) -> Array:
 
 def _choose(u: Array, count: Array | int) -> Array:
     """Uniform on [0, 1) → one of 0 … count - 1. (The product may round up to `count`.)"""
-    return jnp.minimum((u * count).astype(jnp.int32), count - 1)
+    return jnp.minimum((u * jnp.asarray(count, u.dtype)).astype(jnp.int32), count - 1)
 
 
 def _abduction(u: Float[Array, "5"]) -> Float[Array, "4"]:
