@@ -13,10 +13,9 @@ import pytest
 
 from handjax import predict
 from handjax.engine import weights
-from handjax.fitting import objective as fitting
-from handjax.fitting import tracker
+from handjax.fitting import depth_cube, sphere_network
 from handjax.models.spherenet import SphereNet
-from handjax.prediction import common, fitter
+from handjax.prediction import common
 from handjax.prediction import depth as predict_depth
 from handjax.rigs.spheres import sphere_depth_pinhole
 from handjax.synthetic import render
@@ -145,7 +144,7 @@ def test_result_files(done):
 def test_network_alone_writes_its_own_centers(world, tmp_path, monkeypatch):
     """Random weights find no hand, but always the same one, which is written unchanged."""
     folder, _ = world
-    net, network = SphereNet(width=32), tracker.network
+    net, network = SphereNet(width=32), sphere_network.load
     shapes = jax.eval_shape(net.init, jax.random.key(0), jnp.zeros((1, 64, 64, 1)))
     rng = np.random.default_rng(0)
     variables = jax.tree.map(lambda leaf: rng.normal(0, 0.1, leaf.shape).astype(np.float32), shapes)
@@ -161,58 +160,18 @@ def test_network_alone_writes_its_own_centers(world, tmp_path, monkeypatch):
         "0",
     ]
     monkeypatch.setattr(
-        tracker, "network", cache(lambda path: network(Path(path)))
+        sphere_network, "load", cache(lambda path: network(Path(path)))
     )  # compiled once
     predict_depth.main([*argv, "--output", str(tmp_path / "out")])
     depth = predict_depth.read_image(folder / "2.png", "png16", UNIT)
-    view = tracker.view(depth, K)
-    centers = tracker.network(str(tmp_path / "net.npz"))(view.cube_depth)
+    cube = depth_cube.crop_cube(depth, K)
+    centers = sphere_network.load(str(tmp_path / "net.npz"))(cube.depth)
     with np.load(tmp_path / "out" / "predictions.npz", allow_pickle=False) as found:
-        np.testing.assert_allclose(
-            found["centers_xyz"][0], tracker.to_camera(centers, view), atol=1e-3
-        )
+        np.testing.assert_allclose(found["centers_xyz"][0], cube.to_camera(centers), atol=1e-3)
         np.testing.assert_array_equal(found["distance_before_mm"], found["distance_mm"])
     weights.save(tmp_path / "other.npz", {"params": {"dense": {"kernel": np.zeros((2, 2))}}})
     with pytest.raises(ValueError, match="weights of another network"):
         network(tmp_path / "other.npz")
-
-
-def test_left_hand_is_mirrored_right_hand(world):
-    folder, _ = world
-    depth = predict_depth.read_image(folder / "2.png", "png16", UNIT)
-    mirrored = K.copy()
-    mirrored[0, 2] = WIDTH - 1 - K[0, 2]
-    left, right = tracker.view(depth, K, left=True), tracker.view(depth[:, ::-1], mirrored)
-    np.testing.assert_allclose(left.center_xyz * [-1, 1, 1], right.center_xyz, atol=1e-2)
-    again = tracker.view(depth, K, left=True, center_xyz=right.center_xyz * [-1, 1, 1])
-    np.testing.assert_array_equal(again.cube_depth, right.cube_depth)
-    v, u = np.nonzero(depth)
-    z = depth[v, u]
-    camera = np.stack([(u - K[0, 2]) * z / K[0, 0], (v - K[1, 2]) * z / K[1, 1], z], -1)
-    back = tracker.to_camera(left.points, left)
-    np.testing.assert_allclose(back[np.lexsort(back.T)], camera[np.lexsort(camera.T)], atol=1e-3)
-
-
-def test_off_surface_is_of_the_union():
-    centers, radii = np.array([[0.0, 0, 0], [6, 0, 0]], np.float32), np.array([5.0, 5], np.float32)
-    points = np.array([[0, 0, 8], [3, 0, 4], [3, 0, 0], [-5, 0, 0]], np.float32)
-    np.testing.assert_allclose(fitter.off_surface(points, centers, radii), [3, 0, -2, 0], atol=1e-6)
-
-
-def test_spread_keeps_given_hands():
-    free = fitting.Free(
-        *(
-            np.random.default_rng(0).normal(size=(6, *s))
-            for s in ((3, 3), (3,), (3,), (20,), (), (5,), (2,))
-        )
-    )
-    spread = tracker._spread(free, 1)
-    for own, found in zip(free, spread, strict=True):
-        assert len(found) == tracker.HANDS
-        np.testing.assert_array_equal(found[::4], own)
-    np.testing.assert_array_equal(spread.angles[1::4], 0)
-    np.testing.assert_array_equal(spread.move[3::4], free.move)
-    assert len(np.unique(spread.angles, axis=0)) == 6 + 1 + 12
 
 
 BAD = [
@@ -229,7 +188,7 @@ BAD = [
     ([*CAMERA, "--weights", "nowhere.npz"], "nowhere.npz: no such file of weights"),
     (
         [*CAMERA, "--start", "rest", "--unit", "10"],
-        "no depth between 200 and 900 mm, where hands are looked for; it is from",
+        "no depth between 200 and 900 mm, where the hand is searched for; it is from",
     ),
     ([*CAMERA, "--start", "rest", "--method", "newton"], "invalid choice: 'newton'"),
     ([*CAMERA, "--start", "rest", "--format", "nyu"], "depth format 'nyu' is an 8-bit RGB PNG"),
@@ -245,9 +204,9 @@ def test_invalid_input_is_one_line(world, tmp_path, argv, message):
 
 
 def test_missing_network_names_the_flag(monkeypatch, tmp_path):
-    monkeypatch.setattr(tracker, "SHIPPED", tmp_path / "spherenet.npz")
+    monkeypatch.setattr(sphere_network, "SHIPPED", tmp_path / "spherenet.npz")
     with pytest.raises(FileNotFoundError, match="use --start rest"):
-        tracker.network()
+        sphere_network.load()
 
 
 def test_npy_images(tmp_path):
