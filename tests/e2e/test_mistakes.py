@@ -91,7 +91,7 @@ FILES = {
         "labels of row 4 reach 1.5, outside the cube",
         "max_label",
     ),
-    "no archive": (replace("real_voxels/0", blob(b"hello")), "real_voxels/0 is not a readable zip archive"),
+    "no archive": (replace("real_voxels/0", blob(b"hello")), "real_voxels/0 is not a readable zip"),
     "zip bomb": (replace("real_voxels/0", blob(bomb())), "real_voxels/0", "bomb"),
 }
 
