@@ -28,10 +28,9 @@ def random_affine(
     factors = jax.random.uniform(keys[1], (3,), minval=scale[0], maxval=scale[1])
     factors = jnp.where(isotropic, jnp.broadcast_to(factors[:1], (3,)), factors)
     factors = jnp.where(applied[0], factors, 1.0)
-    angle = (
-        jnp.deg2rad(jax.random.uniform(keys[2], minval=-rotation_deg, maxval=rotation_deg))
-        * applied[1].astype(jnp.float32)
-    )
+    angle = jnp.deg2rad(
+        jax.random.uniform(keys[2], minval=-rotation_deg, maxval=rotation_deg)
+    ) * applied[1].astype(jnp.float32)
     cos, sin = jnp.cos(angle), jnp.sin(angle)
     rotation = jnp.eye(3).at[0, 0].set(cos).at[0, 1].set(-sin).at[1, 0].set(sin).at[1, 1].set(cos)
     offset = jax.random.uniform(keys[3], (3,), minval=-shift, maxval=shift)
