@@ -18,7 +18,8 @@ from handjax.data.preparation.examples import Examples, LazyExamples
 from handjax.pose.pinhole import uvd_to_xyz
 
 LAYOUT = """
-manual_dir holds the two folders of the ICVL hand posture data set (https://labicvl.github.io/hand.html):
+manual_dir holds the two folders of the ICVL hand posture data set
+(https://labicvl.github.io/hand.html):
 
   Training/labels.txt
   Training/Depth/<folders and names as in labels.txt, such as 201403121135/image_0000.png>

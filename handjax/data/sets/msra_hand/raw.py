@@ -15,7 +15,8 @@ from handjax.pose.joint_orders import ORDERS
 from handjax.pose.pinhole import project
 
 LAYOUT = """
-manual_dir is the folder cvpr15_MSRAHandGestureDB of the MSRA hand gesture data set (https://jimmysuen.github.io/):
+manual_dir is the folder cvpr15_MSRAHandGestureDB of the MSRA hand gesture data set
+(https://jimmysuen.github.io/):
 
   P0/1/joint.txt, P0/1/000000_depth.bin, P0/1/000001_depth.bin, ...
   and so on for the people P0 to P8 and the gestures 1 2 3 4 5 6 7 8 9 I IP L MP RP T TIP Y

@@ -17,7 +17,8 @@ from handjax.data.formats.mat import bounded
 from handjax.data.preparation.examples import Examples, LazyExamples
 
 LAYOUT = """
-manual_dir is the folder `dataset` of nyu_hand_dataset_v2.zip (https://cims.nyu.edu/~tompson/NYU_Hand_Pose_Dataset.htm):
+manual_dir is the folder `dataset` of nyu_hand_dataset_v2.zip
+(https://cims.nyu.edu/~tompson/NYU_Hand_Pose_Dataset.htm):
 
   train/joint_data.mat
   train/depth_1_0000001.png ... depth_1_0072757.png
