@@ -62,7 +62,7 @@ def toy_source(config, train: bool = True) -> Source:
 
     def materialize(batch, keys=None):
         joints = jnp.broadcast_to(
-            batch["index"][:, None, None] * 0.01, (len(batch["index"]), 21, 3)
+            batch["index"][:, None, None].astype(jnp.float32) * 0.01, (len(batch["index"]), 21, 3)
         )
         return {**batch, "joints_xyz": joints}
 

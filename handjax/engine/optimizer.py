@@ -8,7 +8,7 @@ import jax
 import optax
 from ml_collections import ConfigDict
 
-from handjax.engine.schedules import make_schedule
+from handjax.engine.schedules import any_promotion, make_schedule
 
 Optimizer: TypeAlias = optax.GradientTransformation
 
@@ -43,7 +43,8 @@ def make_optimizer(config: ConfigDict, steps: int) -> Optimizer:
         parts.insert(0, optax.clip_by_global_norm(config.clip_norm))
     if getattr(config, "multipliers", ()):
         parts.append(scale_by_path(config.multipliers))
-    return optax.chain(*parts)
+    chain = optax.chain(*parts)
+    return optax.GradientTransformation(chain.init, any_promotion(chain.update))
 
 
 def scale_by_path(multipliers: Iterable[tuple[str, float]]) -> Optimizer:

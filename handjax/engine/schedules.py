@@ -20,6 +20,11 @@ counted from 0; `lr` is the base rate.
 The originals call `factor` gamma, `boundaries` stepvalue and the number of steps `max_iter`.
 """
 
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
 import jax.numpy as jnp
 import optax
 from ml_collections import ConfigDict
@@ -50,7 +55,19 @@ def make_schedule(config: ConfigDict, steps: int) -> optax.Schedule:
                 f"config.optimizer.boundaries={tuple(config.boundaries)}: "
                 "expected steps in ascending order"
             )
-    return make(config, steps)
+    return any_promotion(make(config, steps))
+
+
+def any_promotion(function: Callable) -> Callable:
+    """`function` under JAX's standard dtype promotion: rates and optax combine integer counts with
+    floats, which a caller's strict promotion would refuse."""
+
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        with jax.numpy_dtype_promotion("standard"):
+            return function(*args, **kwargs)
+
+    return call
 
 
 def _constant(config, steps):

@@ -203,13 +203,15 @@ def collision(centers: Float[Array, "*b 41 3"]) -> Float[Array, "*b"]:
     """
     away = ((centers[..., :, None, :] - centers[..., None, :, :]) ** 2).sum(-1)
     too_close = jax.nn.relu(_CLOSEST_MM**2 - away)
-    return (too_close * jnp.broadcast_to(_APART, too_close.shape)).sum((-2, -1))
+    apart = jnp.asarray(_APART, too_close.dtype)
+    return (too_close * jnp.broadcast_to(apart, too_close.shape)).sum((-2, -1))
 
 
 def bone_length(centers: Float[Array, "*b 41 3"]) -> Float[Array, "*b"]:
     """Mean over 35 bones of the excess, mm², of their squared length beyond [0.8 L, 1.05 L]²."""
+    difference = jnp.asarray(_FROM - _TO, centers.dtype)
     away = geometry.matmul(
-        jnp.broadcast_to(_FROM - _TO, (*centers.shape[:-2], *_FROM.shape)), centers
+        jnp.broadcast_to(difference, (*centers.shape[:-2], *_FROM.shape)), centers
     )
     square = (away**2).sum(-1)
     shortest, longest = (

@@ -81,7 +81,7 @@ def objective(
     weights = {**WEIGHTS, **(weights or {})}
     centers, radii, arm, arm_radii = hand_and_forearm(parameters)
     prior = angle_prior()
-    hand_cells = jnp.maximum((observation.depth <= BACKGROUND_MM - 1).sum(), 1)
+    hand_cells = jnp.maximum((observation.depth <= BACKGROUND_MM - 1).sum(), 1).astype(jnp.float32)
 
     everything = (
         (jnp.concatenate([centers, arm]), jnp.concatenate([radii, arm_radii]))
@@ -89,6 +89,7 @@ def objective(
         else (centers, radii)
     )
     distance, _ = sphere_distance(observation.points, *everything)
+    valid = observation.valid.astype(distance.dtype)
     rendered, winner = sphere_depth_orthographic(
         centers, radii, observation.depth.shape[-1], EXTENT_MM, BACKGROUND_MM
     )
@@ -99,8 +100,7 @@ def objective(
         parameters.angles - prior.high
     )
     terms = {
-        "data": (_robust(distance) * observation.valid).sum()
-        / jnp.maximum(observation.valid.sum(), 1),
+        "data": (_robust(distance) * valid).sum() / jnp.maximum(valid.sum(), 1.0),
         "render": _robust(jnp.where(both, rendered - observation.depth, 0.0)).sum() / hand_cells,
         "outside": (outside**2).mean(),
         "collision": losses.collision(centers),

@@ -29,8 +29,9 @@ def observe(depth: Float[Array, "n n"], points: int = POINTS) -> Observation:
     all_points = jnp.stack([x, y, depth], axis=-1).reshape(-1, 3)
     first = jnp.argsort(~is_hand.ravel(), stable=True)  # the hand's cells first, row by row
     count = is_hand.sum()
+    number = jnp.arange(points).astype(jnp.float32)
     spread = jnp.where(
-        count > points, (jnp.arange(points) + 0.5) * count / points, jnp.arange(points)
+        count > points, (number + 0.5) * count.astype(jnp.float32) / points, number
     ).astype(jnp.int32)
     chosen = all_points[first[jnp.minimum(spread, size * size - 1)]]
     inside, outside = _distance_to(~is_hand), _distance_to(is_hand)
@@ -45,7 +46,8 @@ def observe(depth: Float[Array, "n n"], points: int = POINTS) -> Observation:
 def middle(observation: Observation) -> Float[Array, "3"]:
     """Mean of the observed points, mm of the cube; 0 if there are none."""
     valid = observation.valid[..., None]
-    return jnp.where(valid, observation.points, 0.0).sum(-2) / jnp.maximum(valid.sum(-2), 1)
+    count = jnp.maximum(valid.sum(-2), 1).astype(observation.points.dtype)
+    return jnp.where(valid, observation.points, 0.0).sum(-2) / count
 
 
 def sample_field(field: Float[Array, "n n"], xy: Float[Array, "s 2"]) -> Float[Array, " s"]:
@@ -53,7 +55,7 @@ def sample_field(field: Float[Array, "n n"], xy: Float[Array, "s 2"]) -> Float[A
     size = field.shape[0]
     u, v = jnp.moveaxis(jnp.clip(xy * (size / EXTENT_MM) + size / 2, 0.0, size - 1.001), -1, 0)
     left, top = jnp.floor(u).astype(jnp.int32), jnp.floor(v).astype(jnp.int32)
-    a, b = u - left, v - top
+    a, b = u - left.astype(u.dtype), v - top.astype(v.dtype)
     upper = field[top, left] * (1 - a) + field[top, left + 1] * a
     lower = field[top + 1, left] * (1 - a) + field[top + 1, left + 1] * a
     return upper * (1 - b) + lower * b

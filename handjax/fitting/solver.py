@@ -8,6 +8,8 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float
 
+from handjax.engine.schedules import any_promotion
+
 METHODS = ("adam", "lbfgs")
 
 
@@ -95,8 +97,8 @@ def _stepper(
         value, grad = jax.value_and_grad(objective)(params, *data)
         best = jax.tree.map(lambda new, old: jnp.where(value < least, new, old), params, best)
         if method == "adam":
-            updates, inner = transform.update(grad, inner, params)
-            now = rate * (0.55 + 0.45 * jnp.cos(jnp.pi * done))
+            updates, inner = any_promotion(transform.update)(grad, inner, params)
+            now = rate * (0.55 + 0.45 * jnp.cos(jnp.pi * done.astype(jnp.float32)))
             updates = jax.tree.map(lambda u: -now * u, updates)
         else:
             updates, inner = transform.update(

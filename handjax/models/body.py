@@ -11,6 +11,7 @@ from jaxtyping import Array, Float
 from handjax.models.layers import BatchNorm, conv2d, torch_uniform
 from handjax.models.resnet import ResNet
 from handjax.ops.conv import conv_transpose
+from handjax.ops.dtypes import at_least_float32
 
 HEADS = ("direct", "integral", "kinematic")
 MOTION = 29  # parameters of a pose of rigs/body.py; the kinematic head also predicts a scale
@@ -52,7 +53,7 @@ class BodyNet(nn.Module):
                 self.joints * self.depth, 1, self.dtype, _KERNEL_INIT, nn.initializers.zeros, "out"
             )(x)
             return soft_argmax_volume(volume.reshape(*volume.shape[:-1], self.joints, self.depth))
-        x = x.astype(jnp.float32).mean((1, 2))
+        x = x.astype(at_least_float32(x.dtype)).mean((1, 2))
         outputs = 3 * self.joints if self.head == "direct" else MOTION + 1
         start = torch_uniform(x.shape[-1])
         x = nn.Dense(outputs, kernel_init=start, bias_init=start, name="fc")(x)

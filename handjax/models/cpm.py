@@ -5,9 +5,11 @@ from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
+from jax import lax
 from jaxtyping import Array, Float
 
 from handjax.models.layers import conv2d, max_pool2d, torch_uniform
+from handjax.ops.dtypes import at_least_float32
 
 
 class CPM(nn.Module):
@@ -66,9 +68,9 @@ class CPM(nn.Module):
             return x
 
         border = ((self.pool_padding,) * 2,) * 2
-        center = nn.avg_pool(center, (self.stride + 1,) * 2, (self.stride,) * 2, border).astype(
-            self.dtype
-        )
+        window = self.stride + 1
+        center = nn.pool(center, 0.0, lax.add, (window,) * 2, (self.stride,) * 2, border)
+        center = (center / window**2).astype(self.dtype)
 
         x = trunk(image, "stage1")
         x = nn.relu(_conv(x, features, middle, "stage1_conv4"))
@@ -84,7 +86,8 @@ class CPM(nn.Module):
                 x = nn.relu(_conv(x, width, wide, f"stage{stage}_conv{i}"))
             x = nn.relu(_conv(x, width, 1, f"stage{stage}_conv4"))
             maps.append(_conv(x, channels, 1, f"stage{stage}_out"))
-        return jnp.stack(maps, axis=1).astype(jnp.promote_types(self.dtype, jnp.float32))
+        full = at_least_float32(self.dtype)
+        return jnp.stack([heat.astype(full) for heat in maps], axis=1)
 
 
 def _conv(x, features, size, name):

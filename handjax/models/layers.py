@@ -103,6 +103,7 @@ class BatchNorm(nn.Module):
         bias = self.param("bias", nn.initializers.zeros, (channels,))
         mean = self.variable("batch_stats", "mean", jnp.zeros, (channels,))
         var = self.variable("batch_stats", "var", jnp.ones, (channels,))
+        offset = jnp.asarray(offset, mean.value.dtype)
         if train:
             y, new_mean, new_var = normalize(x, scale, bias, None, 1e-5)
             if not self.is_initializing():
@@ -112,6 +113,7 @@ class BatchNorm(nn.Module):
         factor = lax.rsqrt(var.value + 1e-5) * scale
         lead = (1,) * (x.ndim - 1)
         shift = bias + (offset - mean.value) * factor
+        x = x.astype(factor.dtype)
         return (x * factor.reshape(*lead, -1) + shift.reshape(*lead, -1)).astype(self.dtype)
 
 

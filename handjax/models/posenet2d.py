@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from handjax.models.layers import conv2d, max_pool2d
+from handjax.ops.dtypes import at_least_float32
 
 leaky_relu = partial(nn.leaky_relu, negative_slope=0.01)
 
@@ -62,7 +63,8 @@ class PoseNet2D(nn.Module):
                 x = leaky_relu(_conv(x, encoded, self.kernel, f"conv{block}_{i}"))
             x = leaky_relu(_conv(x, encoded, 1, f"conv{block}_6"))
             maps.append(_conv(x, self.joints, 1, f"conv{block}_7"))
-        return jnp.stack(maps, axis=1).astype(jnp.promote_types(self.dtype, jnp.float32))
+        wide = at_least_float32(self.dtype)
+        return jnp.stack([heat.astype(wide) for heat in maps], axis=1)
 
 
 def _conv(x, features, size, name):

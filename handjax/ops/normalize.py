@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
+from handjax.ops.dtypes import at_least_float32
 from handjax.ops.sums import sums
 
 Image = Float[Array, "b *space c"]
@@ -36,12 +37,14 @@ def normalize(
 def _forward(x, scale, bias, groups, epsilon):
     count = x.size // x.shape[-1] if groups is None else x.size // x.shape[0] // groups
     pool, origin = partial(_pool, groups=groups), (lambda m: m[0] if groups is None else m)
-    zero = jnp.zeros(x.shape[-1], jnp.promote_types(x.dtype, jnp.float32))
+    zero = jnp.zeros(x.shape[-1], at_least_float32(x.dtype))
     mean = pool(sums(x, x, zero, zero)[0]) / count
     left, square = (pool(s) / count for s in sums(x, x, origin(mean), origin(mean)))
     variance = square - left**2  # `left` is the rounding error of the mean
     inverse = lax.rsqrt(variance + epsilon)
-    y = (x - _along(mean, x)) * _along(inverse * scale[None], x) + _along(bias[None], x)
+    wide_scale, wide_bias = (a.astype(mean.dtype)[None] for a in (scale, bias))
+    deviation = x.astype(mean.dtype) - _along(mean, x)
+    y = deviation * _along(inverse * wide_scale, x) + _along(wide_bias, x)
     return (y.astype(x.dtype), mean, variance), (x, scale, mean, inverse)
 
 
@@ -51,11 +54,12 @@ def _backward(groups, epsilon, saved, gradients):
     count = x.size // x.shape[-1] if groups is None else x.size // x.shape[0] // groups
     origin = mean[0] if groups is None else mean
     to_bias, along_x = sums(g, x, jnp.zeros_like(mean[0]), origin)  # [b, c]
-    to_scale = along_x * inverse
-    level = _pool(to_bias * scale[None], groups) / count
-    slope = _pool(to_scale * scale[None], groups) / count
-    centered = (x - _along(mean, x)) * _along(inverse * slope, x)
-    to_x = (g * _along(scale[None], x) - _along(level, x) - centered) * _along(inverse, x)
+    to_scale, wide_scale = along_x * inverse, scale.astype(mean.dtype)[None]
+    level = _pool(to_bias * wide_scale, groups) / count
+    slope = _pool(to_scale * wide_scale, groups) / count
+    deviation, g = x.astype(mean.dtype) - _along(mean, x), g.astype(mean.dtype)
+    centered = deviation * _along(inverse * slope, x)
+    to_x = (g * _along(wide_scale, x) - _along(level, x) - centered) * _along(inverse, x)
     return (
         to_x.astype(x.dtype),
         to_scale.sum(0).astype(scale.dtype),

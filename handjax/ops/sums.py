@@ -11,6 +11,7 @@ from jaxtyping import Array, Float
 
 from handjax.ops import library
 from handjax.ops.batching import per_sample, pvary
+from handjax.ops.dtypes import at_least_float32
 
 Image = Float[Array, "b *space c"]
 Origin = Float[Array, " c"] | Float[Array, "b c"]
@@ -20,7 +21,7 @@ def sums(
     x: Image, y: Image, x0: Origin, y0: Origin
 ) -> tuple[Float[Array, "b c"], Float[Array, "b c"]]:
     """Sums of x - x0 and of (x - x0)(y - y0) over the pixels of each sample; at least float32."""
-    exact = jnp.promote_types(x.dtype, jnp.float32)
+    exact = at_least_float32(x.dtype)
     both = _sums(*(a.astype(exact) for a in (x, y, x0, y0)))
     return both[:, 0], both[:, 1]
 

@@ -237,9 +237,8 @@ def pose(
     )
 
     unused = ("translation_x", "translation_y", "translation_z", "head_x") if original else ()
-    used = np.array([name not in unused for name in MOTION_NAMES], np.float32).reshape(
-        (1,) * len(batch) + (-1,)
-    )
+    used = jnp.asarray([name not in unused for name in MOTION_NAMES], motion.dtype)
+    used = used.reshape((1,) * len(batch) + (-1,))
     motion = jnp.concatenate([motion * used, jnp.zeros_like(motion[..., :1])], axis=-1)
     angles = motion[
         ...,
@@ -297,7 +296,8 @@ def joints(
 
 def to_camera(points: Float[Array, "*b n 3"]) -> Float[Array, "*b n 3"]:
     """Axes of the module → camera axes, y down. z points away from the camera in both."""
-    return points * np.array((1, -1, 1), np.float32).reshape((1,) * (points.ndim - 1) + (3,))
+    flip = jnp.asarray((1, -1, 1), points.dtype).reshape((1,) * (points.ndim - 1) + (3,))
+    return points * flip
 
 
 def mirrored(motion: Float[Array, "*b 29"]) -> Float[Array, "*b 29"]:
@@ -322,7 +322,8 @@ def _repaired(name: str, anchor: Anchor, mode: Mode) -> Anchor:
 
 def _offsets(anchors: tuple[Anchor, ...], lengths: Float[Array, "*b 12"]) -> Float[Array, "*b n 3"]:
     """Positions of anchors in the frames of their segments, mm."""
-    return jnp.einsum("nal,...l->...na", _table(anchors), lengths, precision="highest")
+    table = jnp.asarray(_table(anchors), lengths.dtype)
+    return jnp.einsum("nal,...l->...na", table, lengths, precision="highest")
 
 
 @functools.cache

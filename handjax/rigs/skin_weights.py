@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float64
-from numpy.typing import ArrayLike
 
 from handjax.rigs import kinematics
 
@@ -94,13 +93,12 @@ def distance_field(
 ) -> DistanceField:
     """Field of a rig whose bones are moved by `transforms`, rest model → bind pose."""
 
-    def moved(bones: np.ndarray, points: ArrayLike) -> np.ndarray:
+    def moved(bones: np.ndarray, points: np.ndarray) -> np.ndarray:
         return (
-            np.sum(transforms[bones, :3, :3] * np.asarray(points)[:, None], axis=-1)
-            + transforms[bones, :3, 3]
+            np.sum(transforms[bones, :3, :3] * points[:, None], axis=-1) + transforms[bones, :3, 3]
         )
 
-    centers = moved(np.asarray(rig.sphere_bones), rig.sphere_centers)
+    centers = moved(np.asarray(rig.sphere_bones), np.asarray(rig.sphere_centers))
     joints = moved(np.arange(len(rig.bones)), np.asarray(rig.rest)[:, :3, 3])
     return DistanceField(centers, np.asarray(rig.sphere_radii), joints, links)
 

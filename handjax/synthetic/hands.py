@@ -189,4 +189,5 @@ def _locate(centers: Float[Array, "s 3"], radii: Float[Array, " s"]) -> Float[Ar
 def _mean_point(depth: Float[Array, "h w"], k: Float[Array, "3 3"]) -> Float[Array, "3"]:
     """Mean of the measured points, camera mm. At least one pixel must be measured."""
     points, valid = pinhole.depth_to_points(depth, k)
-    return jnp.sum(jnp.where(valid[:, None], points, 0.0), axis=0) / jnp.sum(valid)
+    count = jnp.sum(valid).astype(points.dtype)
+    return jnp.sum(jnp.where(valid[:, None], points, 0.0), axis=0) / count

@@ -125,7 +125,8 @@ def colour(
         halfway = [d + c for d, c in zip(direction, to_camera, strict=True)]
         glint = dot(normal, halfway) / (geometry.safe_sqrt(dot(halfway, halfway)) + 1e-6)
         # A power, in a form that is vectorized.
-        glint = jnp.exp(look.hardness * jnp.log(jnp.maximum(glint, 1e-6))) * (facing > 0)
+        glint = jnp.exp(look.hardness * jnp.log(jnp.maximum(glint, 1e-6)))
+        glint = glint * (facing > 0).astype(glint.dtype)
         diffuse = [seen + matte * part for seen, part in zip(diffuse, light, strict=True)]
         shine = [seen + glint * part for seen, part in zip(shine, light, strict=True)]
     return jnp.stack(
@@ -198,9 +199,8 @@ def random_background(
         image = image + 0.4 * strength / np.sqrt(cells) * cloud
     grey = jnp.mean(image, axis=-1, keepdims=True)
     image = jnp.maximum(grey + (1 - greyness) * (image - grey), 0.0)
-    y, x = jnp.meshgrid(
-        (jnp.arange(height) + 0.5) / height, (jnp.arange(width) + 0.5) / width, indexing="ij"
-    )
+    rows, columns = (jnp.arange(n, dtype=jnp.float32) + 0.5 for n in (height, width))
+    y, x = jnp.meshgrid(rows / height, columns / width, indexing="ij")
 
     def lay_over(image: Array, blob: Array) -> tuple[Array, None]:
         angle = 2 * jnp.pi * blob[0]
@@ -214,7 +214,7 @@ def random_background(
         inside = jax.nn.sigmoid(
             (1 - jnp.where(blob[5] < 0.5, round_, box)) * jnp.exp(1 + 4 * blob[6])
         )
-        cover = (0.5 + 0.5 * blob[7]) * inside * (blob[8] < 0.7)
+        cover = (0.5 + 0.5 * blob[7]) * inside * (blob[8] < 0.7).astype(inside.dtype)
         skin = blob[12] * jnp.asarray(_PALE) + (1 - blob[12]) * jnp.asarray(_DARK)
         return image + cover[..., None] * (
             jnp.where(blob[9] < 0.3, skin, blob[9:12])[None, None] - image
@@ -233,7 +233,7 @@ def photograph(
     The variance of the noise grows with the light, like photon noise, from a small offset.
     """
     exposed = look.exposure * image / jnp.maximum(jnp.mean(image), 1e-3)
-    at = np.arange(-_BLUR_REACH, _BLUR_REACH + 1)
+    at = np.arange(-_BLUR_REACH, _BLUR_REACH + 1, dtype=np.float32)
     weights = jax.nn.softmax(-0.5 * (jnp.asarray(at) / jnp.maximum(look.blur_px, 1e-3)) ** 2)
     for axis in (0, 1):
         pad = [(_BLUR_REACH, _BLUR_REACH) if a == axis else (0, 0) for a in range(3)]

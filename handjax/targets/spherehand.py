@@ -111,7 +111,8 @@ def shrink(
     height, width = image.shape
 
     def source(n, scale):
-        return jnp.round((jnp.arange(n) - n / 2) / scale + n / 2).astype(jnp.int32)
+        at = jnp.arange(n, dtype=jnp.float32) - n / 2
+        return jnp.round(at / scale + n / 2).astype(jnp.int32)
 
     v, u = source(height, scale_v)[:, None], source(width, scale_u)[None, :]
     inside = (v >= 0) & (v < height) & (u >= 0) & (u < width)

@@ -141,7 +141,7 @@ def prepare(
             depth = jax.vmap(spherehand.shrink)(depth, scales[:, 0], scales[:, 1])
         inputs = {
             "scales": scales,
-            "noise": train * jax.random.normal(noise_key, (count, PoseVAE.latent)),
+            "noise": float(train) * jax.random.normal(noise_key, (count, PoseVAE.latent)),
         }
         if single_view and unlabelled and train:
             inputs["single"] = jax.random.bernoulli(single_key, single_view)

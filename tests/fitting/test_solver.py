@@ -1,5 +1,6 @@
 """Batched minimization by Adam and L-BFGS of functions with known minima."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -55,7 +56,8 @@ def test_adam_steps_are_those_of_optax():
     state = adam.init(params)
     for i, found in enumerate(run(STARTS, 4, MIDDLE)):
         np.testing.assert_allclose(found.params["x"][0], params, rtol=1e-6)
-        updates, state = adam.update(2 * (params - MIDDLE), state)
+        with jax.numpy_dtype_promotion("standard"):  # optax multiplies integers by floats
+            updates, state = adam.update(2 * (params - MIDDLE), state)
         params = params - 0.1 * (0.55 + 0.45 * np.cos(np.pi * i / 4)) * updates
 
 

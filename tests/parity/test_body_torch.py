@@ -50,6 +50,7 @@ def test_forward_loss_gradients_and_running_statistics(head, layers, power, monk
         )
 
         target, weight = rng.uniform(-0.5, 0.5, theirs.shape), rng.integers(0, 2, theirs.shape)
+        weight = weight.astype(np.float64)
         error = losses.absolute_error if power == 1 else losses.squared_error
 
         def ours(params):

@@ -49,7 +49,8 @@ def test_network_decoding_and_all_gradients():
             def loss(variables, x):
                 maps, latents = model.apply(variables, x)
                 centers = spherehand.decode(*spherehand.split(maps.astype(jnp.float64)))
-                return ((centers - aims) ** 2).mean() + (maps**2).mean() + latents.mean(), (
+                extra = ((maps**2).mean() + latents.mean()).astype(jnp.float64)
+                return ((centers - aims) ** 2).mean() + extra, (
                     maps,
                     latents,
                     centers,

@@ -38,8 +38,8 @@ def test_the_box_fills_the_patch_with_the_pelvis_in_the_middle():
     np.testing.assert_allclose(body.depth_from_box(sides, k, BOX), root[:, 2], rtol=1e-6)
     corners = (
         root[:, None]
-        + jnp.array([[-1, -1, 0], [1, 1, 0], [0, 0, 0]])[None]
-        * jnp.array([*BOX, 0])[None, None]
+        + jnp.array([[-1.0, -1, 0], [1, 1, 0], [0, 0, 0]])[None]
+        * jnp.array([*BOX, 0.0])[None, None]
         / 2
     )
     labels = body.encode(

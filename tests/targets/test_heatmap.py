@@ -109,7 +109,7 @@ def test_peaks_are_the_local_maxima_highest_first():
     both = peaks(jnp.stack([heat, heat[::-1]]), 3, 0.5, 3)
     np.testing.assert_allclose(both[0], found, atol=1e-5)
     np.testing.assert_allclose(
-        both[1] * jnp.asarray([[-1, 1, 1]]) + jnp.asarray([[16, 0, 0]]), found, atol=1e-5
+        both[1] * jnp.asarray([[-1.0, 1, 1]]) + jnp.asarray([[16.0, 0, 0]]), found, atol=1e-5
     )
 
 

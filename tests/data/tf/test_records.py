@@ -156,9 +156,8 @@ def test_evaluation_pads_and_drops_nothing(folder, records):
     @jax.jit
     def eval_step(state, batch):
         rows = {"mask": batch["mask"], "index": batch["index"], "uv": batch["joints_uv"]}
-        return rows, jax.numpy.where(batch["mask"], batch["joints_uv"][:, 0, 0], 0).sum() / batch[
-            "mask"
-        ].sum()
+        total = jax.numpy.where(batch["mask"], batch["joints_uv"][:, 0, 0], 0).sum()
+        return rows, total / batch["mask"].sum().astype(total.dtype)
 
     for split in (records, RecordDataset(folder, "test")):
         source = dataclasses.replace(
