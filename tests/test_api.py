@@ -111,6 +111,7 @@ def test_readme_snippet_runs(repo, capsys):
 # ---------------------------------------------------------------- every system
 
 
+@pytest.mark.slow
 def test_v2v_run(tiny):
     folder, opened, rows = tiny("v2v")
     predictor, batch = handjax.load(folder), held_out(opened)
@@ -145,6 +146,7 @@ def test_left_hand_is_mirrored(tiny):
     same(left.xyz, right.xyz * mirror)
 
 
+@pytest.mark.slow
 def test_v2v_run_on_voxels(tiny, tmp_path):
     rng = np.random.default_rng(0)
     path = tmp_path / "hands.h5"
@@ -171,6 +173,7 @@ def test_v2v_run_on_voxels(tiny, tmp_path):
     same(predictor.from_voxels(voxels[1], batch["center_xyz"][1]).xyz, rows["joints_xyz"][1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("system", ["posenet2d", "cpm"])
 def test_hand_image_runs(tiny, repo, system):
     folder, opened, rows = tiny(system)
@@ -206,6 +209,7 @@ def _palm_joint(opened: run.Run) -> int:
     return opened.source.skeleton.joints.index("middle_base") if palm else 0
 
 
+@pytest.mark.slow
 def test_body_run(tiny):
     folder, opened, rows = tiny("body")
     predictor, batch = handjax.load(folder), held_out(opened)
@@ -229,6 +233,7 @@ def test_body_run(tiny):
     same(predictor(batch["image"][1], boxes[1]).xyz, found.xyz[1])
 
 
+@pytest.mark.slow
 def test_sphere_hand_run(tiny):
     folder, opened, rows = tiny("spherehand")
     predictor, batch = handjax.load(str(folder), checkpoint="0"), held_out(opened)
@@ -254,6 +259,7 @@ def test_included_sphere_hand():
     same(mirrored.xyz, found.xyz * np.float32([-1, 1, 1]), atol=0.5)
 
 
+@pytest.mark.slow
 def test_loading_again_compiles_once(tiny):
     folder, opened, _ = tiny("v2v", "config.task.sigma=1.5")
     batch = held_out(opened)

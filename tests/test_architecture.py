@@ -422,6 +422,7 @@ def import_watched(*names: str, root: Path = ROOT) -> tuple[str, str]:
     return opened, heavy
 
 
+@pytest.mark.slow
 def test_import_builds_nothing_and_reads_nothing():
     # A table built by a function that is called at import is not visible in the syntax tree.
     readers = {

@@ -15,6 +15,8 @@ from benchmarks import networks, rasterizer_gpu, torch_networks, voxel_data
 from benchmarks.harness import Effort
 from handjax.synthetic import hands
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def bench(repo):

@@ -20,6 +20,8 @@ from handjax.pose.skeleton import SKELETONS
 from handjax.sources import Source
 from handjax.tasks.base import Task
 
+pytestmark = pytest.mark.slow
+
 
 class Net(nn.Module):
     joints: int

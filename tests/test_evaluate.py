@@ -47,6 +47,7 @@ def command(*flags: str, cwd) -> subprocess.CompletedProcess:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("dataset", "file", "mean"), PUBLISHED)
 def test_published_files(real_data, tmp_path, capsys, dataset, file, mean):
     folder = real_data / "metrics"

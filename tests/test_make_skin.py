@@ -63,6 +63,7 @@ def test_sizes(skin):
     assert angles.min() > 15 and np.percentile(angles.min(axis=1), 1) > 30
 
 
+@pytest.mark.slow
 def test_skin_is_bound_in_the_bind_pose(skin):
     np.testing.assert_allclose(
         hand.bone_transforms(jnp.asarray(make_skin.BIND_POSE)),
@@ -71,6 +72,7 @@ def test_skin_is_bound_in_the_bind_pose(skin):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cell_mm", [9.0, 10.0])
 def test_other_cell_sizes_give_a_closed_surface(cell_mm):
     skin = make_skin.build_hand_skin(cell_mm)

@@ -45,6 +45,7 @@ def rendered(pose, skin, surface="skin", **rest):
     return jax.device_get(render_hand(posed_hand(pose, **rest), CENTER, skin, surface))
 
 
+@pytest.mark.slow
 def test_rendered_hand_is_the_posed_rig(skin):
     seen = {surface: rendered(START, skin, surface) for surface in SURFACES}
     centers, _ = hand.spheres(jnp.asarray(START))
@@ -524,6 +525,7 @@ def taken():
         yield str(listener.getsockname()[1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("args", "what"),
     [
@@ -592,6 +594,7 @@ def listening(port: int) -> set[str]:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     not os.path.exists("/proc/net/tcp"), reason="needs Linux's list of listening sockets"
 )

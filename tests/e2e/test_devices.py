@@ -14,6 +14,8 @@ from handjax.engine.step import create_state, state_target, train_step
 from handjax.sources import SOURCES
 from handjax.tasks import TASKS
 
+pytestmark = pytest.mark.slow
+
 COLLECTIVES = "all-reduce|all-gather|all-to-all|collective-permute|collective-broadcast"
 COLLECTIVES += "|reduce-scatter|ragged-all-to-all"
 STEPS = 3

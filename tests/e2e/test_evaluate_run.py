@@ -9,6 +9,8 @@ import pytest
 
 from handjax import evaluate
 
+pytestmark = pytest.mark.slow
+
 
 def metrics_of(folder: Path) -> dict:
     return json.loads((folder / "metrics.json").read_text())

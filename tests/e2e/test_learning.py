@@ -6,6 +6,8 @@ import pytest
 
 from handjax import train
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.slow
 def test_the_error_on_unseen_hands_falls(repo, tmp_path):

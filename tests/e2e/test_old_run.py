@@ -8,6 +8,8 @@ import pytest
 
 from handjax import evaluate, train
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def old(finished, tmp_path):

@@ -5,8 +5,11 @@ import json
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
+import pytest
 
 from handjax import evaluate, train
+
+pytestmark = pytest.mark.slow
 
 
 def test_bfloat16_computes_with_float32_parameters(real_data, tiny, tmp_path):

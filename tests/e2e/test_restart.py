@@ -11,6 +11,8 @@ import pytest
 
 from handjax import train
 
+pytestmark = pytest.mark.slow
+
 # Runs the command and kills itself (signal 9) as soon as step argv[1] is recorded and the path
 # argv[2], if any, exists.
 KILLED = """

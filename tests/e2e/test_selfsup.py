@@ -15,6 +15,8 @@ from handjax.engine.step import state_target
 from handjax.pose.skeleton import SKELETONS
 from handjax.tasks import TASKS
 
+pytestmark = pytest.mark.slow
+
 TINY = (
     "steps=2",
     "batch_size=2",

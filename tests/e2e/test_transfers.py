@@ -5,6 +5,8 @@ import pytest
 from handjax import train
 from handjax.engine import feed
 
+pytestmark = pytest.mark.slow
+
 
 def test_an_implicit_transfer_in_the_loop_raises(tiny, tmp_path, monkeypatch):
     train_batches = feed.train_batches

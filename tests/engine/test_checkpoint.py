@@ -133,6 +133,7 @@ def test_a_resumed_run_removes_half_written_checkpoints(tmp_path, state):
     assert not half.exists()
 
 
+@pytest.mark.slow
 def test_any_file_of_the_newest_may_be_truncated(tmp_path, state):
     """A saved state comes back: the newest if the file is not needed, else the one before it."""
     folder = saved(tmp_path / "good", state, {5: 1.0, 10: 0.5})

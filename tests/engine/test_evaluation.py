@@ -37,6 +37,7 @@ def one_by_one(evaluated):
     return evaluated(1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("batch_size", "devices"), [(4, 1), (11, 1), (8, 8), (16, 8), (32, 4)])
 def test_each_sample_is_evaluated_once(evaluated, one_by_one, batch_size, devices):
     rows, loss, seen = evaluated(batch_size, devices)

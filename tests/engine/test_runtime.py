@@ -55,6 +55,7 @@ print(sorted(faults() for _ in range(15))[2])
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallopt"), reason="needs glibc")
 @pytest.mark.skipif(
     os.path.exists("/dev/nvidiactl"), reason="with an NVIDIA GPU memory is not kept"

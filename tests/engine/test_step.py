@@ -81,6 +81,7 @@ def test_a_fresh_state_is_replicated_and_depends_on_the_key(tiny_task):
     assert states[0].step == 0 and states[0].step.dtype == np.int32
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("accumulate", [1, 2])
 def test_one_and_eight_devices_agree(machine, accumulate):
     one, losses = trained(*machine(1, accumulate=accumulate))
@@ -97,6 +98,7 @@ def test_devices_exchange_all_reduces_only(machine, accumulate):
     assert collectives(machine(1, accumulate=accumulate)[1]) == []
 
 
+@pytest.mark.slow
 def test_accumulated_gradients_equal_those_of_the_batch(machine):
     plain, losses = trained(*machine(1, norm=False))
     state, others = trained(*machine(4, norm=False, accumulate=4))

@@ -99,6 +99,7 @@ def views():
     return {"depth": depth, "centers": own, "radii": radii, "cameras": cameras}
 
 
+@pytest.mark.slow
 def test_views_of_one_hand_agree(views):
     """Only with the translation of the cameras, which the original omits."""
     rendered, near = PROJECTION(**views, across=True)

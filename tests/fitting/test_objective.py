@@ -59,6 +59,7 @@ def one(fits, i=0):
     return jax.tree.map(lambda leaf: leaf[i], fits)
 
 
+@pytest.mark.slow
 def test_spheres_are_those_of_the_pose(fits):
     sizes = jnp.broadcast_to(jnp.exp(fits.log_size)[:, None], (8, 3))
     centers, radii = hand.spheres(fits.pose, sizes, jnp.exp(fits.log_fingers))
@@ -225,6 +226,7 @@ def test_initial_hands_cover_all_directions(fits):
     assert np.degrees(np.arccos(np.clip((trace - 1) / 2, -1, 1))).min(1).max() < 63
 
 
+@pytest.mark.slow
 def test_hand_from_centers_and_noisy_centers(fits):
     find = jax.jit(jax.vmap(hand_from_centers))
     true = spheres(fits)[0]

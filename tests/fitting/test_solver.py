@@ -16,6 +16,7 @@ STARTS = {"x": jnp.asarray([[4.0, -3.0], [0.5, 0.5], [1.0, 2.0]])}
 MIDDLE = jnp.asarray([1.0, 2.0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 def test_every_start_reaches_the_minimum(method):
     run = minimizer(bowl, method=method, rate=0.3, chunk=20)

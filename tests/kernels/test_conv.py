@@ -198,11 +198,13 @@ def test_16_bit_grids_are_convolved_by_blocks_except_on_cpus():
     assert gradient[3, 3, 3, 0, 0] == 2 * 6 * 8 * 10
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_kernel_is_reference(name):
     assert_close(*kernel_and_reference(name))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tiles", ["avx2", "any"])
 def test_kernel_is_reference_with_other_registers(tiles, repo):
     """As on machines without AVX-512."""

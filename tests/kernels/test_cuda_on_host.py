@@ -196,6 +196,7 @@ def soup(
     )
 
 
+@pytest.mark.slow
 def test_cuda_source_equals_the_reference(build):
     scenes = awkward()
     rng = np.random.default_rng(20)
@@ -256,6 +257,7 @@ def test_cuda_source_equals_the_reference(build):
     assert_references(build("address,undefined"), scenes)
 
 
+@pytest.mark.slow
 def test_threads_do_not_race(build):
     program = build("thread")
     scenes = [soup(7, 1, 1100, 40, 33, shared=True, size=6)]

@@ -181,6 +181,7 @@ def test_a_tie_goes_to_the_lowest_face():
 # ---- the kernel equals the reference -------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cull", ["none", "back", "front"])
 @pytest.mark.parametrize(("projection", "interpolation"), MODES)
 @pytest.mark.parametrize(
@@ -258,6 +259,7 @@ AWKWARD = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", AWKWARD)
 def test_kernel_is_reference_on_degenerate_triangles(name):
     screen, faces = AWKWARD[name]
@@ -309,6 +311,7 @@ def test_kernel_is_reference_on_anything(vertices):
     assert_same(*both(np.float32(vertices), faces, 32, 32))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("batch", "height", "width"),
     [(1, 1, 1), (1, 300, 7), (5, 64, 64), (1, 0, 8), (0, 8, 8), (2, 70, 129)],
@@ -379,6 +382,7 @@ def test_two_runs_give_the_same_bits():
 # ---- barycentrics, attributes, gradients ---------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("projection", "interpolation"), [("pinhole", "perspective"), ("orthographic", "linear")]
 )
@@ -407,6 +411,7 @@ def test_weights_and_attributes_agree_with_depth(projection, interpolation):
     np.testing.assert_array_equal(barycentrics(screen, per_sample, face), weights)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("projection", "interpolation"), MODES)
 def test_gradient_is_that_of_the_reference(projection, interpolation):
     rng = np.random.default_rng(7)
@@ -499,6 +504,7 @@ def test_affine_gradients_are_finite_behind_the_camera():
     assert np.isfinite(gradient).all() and np.abs(gradient[2:]).max() > 0 and not gradient[:2].any()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rows", [0, 1, 2, 97])
 def test_sums_in_a_tree_are_sums(rows):
     # As on a GPU, instead of atomic additions.
@@ -577,6 +583,7 @@ def test_vmap_in_every_way():
     same(jax.vmap(draw, in_axes=(1, 0))(jnp.swapaxes(screen, 0, 1), faces), each)
 
 
+@pytest.mark.slow
 def test_gradients_compose():
     screen, faces = scene(4)
     weight = jnp.asarray(np.random.default_rng(11).normal(size=(20, 24)), jnp.float32)
@@ -603,6 +610,7 @@ def test_gradients_compose():
     assert [s.shape for s in shape] == [(4, 20, 24)] * 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("axis_type", [AxisType.Auto, AxisType.Explicit])
 @pytest.mark.parametrize("shared", [True, False])
 def test_sharded_without_a_collective(shared, axis_type):
@@ -747,6 +755,7 @@ def probe(change="pass", **environment):
     return run.stdout.strip() if run.returncode == 0 else run.stderr
 
 
+@pytest.mark.slow
 def test_switched_off_the_reference_runs_silently():
     assert probe(HANDJAX_OPS="off") == "() 43 []"
 
@@ -755,6 +764,7 @@ def test_an_invalid_switch_is_reported():
     assert "HANDJAX_OPS=no: expected on or off" in probe(HANDJAX_OPS="no")
 
 
+@pytest.mark.slow
 def test_missing_kernels_are_reported_once():
     said = probe("library._FOLDER = library.Path('/nowhere')")
     assert (

@@ -36,6 +36,7 @@ def exact(x, y, x0, y0):
     return x.sum(pixels), (x * y).sum(pixels)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("swap", [False, True])
 def test_kernel_is_the_exact_sum(shape, swap):

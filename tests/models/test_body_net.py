@@ -16,6 +16,7 @@ def count(net):
     return sum(leaf.size for leaf in jax.tree.leaves(shapes(net)["params"]))
 
 
+@pytest.mark.slow
 def test_parameters_by_hand():
     backbone = 23_508_032
     assert count(BodyNet("direct")) == backbone + 2048 * 54 + 54

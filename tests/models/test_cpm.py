@@ -89,6 +89,7 @@ def test_invalid_sizes_are_reported():
             )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size, padding", [(3, 1), (3, 0), (2, 0)])
 def test_max_pool_and_its_gradient_are_those_of_xla(size, padding):
     x = jnp.round(_image(1, 9, 8, 2))  # many ties

@@ -28,6 +28,7 @@ def shipped():
     return pose_prior.load_priors()
 
 
+@pytest.mark.slow
 def test_agrees_with_the_original_with_its_weights(real_data):
     """Reconstruction, mean and variance of the code; the checkpoint is read as tensors only."""
     pytest.importorskip("torch")
@@ -80,6 +81,7 @@ def test_the_converter_command(real_data, tmp_path, capsys):
         assert stop.value.code == 2 and why in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_inputs_of_the_denoiser_are_reordered():
     """The released checkpoint and its code order the inputs differently; it stores its order."""
     pytest.importorskip("torch")

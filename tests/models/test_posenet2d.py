@@ -40,6 +40,7 @@ def variables():
     return jax.jit(PoseNet2D(**SMALL).init)(jax.random.key(0), jnp.zeros((1, 8, 8, 3)))
 
 
+@pytest.mark.slow
 def test_initial_weights_are_xaviers_and_biases_1e_4(variables):
     for name, leaf in variables["params"].items():
         *size, inside, outside = leaf["kernel"].shape

@@ -16,6 +16,7 @@ def shapes(net, size=64):
     return jax.eval_shape(lambda: net.init(jax.random.key(0), jnp.zeros((1, size, size, 3))))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layers", PARAMETERS)
 def test_number_of_parameters_is_torchvisions(layers):
     found = shapes(ResNet(layers))
@@ -80,6 +81,7 @@ def test_weights_in_torchvisions_layout_are_loaded():
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "change, message",
     [
@@ -104,6 +106,7 @@ def test_weights_that_do_not_fit_are_reported(change, message):
         from_torchvision(state, ResNet(18, width=2))
 
 
+@pytest.mark.slow
 def test_remat_and_half_precision_keep_names_and_outputs(monkeypatch):
     monkeypatch.setitem(resnet.STAGES, 18, ((1, 1, 1, 1), False))
     x = jax.random.normal(jax.random.key(1), (2, 32, 32, 3))

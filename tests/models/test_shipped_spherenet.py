@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from handjax.fitting import sphere_network
 from handjax.rigs import hand, poses
@@ -10,6 +11,7 @@ from handjax.rigs.spheres import sphere_depth_orthographic
 from handjax.synthetic import render
 
 
+@pytest.mark.slow
 def test_it_finds_hands_that_face_the_camera():
     """On spheres without noise, which are new to it: it was trained on skin. By its card the error
     is 14 mm; all joints at one point would be 50."""

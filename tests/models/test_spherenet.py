@@ -7,6 +7,7 @@ from handjax.models import layers, spherenet
 from handjax.models.spherenet import SphereNet
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stacks, parameters", [(1, 2_308_946), (2, 4_199_588)])
 def test_size_and_shapes(stacks, parameters):
     model = SphereNet(stacks=stacks)
@@ -17,6 +18,7 @@ def test_size_and_shapes(stacks, parameters):
     assert maps.shape == (3, stacks, 16, 16, 82) and latents.shape == (3, stacks, 4, 4, 256)
 
 
+@pytest.mark.slow
 def test_is_initialized_as_in_pytorch():
     """Kernels and biases from U(±1/√inputs), normalizations at one and zero."""
 

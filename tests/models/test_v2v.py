@@ -17,6 +17,7 @@ def _volume(*shape, seed=0):
     return jnp.asarray(np.random.default_rng(seed).standard_normal(shape), jnp.float32)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "joints, full_resolution, count",
     [(14, False, 3_410_222), (21, False, 3_410_453), (14, True, 3_418_510), (21, True, 3_418_741)],
@@ -30,6 +31,7 @@ def test_parameters_and_shapes_of_the_paper(joints, full_resolution, count):
     assert jax.eval_shape(model.apply, variables, x).shape == (2, side, side, side, joints)
 
 
+@pytest.mark.slow
 def test_initial_weights_are_small_and_biases_zero():
     variables = jax.jit(V2V(**SMALL).init)(jax.random.key(0), jnp.zeros((1, 8, 8, 8, 1)))
     kernels = []
@@ -90,6 +92,7 @@ def test_half_precision_is_for_the_arithmetic_only():
     assert 1e-4 < np.abs(difference).mean() / np.abs(expected).mean() < 0.02
 
 
+@pytest.mark.slow
 def test_gradient_is_finite_on_an_empty_grid():
     """Without points all activations are ties, and every variance comes from the rim only."""
     model, x = V2V(**SMALL), jnp.zeros((2, 16, 16, 16, 1))
@@ -147,6 +150,7 @@ def test_convolution_of_size_one():
     )
 
 
+@pytest.mark.slow
 def test_batch_norm_in_training_and_evaluation():
     x = 3 + 2 * _volume(2, 4, 4, 4, 3)
     norm = layers.BatchNorm()
@@ -177,6 +181,7 @@ def test_offset_of_batch_norm_is_an_added_bias():
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), stats, wanted)
 
 
+@pytest.mark.slow
 def test_variance_of_batch_norm_is_exact_far_from_zero():
     """E[x²] - E[x]² in float32 would lose the variance if the mean is a thousand deviations."""
     x = 1000 + _volume(2, 4, 4, 4, 1)
@@ -187,6 +192,7 @@ def test_variance_of_batch_norm_is_exact_far_from_zero():
     np.testing.assert_allclose(y.std(), 1, atol=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("features", [3, 5])
 def test_residual_block_adds_its_input(features):
     """With zero scale in the last normalization only the input remains, or its convolution if the

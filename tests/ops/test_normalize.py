@@ -36,6 +36,7 @@ def arrays(shape):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("groups", [None, 4])
 @pytest.mark.parametrize("shape", [(3, 5, 4, 8), (2, 3, 4, 5, 8)])
 def test_values_and_two_gradients_are_flaxs(groups, shape):
@@ -64,6 +65,7 @@ def test_values_and_two_gradients_are_flaxs(groups, shape):
             np.testing.assert_allclose(a, b, atol=tolerance * max(1.0, np.abs(b).max()))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("groups", [None, 2])
 def test_mean_and_variance_are_numpys_far_from_zero(groups):
     """In float32, E[x²] - E[x]² would be lost next to a mean of a thousand deviations."""

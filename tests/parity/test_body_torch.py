@@ -17,6 +17,8 @@ from body_reference import Reference, joint_loss, randomize, to_flax  # noqa: E4
 
 from scripts.convert_torch import main as convert_file  # noqa: E402
 
+pytestmark = pytest.mark.slow
+
 OPTIONS = dict(layers=18, joints=3, depth=5, width=4, deconvolutions=(6, 7, 8))
 
 

@@ -17,6 +17,8 @@ torch = pytest.importorskip("torch")
 import cpm_reference  # noqa: E402
 from cpm_reference import Reference, channels_first, channels_last, randomize, to_flax  # noqa: E402
 
+pytestmark = pytest.mark.slow
+
 # All sizes differ, so that no two axes can be confused.
 SMALL = dict(widths=(6, 5, 7), kernels=(5, 3, 7), pools=2)
 BATCH, SIZE, JOINTS, LR = 2, 20, 3, 1e-4

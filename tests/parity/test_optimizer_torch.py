@@ -9,6 +9,8 @@ import pytest
 from configs.common import common
 from handjax.engine.optimizer import make_optimizer
 
+pytestmark = pytest.mark.slow
+
 torch = pytest.importorskip("torch")
 
 TOLERANCE = 1e-9

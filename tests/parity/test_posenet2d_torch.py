@@ -19,6 +19,8 @@ import posenet2d_reference  # noqa: E402
 from cpm_reference import channels_first, channels_last, gradients, randomize, to_flax  # noqa: E402
 from posenet2d_reference import Reference  # noqa: E402
 
+pytestmark = pytest.mark.slow
+
 # All sizes differ, so that no two axes can be confused.
 SMALL = dict(joints=3, refinements=1, widths=(4, 5, 6, 7, 8), kernel=5, pools=2)
 BATCH, SIZE = 2, 16

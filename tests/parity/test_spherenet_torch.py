@@ -16,6 +16,8 @@ import spherenet_reference as reference  # noqa: E402
 
 from scripts.convert_torch import convert  # noqa: E402
 
+pytestmark = pytest.mark.slow
+
 
 def _state(module):
     return {name: tensor.detach().numpy() for name, tensor in module.state_dict().items()}

@@ -14,6 +14,8 @@ from handjax.pose import losses
 torch = pytest.importorskip("torch")
 from v2v_reference import Reference, channels_first, channels_last, randomize, to_flax  # noqa: E402
 
+pytestmark = pytest.mark.slow
+
 WIDTHS = (4, 6, 8, 10)  # all different, so that no two axes can be confused
 JOINTS, SIZE, BATCH = 3, 16, 2
 RUNNING = 0.1  # a batch's weight in the running statistics

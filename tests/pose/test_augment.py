@@ -86,6 +86,7 @@ def test_probability_zero_changes_nothing():
     np.testing.assert_array_equal(shift, 0)
 
 
+@pytest.mark.slow
 def test_a_key_determines_the_transform():
     keys = jax.random.split(jax.random.key(3), 5)
     many = jax.vmap(partial(random_affine, **PAPER))(keys)

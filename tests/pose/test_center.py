@@ -43,6 +43,7 @@ def distance(a, b):
     return np.linalg.norm(a - b, axis=-1).max()
 
 
+@pytest.mark.slow
 def test_center_of_a_hand_alone_is_its_mean(hands):
     depth, mean = hands
     assert distance(find(depth), mean) < 4

@@ -55,6 +55,7 @@ def test_round_trips_in_float64(scene):
     np.testing.assert_allclose(pinhole.uvd_to_xyz(uvd, k), xyz, rtol=1e-9, atol=scale)
 
 
+@pytest.mark.slow
 @settings(max_examples=8, deadline=None)
 @given(scenes(np.float32))
 def test_jax_and_numpy_agree_in_float32(scene):
@@ -65,6 +66,7 @@ def test_jax_and_numpy_agree_in_float32(scene):
         np.testing.assert_allclose(ours, function(xyz, k), rtol=1e-5, atol=1e-3)
 
 
+@pytest.mark.slow
 @settings(max_examples=5, deadline=None)
 @given(scenes())
 def test_jax_in_float64_agrees_to_its_precision(scene):

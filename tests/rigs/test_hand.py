@@ -208,6 +208,7 @@ def test_spheres_scale_with_their_finger():
     np.testing.assert_allclose(one_radii[:11], 0.9 * radii[0, :11], rtol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [0.8, 1.2])
 def test_skin_of_fingertips_stays_close_to_its_sphere(size):
     """As near to it as it is to a finger of its usual size, and larger or smaller with it."""

@@ -55,6 +55,7 @@ def test_flexion_of_states():
     assert min(mean["closed"]) > 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", [m for m in poses.MODES if m != "any"])
 def test_fingers_are_open_or_folded_as_in_the_mode(mode):
     """Open knuckles are below 0.85 rad, folded ones above 0.65: they hardly overlap."""

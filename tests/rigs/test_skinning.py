@@ -76,6 +76,7 @@ def test_file_is_read_once(skin):
     assert skinning.hand_skin() is skin and hash(skin) == hash(skinning.hand_skin())
 
 
+@pytest.mark.slow
 def test_lies_on_the_cones(skin):
     """Nowhere inside, and outside by what blending adds: 4 mm / 4 in the palm, again at roots."""
     off = outside(skin.vertices.astype(np.float64), *balls(bind_centers(skin)))
@@ -127,6 +128,7 @@ def test_blending_is_the_weighted_mean_of_rigid_motions(skin, sampled):
     )
 
 
+@pytest.mark.slow
 def test_palm_moves_the_whole_skin(skin, sampled):
     still = np.concatenate([np.zeros((32, 6), np.float32), sampled[:, 6:]], axis=1)
     palm = np.concatenate([sampled[:, :6], np.zeros((32, 20), np.float32)], axis=1)
@@ -147,6 +149,7 @@ def test_reaches_as_far_as_the_spheres(skin, sampled):
     assert off.max() < 4 and off.min() > -10  # what linear blending shaves off a closed knuckle
 
 
+@pytest.mark.slow
 def test_stays_close_to_the_spheres(skin, sampled):
     centers, vertices = (
         np.asarray(SPHERES(sampled[:12])[0]),

@@ -79,6 +79,7 @@ def test_spheres_around_or_behind_the_camera_are_not_seen():
     assert not np.any(depth) and np.all(winner == -1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("camera", ["pinhole", "orthographic"])
 def test_depth_gradient_matches_finite_differences(camera):
     """At pixels whose sphere stays the same; moving silhouettes give no gradient by design."""
@@ -138,6 +139,7 @@ def test_only_the_visible_sphere_has_a_gradient():
     np.testing.assert_array_equal(np.any(np.asarray(gradient) != 0, axis=-1), seen)
 
 
+@pytest.mark.slow
 def test_spheres_with_any_batch_shape():
     centers, radii = (jnp.stack([jnp.stack([x, x + 1])] * 3) for x in _balls())
     k = jnp.broadcast_to(K, (3, 2, 3, 3))
@@ -179,6 +181,7 @@ def _cloud(shape, p, s, seed=0):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", [(), (1,), (3, 2)])
 def test_distance_is_the_minimum_over_spheres(shape):
     points, centers, radii = _cloud(shape, 200, 41)
@@ -199,6 +202,7 @@ def test_distance_includes_hidden_surfaces():
     np.testing.assert_array_equal(winner, [1, 0, 1, 1])
 
 
+@pytest.mark.slow
 def test_distance_of_equals_is_the_first_sphere():
     points, centers, radii = _cloud((), 100, 7)
     twice = jnp.concatenate([centers, centers]), jnp.concatenate([radii, radii])
@@ -208,6 +212,7 @@ def test_distance_of_equals_is_the_first_sphere():
     assert np.any(gradient[:7]) and not np.any(gradient[7:])
 
 
+@pytest.mark.slow
 def test_distance_gradient_matches_finite_differences():
     points, centers, radii = _cloud((2,), 300, 20, seed=3)
     moves = [
@@ -293,6 +298,7 @@ def test_distance_on_a_sphere_is_zero(seed):
     )
 
 
+@pytest.mark.slow
 def test_distance_saves_points_not_pairs():
     points, centers, radii = _cloud((4,), 4096, 41)
     gradient = jax.jit(
@@ -304,6 +310,7 @@ def test_distance_saves_points_not_pairs():
     assert temporary < 20 * (4 * 4096 * 4)  # one of all pairs is 41
 
 
+@pytest.mark.slow
 def test_inside_shard_map():
     rng = np.random.default_rng(0)
     centers, radii = (

@@ -44,6 +44,7 @@ def options(monkeypatch):
     return given
 
 
+@pytest.mark.slow
 def test_training_batches_get_hands_by_their_keys(options):
     source, wrapped = mixed(2)
     keys = jax.random.split(jax.random.key(0), 4)

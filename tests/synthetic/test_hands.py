@@ -33,6 +33,7 @@ def _uvd(sample):
     return np.asarray(jax.jit(pinhole.xyz_to_uvd)(sample["joints_xyz"], sample["k"]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "joints", "size"), [({}, 21, 64), (OTHER, 14, 48)], ids=["default", "other"]
 )

@@ -125,6 +125,7 @@ def test_a_cone_is_the_hull_of_its_balls():
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "radii, length, off_mm", [((60.0, 30.0), 300.0, 4), ((80.0, 40.0), 80.0, 12)]
 )

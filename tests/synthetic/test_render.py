@@ -119,6 +119,7 @@ def _seen_at_joints(n, **options):
     )
 
 
+@pytest.mark.slow
 def test_skin_and_spheres_agree_at_joints_of_open_hands():
     """In open hands, close to the bind pose: within the bulge, at most 8 mm and mostly 2."""
     at = _seen_at_joints(120, modes=("open", "straight"))
@@ -137,6 +138,7 @@ def test_skin_and_spheres_agree_at_joints_of_open_hands():
         assert abs(np.median(closer) - np.median(bulge)) < 1.5
 
 
+@pytest.mark.slow
 def test_skin_is_behind_spheres_only_at_bent_knuckles():
     """Linear blending removes some volume at bent knuckles, and adds none anywhere."""
     at = _seen_at_joints(300)
@@ -220,6 +222,7 @@ def test_supersampling_stores_no_large_image():
     assert memory(8) < memory(2) + 4096 < most
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("projection", ["pinhole", "orthographic"])
 def test_mirrored_hand_and_camera_give_the_mirrored_image(projection):
     """A left hand is that, and which way its faces run does not matter."""

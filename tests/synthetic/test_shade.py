@@ -162,6 +162,7 @@ def _square(z, half, at=(0.0, 0.0)):
     return jnp.asarray(corners), np.asarray([[0, 1, 2], [0, 2, 3]])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("supersampling", [1, 4])
 def test_outlines_are_blended_by_covered_fraction(supersampling):
     """A square over 5.5 of 12 pixels from the left, and all rows, in one grey over another."""
@@ -188,6 +189,7 @@ def test_outlines_are_blended_by_covered_fraction(supersampling):
     np.testing.assert_allclose(image, np.repeat(expected[..., None], 3, -1), atol=1e-4)
 
 
+@pytest.mark.slow
 def test_nearer_skin_hides_what_is_behind():
     (a, faces), (b, _) = _square(100.0, 50.0), _square(90.0, 10.0)
     normals = jnp.repeat(jnp.asarray([[0.0, 0.0, -1.0], [1.0, 0.0, 0.0]]), 4, axis=0)
@@ -266,6 +268,7 @@ def test_noise_grows_with_the_light():
         assert abs(np.corrcoef(linear[:, 1:].ravel(), linear[:, :-1].ravel())[0, 1]) < 0.02
 
 
+@pytest.mark.slow
 def test_visible_normals_face_the_camera():
     """For both hands the normal at each pixel of skin points to the camera: lights are correct."""
     skin = skinning.hand_skin()

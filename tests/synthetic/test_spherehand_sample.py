@@ -31,6 +31,7 @@ def _at(images, points, size=64, extent=300.0):
     return images[np.arange(len(u))[:, None], v, u]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options", [{}, SHARP, dict(surface="spheres", **CLEAN), dict(resample=3, **CLEAN)]
 )
@@ -52,6 +53,7 @@ def test_spherehand_sample_keeps_the_contract(options):
     assert np.ptp(sample["pose"], axis=0).min() > 0.1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("surface", ["skin", "spheres"])
 def test_targets_agree_with_the_image(surface):
     """At u = x · W/300 + W/2 visible joints are in the mask and just under the surface."""
@@ -105,6 +107,7 @@ def test_skin_and_spheres_are_one_hand():
         assert abs(np.mean(middle[0] - middle[1])) < 0.05
 
 
+@pytest.mark.slow
 def test_noise_is_5_mm_and_outlines_do_not_drift():
     clean, noisy = _draw(**CLEAN), _draw()
     there, still = (s["depth"] < 100 for s in (clean, noisy))
@@ -143,6 +146,7 @@ def test_focal_ratio_stretches_image_and_labels():
     )  # two of four rays, a tie, are in the mask
 
 
+@pytest.mark.slow
 def test_resampling_smooths_and_drops():
     clean, smooth = _draw(**CLEAN), _draw(resample=3, **CLEAN)
     inner = np.asarray(

@@ -50,6 +50,7 @@ def test_the_box_fills_the_patch_with_the_pelvis_in_the_middle():
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("flip", [False, True])
 def test_labels_decode_under_every_augmentation(flip):
     xyz, root, k = scene()
@@ -100,6 +101,7 @@ def test_reversed_columns_give_mirrored_labels():
     np.testing.assert_allclose(body.mirror_labels(other, SKELETON.flip, 288), labels, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_without_a_camera_the_bones_set_the_scale():
     labels = jnp.asarray(np.random.default_rng(0).uniform(-0.5, 0.5, (2, 18, 3)), jnp.float32)
     for scale in (1.0, 0.3):
@@ -133,6 +135,7 @@ warp = jax.jit(warp_affine, static_argnames="size")
 REAL = ("S1_Directions_1.54138969_000001", "S5_SittingDown.54138969_002061")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("flip", [False, True])
 @pytest.mark.parametrize("name", REAL)
 def test_real_people_are_encoded_and_decoded(real_data, name, flip):

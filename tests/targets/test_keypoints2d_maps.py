@@ -138,6 +138,7 @@ def test_argmax_of_resized_maps_needs_no_resizing():
     np.testing.assert_array_equal(found[0, 0], [56, 56])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "method, tolerance",
     [("argmax", STRIDE / 2), ("centroid", 2.0), ("soft_argmax", 0.1), ("dsnt", 0.1)],
@@ -155,6 +156,7 @@ def test_joints_are_encoded_and_decoded(method, tolerance):
     assert np.abs(keypoints2d.decode(maps, STRIDE, method) - uv).max() <= tolerance
 
 
+@pytest.mark.slow
 def test_cells_of_dsnt_are_offset_by_half_a_cell():
     maps = jnp.zeros((8, 8, 1)).at[3, 5, 0].set(50.0)
     for method in ("argmax", "centroid", "soft_argmax", "dsnt"):

@@ -78,6 +78,7 @@ def test_split_and_any_batch(oracle):
     )
 
 
+@pytest.mark.slow
 def test_the_view_with_the_least_variance_is_used():
     sharp, _ = ENCODE(jnp.asarray([[0.0, 0.0, 0.0]]))
     blurred = sharp**0.1

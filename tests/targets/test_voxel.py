@@ -55,6 +55,7 @@ def reference(real_data):
         return dict(file)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cube", [200, 250])
 @pytest.mark.parametrize("double", [False, True])
 def test_paper_rule_agrees_with_the_reference(reference, cube, double):
@@ -214,6 +215,7 @@ def _round_trip(grid, method):
     return jax.jit(error)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("grid", GRIDS, ids=str)
 @pytest.mark.parametrize("method", ["argmax", "centroid", "soft_argmax"])
 def test_encode_and_decode_are_inverse(grid, method):

@@ -109,6 +109,7 @@ def ideal(head, inputs, two_views=False):
     return jnp.stack(views, 1).reshape(-1, *views[0].shape[1:])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("head", "flip_test"), [("direct", False), ("integral", True), ("kinematic", True)]
 )
@@ -149,6 +150,7 @@ def test_the_ground_truth_has_no_loss_and_is_predicted(people, prepared, head, f
     )
 
 
+@pytest.mark.slow
 def test_only_known_labels_are_learnt(repo, people, prepared):
     batch, (_, inputs) = people[0], prepared("kinematic")
     task = build(repo, "integral", "config.task.loss=l2")
@@ -170,6 +172,7 @@ def test_only_known_labels_are_learnt(repo, people, prepared):
     np.testing.assert_allclose(total, (error[:5] ** 2).sum() / 5, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_rig_learns_from_every_kind_within_its_limits(repo, people, prepared):
     task, (_, inputs) = build(repo, "kinematic", "config.task.limits=0.5"), prepared("kinematic")
     wild = motions() + 3 * jax.random.normal(jax.random.key(1), (6, 30))
@@ -201,6 +204,7 @@ def test_the_rig_learns_from_every_kind_within_its_limits(repo, people, prepared
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("head", ["direct", "kinematic"])
 def test_augmented_patches_show_joints_at_their_labels(repo, people, prepared, head):
     batch, task = people[0], build(repo, head)
@@ -262,6 +266,7 @@ def test_the_depth_of_the_pelvis_can_be_estimated(people, prepared):
     assert "as labelled" in given.title
 
 
+@pytest.mark.slow
 def test_an_image_without_labels_is_shown_entirely(repo, people):
     task = build(repo, "challenge", "config.task.flip_test=False")
     alone = {name: people[0][name] for name in ("image", "mask")}
@@ -286,6 +291,7 @@ def test_an_image_without_labels_is_shown_entirely(repo, people):
     assert total == 0
 
 
+@pytest.mark.slow
 def test_synthetic_people_have_the_keys_of_prepared_ones(repo, people, monkeypatch):
     asked, options = inspect.signature(body_sample), {}
 

@@ -79,6 +79,7 @@ KINDS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_image_and_joints_move_together(repo, kind):
     """The blob of each joint is at its position in the crop; in mirrored bodies left and right are
@@ -138,6 +139,7 @@ def test_image_and_joints_move_together(repo, kind):
         assert (np.abs(marked - (SIZE - 1) / 2).max() > 2) == (kind == "a body for CPM")
 
 
+@pytest.mark.slow
 def test_a_row_depends_on_its_own_key_and_stays_on_its_device(repo):
     task = build(repo, "posenet2d.py:augment", "config.augment.brightness=0.1")
     batch = batch_of(8)
@@ -172,6 +174,7 @@ def squares(joints, stride, center):
     return ((cells[None, :, :, None] - np.asarray(joints)[:, None, None] / stride) ** 2).sum(-1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("spec", "decode", "stride", "cells", "more"),
     [
@@ -259,6 +262,7 @@ def perfect(spec, joints):
     return maps[:, None].astype(np.float32)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spec", SYSTEMS)
 def test_the_loss_ignores_unlabelled_and_is_least_at_its_target(repo, spec):
     task, inputs = build(repo, spec), labelled_inputs()

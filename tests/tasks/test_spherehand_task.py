@@ -107,6 +107,7 @@ def step(task, optimizer):
     return jax.jit(partial(train_step, **options))
 
 
+@pytest.mark.slow
 def test_joint_training_has_every_term_and_reads_no_labels(task, optimizer, step, views):
     """Labels replaced by NaN change no bit of a step."""
     shapes = jax.eval_shape(lambda: init_state(jax.random.key(0), task, optimizer))
@@ -155,6 +156,7 @@ def test_each_view_has_its_own_camera(views):
             assert i == 0 or distance(camera[0]).mean() > 3
 
 
+@pytest.mark.slow
 def test_single_views_are_compared_with_themselves(task, views):
     """Samples marked `single` have the loss without comparisons across views, the others the loss
     with them."""

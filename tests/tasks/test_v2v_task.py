@@ -101,6 +101,7 @@ def cells_xyz(volume, grid):
 # --- inputs ---
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("train", [False, True])
 @pytest.mark.parametrize("source", ["depth paper", "depth hpoes", "voxels", "finer voxels"])
 def test_points_and_joints_move_together(source, train):
@@ -145,6 +146,7 @@ def test_augmentation_can_be_disabled():
         np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.slow
 def test_the_shift_of_the_config_is_in_cells_of_88(repo):
     """The paper's shift of up to 4 cells of 88 is the same in mm on every grid; `enabled` turns all
     augmentation off."""
@@ -168,6 +170,7 @@ def test_the_shift_of_the_config_is_in_cells_of_88(repo):
     assert shifts("config.augment.enabled=False").max() == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("source", ["depth", "voxels"])
 def test_a_row_depends_on_its_own_key_and_content_only(source):
     grid = voxel.VoxelGrid("hpoes", SIZE, SIZE // 2)
@@ -194,6 +197,7 @@ def test_a_row_depends_on_its_own_key_and_content_only(source):
         assert np.mean(part["x"] != whole["x"][half]) < 1e-4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("source", ["depth", "voxels"])
 def test_a_sharded_batch_is_prepared_on_its_devices(source):
     mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,))
@@ -221,6 +225,7 @@ def test_voxels_of_a_file_need_their_rule_and_a_coarse_grid():
 # --- outputs ---
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rule", voxel.RULES)
 @pytest.mark.parametrize(
     "method, cells", [("argmax", 0.5), ("centroid", 0.4), ("soft_argmax", 0.1)]
@@ -278,6 +283,7 @@ def test_loss_is_the_weighted_sum_of_its_terms(repo):
     np.testing.assert_allclose(loss, 3 * terms["heatmap"] + 0.5 * terms["joints"], rtol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("weights", [(1.0, 0.0), (1.0, 1.0)])
 def test_rows_of_padding_have_no_effect(repo, weights):
     task = build(
@@ -329,6 +335,7 @@ def test_front_and_side_views_show_the_hand_upright(rule):
     np.testing.assert_allclose(front[1, y, x], 1 / 16)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", ["", "quick", "global_joints"])
 def test_network_and_loss_fit_together(repo, variant):
     task = build(repo, variant, joints="hand21")

@@ -227,6 +227,7 @@ def test_users_mesh_replaces_ours(real_data):
     assert np.max(nearest - radii) < 5
 
 
+@pytest.mark.slow
 def test_archive_bomb_is_rejected(tmp_path):
     path = tmp_path / "bomb.npz"
     with (

@@ -405,6 +405,7 @@ def bomb(lie: int | None) -> bytes:
     return blob
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lie", [None, SIZE**3 + 128, 2**20])
 def test_zip_bomb_is_rejected(path, lie):
     blob = bomb(lie)

@@ -31,7 +31,7 @@ from handjax.data.sets.mpii import raw as mpii  # noqa: E402
 from handjax.data.sets.msra_hand import raw as msra_hand  # noqa: E402
 from handjax.prepare import main  # noqa: E402
 
-pytestmark = pytest.mark.tensorflow
+pytestmark = [pytest.mark.tensorflow, pytest.mark.slow]
 FRAMES = 8  # images per split of mpii, with two people in each
 
 

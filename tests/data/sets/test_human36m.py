@@ -74,6 +74,7 @@ def test_random_frames_are_fixed_and_uniform():
     assert np.abs(np.histogram(spread, bins=10, range=(1, 2001))[0] - 960).max() < 130
 
 
+@pytest.mark.slow
 def test_joints_project_onto_the_rendered_body(tree, found):
     assert raw.missing(tree, SUBSET) == [] and len(raw.missing(tree)) == 2 * 600
     assert len(found) == len({key for key, _ in found}) == 32

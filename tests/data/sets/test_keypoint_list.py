@@ -35,6 +35,7 @@ def test_empty_folder_is_reported(tmp_path):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("config", raw.CONFIGS)
 def test_every_order_is_converted_to_hand21(trees, config):
     root = trees[config]
@@ -116,6 +117,7 @@ DAMAGE = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", DAMAGE)
 def test_damaged_file_gives_one_line(copy, damage):
     harm, message = DAMAGE[damage]

@@ -22,6 +22,7 @@ def copy(tree, tmp_path):
     return epath.Path(tmp_path / "msra")
 
 
+@pytest.mark.slow
 def test_joints_are_behind_the_depth_surface(tree):
     assert raw.missing(tree) == [] and len(raw.COUNTS) == 9
     keys = []

@@ -47,6 +47,7 @@ def test_empty_folder_lacks_everything(tmp_path, config):
     assert len(found) == {"manual": 2, "synth": 4, "studio": 1}[config] and found[0] in raw.LAYOUT
 
 
+@pytest.mark.slow
 def test_points_lie_on_the_hand_and_in_the_box(tree):
     assert (
         raw.missing(tree, "manual")

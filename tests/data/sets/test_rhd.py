@@ -48,6 +48,7 @@ def test_empty_folder_lacks_everything(tmp_path):
     assert all(line.split("/")[-1] in raw.LAYOUT for line in raw.missing(epath.Path(tmp_path)))
 
 
+@pytest.mark.slow
 def test_both_hands_agree_with_image_mask_and_depth(tree):
     assert raw.missing(tree) == []
     for split, folder in (("train", "training"), ("test", "evaluation")):

@@ -57,6 +57,7 @@ def test_empty_folder_lacks_every_sequence(tmp_path, config):
     )
 
 
+@pytest.mark.slow
 def test_joints_lie_on_the_hand_in_both_stereo_images(tree):
     assert raw.missing(tree, "bb") == []
     for split, count in (("train", 10), ("test", 2)):

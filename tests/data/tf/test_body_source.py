@@ -19,7 +19,7 @@ from handjax.data.batch import check_batch  # noqa: E402
 from handjax.pose.skeleton import SKELETONS  # noqa: E402
 from handjax.sources import SOURCES  # noqa: E402
 
-pytestmark = pytest.mark.tensorflow
+pytestmark = [pytest.mark.tensorflow, pytest.mark.slow]
 
 SETS = {"human36m": "validact02", "human36m_challenge": None, "mpii": None, "coco_person": None}
 JOINTS = SKELETONS["body18"].joints

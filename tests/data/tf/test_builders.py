@@ -24,7 +24,7 @@ from handjax.data.preparation.registry import SETS  # noqa: E402
 from handjax.data.records import RecordDataset  # noqa: E402
 from handjax.data.sets import RawFiles  # noqa: E402
 
-pytestmark = pytest.mark.tensorflow
+pytestmark = [pytest.mark.tensorflow, pytest.mark.slow]
 
 # Set → `n` of its fake files and the resulting samples by split, which for some sets are twice `n`.
 CASES = {

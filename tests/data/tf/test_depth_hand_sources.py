@@ -19,7 +19,7 @@ from handjax.engine import config as configs  # noqa: E402
 from handjax.sources import SOURCES  # noqa: E402
 from handjax.tasks.v2v import v2v_task  # noqa: E402
 
-pytestmark = pytest.mark.tensorflow
+pytestmark = [pytest.mark.tensorflow, pytest.mark.slow]
 
 SETS = {
     "nyu_hand": ("nyu", 14),

@@ -20,7 +20,7 @@ from handjax.data.sets.rhd import raw as rhd  # noqa: E402
 from handjax.data.sets.stb import raw as stb  # noqa: E402
 from handjax.prepare import main  # noqa: E402
 
-pytestmark = pytest.mark.tensorflow
+pytestmark = [pytest.mark.tensorflow, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ from handjax.data.batch import check_batch  # noqa: E402
 from handjax.data.mixture import Concat, Mixture  # noqa: E402
 from handjax.data.records import RecordDataset  # noqa: E402
 
-pytestmark = pytest.mark.tensorflow
+pytestmark = [pytest.mark.tensorflow, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")

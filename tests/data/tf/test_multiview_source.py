@@ -22,7 +22,7 @@ from handjax.fitting import losses  # noqa: E402
 from handjax.pose.joint_orders import ORDERS  # noqa: E402
 from handjax.sources import SOURCES  # noqa: E402
 
-pytestmark = pytest.mark.tensorflow
+pytestmark = [pytest.mark.tensorflow, pytest.mark.slow]
 FRAMES = np.arange(3)
 
 

@@ -24,7 +24,7 @@ from handjax.engine import evaluation, feed, sharding  # noqa: E402
 from handjax.pose.skeleton import SKELETONS  # noqa: E402
 from handjax.run import no_source  # noqa: E402
 
-pytestmark = pytest.mark.tensorflow
+pytestmark = [pytest.mark.tensorflow, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ from handjax.data.resize import (  # noqa: E402
     resize_pad,
 )
 
-pytestmark = pytest.mark.tensorflow
+pytestmark = [pytest.mark.tensorflow, pytest.mark.slow]
 
 
 def ramps(height, width):

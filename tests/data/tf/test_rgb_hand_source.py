@@ -17,7 +17,7 @@ from handjax.data.sets.rhd import raw as rhd  # noqa: E402
 from handjax.engine.feed import train_indices  # noqa: E402
 from handjax.sources import SOURCES  # noqa: E402
 
-pytestmark = pytest.mark.tensorflow
+pytestmark = [pytest.mark.tensorflow, pytest.mark.slow]
 
 SIZES = {
     "rhd": (320, 320),

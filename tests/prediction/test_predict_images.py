@@ -192,6 +192,7 @@ def done(workdir, images_folder, tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_folder_of_images(done):
     saved = read_predictions2d(done / "predictions.npz")
     assert list(saved.ids) == NAMES and saved.joints == HAND.joints and saved.truth is None
@@ -274,6 +275,7 @@ def test_known_joints_become_boxes(workdir, images_folder, tmp_path):
         boxes("x.png", (64, 90))
 
 
+@pytest.mark.slow
 def test_evaluate_reads_the_predictions(done, tmp_path, capsys):
     (tmp_path / "truth").mkdir()
     for name, points in read_hands(done / "predictions.json")[1].items():
@@ -293,6 +295,7 @@ def test_evaluate_reads_the_predictions(done, tmp_path, capsys):
     assert "5.000 px" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_unreadable_image_is_left_out(workdir, images_folder, tmp_path, capsys):
     shutil.copytree(images_folder, tmp_path / "in")
     (tmp_path / "in" / "1.png").write_bytes((images_folder / "1.png").read_bytes()[:200])
@@ -328,6 +331,7 @@ def test_unreadable_image_is_left_out(workdir, images_folder, tmp_path, capsys):
     assert (tmp_path / "o" / "mine.txt").read_text() == "mine"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("flags", "message"),
     [

@@ -114,7 +114,7 @@ def test_fit_finds_hand(done):
     assert after.max() < 3
     assert before[0] > 2 * after[0]
     # The second frame starts where the first ended, in another cube.
-    assert np.abs(frames[0].view.center_xyz - frames[1].view.center_xyz).max() > 5
+    assert np.abs(frames[0].cube.center_xyz - frames[1].cube.center_xyz).max() > 5
     np.testing.assert_allclose(frames[1].before.centers, frames[0].after.centers, atol=0.01)
 
 
@@ -141,6 +141,7 @@ def test_result_files(done):
     assert (out / "predictions.npz").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_network_alone_writes_its_own_centers(world, tmp_path, monkeypatch):
     """Random weights find no hand, but always the same one, which is written unchanged."""
     folder, _ = world
