@@ -48,7 +48,7 @@ class Effort:
 class Case:
     """Candidates that do the same work, of `pieces` pieces called `unit`.
 
-    A string in place of a function tells why a candidate was not measured. `notes` makes lines for
+    A string instead of a function says why a candidate was not measured. `notes` makes lines for
     the table from the medians.
     """
 

@@ -23,28 +23,28 @@ def _gaussian(size, x, y, sigma, cut):
 
 
 @pytest.mark.parametrize(
-    "flavour",
+    "variant",
     [
         dict(sigma=3.0, cut=0.0099, background=True, whole_pixels=True),  # namedBen
         dict(sigma=3.0, cut=0.0099, background=False, whole_pixels=True),  # Kwai
         dict(sigma=1.0, cut=0.0, background=False, whole_pixels=False),  # HowieMa
     ],
 )
-def test_cpms_maps(flavour):
+def test_cpms_maps(variant):
     uv = _uv(2, 4)
-    maps = keypoints2d.cpm_heatmaps(jnp.asarray(uv), CELLS, STRIDE, **flavour)
+    maps = keypoints2d.cpm_heatmaps(jnp.asarray(uv), CELLS, STRIDE, **variant)
     expected = np.zeros((2, CELLS, CELLS, 4))
     for b in range(2):
         for j in range(4):
-            x, y = (int(c) if flavour["whole_pixels"] else c for c in uv[b, j])
+            x, y = (int(c) if variant["whole_pixels"] else c for c in uv[b, j])
             expected[b, :, :, j] = _gaussian(
-                CELLS, x / STRIDE, y / STRIDE, flavour["sigma"], flavour["cut"]
+                CELLS, x / STRIDE, y / STRIDE, variant["sigma"], variant["cut"]
             )
-    if flavour["background"]:
+    if variant["background"]:
         expected = np.concatenate([1 - expected.max(-1, keepdims=True), expected], -1)
         assert maps.shape[-1] == 5
     np.testing.assert_allclose(maps, expected, rtol=1e-5, atol=1e-6)
-    if flavour["cut"]:
+    if variant["cut"]:
         assert (expected == 0).any() and ((np.asarray(maps) == 0) == (expected == 0)).all()
 
 
