@@ -77,6 +77,7 @@ LEAN = {
     "reports/drawing.py": {"jaxtyping", "matplotlib", "numpy"},
     "pose/*": {"jax", "jaxtyping", "numpy"},
     "ops/*": {"jax", "jaxtyping", "numpy"},
+    "metrics/*": {"jax", "jaxtyping", "numpy"},
 }
 # Calls that run text as code.
 RUNS_TEXT = {"eval", "exec", "compile", "__import__", "builtins.eval", "builtins.exec"}

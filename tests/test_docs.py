@@ -195,6 +195,21 @@ def test_paths_named_in_the_docs_exist(page):
             assert (ROOT / path).exists(), path
 
 
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_names_in_the_docs_exist(page):
+    """Dotted names of handjax in code spans, such as `pose.joint_orders.ORDERS`."""
+    packages = {p.parent.name for p in (ROOT / "handjax").glob("*/__init__.py")}
+    packages -= {"data"}  # config keys begin with it, too
+    dotted = re.compile(rf"`(?:handjax\.)?((?:{'|'.join(packages)})(?:\.\w+)+)`")
+    for found in dotted.findall(page.read_text()):
+        if not found.endswith(".py"):
+            module, _, attribute = f"handjax.{found}".rpartition(".")
+            try:
+                importlib.import_module(f"handjax.{found}")
+            except ModuleNotFoundError:
+                assert hasattr(importlib.import_module(module), attribute), found
+
+
 def test_lines_are_at_most_100_columns():
     """Prose and C++; ruff counts Python. Tables and links cannot wrap."""
     files = [*PAGES, ROOT / "CHANGELOG.md", ROOT / "pyproject.toml", ROOT / ".ci" / "run"]
