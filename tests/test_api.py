@@ -97,6 +97,7 @@ def test_public_names():
         handjax.lode  # noqa: B018
 
 
+@pytest.mark.slow
 def test_readme_snippet_runs(repo, capsys):
     readme = (repo / "README.md").read_text()
     (code,) = re.findall(r"<!-- test: python -->\n```python\n(.*?)```", readme, re.DOTALL)
@@ -135,6 +136,7 @@ def test_v2v_run(tiny):
     same(free.xyz, predictor(batch["depth"][0], batch["k"][0], centers[0]).xyz)
 
 
+@pytest.mark.slow
 def test_left_hand_is_mirrored(tiny):
     folder, opened, _ = tiny("v2v")
     predictor, batch = handjax.load(folder), held_out(opened)
@@ -326,6 +328,7 @@ def test_invalid_depth_arguments(arguments, message):
         predictor(**{"depth": DEPTH, "camera": (20, 20, 8, 6)} | arguments)
 
 
+@pytest.mark.slow
 def test_invalid_image_arguments(tiny):
     predictor = handjax.load(tiny("cpm")[0])
     image = np.zeros((48, 48, 3), np.uint8)

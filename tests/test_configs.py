@@ -230,6 +230,7 @@ def test_the_camera_sees_a_users_own_mesh(tmp_path):
         depth(f"config.data.mesh={tmp_path / 'thin.npz'}", "config.data.surface=spheres")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("policy", sorted(SCHEDULES))
 @pytest.mark.parametrize("path", ["cpm", "posenet2d"])
 def test_every_schedule_works(path, policy):

@@ -112,7 +112,14 @@ COMMANDS, MENTIONS = commands(), mentions()
 REFUSED = "--with_dnst"
 
 
-@pytest.mark.parametrize(("page", "command"), COMMANDS)
+def slow_if(needs_package: bool, *values: object) -> object:
+    """Parameters of a test that may need a package of the extra `test-all`."""
+    return pytest.param(*values, marks=pytest.mark.slow if needs_package else ())
+
+
+@pytest.mark.parametrize(
+    ("page", "command"), [slow_if("convert_torch" in c, p, c) for p, c in COMMANDS]
+)
 def test_command_of_the_docs_parses(page, command, parser_of):
     words = [STANDS_FOR.get(word, word) for word in shlex.split(command, comments=True)]
     if words[0] == "pip":
@@ -146,6 +153,7 @@ def test_pages_have_commands():
     assert {"README.md", "docs/v2v.md", "docs/body.md"} <= {page for page, _ in COMMANDS}
 
 
+@pytest.mark.slow
 def test_rasterizer_example_runs():
     (code,) = blocks(ROOT / "docs" / "rasterizer.md", "python")
     vertices = jnp.array([[[-100.0, -100, 500], [100, -100, 500], [0, 100, 600]]])
@@ -162,12 +170,11 @@ def test_rasterizer_example_runs():
     assert given["normals"].shape == (1, 480, 640, 3)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=name)
+@pytest.mark.parametrize("page", [slow_if(p.stem == "cpm", p) for p in PAGES])
 def test_python_of_the_docs_imports_what_is_there(page):
     for code in blocks(page, "python"):
         compile(code, name(page), "exec")
         for module, names in re.findall(r"^from (handjax[\w.]*) import (.+)$", code, re.MULTILINE):
-            pytest.importorskip("tensorflow") if module == "handjax.data.records" else None
             for wanted in names.split(", "):
                 assert hasattr(importlib.import_module(module), wanted)
 

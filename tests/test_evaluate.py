@@ -95,6 +95,7 @@ def test_earlier_results_are_kept(files, tmp_path, capsys):
         assert (tmp_path / "w" / name.replace(".", ".1.")).read_bytes() == content
 
 
+@pytest.mark.slow
 def test_invalid_input_keeps_earlier_results(files, tmp_path):
     evaluate.main(files)
     before = {path: path.read_bytes() for path in (tmp_path / "w").iterdir()}

@@ -115,6 +115,7 @@ def test_every_process_gets_one_gpu(start):
     assert out.split()[-1] == "cpu"
 
 
+@pytest.mark.slow
 def test_two_processes_compute_together(start):
     body = """
 import jax

@@ -88,6 +88,7 @@ def test_shipped_skin_is_reproducible(skin):
     np.testing.assert_allclose(made.unbind, skin.unbind, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_script_writes_npz_and_overwrites_no_file(tmp_path, capsys):
     out = tmp_path / "skin.npz"
     make_skin.main(["--out", str(out), "--cell-mm", "10"])

@@ -226,6 +226,7 @@ def test_bad_inputs_give_one_line_each(frames, capsys):
     assert sorted(p.name for p in frames.iterdir()) == ["centers.txt", "depth", "labels.txt"]
 
 
+@pytest.mark.slow
 def test_overwriting_needs_the_flag(frames, capsys):
     main(command(frames, limit=2))
     capsys.readouterr()

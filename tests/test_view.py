@@ -63,6 +63,7 @@ def test_rendered_hand_is_the_posed_rig(skin):
     assert np.median(np.abs(skin_depth - ball_depth)[both]) < 3
 
 
+@pytest.mark.slow
 def test_depth_image_shows_every_joint_and_an_empty_rim(skin):
     for surface in SURFACES:
         now = rendered(START, skin, surface)
@@ -213,6 +214,7 @@ def test_page_has_one_slider_per_parameter(page):
     )
 
 
+@pytest.mark.slow
 def test_page_follows_its_sliders(page):
     page.set_pose(START)
     page.draw()
@@ -375,6 +377,7 @@ def test_invalid_hand_file_is_an_error(page, tmp_path, change, what):
         files.read_hand(str(tmp_path / "hand.json"), "right")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("side", list(SIDES))
 def test_hand_shown_is_the_hand_fitted(page, side):
     """Both ways between the page's hand and that of the fit, a right hand in its cube."""
@@ -400,6 +403,7 @@ def image(skin, tmp_path_factory):
     return path, DepthCamera(f"{k[0, 0]} {k[1, 1]} {k[0, 2] + 60} {k[1, 2]}")
 
 
+@pytest.mark.slow
 def test_depth_image_is_loaded_and_shown(skin, image):
     path, camera = image
     server = viser.ViserServer("127.0.0.1", 0, verbose=False)
@@ -573,6 +577,7 @@ def test_invalid_flag_is_an_error(args, what):
         view.main(args)
 
 
+@pytest.mark.slow
 def test_missing_viser_names_the_extra():
     done = run(code=f"import sys; sys.modules['viser'] = None; {RUN}")
     assert done.returncode == 2 and done.stdout == ""

@@ -24,6 +24,7 @@ pytestmark = [
         CHROMIUM is None, reason="no chromium on PATH (Debian: apt-get install chromium)"
     ),
     pytest.mark.slow,
+    pytest.mark.slow,
 ]
 
 QUIET = [

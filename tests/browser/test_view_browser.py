@@ -25,6 +25,7 @@ pytestmark = [
         CHROMIUM is None, reason="no chromium on PATH (Debian: apt-get install chromium)"
     ),
     pytest.mark.slow,
+    pytest.mark.slow,
 ]
 
 QUIET = [

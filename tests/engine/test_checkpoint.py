@@ -44,6 +44,7 @@ def saved(folder, state, errors, keep=3):
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("saving", "restoring"), [(1, 8), (8, 2)])
 def test_a_state_comes_back_on_other_devices(tmp_path, state, saving, restoring):
     original, _ = state(7, saving)

@@ -91,6 +91,7 @@ def test_one_and_eight_devices_agree(machine, accumulate):
     assert losses[0] != losses[-1] and one.step == 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("accumulate", [1, 2])
 def test_devices_exchange_all_reduces_only(machine, accumulate):
     found = collectives(machine(8, accumulate=accumulate)[1])

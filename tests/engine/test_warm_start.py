@@ -49,6 +49,7 @@ def path(request, other, tmp_path):
     return tmp_path / "run"
 
 
+@pytest.mark.slow
 def test_weights_are_copied_and_the_rest_is_fresh(fresh, other, path):
     state, said = warm_start(fresh(0), path)
     mine, theirs = arrays(state), arrays(other)

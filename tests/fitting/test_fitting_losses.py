@@ -114,6 +114,7 @@ def test_views_of_one_hand_agree(views):
     )
 
 
+@pytest.mark.slow
 def test_a_view_that_is_off_is_seen_by_the_others(views):
     off = views["centers"].at[1].add(10.0)
     rendered, near = PROJECTION(**(views | {"centers": off}), across=True)

@@ -141,6 +141,7 @@ def test_observation_of_a_small_image():
     assert np.isfinite(nothing.outside).all()
 
 
+@pytest.mark.slow
 def test_only_the_true_hand_explains_its_depth(fits):
     for i in (0, 1, 2):
         fit = one(fits, i)
@@ -164,6 +165,7 @@ def test_only_the_true_hand_explains_its_depth(fits):
         assert apart["outside"] > parts["outside"]
 
 
+@pytest.mark.slow
 def test_gradient_matches_finite_differences(fits):
     """Along random directions, without `render`, whose value jumps at silhouettes."""
     depth = render(one(fits, 3))

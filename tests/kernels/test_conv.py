@@ -317,6 +317,7 @@ def small():
     return jnp.asarray(x, jnp.float32), jnp.asarray(kernel, jnp.float32)
 
 
+@pytest.mark.slow
 def test_vmap_in_every_way():
     x, kernels = small()
     run, plain = (

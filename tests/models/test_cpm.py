@@ -16,6 +16,7 @@ def _image(*shape, seed=0):
     return jnp.asarray(np.random.default_rng(seed).standard_normal(shape), jnp.float32)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "joints, variant, count, shape",
     [
@@ -50,6 +51,7 @@ def small():
     return variables, jax.jit(model.apply)
 
 
+@pytest.mark.slow
 def test_weights_and_biases_are_initialized_as_in_pytorch(small):
     for name, leaf in small[0]["params"].items():
         bound = np.prod(leaf["kernel"].shape[:3]) ** -0.5

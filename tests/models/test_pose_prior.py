@@ -44,6 +44,7 @@ def test_agrees_with_the_original_with_its_weights(real_data):
     assert 8 < np.linalg.norm(centers - oracle["joints_mm"], axis=-1).mean() < 11  # its error
 
 
+@pytest.mark.slow
 def test_the_converter_reports_what_does_not_fit(real_data, tmp_path):
     pytest.importorskip("torch")
     from scripts.convert_torch import convert, read_state
@@ -60,6 +61,7 @@ def test_the_converter_reports_what_does_not_fit(real_data, tmp_path):
         read_state(tmp_path / "bad.pth")
 
 
+@pytest.mark.slow
 def test_the_converter_command(real_data, tmp_path, capsys):
     pytest.importorskip("torch")
     from scripts.convert_torch import main

@@ -49,6 +49,7 @@ def test_initial_weights_are_xaviers_and_biases_1e_4(variables):
         np.testing.assert_array_equal(leaf["bias"], np.float32(1e-4), err_msg=name)
 
 
+@pytest.mark.slow
 def test_bfloat16_is_for_the_arithmetic_only(variables):
     x = jnp.asarray(np.random.default_rng(0).uniform(-0.5, 0.5, (1, 8, 8, 3)), jnp.float32)
     exact, rounded = (

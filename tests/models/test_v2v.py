@@ -65,6 +65,7 @@ def _trained(model, params, batch_stats, x):
     return jax.value_and_grad(loss, has_aux=True)(params)
 
 
+@pytest.mark.slow
 def test_half_precision_is_for_the_arithmetic_only():
     """Parameters, statistics, gradients and heat maps stay float32."""
     x = jnp.zeros((2, 16, 16, 16, 1))

@@ -5,6 +5,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from handjax.pose.augment2d import Augment, jitter_colours, noise, random_square
 
@@ -55,6 +56,7 @@ def test_noise_ends_at_two_sigma():
     np.testing.assert_allclose(drawn.std(), 20 * 0.8796, rtol=0.05)  # of a normal cut there
 
 
+@pytest.mark.slow
 def test_colours():
     image = jax.random.uniform(jax.random.key(1), (8, 9, 3), minval=80.0, maxval=170.0)
     grey = jnp.broadcast_to(image[..., :1], image.shape)

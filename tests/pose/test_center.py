@@ -50,6 +50,7 @@ def test_center_of_a_hand_alone_is_its_mean(hands):
     np.testing.assert_allclose(find(depth, CUBE * 2), mean, atol=0.01)
 
 
+@pytest.mark.slow
 def test_background_does_not_count(hands):
     depth, mean = hands
     behind = np.where(depth > 0, depth, 700.0)  # a body that fills the image
@@ -121,6 +122,7 @@ def test_any_leading_axes(hands):
 PALMS = {"50": (262, 262, 322, 306), "110": (255, 208, 315, 268), "150": (272, 186, 332, 246)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("frame", PALMS)
 def test_hand_in_front_of_a_body(real_data, frame):
     image = cv2.imread(str(real_data / "depth_sr305" / f"{frame}.png"), cv2.IMREAD_UNCHANGED)

@@ -141,6 +141,7 @@ def test_inverse_undoes_the_map_on_both_sides(case):
     np.testing.assert_allclose(crop2d.size_ratio(inverse) * crop2d.size_ratio(a), 1, rtol=1e-9)
 
 
+@pytest.mark.slow
 @settings(max_examples=5, deadline=None)
 @given(maps(2, np.float32))
 def test_maps_in_jax_and_numpy_agree(case):

@@ -89,6 +89,7 @@ def done(world, tmp_path_factory):
     return argv, out, truth, frames
 
 
+@pytest.mark.slow
 def test_fit_finds_hand(done):
     _, out, truth, frames = done
     with np.load(out / "predictions.npz", allow_pickle=False) as found:

@@ -217,6 +217,7 @@ def test_folder_of_images(done):
     assert len(links) == 2 * len(NAMES) and all((done / unquote(link)).is_file() for link in links)
 
 
+@pytest.mark.slow
 def test_box_of_the_whole_image_is_no_box(workdir, images_folder, done, tmp_path):
     """Several boxes per image are several hands; an image without a box is left out."""
     boxes = {

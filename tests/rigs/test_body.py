@@ -171,6 +171,7 @@ def test_lengths_and_scale_per_sample():
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", body.MODES)
 def test_body_gradients_match_finite_differences(mode):
     with jax.enable_x64(True):

@@ -92,6 +92,7 @@ def test_each_parameter_moves_its_finger_only():
         assert set(groups[np.asarray(changed)]) == {name.split("_")[0]}, name
 
 
+@pytest.mark.slow
 def test_joints_are_inside_the_hand():
     """Joints are inside their spheres, except for bone ends, which may be up to 2 mm outside."""
     pose = _poses(20, seed=0)
@@ -146,6 +147,7 @@ def test_raised_right_hand_has_its_thumb_on_the_right():
     )  # at rest the fingers bend a little, to the inner side: the camera's
 
 
+@pytest.mark.slow
 def test_scale_stretches_along_camera_axes():
     pose, scale = jnp.ones((2, 26)), jnp.asarray([[0.8, 1.0, 1.2], [0.9, 0.9, 0.9]])
     plain, radii = SPHERES(pose)
@@ -156,6 +158,7 @@ def test_scale_stretches_along_camera_axes():
         np.testing.assert_allclose(of(pose, scale), of(pose) * scale[:, None], rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_gradients_are_finite_and_any_batch_works():
     pose = jax.random.normal(jax.random.key(0), (2, 3, 26)).at[0, 0].set(0.0)
     np.testing.assert_allclose(

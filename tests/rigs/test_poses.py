@@ -107,6 +107,7 @@ def test_sampler_options():
         poses.sample_pose(jax.random.key(0), modes=())
 
 
+@pytest.mark.slow
 def test_sampler_is_deterministic():
     key = jax.random.key(7)
     np.testing.assert_array_equal(poses.sample_pose(key), poses.sample_pose(key))

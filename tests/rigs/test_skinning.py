@@ -86,6 +86,7 @@ def test_lies_on_the_cones(skin):
     assert outside(middles, *balls(bind_centers(skin))).min() > -1.6
 
 
+@pytest.mark.slow
 def test_faces_point_outward(skin):
     assert volume(skin.vertices, skin.faces) > 7e5
     a, b, c = np.moveaxis(skin.vertices[skin.faces].astype(np.float64), 1, 0)
@@ -117,6 +118,7 @@ def test_bind_pose_gives_the_stored_vertices(skin):
     np.testing.assert_allclose(again, skin.vertices, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_blending_is_the_weighted_mean_of_rigid_motions(skin, sampled):
     transforms = hand.bone_transforms(sampled[:2])
     t = np.asarray(transforms, np.float64) @ skin.unbind.astype(np.float64)
@@ -201,6 +203,7 @@ def test_vmap_and_batch_agree(skin, sampled):
     )
 
 
+@pytest.mark.slow
 def test_gradient_matches_finite_differences(skin, sampled):
     weigh = jax.random.normal(jax.random.key(1), skin.vertices.shape) / len(skin.vertices)
     value = jax.jit(lambda pose: jnp.sum(weigh * skinning.hand_vertices(skin, pose)))
@@ -210,6 +213,7 @@ def test_gradient_matches_finite_differences(skin, sampled):
     assert np.all(np.asarray(gradient) != 0)
 
 
+@pytest.mark.slow
 def test_bound_mesh_gets_our_weights(skin):
     again = skinning.bind_mesh(skin.vertices, skin.faces, unbind=skin.unbind)
     np.testing.assert_allclose(again.weights, skin.weights, atol=1e-3)

@@ -263,6 +263,7 @@ def test_distance_is_nan_where_none_is_finite():
     np.testing.assert_array_equal(winner == -1, [False, True, False, False])
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(seed=st.integers(0, 2**31 - 1), scale=st.floats(0.1, 1000.0))
 def test_distance_is_invariant_to_motion_and_order(seed, scale):

@@ -39,6 +39,7 @@ def materialize(source):
     return jax.jit(source.materialize)
 
 
+@pytest.mark.slow
 def test_images_follow_the_batch_contract(source, materialize):
     batch = {
         key: np.asarray(value)

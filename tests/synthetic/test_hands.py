@@ -48,6 +48,7 @@ def test_depth_sample_keeps_the_contract(options, joints, size):
     }
 
 
+@pytest.mark.slow
 def test_depth_sample_is_deterministic_and_vmap_a_loop():
     together, one = _draw(), jax.jit(hands.depth_sample)
     for i, key in enumerate(jax.random.split(jax.random.key(0), 400)[:4]):
@@ -59,6 +60,7 @@ def test_depth_sample_is_deterministic_and_vmap_a_loop():
     assert np.ptp(together["joints_xyz"], axis=0).min() > 10
 
 
+@pytest.mark.slow
 def test_joints_are_in_the_image_and_in_the_cube():
     sample = _draw()
     uv = _uvd(sample)[..., :2]
@@ -71,6 +73,7 @@ def test_joints_are_in_the_image_and_in_the_cube():
     assert (sample["depth"] > 0).sum((1, 2)).min() > 50
 
 
+@pytest.mark.slow
 def test_visible_joints_are_just_under_the_skin():
     """Without noise, the surface at the pixel of a visible joint is at most its flesh away."""
     sample = _draw(depth_noise_mm=0.0, shift_px=0.0)
@@ -87,6 +90,7 @@ def test_visible_joints_are_just_under_the_skin():
     assert 0.5 < sample["visible"].mean() < 0.75
 
 
+@pytest.mark.slow
 def test_center_needs_no_label_unless_configured():
     sample = _draw()
     points, valid = jax.jit(pinhole.depth_to_points)(sample["depth"], sample["k"])
@@ -126,6 +130,7 @@ def _at_joints(image, uv):
     ], inside
 
 
+@pytest.mark.slow
 def test_visible_joints_of_skins_are_inside_the_mask():
     sample = _draw(**SKIN)
     assert {key: (v.shape, v.dtype) for key, v in sample.items()} == {

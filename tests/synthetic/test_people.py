@@ -22,6 +22,7 @@ def drawn():
     return jax.tree.map(np.asarray, draw(jax.random.split(jax.random.key(0), N)))
 
 
+@pytest.mark.slow
 def test_body_sample_keeps_the_contract():
     sample = drawn()
     assert {key: (value.shape[1:], value.dtype.name) for key, value in sample.items()} == {

@@ -38,12 +38,14 @@ def test_hand_is_at_its_position():
     assert radii.shape == (41,)
 
 
+@pytest.mark.slow
 def test_joint_behind_another_sphere_is_hidden():
     centers = jnp.asarray([[0.0, 0.0, 500.0], [3.0, 0.0, 560.0], [80.0, 0.0, 560.0]])
     seen = render.visible_among_spheres(centers, centers, jnp.full(3, 10.0), (0, 1, 2))
     assert seen.tolist() == [True, False, True]
 
 
+@pytest.mark.slow
 def test_rendered_skin_lies_on_the_spheres():
     pose = _SAMPLE(jax.random.key(4))
     centers, radii, _ = _PLACE(pose, jnp.asarray([50.0, 0.0, 600.0]), "hand21")

@@ -34,6 +34,7 @@ def _at_joints(images, uv):
     return images[np.arange(len(u))[:, None], v, u]
 
 
+@pytest.mark.slow
 def test_rgb_sample_keeps_the_contract():
     for sample, size in ((_draw(), 64), (_draw(**LARGE), 48)):
         assert {key: (value.shape[1:], value.dtype.name) for key, value in sample.items()} == {
@@ -167,6 +168,7 @@ def test_hands_vary_in_colour_and_stand_out():
     assert np.percentile(shading, 5) > 0.02  # light and shade on it
 
 
+@pytest.mark.slow
 def test_rgb_sample_is_deterministic_and_vmap_a_loop():
     """Exact when repeated. Under vmap XLA fuses differently: grey levels, outlines may differ."""
     together, one = _draw(**LARGE), jax.jit(partial(hands.rgb_sample, **LARGE))

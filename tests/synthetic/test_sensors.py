@@ -8,6 +8,7 @@ import pytest
 from handjax.synthetic import sensors
 
 
+@pytest.mark.slow
 def test_noise_has_no_bias_and_adds_no_pixels():
     ramp = 500 + jnp.broadcast_to(jnp.arange(200.0), (200, 200))
     shift = sensors.add_noise(jax.random.key(0), ramp, 0.0, 0.5) - ramp

@@ -73,6 +73,7 @@ def test_targets_agree_with_the_image(surface):
         assert 0.45 < visible.mean() < 0.75
 
 
+@pytest.mark.slow
 def test_spheres_are_where_their_targets_are():
     """Depth of unoccluded thumb tips, at u = x · W/300 + W/2; half a pixel would be millimetres."""
     sample, tip, whole = _draw(surface="spheres", **CLEAN), 39, 0
@@ -87,6 +88,7 @@ def test_spheres_are_where_their_targets_are():
     assert whole > 20
 
 
+@pytest.mark.slow
 def test_skin_and_spheres_are_one_hand():
     skin, balls = _draw(surface="skin", **CLEAN), _draw(surface="spheres", **CLEAN)
     for name in ("pose", "centers", "radii", "joints_xyz"):
@@ -123,6 +125,7 @@ def test_noise_is_5_mm_and_outlines_do_not_drift():
         assert abs(np.mean(after - before)) < 0.02  # the original's drifts by 0.16
 
 
+@pytest.mark.slow
 def test_outlines_are_blended_with_the_background():
     """Half-covered pixels lie between hand and background, which one ray per pixel never gives."""
     mixed, sharp = (

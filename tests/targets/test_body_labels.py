@@ -32,6 +32,7 @@ def patch_of(root, k, scale=1.0, angle=0.0, flip=False):
     return body.patch_from_image(center, body.box_px(root[:, 2], k, BOX), SIZE, scale, angle, flip)
 
 
+@pytest.mark.slow
 def test_the_box_fills_the_patch_with_the_pelvis_in_the_middle():
     xyz, root, k = scene()
     sides = body.box_px(root[:, 2], k, BOX)

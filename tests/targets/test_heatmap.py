@@ -48,6 +48,7 @@ def _brute_centroid(heat, cell_center):
     return (moment / total if total > 0 else np.asarray(peak, float)) + cell_center
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [1, 2, 3])
 def test_centroid_is_the_loop_over_neighbours(n):
     """On noise, with peaks everywhere, even in corners, and negative heat around them; and on maps

@@ -242,6 +242,7 @@ def test_encode_and_decode_are_inverse(grid, method):
     check()
 
 
+@pytest.mark.slow
 def test_mean_error_of_the_argmax():
     """The mean distance of a point in a cube from its middle is √3/8 + ln(2 + √3)/4 - π/48 = .4803
     edges: the error in mm of a perfect network at 44³."""

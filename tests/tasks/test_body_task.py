@@ -253,6 +253,7 @@ def test_augmented_patches_show_joints_at_their_labels(repo, people, prepared, h
         assert inside.sum() > 10 and pixels[row, v[inside], u[inside]].min() > 150
 
 
+@pytest.mark.slow
 def test_the_depth_of_the_pelvis_can_be_estimated(people, prepared):
     batch, (given, _) = people[0], prepared("kinematic")
     task, inputs = prepared("direct", "config.task.root_depth=box")

@@ -209,6 +209,7 @@ def test_ideal_maps_predict_the_truth_in_px_of_the_source(repo, spec, decode, st
     np.testing.assert_allclose(loss, jax.jit(task.loss)(outputs[::views], inputs)[0], rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_ground_truth_has_sides_in_px_of_the_source(repo):
     task, batch = build(repo, "cpm.py"), batch_of(2)
     batch["labelled"] = batch["visible"].copy()

@@ -132,6 +132,7 @@ def test_joint_training_has_every_term_and_reads_no_labels(task, optimizer, step
     jax.tree.map(np.testing.assert_array_equal, (new, terms), blind)
 
 
+@pytest.mark.slow
 def test_each_view_has_its_own_camera(views):
     """Points and spheres of view i, moved to the first view, lie on the hand there; by another
     camera they do not."""

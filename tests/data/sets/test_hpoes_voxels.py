@@ -22,6 +22,7 @@ def copy(tree, tmp_path):
     return epath.Path(shutil.copytree(tree, tmp_path / "voxels"))
 
 
+@pytest.mark.slow
 def test_joints_are_just_behind_the_voxels(tree):
     assert raw.missing(tree) == [] and raw.splits(tree) == ("test", "train")
     for split in raw.splits(tree):

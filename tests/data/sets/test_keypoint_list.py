@@ -61,6 +61,7 @@ def test_every_order_is_converted_to_hand21(trees, config):
     }
 
 
+@pytest.mark.slow
 def test_image_with_two_hands_gives_two_samples(copy):
     text = (copy / "train.txt").read_text()
     (copy / "train.txt").write_text(text + text)

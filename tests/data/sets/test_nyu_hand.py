@@ -30,6 +30,7 @@ def project(xyz, k):
     return (xyz / xyz[..., 2:]) @ k[:2].T
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("config", raw.CONFIGS)
 def test_joints_are_behind_the_depth_surface(tree, config):
     assert raw.missing(tree, config) == []

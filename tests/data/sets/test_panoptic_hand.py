@@ -84,6 +84,7 @@ def test_points_lie_on_the_hand_and_in_the_box(tree):
         assert [sample.get("side") for sample in found.values()] == sides
 
 
+@pytest.mark.slow
 def test_order_and_side_are_those_of_the_files(tree):
     for key, sample in raw.samples(tree, "train"):
         content = json.loads((tree / "hand_labels" / f"{key}.json").read_text())

@@ -73,6 +73,7 @@ def test_both_hands_agree_with_image_mask_and_depth(tree):
                 assert ((mask[v, u] - 2) // 16 == side).all()
 
 
+@pytest.mark.slow
 def test_dominant_hand_is_the_larger_one(tree):
     first, second = (sample for _, sample in raw.samples(tree, "train"))
     assert (first["side"], second["side"]) == ("right", "left")

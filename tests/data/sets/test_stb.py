@@ -77,6 +77,7 @@ def test_joints_lie_on_the_hand_in_both_stereo_images(tree):
             np.testing.assert_allclose(disparity[:, 1], 0, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_joints_lie_on_the_hand_in_sensor_color_and_depth(tree):
     assert raw.missing(tree, "sk") == []
     for _, sample in raw.samples(tree, "test", "sk"):
@@ -251,6 +252,7 @@ DAMAGE = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", DAMAGE)
 def test_damaged_file_gives_one_line(copy, damage):
     path, harm, message = DAMAGE[damage]
