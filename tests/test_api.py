@@ -247,6 +247,7 @@ def test_sphere_hand_run(tiny):
     same(moved.xyz, rows["joints_xyz"][1] + center)
 
 
+@pytest.mark.slow
 def test_included_sphere_hand():
     predictor = handjax.load("spherehand")
     rng = np.random.default_rng(0)

@@ -246,6 +246,7 @@ def modules() -> dict[str, str]:
     return {p.relative_to(PACKAGE).as_posix(): p.read_text() for p in sorted(PACKAGE.rglob("*.py"))}
 
 
+@pytest.mark.slow
 def test_the_package_keeps_the_rules():
     broken = [line for path, source in modules().items() for line in broken_rules(path, source)]
     assert not broken, "\n" + "\n".join(broken)
@@ -440,6 +441,7 @@ def test_import_builds_nothing_and_reads_nothing():
     assert opened == "[]"
 
 
+@pytest.mark.slow
 def test_commands_import_nothing_heavy():
     _, heavy = import_watched(*[f"handjax.{name}" for name in COMMANDS])
     assert heavy == "[]"

@@ -80,6 +80,7 @@ def test_msra_has_no_comparison(files, tmp_path):
     assert "Best and worst frames" in page and "published" not in page
 
 
+@pytest.mark.slow
 def test_earlier_results_are_kept(files, tmp_path, capsys):
     evaluate.main(files)
     assert "kept the earlier" not in capsys.readouterr().out
@@ -121,6 +122,7 @@ def test_invalid_files(files, tmp_path, name, value, message):
     assert not (tmp_path / "w").exists()
 
 
+@pytest.mark.slow
 def test_workdir_that_is_a_file(files, tmp_path):
     (tmp_path / "w").write_text("mine")
     with pytest.raises(OSError, match="a file, not a folder"):

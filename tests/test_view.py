@@ -73,6 +73,7 @@ def test_depth_image_shows_every_joint_and_an_empty_rim(skin):
         assert not now.depth[[0, -1]].any() and not now.depth[:, [0, -1]].any()
 
 
+@pytest.mark.slow
 def test_hand_is_held_up_towards_the_camera(skin):
     """Fingers up (y down), a right hand's thumb at the right, the palm to the camera."""
     joints = dict(
@@ -256,6 +257,7 @@ def test_sliders_extend_to_a_pose(page):
     page.set_pose(START)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("palm", list(panels.PALMS))
 def test_random_pose_is_of_its_mode(page, palm):
     page.panels.mode.value, page.panels.palm.value = "closed", palm

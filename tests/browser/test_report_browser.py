@@ -25,6 +25,7 @@ pytestmark = [
     ),
     pytest.mark.slow,
     pytest.mark.slow,
+    pytest.mark.slow,
 ]
 
 QUIET = [

@@ -26,6 +26,7 @@ pytestmark = [
     ),
     pytest.mark.slow,
     pytest.mark.slow,
+    pytest.mark.slow,
 ]
 
 QUIET = [

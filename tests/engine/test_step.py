@@ -60,6 +60,7 @@ def collectives(compiled) -> list[str]:
     return re.findall(rf"= \S+ ({names})(?:-start)?\(", compiled.as_text())
 
 
+@pytest.mark.slow
 def test_a_fresh_state_is_replicated_and_depends_on_the_key(tiny_task):
     task, optimizer = tiny_task(True), optax.adam(1e-3)
     states = []
@@ -107,6 +108,7 @@ def test_accumulated_gradients_equal_those_of_the_batch(machine):
     np.testing.assert_allclose(losses, others, rtol=0, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_accumulation_normalizes_each_slice(machine, tiny_task, tiny_source):
     """Slice s has the rows r with r % accumulate == s; running statistics are updated per slice."""
     state, step, batches = machine(1, accumulate=2)

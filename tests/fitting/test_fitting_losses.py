@@ -186,6 +186,7 @@ def test_heat_depth_and_features():
     np.testing.assert_allclose(domain(features, features[:2] + 2.0), np.mean(apart**2), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_hand_is_drawn_to_its_depth(views):
     """Moved by the gradient of two losses, spheres 10 mm off their hand come within 2 mm of it."""
     depth, centers, radii = (views[name][0] for name in ("depth", "centers", "radii"))

@@ -70,6 +70,7 @@ def test_spheres_are_those_of_the_pose(fits):
     np.testing.assert_allclose(tips, centers[:, [39, 15, 21, 27, 33]], atol=1e-3)
 
 
+@pytest.mark.slow
 def test_parameters_and_state_are_the_same_hand(fits):
     @jax.jit
     def turned(fit):
@@ -185,6 +186,7 @@ def test_gradient_matches_finite_differences(fits):
         np.testing.assert_allclose(slope, (ahead - behind) / 2e-3, rtol=0.03, atol=10.0)
 
 
+@pytest.mark.slow
 def test_forearm_is_optional(fits):
     fit = one(fits, 0)
     with_arm = render(fit, True)

@@ -166,6 +166,7 @@ def test_by_hand():
     np.testing.assert_array_equal(y, expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("side", [1, 3, 5, 7])
 def test_by_blocks_it_is_the_same(side):
     rng = np.random.default_rng(side)
@@ -432,6 +433,7 @@ def calls(function, *operands, platform="cpu"):
     return len(re.findall(r"custom_call @handjax_conv", text)), text.count("stablehlo.convolution")
 
 
+@pytest.mark.slow
 def test_unsupported_convolutions_are_left_to_xla():
     x, kernels = small()
     kernel = kernels[0]

@@ -298,6 +298,7 @@ numbers = st.one_of(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(
     st.lists(
@@ -478,6 +479,7 @@ def test_gradient_is_the_finite_difference_off_edges():
             )
 
 
+@pytest.mark.slow
 def test_gradient_is_finite_where_triangles_are_not():
     screen = jnp.asarray(np.concatenate([screen for screen, _ in AWKWARD.values()]))
     starts = np.cumsum([0] + [len(screen) for screen, _ in AWKWARD.values()])
@@ -492,6 +494,7 @@ def test_gradient_is_finite_where_triangles_are_not():
     assert np.isfinite(np.asarray(gradient)[finite]).all()
 
 
+@pytest.mark.slow
 def test_affine_gradients_are_finite_behind_the_camera():
     xyz = jnp.asarray([[0.0, 0, 0], [10, 0, -5], [0, 10, 300], [40, 0, 300], [0, -30, 300]])
     faces = np.int32([[0, 1, 2], [2, 3, 4]])
@@ -536,6 +539,7 @@ def test_any_leading_batch():
         np.testing.assert_array_equal(one[4], last)
 
 
+@pytest.mark.slow
 def test_other_dtypes_are_drawn_in_float32():
     screen, faces = scene(2)
     half = screen.astype(jnp.bfloat16)
@@ -649,6 +653,7 @@ def test_sharded_without_a_collective(shared, axis_type):
         np.testing.assert_allclose(ours, single, atol=1e-6 * float(np.abs(single).max()))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("vertices", "count", "height"), [(40, 50, 20), (40, 0, 20), (0, 50, 20), (40, 50, 0)]
 )
@@ -774,6 +779,7 @@ def test_missing_kernels_are_reported_once():
     )
 
 
+@pytest.mark.slow
 def test_kernels_for_a_newer_jaxlib_are_not_registered():
     said = probe("library.metadata.version = lambda name: '0.9.9'")
     assert (

@@ -48,6 +48,7 @@ def test_kernel_is_the_exact_sum(shape, swap):
         np.testing.assert_allclose(ours, theirs, atol=1e-5 * np.sqrt(x.size))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", SHAPES)
 def test_all_gradients_are_those_of_the_reference(shape):
     operands = arrays(shape)

@@ -166,6 +166,7 @@ def test_procrustes_of_a_collapsed_prediction():
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("dataset", "file", "method"), FILES)
 def test_published_predictions(real_data, dataset, file, method):
     folder = real_data / "metrics"

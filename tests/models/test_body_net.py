@@ -28,6 +28,7 @@ def test_parameters_by_hand():
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "head, out", [("direct", (18, 3)), ("integral", (18, 3)), ("kinematic", (30,))]
 )

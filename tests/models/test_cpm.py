@@ -33,6 +33,7 @@ def test_parameters_and_shapes_of_the_originals(joints, variant, count, shape):
     assert jax.eval_shape(model.apply, variables, x).shape == shape
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pools", [1, 2, 3])
 @pytest.mark.parametrize("pool_padding", [0, 1])
 def test_size_of_the_maps_follows_the_stride(pools, pool_padding):
@@ -60,6 +61,7 @@ def test_weights_and_biases_are_initialized_as_in_pytorch(small):
         assert np.std(leaf["bias"]) > 0.2 * bound, name
 
 
+@pytest.mark.slow
 def test_the_center_map_reaches_every_stage_but_the_first(small):
     variables, apply = small
     x = _image(2, 16, 16, 4)

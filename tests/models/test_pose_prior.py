@@ -111,6 +111,7 @@ def test_inputs_of_the_denoiser_are_reordered():
     )
 
 
+@pytest.mark.slow
 def test_shipped_weights_describe_hands(hands, shipped):
     """Hands are reconstructed, other shapes are not, and a displaced palm is put back."""
     back, mu, logvar = VAE(shipped["vae"], hands)

@@ -38,6 +38,7 @@ def test_is_initialized_as_in_pytorch():
     assert np.all(norm["scale"] == 1) and np.all(norm["bias"] == 0)
 
 
+@pytest.mark.slow
 def test_bfloat16_is_for_the_arithmetic_only(monkeypatch):
     """Convolutions are in bfloat16; parameters, statistics and outputs are float32."""
     model = SphereNet(dtype=jnp.bfloat16)

@@ -61,6 +61,7 @@ def test_background_does_not_count(hands):
     assert (find(near)[:, 2] - mean[:, 2] > 20).all()
 
 
+@pytest.mark.slow
 def test_specks_and_points_out_of_range_do_not_count(hands):
     depth, mean = hands
     noisy = depth.copy()

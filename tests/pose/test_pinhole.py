@@ -121,6 +121,7 @@ def test_points_of_a_depth_image(xp):
     np.testing.assert_allclose(pinhole.project(points[valid], k), [[0, 0], [2, 0], [0, 1], [1, 1]])
 
 
+@pytest.mark.slow
 def test_depth_images_of_any_batch():
     depth = jax.random.uniform(jax.random.key(0), (2, 3, 4, 5))
     k = jnp.asarray(K, jnp.float32)

@@ -20,7 +20,7 @@ from handjax.prediction import depth as predict_depth
 from handjax.rigs.spheres import sphere_depth_pinhole
 from handjax.synthetic import render
 
-pytestmark = pytest.mark.optimized
+pytestmark = [pytest.mark.optimized, pytest.mark.slow]
 
 HEIGHT, WIDTH = 120, 160
 K = np.array([[200, 0, 80], [0, 200, 60], [0, 0, 1]], np.float32)

@@ -242,6 +242,7 @@ def test_box_of_the_whole_image_is_no_box(workdir, images_folder, done, tmp_path
     )
 
 
+@pytest.mark.slow
 def test_known_joints_become_boxes(workdir, images_folder, tmp_path):
     """By the run's crop rule, as in its evaluation: hidden joints do not widen a box."""
     rng = np.random.default_rng(1)

@@ -86,6 +86,7 @@ def keys(pages) -> dict:
     return {key.name: key.value for key in pages[0].blocks[0].items}
 
 
+@pytest.mark.slow
 def test_3d_and_image_labels(tmp_path):
     report = report_of(rows_of(action=True))
     metrics = report.metrics
@@ -124,6 +125,7 @@ def test_3d_and_image_labels(tmp_path):
         assert words in text
 
 
+@pytest.mark.slow
 def test_predictions_npz_reproduces_metrics_json(tmp_path, capsys):
     """predictions.npz contains everything that metrics.json is computed from."""
     report = report_of(rows_of(action=True, heads=True))

@@ -77,6 +77,7 @@ def test_json_files(hands, tmp_path, order, named):
     assert metrics["pck_box"]["0.04"] == pytest.approx(expected)
 
 
+@pytest.mark.slow
 def test_predictions_npz_reproduces_metrics_json(hands, tmp_path, capsys):
     """predictions.npz contains everything that metrics.json is computed from."""
     points, pred = hands

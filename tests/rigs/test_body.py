@@ -201,6 +201,7 @@ def test_body_gradients_match_finite_differences(mode):
         assert loss(jnp.zeros(30).at[29].set(1.0)) == before
 
 
+@pytest.mark.slow
 def test_limits_are_symmetric_with_no_excess_within():
     motion = motions(10)
     np.testing.assert_array_equal(body.beyond_limits(motion), np.zeros((10, 29)))

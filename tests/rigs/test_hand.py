@@ -83,6 +83,7 @@ def test_tables_are_consistent():
         )
 
 
+@pytest.mark.slow
 def test_each_parameter_moves_its_finger_only():
     rest = JOINTS["hand21"](jnp.zeros(26))
     moved = JOINTS["hand21"](jnp.eye(26) * 0.3)
@@ -173,6 +174,7 @@ def test_gradients_are_finite_and_any_batch_works():
 SIZES = jnp.asarray([0.8, 0.9, 1.0, 1.1, 1.2])  # index, middle, ring, little, thumb
 
 
+@pytest.mark.slow
 def test_fingers_scale_about_their_first_joint():
     pose, names = _poses(20, seed=3), SKELETONS["hand21"].joints
     sizes = jnp.broadcast_to(SIZES[None], (20, 5))
@@ -189,6 +191,7 @@ def test_fingers_scale_about_their_first_joint():
             np.testing.assert_allclose(grown[:, joint], expected, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_spheres_scale_with_their_finger():
     pose = _poses(20, seed=4)
     centers, radii = SPHERES(pose)

@@ -46,6 +46,7 @@ def test_ranges_match_the_original():
     assert abs((pose[:, 23] < 0.1).mean() - 0.5) < 0.02
 
 
+@pytest.mark.slow
 def test_flexion_of_states():
     """Flexion at the knuckle and beyond it, of all four fingers alike."""
     mean = {mode: _flexion(_draw(500, modes=(mode,))).mean((0, 1)) for mode in poses.STATES}

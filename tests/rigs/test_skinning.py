@@ -187,6 +187,7 @@ def test_right_and_left(skin):
     )
 
 
+@pytest.mark.slow
 def test_scale_stretches_the_posed_hand(skin, sampled):
     scale = jnp.asarray([0.8, 0.9, 1.1])
     stretched = skinning.hand_vertices(skin, sampled[:2], jnp.broadcast_to(scale, (2, 3)))

@@ -43,6 +43,7 @@ def test_orthographic_pixels_are_corners():
     assert np.all(behind == 100) and np.all(winner == -1)
 
 
+@pytest.mark.slow
 def test_pinhole_matches_the_textbook_intersection():
     centers, radii = _balls()
     depth, winner = PINHOLE(centers, radii, K, 30, 40)
@@ -130,6 +131,7 @@ def test_gradient_is_finite_on_grazing_rays():
     )  # one pixel sees it, the rest touch it
 
 
+@pytest.mark.slow
 def test_only_the_visible_sphere_has_a_gradient():
     centers, radii = _balls()
     winner = PINHOLE(centers, radii, K, 32, 32)[1]
@@ -151,6 +153,7 @@ def test_spheres_with_any_batch_shape():
     np.testing.assert_allclose(flat[2, 1], alone)
 
 
+@pytest.mark.slow
 def test_memory_is_a_few_images_not_one_per_sphere():
     centers, radii = (jnp.stack([x] * 8) for x in _balls())
     k = jnp.broadcast_to(K, (8, 3, 3))

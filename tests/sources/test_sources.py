@@ -75,6 +75,7 @@ def test_images_follow_the_batch_contract(source, materialize):
     assert len({image.tobytes() for image in batch["image"]}) == N
 
 
+@pytest.mark.slow
 def test_a_sample_depends_on_its_number_and_stream_only(source, materialize):
     one, other = (
         materialize(source.train_rows(np.arange(N))),

@@ -101,6 +101,7 @@ def test_center_needs_no_label_unless_configured():
     np.testing.assert_allclose(labelled["center_xyz"], labelled["joints_xyz"].mean(1), atol=0.05)
 
 
+@pytest.mark.slow
 def test_options_change_the_image():
     default, other = _draw(), _draw(**OTHER)
     assert np.all(default["cube_mm"] == 300) and np.all(other["cube_mm"] == 250)
@@ -147,6 +148,7 @@ def test_visible_joints_of_skins_are_inside_the_mask():
     assert 0.5 < sample["visible"].mean() < 0.65
 
 
+@pytest.mark.slow
 def test_half_of_the_hands_are_left_if_configured():
     """Told by the side of the palm to which fingers bend, which mirroring a hand exchanges."""
     names = SKELETONS["hand21"].joints

@@ -42,6 +42,7 @@ def test_body_sample_keeps_the_contract():
     assert sample["image"].std((1, 2)).min() > 5
 
 
+@pytest.mark.slow
 def test_camera_projects_joints_and_surface_is_in_front():
     sample = drawn()
     at = np.einsum("nij,nkj->nki", sample["k"].astype(np.float64), sample["joints_xyz"])
@@ -107,6 +108,7 @@ def balls(ends, radii, count):
     return first + parts[:, None] * (last - first), a + parts * (b - a)
 
 
+@pytest.mark.slow
 def test_a_cone_is_the_hull_of_its_balls():
     ends, radii = cone()
     vertices, normals = (np.asarray(a, np.float64) for a in people.cone_surfaces(ends, radii))

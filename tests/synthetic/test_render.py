@@ -28,6 +28,7 @@ def test_window_just_contains_the_ball():
         np.testing.assert_allclose((uv.min(0) + uv.max(0)) / 2, 31.5, atol=0.05)
 
 
+@pytest.mark.slow
 def test_hand_is_at_its_position():
     pose = _SAMPLE(jax.random.key(0))
     position = jnp.asarray([30.0, -20.0, 700.0])

@@ -52,6 +52,7 @@ def test_rgb_sample_keeps_the_contract():
         assert sample["mask"].sum((1, 2)).min() > 0.02 * size**2
 
 
+@pytest.mark.slow
 def test_camera_projects_joints_to_their_pixels():
     for sample in (_draw(), _draw(**LARGE)):
         at = np.einsum("nij,nkj->nki", sample["k"].astype(np.float64), sample["joints_xyz"])

@@ -134,6 +134,7 @@ def test_outlines_are_blended_with_the_background():
     assert 0.005 < mixed < 0.05 and sharp < 0.3 * mixed
 
 
+@pytest.mark.slow
 def test_focal_ratio_stretches_image_and_labels():
     """x and y of the hand grow by the same factor, and z does not."""
     plain, wide = _draw(**CLEAN), _draw(**SHARP)

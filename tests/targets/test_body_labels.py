@@ -118,6 +118,7 @@ def test_without_a_camera_the_bones_set_the_scale():
     ).all()
 
 
+@pytest.mark.slow
 def test_weak_perspective_is_exact_at_a_distance():
     xyz, root, k = scene()
     far = root.at[:, 2].multiply(1000)

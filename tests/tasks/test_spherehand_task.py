@@ -189,6 +189,7 @@ def test_single_views_are_compared_with_themselves(task, views):
     )
 
 
+@pytest.mark.slow
 def test_each_term_can_be_switched_off(task, views):
     """A term without a weight is not computed."""
     batch = {name: views[name] for name in ("cube_depth", "cameras", "mask")}

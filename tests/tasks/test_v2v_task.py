@@ -358,6 +358,7 @@ def test_network_and_loss_fit_together(repo, variant):
 # --- one map for all joints ---
 
 
+@pytest.mark.slow
 def test_global_joints_are_found_and_matched(repo):
     """14 distant joints: their common map has a peak for each, which is named by matching."""
     task = build(repo, "global_joints", "config.task.grid=48", "config.task.heatmap_grid=48")

@@ -95,6 +95,7 @@ DAMAGE = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", DAMAGE)
 def test_damaged_file_gives_one_line(copy, damage):
     harm, message = DAMAGE[damage]

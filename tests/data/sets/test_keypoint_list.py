@@ -128,6 +128,7 @@ def test_damaged_file_gives_one_line(copy, damage):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_missing_images_are_counted(copy):
     (copy / "train/some folder/00000.jpg").unlink()
     (copy / "test/some folder").rmtree()

@@ -63,6 +63,7 @@ def test_joints_are_behind_the_depth_surface(tree, config):
                 assert (behind > 5).all() and np.median(behind) < 40
 
 
+@pytest.mark.slow
 def test_joints_keep_the_order_of_the_set(tree):
     (_, sample), *_ = raw.samples(tree, "test")
     xyz = dict(zip(SKELETONS["nyu36"].joints, sample["joints_xyz"], strict=True))

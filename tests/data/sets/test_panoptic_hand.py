@@ -201,6 +201,7 @@ STUDIO = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", STUDIO)
 def test_damaged_studio_file_gives_one_line(copy, damage):
     harm, message = STUDIO[damage]

@@ -179,6 +179,7 @@ DAMAGE = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", DAMAGE)
 def test_damaged_file_gives_one_line(copy, damage):
     path, harm, message = DAMAGE[damage]

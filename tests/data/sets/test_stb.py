@@ -94,6 +94,7 @@ def test_joints_lie_on_the_hand_in_sensor_color_and_depth(tree):
         assert (behind > 0).all() and np.median(behind) < 40
 
 
+@pytest.mark.slow
 def test_crop_has_the_pixels_of_the_image_and_fitting_k(tree):
     assert raw.missing(tree, "sk_320") == []
     whole = dict(raw.samples(tree, "test", "sk"))
