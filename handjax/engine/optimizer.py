@@ -8,7 +8,8 @@ import jax
 import optax
 from ml_collections import ConfigDict
 
-from handjax.engine.schedules import any_promotion, make_schedule
+from handjax.engine.promotion import any_promotion
+from handjax.engine.schedules import make_schedule
 
 Optimizer: TypeAlias = optax.GradientTransformation
 

@@ -20,14 +20,11 @@ counted from 0; `lr` is the base rate.
 The originals call `factor` gamma, `boundaries` stepvalue and the number of steps `max_iter`.
 """
 
-import functools
-from collections.abc import Callable
-from typing import Any
-
-import jax
 import jax.numpy as jnp
 import optax
 from ml_collections import ConfigDict
+
+from handjax.engine.promotion import any_promotion
 
 # The rate of every step depends on the length of the run.
 OF_THE_WHOLE_RUN = ("cosine", "poly", "multistep-poly")
@@ -56,18 +53,6 @@ def make_schedule(config: ConfigDict, steps: int) -> optax.Schedule:
                 "expected steps in ascending order"
             )
     return any_promotion(make(config, steps))
-
-
-def any_promotion(function: Callable) -> Callable:
-    """`function` under JAX's standard dtype promotion: rates and optax combine integer counts with
-    floats, which a caller's strict promotion would refuse."""
-
-    @functools.wraps(function)
-    def call(*args: Any, **kwargs: Any) -> Any:
-        with jax.numpy_dtype_promotion("standard"):
-            return function(*args, **kwargs)
-
-    return call
 
 
 def _constant(config, steps):

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float
 
-from handjax.engine.schedules import any_promotion
+from handjax.engine.promotion import any_promotion
 
 METHODS = ("adam", "lbfgs")
 
