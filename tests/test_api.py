@@ -105,7 +105,8 @@ def test_readme_snippet_runs(repo, capsys):
     depth[80:160, 120:200] = 500
     exec(code, dict(depth=depth, fx=300.0, fy=300.0, cx=160.0, cy=120.0))
     printed = capsys.readouterr().out
-    assert "Prediction(21 joints; xyz [21, 3] mm (camera frame), uv [21, 2] px)" in printed
+    shapes = "xyz [21, 3] mm (camera frame), uv [21, 2] px, center [3] mm"
+    assert f"Prediction(21 joints; {shapes})" in printed
     assert "index_tip" in printed
 
 
@@ -255,11 +256,18 @@ def test_included_sphere_hand():
     frames[:, 40:80, 60:110] = 500 + rng.uniform(-20, 20, (2, 40, 50))
     found = predictor(frames, camera=[200, 200, 80, 60])
     assert found.xyz.shape == (2, 21, 3) and found.confidence is None
+    assert found.side == ("right", "right") and found.std is None and found.presence is None
+    np.testing.assert_allclose(found.center[:, 2], 500, atol=25)
     one = predictor(frames[1], camera=np.array([[200, 0, 80], [0, 200, 60], [0, 0, 1]]))
     same(one.xyz, found.xyz[1])
+    same(one.center, found.center[1])
+    again = predictor(frames[1], camera=[200, 200, 80, 60], center=one.center)
+    same(again.xyz, one.xyz)
     same(found["wrist"], found.xyz[:, 0])
     mirrored = predictor(frames[..., ::-1], camera=(200, 200, 79, 60), side="left")
     same(mirrored.xyz, found.xyz * np.float32([-1, 1, 1]), atol=0.5)
+    same(mirrored.center, found.center * np.float32([-1, 1, 1]), atol=0.5)
+    assert mirrored.side == ("left", "left")
 
 
 @pytest.mark.slow

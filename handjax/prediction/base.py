@@ -7,7 +7,7 @@ Camera coordinates are mm with x right, y down, z forward; pixel centers are int
 import abc
 import dataclasses
 import difflib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -28,6 +28,12 @@ class Prediction:
     uv: Float[np.ndarray, "*n j 2"] | None = None  # px of the input; pixel centers are integers
     confidence: Float[np.ndarray, "*n j"] | None = None  # peak of the heat map; higher is surer
     frame: str = "camera"  # of xyz: "camera" (x right, y down, z forward) or "pelvis"
+    # Standard deviation of each coordinate of xyz, mm. If the errors are normal and alike in all
+    # directions, a joint is within 1.54 std of its xyz in half of all cases, 2.80 std in 95 %.
+    std: Float[np.ndarray, "*n j"] | None = None
+    presence: Float[np.ndarray, "*n"] | None = None  # 0 to 1: probability that it is a hand
+    side: str | tuple[str, ...] | None = None  # left or right, as found or as given; n of them
+    center: Float[np.ndarray, "*n 3"] | None = None  # middle of the crop, camera mm
 
     def __getitem__(self, joint: str) -> Float[np.ndarray, "*n c"]:
         if joint not in self.joints:
@@ -39,10 +45,11 @@ class Prediction:
         return values[..., self.joints.index(joint), :]
 
     def __repr__(self) -> str:
-        units = {"xyz": f" mm ({self.frame} frame)", "uv": " px", "confidence": ""}
+        units = {"xyz": f" mm ({self.frame} frame)", "uv": " px", "std": " mm", "center": " mm"}
+        names = ("xyz", "uv", "confidence", "std", "presence", "center")
         parts = [
-            f"{name} {list(value.shape)}{unit}"
-            for name, unit in units.items()
+            f"{name} {list(value.shape)}{units.get(name, '')}"
+            for name in names
             if (value := getattr(self, name)) is not None
         ]
         return f"Prediction({len(self.joints)} joints; {', '.join(parts)})"
@@ -75,11 +82,14 @@ def named(
     found: Mapping[str, np.ndarray | None],
     batched: bool,
     frame: str = "camera",
+    side: Sequence[str] | None = None,
 ) -> Prediction:
-    """A Prediction of the arrays [n, j, …] that are there; of one sample unless `batched`."""
+    """A Prediction of the arrays [n, …] that are there; of one sample unless `batched`. `side`: of
+    each sample."""
     arrays = {
         name: np.asarray(value, np.float32) if batched else np.asarray(value, np.float32)[0]
         for name, value in found.items()
         if value is not None
     }
-    return Prediction(joints, **arrays, frame=frame)
+    sides = None if side is None else tuple(side) if batched else side[0]
+    return Prediction(joints, **arrays, frame=frame, side=sides)

@@ -38,7 +38,8 @@ class DepthPredictor(Predictor):
         center: ArrayLike | Sequence[Any] | None = None,
         side: str = "right",
     ) -> Prediction:
-        """`xyz` in camera mm, `uv` in px of the image, and `confidence` if the network has one.
+        """`xyz` and the crop's `center` in camera mm, `uv` in px of the image, and `confidence` if
+        the network has one.
 
         depth   mm along z, 0 = missing, [h, w] or [n, h, w]
         camera  (fx, fy, cx, cy) in px, K [3, 3], K per frame [n, 3, 3], or icvl, msra, nyu
@@ -54,8 +55,14 @@ class DepthPredictor(Predictor):
         centers = None if center is None else arguments.centers(center, len(frames))
         rows = self._rows(frames, k, centers, side == "left")
         xyz = rows["joints_xyz"]
-        found = {"xyz": xyz, "uv": project(xyz, k), "confidence": rows.get("confidence")}
-        return named(self.joints, found, batched=np.ndim(depth) == 3)
+        found = {
+            "xyz": xyz,
+            "uv": project(xyz, k),
+            "confidence": rows.get("confidence"),
+            "center": rows["center_xyz"],
+        }
+        sides = [side] * len(frames)
+        return named(self.joints, found, batched=np.ndim(depth) == 3, side=sides)
 
     @abc.abstractmethod
     def _rows(
@@ -65,7 +72,8 @@ class DepthPredictor(Predictor):
         centers: Float[np.ndarray, "n 3"] | None,
         left: bool,
     ) -> dict[str, np.ndarray]:
-        """`joints_xyz` [n, j, 3] in camera mm, and `confidence` [n, j] if there is one."""
+        """`joints_xyz` [n, j, 3] and `center_xyz` [n, 3] in camera mm, and `confidence` [n, j] if
+        there is one."""
 
 
 class VoxelPredictor(DepthPredictor):
@@ -98,7 +106,7 @@ class VoxelPredictor(DepthPredictor):
             k[:, 0, 2] = frames.shape[2] - 1 - k[:, 0, 2]
         batch = {"depth": frames, "k": k, "center_xyz": centers * mirror, "cube_mm": cube_mm}
         rows = self.network(batch)
-        return rows | {"joints_xyz": rows["joints_xyz"] * mirror}
+        return rows | {"joints_xyz": rows["joints_xyz"] * mirror, "center_xyz": centers}
 
     def from_voxels(
         self,
@@ -165,7 +173,8 @@ class SpherePredictor(DepthPredictor):
         depth = np.stack([cube.depth for cube in cubes])
         own = self.network(depth, np.zeros((len(cubes), 3), np.float32))
         placed = [cube.to_camera(joints) for joints, cube in zip(own, cubes, strict=True)]
-        return {"joints_xyz": np.stack(placed)}
+        centers = np.stack([cube.center_xyz for cube in cubes])
+        return {"joints_xyz": np.stack(placed), "center_xyz": centers}
 
     def from_cubes(
         self, cube_depth: ArrayLike, center: ArrayLike | Sequence[Any] = (0.0, 0.0, 0.0)
