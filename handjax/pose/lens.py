@@ -1,9 +1,129 @@
-"""Projection through a lens that distorts."""
+"""Lenses that distort: OpenCV's models, undistorted images, and the lens of Human3.6M."""
+
+from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from handjax.pose.pinhole import project
+
+MODELS = ("opencv", "fisheye")
+# Coefficients that OpenCV's functions take, in its order. opencv (Brown–Conrady and its extensions):
+# k1, k2, p1, p2, k3, k4, k5, k6, s1, s2, s3, s4, tx, ty; fisheye (Kannala–Brandt): k1, k2, k3, k4.
+COUNTS = {"opencv": (4, 5, 8, 12, 14), "fisheye": (4,)}
+_STEPS = 4096  # of the search for the widest ray
+
+
+class Lens(NamedTuple):
+    """How a lens bends rays: (x / z, y / z) → where the ray meets the image, before K."""
+
+    model: str  # one of MODELS
+    coefficients: tuple[float, ...]  # as many as COUNTS admits
+
+    def distort(self, slopes: Float[np.ndarray, "*b 2"]) -> Float[np.ndarray, "*b 2"]:
+        """The slopes at which a pinhole would see the same pixel. Rays beyond `widest` fold back
+        into the image."""
+        if self.model == "fisheye":
+            radius = np.linalg.norm(slopes, axis=-1, keepdims=True)
+            bent = _fisheye(radius, self.coefficients)
+            return slopes * np.where(radius > 1e-9, bent / np.maximum(radius, 1e-9), 1)
+        k1, k2, p1, p2, k3, k4, k5, k6, s1, s2, s3, s4, tx, ty = _padded(self.coefficients)
+        x, y = slopes[..., 0], slopes[..., 1]
+        r2 = x * x + y * y
+        radial = (1 + r2 * (k1 + r2 * (k2 + r2 * k3))) / (1 + r2 * (k4 + r2 * (k5 + r2 * k6)))
+        bent = np.stack(
+            [
+                x * radial + 2 * p1 * x * y + p2 * (r2 + 2 * x * x) + r2 * (s1 + r2 * s2),
+                y * radial + p1 * (r2 + 2 * y * y) + 2 * p2 * x * y + r2 * (s3 + r2 * s4),
+            ],
+            axis=-1,
+        )
+        return _tilt(bent, tx, ty) if tx or ty else bent
+
+    def widest(self) -> float:
+        """Largest slope up to which wider rays meet the image farther out, at most 12 (85°)."""
+        slopes = np.tan(np.linspace(0, np.arctan(12.0), _STEPS))
+        if self.model == "fisheye":
+            radii = _fisheye(slopes, self.coefficients)
+        else:
+            k1, k2, _, _, k3, k4, k5, k6, *_ = _padded(self.coefficients)
+            r2 = slopes**2
+            below = 1 + r2 * (k4 + r2 * (k5 + r2 * k6))
+            radial = (1 + r2 * (k1 + r2 * (k2 + r2 * k3))) / np.where(below > 0, below, np.inf)
+            radii = slopes * radial
+        falls = np.flatnonzero(np.diff(radii) <= 0)
+        return float(slopes[falls[0]] if len(falls) else slopes[-1])
+
+    def project(
+        self, xyz: Float[np.ndarray, "*b n 3"], k: Float[np.ndarray, "*#b 3 3"]
+    ) -> Float[np.ndarray, "*b n 2"]:
+        """Camera mm → px of the distorted image."""
+        bent = self.distort(xyz[..., :2] / xyz[..., 2:])
+        return project(np.concatenate([bent, np.ones_like(bent[..., :1])], axis=-1), k)
+
+
+class Undistortion(NamedTuple):
+    """Where the pixels of a pinhole's image are in the image of a lens with the same focal length.
+
+    The pinhole's image is as large as it must be to hold every pixel of the lens's image, at most
+    twice its size per axis.
+    """
+
+    rows: Int[np.ndarray, "a b"]  # -1: outside the lens's image
+    columns: Int[np.ndarray, "a b"]
+    k: Float[np.ndarray, "3 3"]  # of the pinhole
+
+    @classmethod
+    def of(cls, lens: Lens, k: Float[np.ndarray, "3 3"], height: int, width: int) -> "Undistortion":
+        """For images of `height` by `width` px of a camera `k` with `lens`."""
+        top, left = height // 2, width // 2
+        v, u = np.mgrid[-top : height + top, -left : width + left].astype(np.float64)
+        focal, center = np.diag(k)[:2].astype(np.float64), k[:2, 2].astype(np.float64)
+        slopes = (np.stack([u, v], axis=-1) - center) / focal
+        seen = np.linalg.norm(slopes, axis=-1) <= lens.widest()
+        at = lens.distort(np.where(seen[..., None], slopes, 0)) * focal + center
+        columns, rows = np.moveaxis(np.rint(at), -1, 0)
+        seen &= (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
+        if not seen.any():
+            raise ValueError("no ray of the lens meets its image")
+        span = [np.flatnonzero(seen.any(axis)) for axis in (1, 0)]
+        crop = tuple(slice(along[0], along[-1] + 1) for along in span)
+        own = np.array(k, copy=True)
+        own[:2, 2] = center + [left - crop[1].start, top - crop[0].start]
+        rows, columns = (np.where(seen, at, -1)[crop].astype(np.int32) for at in (rows, columns))
+        return cls(rows, columns, own)
+
+    def __call__(self, depth: Float[np.ndarray, "h w"]) -> Float[np.ndarray, "a b"]:
+        """The pinhole's depth image, each pixel from the nearest one; 0 where there is none.
+
+        Depth is along the camera's axis, which a lens does not change; edges stay sharp.
+        """
+        return np.where(self.rows >= 0, depth[self.rows, self.columns], np.zeros((), depth.dtype))
+
+
+def _padded(coefficients: tuple[float, ...]) -> tuple[float, ...]:
+    return (*coefficients, *(0.0,) * (14 - len(coefficients)))
+
+
+def _fisheye(
+    radius: Float[np.ndarray, "*b"], coefficients: tuple[float, ...]
+) -> Float[np.ndarray, "*b"]:
+    """Slope of a ray → its distance from the principal point, in focal lengths."""
+    k1, k2, k3, k4 = coefficients
+    angle = np.arctan(radius)
+    a2 = angle**2
+    return angle * (1 + a2 * (k1 + a2 * (k2 + a2 * (k3 + a2 * k4))))
+
+
+def _tilt(points: Float[np.ndarray, "*b 2"], tx: float, ty: float) -> Float[np.ndarray, "*b 2"]:
+    """Onto a sensor turned by `tx` about x and then by `ty` about y, rad (OpenCV's tilted model)."""
+    sin_x, cos_x, sin_y, cos_y = np.sin(tx), np.cos(tx), np.sin(ty), np.cos(ty)
+    about_x = np.array([[1, 0, 0], [0, cos_x, sin_x], [0, -sin_x, cos_x]])
+    about_y = np.array([[cos_y, 0, -sin_y], [0, 1, 0], [sin_y, 0, cos_y]])
+    turn = about_y @ about_x
+    onto = np.array([[turn[2, 2], 0, -turn[0, 2]], [0, turn[2, 2], -turn[1, 2]], [0, 0, 1]]) @ turn
+    turned = np.concatenate([points, np.ones_like(points[..., :1])], axis=-1) @ onto.T
+    return turned[..., :2] / turned[..., 2:]
 
 
 def project_through_lens(
