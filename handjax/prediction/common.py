@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt8
 from tqdm import tqdm
 
+from handjax.data.formats import kinds
 from handjax.engine import cli
 from handjax.pose.skeleton import Skeleton, rgb
 from handjax.reports import page as report
@@ -45,17 +46,30 @@ def list_images(path: Path, endings: Sequence[str], exclude: Path) -> dict[str, 
     """A file, or the images of a folder and its subfolders, as name → file in natural order.
 
     Names are paths relative to the folder. Numbers count as numbers: 9.png comes before 10.png.
-    Files below `exclude`, the results of an earlier prediction, are left out.
+    Files below `exclude`, the results of an earlier prediction, are left out. Files of other kinds
+    are counted and named on stderr.
     """
     if path.is_file():
         return {path.name: path}
     if not path.is_dir():
         raise FileNotFoundError(f"{path}: no such file or folder")
-    found = (file for file in path.rglob("*") if file.suffix.lower() in endings and file.is_file())
     excluded = exclude.resolve()
-    files = [file for file in found if not file.resolve().is_relative_to(excluded)]
+    found = (file for file in path.rglob("*") if file.is_file())
+    inside = [file for file in sorted(found) if not file.resolve().is_relative_to(excluded)]
+    # Names that begin with ._ are companion files that macOS writes beside every file.
+    files = [
+        file for file in inside if file.suffix.lower() in endings and not file.name.startswith("._")
+    ]
+    chosen = set(files)
+    others = {f.relative_to(path).as_posix(): f for f in inside if f not in chosen}
+    told = kinds.counted(others)
     if not files:
-        raise FileNotFoundError(f"{path}: no image in it; expected files ending in {_or(endings)}")
+        has = f"; it has {told}" if told else ""
+        raise FileNotFoundError(
+            f"{path}: no image in it; expected files ending in {_or(endings)}{has}"
+        )
+    if told:
+        print(f"{path}: not read, as their names are not those of images: {told}", file=sys.stderr)
     names = {file.relative_to(path).as_posix(): file for file in files}
     return {name: names[name] for name in sorted(names, key=_natural)}
 

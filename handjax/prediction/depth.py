@@ -3,9 +3,10 @@
     python -m handjax.predict depth INPUT --camera FX,FY,CX,CY --output OUT [--unit MM]
         [--side left] [--start rest | --workdir RUN | --weights NPZ] [--refine STEPS] [--sequence]
 
-INPUT is a folder of depth images, or one image: 16-bit PNG files of one channel in units of --unit
-mm, or .npy files of one image each; 0 is missing. The hand is the nearest object within --range.
-The network of a run of configs/spherehand.py sees a cube of 300 mm around it.
+INPUT is a folder of depth images, or one image, in units of --unit mm; 0 is missing: 16-bit PNG,
+TIFF or PGM files of one channel, float TIFF or PFM, .npy, or .npz of one array or one called
+"depth". The hand is the nearest object within --range. The network of a run of
+configs/spherehand.py sees a cube of 300 mm around it.
 
 Its hand of 41 spheres is then fitted to the depth in --refine steps, starting from the network's
 prediction or, with --start rest, from 24 hands in all directions. With --sequence the images are
@@ -28,7 +29,7 @@ from jaxtyping import Float, UInt8
 from tqdm import tqdm
 
 from handjax.data.cameras import EXPECTED, depth_range, intrinsics
-from handjax.data.formats.depth import DEPTH_FORMATS, MAX_PIXELS, read_depth
+from handjax.data.formats.depth import DEPTH_FORMATS, ENDINGS, read_depth
 from handjax.engine import cli
 from handjax.engine.files import refuse_to_replace
 from handjax.fitting import depth_cube, solver, sphere_network
@@ -41,7 +42,6 @@ from handjax.prediction import common
 from handjax.reports import page as report
 from handjax.rigs import hand
 
-ENDINGS = (".png", ".npy")
 OVERLAY_PX = 400  # side of each of an overlay's two halves
 
 
@@ -124,7 +124,7 @@ def main(argv: Sequence[str]) -> None:
     frames: list[FittedFrame] = []
 
     def predict(name: str, path: Path) -> tuple[np.ndarray, FittedFrame]:
-        depth = read_image(path, flags.format, flags.unit)
+        depth = read_depth(path, form=flags.format, scale=flags.unit)
         return depth, fit(name, depth_cube.crop_cube(depth, k, range_mm, flags.side == "left"))
 
     def draw(name: str, result: tuple[np.ndarray, FittedFrame]) -> np.ndarray:
@@ -140,21 +140,6 @@ def main(argv: Sequence[str]) -> None:
     how = steps if flags.refine else "network alone"
     write(folder, frames, failed, subtitle=f"{flags.input}, from {how}", side=flags.side)
     common.exit_if_incomplete(failed, len(images))
-
-
-def read_image(path: Path, form: str, unit_mm: float) -> Float[np.ndarray, "h w"]:
-    """Depth in mm, 0 missing; `form`, a key of DEPTH_FORMATS, is the format of PNG files."""
-    if path.suffix.lower() != ".npy":
-        return read_depth(path, form=form, scale=unit_mm)
-    with path.open("rb") as file:
-        depth = np.lib.format.read_array(file, allow_pickle=False)
-    if depth.ndim != 2 or depth.dtype.kind not in "fiu" or not 0 < depth.size <= MAX_PIXELS:
-        raise ValueError(
-            f"{path}: {depth.dtype} of shape {list(depth.shape)}; "
-            "expected one depth image, [height, width]"
-        )
-    measured = np.isfinite(depth) & (depth > 0)
-    return np.where(measured, depth, 0).astype(np.float32) * np.float32(unit_mm)
 
 
 # ---------------------------------------------------------------- overlays

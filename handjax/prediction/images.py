@@ -2,10 +2,10 @@
 
     python -m handjax.predict images INPUT --workdir RUN [--boxes FILE] [--output OUT]
 
-INPUT is a folder of PNG and JPEG images, or one image; RUN is a run of configs/cpm.py or
-configs/posenet2d.py. OUT gets predictions.json, predictions.npz, overlays/NAME.png and
-report.html. Joints are in px of the images. Unreadable images are reported and left out, and the
-exit code is then 1.
+INPUT is a folder of images (PNG, JPEG, WebP, BMP, TIFF), or one image; RUN is a run of
+configs/cpm.py or configs/posenet2d.py. OUT gets predictions.json, predictions.npz,
+overlays/NAME.png and report.html. Joints are in px of the images. Unreadable images are reported
+and left out, and the exit code is then 1.
 
 Without --boxes the network sees the whole image, which should hold one hand and little else. A box
 is a square, given by the x and y of its upper left corner and its side in px, in a JSON file
@@ -28,7 +28,7 @@ from jaxtyping import Float, UInt8
 
 from handjax import run
 from handjax.data.formats.hand_labels import ORDERS_2D, write_hands_json
-from handjax.data.formats.image import read_image
+from handjax.data.formats.image import ENDINGS, read_image
 from handjax.data.formats.predictions_npz import Predictions2d, write_predictions
 from handjax.engine import cli, sharding
 from handjax.engine.files import refuse_to_replace
@@ -41,7 +41,6 @@ from handjax.reports import page as report
 
 # Task that reads RGB images of hands → its joints.
 READS_IMAGES = {"keypoints2d": SKELETONS["hand21"]}
-ENDINGS = (".png", ".jpg", ".jpeg")
 OVERLAY_PX = (480, 1280)  # smallest and largest longer side of an overlay
 
 # Crops, and the affine maps of their pixels to those of their images → rows of a task.
@@ -70,7 +69,7 @@ def parser() -> cli.Parser:
     """The flags of `python -m handjax.predict images`."""
     flags = cli.Parser(prog="python -m handjax.predict images", description=__doc__)
     add = flags.add_argument
-    add("input", metavar="INPUT", help="a folder of PNG and JPEG images, or one image")
+    add("input", metavar="INPUT", help="a folder of images, or one image")
     add("--workdir", metavar="RUN", required=True, help="folder of the trained run")
     add(
         "--boxes",

@@ -211,19 +211,6 @@ def test_missing_network_names_the_flag(monkeypatch, tmp_path):
         sphere_network.load()
 
 
-def test_npy_images(tmp_path):
-    depth = np.array([[0, np.nan, 500.0]])
-    np.save(tmp_path / "a.npy", depth)
-    np.testing.assert_array_equal(
-        predict_depth.read_image(tmp_path / "a.npy", "png16", 2.0), [[0, 0, 1000]]
-    )
-    np.save(tmp_path / "b.npy", np.zeros((2, 3, 4)))
-    with pytest.raises(
-        ValueError, match=r"b.npy: float64 of shape \[2, 3, 4\]; expected one depth image"
-    ):
-        predict_depth.read_image(tmp_path / "b.npy", "png16", 1.0)
-
-
 def test_images_are_listed_in_natural_order(tmp_path):
     for name in ("f10.png", "f9.png", "F1.PNG", "f.txt", "sub/f2.npy", "out/p.png"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
@@ -234,8 +221,32 @@ def test_images_are_listed_in_natural_order(tmp_path):
     assert list(common.list_images(tmp_path / "f9.png", endings, exclude=out)) == ["f9.png"]
     with pytest.raises(FileNotFoundError, match="none: no such file or folder"):
         common.list_images(tmp_path / "none", endings, exclude=out)
-    with pytest.raises(FileNotFoundError, match="no image in it; .* .png or .npy"):
+    with pytest.raises(FileNotFoundError, match="no image in it; expected files ending in .png or .npy"):
         common.list_images(out, endings, exclude=out)
+
+
+def test_files_of_other_kinds_are_counted_and_named(tmp_path, capsys):
+    for name, content in {
+        "a.png": b"",
+        "._a.png": b"\0\x05\x16\x07",
+        "clip.mp4": b"\0\0\0\x18ftypmp42",
+        "clip2.mp4": b"\0\0\0\x18ftypmp42",
+        "labels.json": b"{}",
+    }.items():
+        (tmp_path / name).write_bytes(content)
+    out = tmp_path / "out"
+    assert list(common.list_images(tmp_path, predict_depth.ENDINGS, exclude=out)) == ["a.png"]
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"{tmp_path}: not read, ")
+    for words in (
+        "1 .png (._a.png: a companion file of macOS",
+        "2 .mp4 (clip.mp4, clip2.mp4: an MP4 video; write its frames",
+        "1 .json (labels.json: a JSON text)",
+    ):
+        assert words in line
+    (tmp_path / "a.png").unlink()
+    with pytest.raises(FileNotFoundError, match="no image in it; .*; it has .* 2 .mp4 "):
+        common.list_images(tmp_path, predict_depth.ENDINGS, exclude=out)
 
 
 @pytest.mark.parametrize(

@@ -1,21 +1,26 @@
-"""PNG and JPEG files that are stored unchanged, after a check that they are complete and decode."""
+"""Pictures: PNG, JPEG, WebP, BMP, TIFF and PPM files, checked to be complete before they decode."""
 
 import os
-import zlib
 
 import cv2
 import numpy as np
 from etils import epath
 from jaxtyping import UInt8
 
-from handjax.data.formats.depth import MAX_PIXELS, PNG_START
+from handjax.data.formats.depth import pnm_pixels
+from handjax.data.formats.headers import Header, read_header
 
-# JPEG frame headers that hold the size: SOF0 to SOF15 without DHT, JPG and DAC.
-_JPEG_FRAMES = set(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+# Endings of pictures in a folder. `read_image` looks at a file's content, not at its name.
+ENDINGS = tuple(".png .jpg .jpeg .jpe .jfif .webp .bmp .tif .tiff .ppm".split())
+EXPECTED = "a picture (PNG, JPEG, WebP, BMP or TIFF)"
+_STORED = ("PNG", "JPEG")  # which TensorFlow decodes
 
 
 def read_image(path: str | os.PathLike) -> tuple[bytes, UInt8[np.ndarray, "h w *c"]]:
-    """The file's bytes and its pixels as stored: [h, w], or [h, w, c] in the order R, G, B.
+    """A PNG or JPEG file of the picture, and its pixels: [h, w], or [h, w, c] in the order R, G, B.
+
+    The bytes are those of the file up to the image's end (phones append a video), or those of a PNG
+    made of it for WebP, BMP, TIFF and PPM.
 
     FileNotFoundError or ValueError, one line, for a file that is missing, damaged, too large or not
     an image of 8 bits per channel. It is checked before OpenCV reads it, which accepts a truncated
@@ -24,21 +29,47 @@ def read_image(path: str | os.PathLike) -> tuple[bytes, UInt8[np.ndarray, "h w *
     try:
         data = epath.Path(path).read_bytes()
     except FileNotFoundError:
-        raise FileNotFoundError(f"{path}: no such file; expected a PNG or JPEG image") from None
-    size = _png_size(data) or _jpeg_size(data)
-    if size is None:
-        raise ValueError(f"{path}: not a PNG or JPEG, or cut short or damaged; copy it again")
-    if size[0] * size[1] > MAX_PIXELS:
+        raise FileNotFoundError(f"{path}: no such file; expected {EXPECTED}") from None
+    try:
+        header = read_header(data, EXPECTED)
+        _check(header)
+        pixels = pnm_pixels(data, header) if header.kind == "PNM" else _decode(data, header)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+    if header.kind in _STORED:
+        return data[: header.end], pixels
+    return cv2.imencode(".png", _swapped(pixels))[1].tobytes(), pixels
+
+
+def _check(header: Header) -> None:
+    if header.bits > 8:
         raise ValueError(
-            f"{path}: claims {size[1]} x {size[0]} pixels; expected at most {MAX_PIXELS} in all"
+            f"a {header.kind} of {header.bits} bits per channel; expected 8 bits: convert it, or "
+            "if it is depth, python -m handjax.predict depth reads it"
         )
+    if header.pages > 1:
+        raise ValueError(
+            f"a {header.kind} of {'several' if header.kind == 'WebP' else header.pages} images; "
+            "expected one per file: write each as PNG"
+        )
+
+
+def _decode(data: bytes, header: Header) -> UInt8[np.ndarray, "h w *c"]:
     try:
         pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     except cv2.error:
         pixels = None
+    size = header.height, header.width
     if pixels is None or pixels.shape[:2] != size or pixels.dtype != np.uint8:
-        raise ValueError(f"{path}: does not decode to 8 bits per channel; copy it again")
-    return data, pixels[..., ::-1] if pixels.shape[2:] == (3,) else pixels
+        raise ValueError(
+            f"a {header.kind} that does not decode to 8 bits per channel; copy it again"
+        )
+    return _swapped(pixels)
+
+
+def _swapped(pixels: UInt8[np.ndarray, "h w *c"]) -> UInt8[np.ndarray, "h w *c"]:
+    """B, G, R → R, G, B and back. Other numbers of channels stay as they are."""
+    return pixels[..., ::-1] if pixels.shape[2:] == (3,) else pixels
 
 
 def below(root: epath.Path, name: str, where: str) -> epath.Path:
@@ -47,31 +78,3 @@ def below(root: epath.Path, name: str, where: str) -> epath.Path:
     if not name or name.startswith(("/", "\\")) or ".." in parts or ":" in parts[0] or "\0" in name:
         raise ValueError(f"{where}: names the file {name!r}; expected a path below {root}")
     return root / name
-
-
-def _png_size(data: bytes) -> tuple[int, int] | None:
-    """(height, width) of a PNG whose chunks are all complete and match their checksums."""
-    if not data.startswith(PNG_START):
-        return None
-    at = 8
-    while at + 12 <= len(data):
-        end = at + 8 + int.from_bytes(data[at : at + 4], "big")
-        if zlib.crc32(data[at + 4 : end]) != int.from_bytes(data[end : end + 4], "big"):
-            return None
-        if data[at + 4 : at + 8] == b"IEND":
-            return int.from_bytes(data[20:24], "big"), int.from_bytes(data[16:20], "big")
-        at = end + 4
-    return None
-
-
-def _jpeg_size(data: bytes) -> tuple[int, int] | None:
-    """(height, width) of a JPEG with an end marker; some cameras append a few bytes to it."""
-    if not data.startswith(b"\xff\xd8") or b"\xff\xd9" not in data[-1024:]:
-        return None
-    at = 2
-    while at + 9 <= len(data) and data[at] == 0xFF:
-        if data[at + 1] in _JPEG_FRAMES:
-            height, width = data[at + 5 : at + 7], data[at + 7 : at + 9]
-            return int.from_bytes(height, "big"), int.from_bytes(width, "big")
-        at += 2 + int.from_bytes(data[at + 2 : at + 4], "big") if data[at + 1] != 0xFF else 1
-    return None
