@@ -165,7 +165,7 @@ def test_network_alone_writes_its_own_centers(world, tmp_path, monkeypatch):
         sphere_network, "load", cache(lambda path: network(Path(path)))
     )  # compiled once
     predict_depth.main([*argv, "--output", str(tmp_path / "out")])
-    depth = predict_depth.read_image(folder / "2.png", "png16", UNIT)
+    depth = predict_depth.read_depth(folder / "2.png", form="png16", scale=UNIT)
     cube = depth_cube.crop_cube(depth, K)
     centers = sphere_network.load(str(tmp_path / "net.npz"))(cube.depth)
     with np.load(tmp_path / "out" / "predictions.npz", allow_pickle=False) as found:
