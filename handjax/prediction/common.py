@@ -13,6 +13,8 @@ from tqdm import tqdm
 
 from handjax.data.formats import kinds
 from handjax.engine import cli
+from handjax.pose import crop2d
+from handjax.pose.pinhole import project
 from handjax.pose.skeleton import Skeleton, rgb
 from handjax.reports import page as report
 
@@ -146,6 +148,35 @@ def sixteenths(uv: Float[np.ndarray, "2"]) -> tuple[int, int]:
     """A position in px for OpenCV's `shift=4`; positions far outside are clipped."""
     u, v = np.rint(np.clip(np.float64(uv), -1e4, 1e4) * 16)
     return int(u), int(v)
+
+
+def depth_window(
+    depth: Float[np.ndarray, "h w"],
+    k: Float[np.ndarray, "3 3"],
+    middle: Float[np.ndarray, "3"],
+    extent_mm: float,
+    size: int,
+) -> tuple[UInt8[np.ndarray, "{size} {size} 3"], Float[np.ndarray, "2 3"]]:
+    """The window of `extent_mm` around `middle` (camera mm) as a grey image, near surfaces lighter,
+    and the affine map from px of the depth image (mm, 0 = missing) to px of the window."""
+    near = extent_mm * k[0, 0] / middle[2]
+    left, top = (k[i, i] * middle[i] / middle[2] + k[i, 2] - near / 2 for i in (0, 1))
+    scale = size / near
+    affine = np.array([[scale, 0, -scale * left], [0, scale, -scale * top]])
+    seen = cv2.warpAffine(depth, affine, (size, size), flags=cv2.INTER_NEAREST)
+    light = np.clip(215 - (seen - middle[2] + extent_mm / 2) * (170 / extent_mm), 45, 215)
+    inside = (seen > 0) & (np.abs(seen - middle[2]) < extent_mm / 2)
+    grey = np.where(inside, light, 20).astype(np.uint8)
+    return np.repeat(grey[..., None], 3, axis=-1), affine
+
+
+def to_window(
+    xyz: Float[np.ndarray, "n 3"], k: Float[np.ndarray, "3 3"], affine: Float[np.ndarray, "2 3"]
+) -> tuple[Bool[np.ndarray, " n"], Float[np.ndarray, "n 2"]]:
+    """Which points are in front of the camera, and where all of them are in the window, px."""
+    ahead = xyz[:, 2] > 1
+    safe = np.where(ahead[:, None], xyz, 1.0).astype(np.float64)
+    return ahead, crop2d.apply(affine, project(safe, k))
 
 
 def draw_bones(

@@ -34,9 +34,7 @@ from handjax.engine import cli
 from handjax.engine.files import refuse_to_replace
 from handjax.fitting import depth_cube, solver, sphere_network
 from handjax.fitting.frame_fitter import SKELETON, FittedFrame, FrameFitter, PlacedHand
-from handjax.pose import crop2d
 from handjax.pose.cube import EXTENT_MM
-from handjax.pose.pinhole import project
 from handjax.pose.skeleton import rgb
 from handjax.prediction import common
 from handjax.reports import page as report
@@ -150,16 +148,7 @@ def overlay(
 ) -> UInt8[np.ndarray, "s t 3"]:
     """The cube's part of the image with spheres and joints: on the left the hand before the fit,
     on the right the fitted hand."""
-    middle = frame.cube.center_xyz
-    near = EXTENT_MM * k[0, 0] / middle[2]
-    left, top = (k[i, i] * middle[i] / middle[2] + k[i, 2] - near / 2 for i in (0, 1))
-    scale = OVERLAY_PX / near
-    affine = np.array([[scale, 0, -scale * left], [0, scale, -scale * top]])
-    seen = cv2.warpAffine(depth, affine, (OVERLAY_PX, OVERLAY_PX), flags=cv2.INTER_NEAREST)
-    light = np.clip(215 - (seen - middle[2] + EXTENT_MM / 2) * (170 / EXTENT_MM), 45, 215)
-    inside = (seen > 0) & (np.abs(seen - middle[2]) < EXTENT_MM / 2)
-    grey = np.where(inside, light, 20).astype(np.uint8)
-    grey = np.repeat(grey[..., None], 3, axis=-1)
+    grey, affine = common.depth_window(depth, k, frame.cube.center_xyz, EXTENT_MM, OVERLAY_PX)
     halves = [_draw(grey.copy(), k, affine, placed) for placed in (frame.before, frame.after)]
     return np.concatenate(halves, axis=1)
 
@@ -171,22 +160,15 @@ def _draw(
     placed: PlacedHand,
 ) -> UInt8[np.ndarray, "s s 3"]:
     """Draw a hand into `pixels`, the nearest sphere last; `affine`: px of the image → `pixels`."""
-    ahead, uv = _to_pixels(placed.centers, k, affine)
+    ahead, uv = common.to_window(placed.centers, k, affine)
     for s in np.argsort(-placed.centers[:, 2]):
         if ahead[s]:
             radius = int(affine[0, 0] * k[0, 0] * placed.radii[s] / placed.centers[s, 2] * 16)
             at, colour = common.sixteenths(uv[s]), rgb(hand.SPHERE_GROUPS[s])
             cv2.circle(pixels, at, radius, colour, 1, cv2.LINE_AA, 4)
-    ahead, uv = _to_pixels(placed.joints, k, affine)
+    ahead, uv = common.to_window(placed.joints, k, affine)
     common.draw_bones(pixels, uv, SKELETON, 2, visible=ahead)
     return pixels
-
-
-def _to_pixels(xyz, k, affine) -> tuple[np.ndarray, np.ndarray]:
-    """Which points are in front of the camera, and where all of them are in the overlay, px."""
-    ahead = xyz[:, 2] > 1
-    safe = np.where(ahead[:, None], xyz, 1.0).astype(np.float64)
-    return ahead, crop2d.apply(affine, project(safe, k))
 
 
 # ---------------------------------------------------------------- results
