@@ -10,6 +10,7 @@ from typing import Any
 from etils import epath
 from tqdm import tqdm
 
+from handjax.data.preparation import plausibility, validate
 from handjax.data.preparation.registry import published_frames, raw_files
 from handjax.data.preparation.split import Split
 
@@ -68,13 +69,15 @@ def _check(preparation: Any, options: PrepareOptions, write_report: WriteReport)
     with Workers(options.workers or os.cpu_count() or 1) as pool:
         for split, examples in preparation.examples().items():
             bar = _progress(options, split)
-            splits[split] = check(examples.lazy, pool, bar, skeleton, preparation.shard_bytes)
+            figure = plausibility.figure_of(options.name)
+            size = preparation.shard_bytes
+            splits[split] = check(examples.lazy, pool, bar, skeleton, size, figure)
     folder = options.report or Path(f"{options.name}-check")
     write_report(folder, options, splits)
     where = f"report: {Path(folder, 'report.html').resolve()}"
-    if unreadable := _unreadable(splits):
-        raise ValueError(f"{unreadable}; {where}")
-    return where
+    if wrong := _unreadable(splits) or _refused(splits):
+        raise ValueError(f"{wrong}; {where}")
+    return "\n".join([*_faults(splits), where])
 
 
 def _write(preparation: Any, options: PrepareOptions, write_report: WriteReport) -> str:
@@ -98,15 +101,17 @@ def _write(preparation: Any, options: PrepareOptions, write_report: WriteReport)
             for name in REPORT_FILES:  # of an earlier run that did not finish
                 (folder / name).unlink(missing_ok=True)
         write_report(folder, options, splits)
-        if unreadable := _unreadable(splits):
+        if wrong := _unreadable(splits) or _refused(splits):
             report = Path(folder, "report.html").resolve()
             raise ValueError(
-                f"{unreadable}; fix that and run again: finished shards are kept; report: {report}"
+                f"{wrong}; fix that and run again: finished shards are kept; report: {report}"
             )
         preparation.finish(splits, options.overwrite)
     frames = ", ".join(f"{split} {sum(result.shards):,}" for split, result in splits.items())
     report = Path(options.report or preparation.folder, "report.html").resolve()
-    return f"{preparation.folder}: {frames} frames\nreport: {report}"
+    return "\n".join(
+        [f"{preparation.folder}: {frames} frames", *_faults(splits), f"report: {report}"]
+    )
 
 
 def _progress(options: PrepareOptions, split: str) -> tqdm:
@@ -147,6 +152,21 @@ def _refuse_to_replace(folder: epath.Path, overwrite: bool) -> None:
         raise FileExistsError(
             f"{folder}: exists already; --overwrite replaces it, another --data_dir keeps it"
         )
+
+
+def _faults(splits: dict[str, Split]) -> list[str]:
+    """One line per split and fault."""
+    return [
+        line
+        for split, data in splits.items()
+        for line in plausibility.lines(split, data.findings, validate.FAULTS)
+    ]
+
+
+def _refused(splits: dict[str, Split]) -> str:
+    """One line about the splits whose labels cannot be right; empty if there are none."""
+    reasons = {split: plausibility.refusal(data.findings) for split, data in splits.items()}
+    return "; ".join(f"{split}: {reason}" for split, reason in reasons.items() if reason)
 
 
 def _unreadable(splits: dict[str, Split]) -> str:

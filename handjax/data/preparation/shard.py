@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from etils import epath
 
-from handjax.data.preparation import validate
+from handjax.data.preparation import plausibility, validate
 from handjax.data.preparation.examples import LazyExamples, Read
 
 # records.py sets TensorFlow's environment, so TensorFlow is imported from there.
@@ -43,12 +43,14 @@ def write_shard(
     for path in (summary_path, record_path):
         path.unlink(missing_ok=True)
     features, size = _features(name, config, data_dir), 0
+    figure = plausibility.figure_of(name)
     digest, findings = _Digest(), validate.Findings()
     with (
         atomic_path(record_path) as temporary,
         tf.io.TFRecordWriter(str(temporary)) as writer,
     ):
-        for key, sample in validate.examined(validate.readable(chunk, findings), findings):
+        readable = validate.readable(chunk, findings)
+        for key, sample in validate.examined(readable, findings, figure):
             digest.add(key, sample)
             try:
                 record = features.serialize_example(sample)

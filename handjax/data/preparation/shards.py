@@ -28,7 +28,8 @@ from typing import Any
 from etils import epath
 from tqdm import tqdm
 
-from handjax.data.preparation import lock, preview, validate
+from handjax.data.plausible import Figure
+from handjax.data.preparation import lock, plausibility, preview, validate
 from handjax.data.preparation.examples import Examples, LazyExamples
 from handjax.data.preparation.shard import ManualDir, chunks, tfds_builder, unique, write_shard
 from handjax.data.preparation.split import Split, tiles_from_json, tiles_to_json
@@ -145,7 +146,7 @@ class Preparation:
 
     def collect(self, split: str) -> Split:
         """Adds up the summaries of a split's shards. Marks the split complete if all samples could
-        be read."""
+        be read and it is not refused (plausibility.py)."""
         if self._split_path(split).exists():
             return Split.from_json(self._split_path(split).read_text())
         total = json.loads((self.unfinished / f"{split}.all.json").read_text())
@@ -166,7 +167,7 @@ class Preparation:
             findings,
             tiles_from_json(total["tiles"]),
         )
-        if not findings.unreadable:
+        if not findings.unreadable and not plausibility.refusal(findings):
             for n in range(shards):
                 if self._record_path(split, n).exists():
                     self._record_path(split, n).replace(self._record_path(split, n, shards))
@@ -215,7 +216,12 @@ class Preparation:
 
 
 def check(
-    examples: LazyExamples, workers: Workers, bar: tqdm, skeleton: str | None, chunk_bytes: int
+    examples: LazyExamples,
+    workers: Workers,
+    bar: tqdm,
+    skeleton: str | None,
+    chunk_bytes: int,
+    figure: Figure,
 ) -> Split:
     """Examines a split without writing it."""
     sampler, findings = preview.TileSampler(), validate.Findings()
@@ -224,7 +230,7 @@ def check(
     def tasks() -> Iterator[tuple[Any, ...]]:
         try:
             yield from (
-                (chunk,) for chunk in chunks(sampler.passing(unique(examples)), chunk_bytes)
+                (chunk, figure) for chunk in chunks(sampler.passing(unique(examples)), chunk_bytes)
             )
         except (ValueError, OSError) as error:
             errors.append(ValueError(f"{error} (nothing after it was read)"))

@@ -1,7 +1,7 @@
 """Checks whether the samples of a data set are consistent. Faults are counted; none stops the run.
 
 Files must be readable and images must decode. Joints must be finite, inside the image, where their
-3D position projects to, and near the depth surface.
+3D position projects to, near the depth surface, and those of a hand or a person (plausibility.py).
 """
 
 import io
@@ -14,8 +14,11 @@ import cv2
 import numpy as np
 from jaxtyping import Bool
 
+from handjax.data import plausible
 from handjax.data.batch import unpack_voxels
-from handjax.data.preparation.examples import LazyExamples
+from handjax.data.plausible import Figure
+from handjax.data.preparation import plausibility
+from handjax.data.preparation.examples import NOTES, LazyExamples
 from handjax.pose.lens import project_through_lens
 from handjax.pose.pinhole import project
 
@@ -28,6 +31,7 @@ FAULTS = {
     "empty_depth": "no depth at all",
     "off_surface": "most visible joints farther than 50 mm from the depth",
     "reprojection": "a joint more than 1 px from its projected 3D position",
+    **plausible.FAULTS,
 }
 SURFACE_MM = (10, 20, 50)
 REPROJECTION_PX = 1.0
@@ -118,24 +122,29 @@ def readable(examples: LazyExamples, findings: Findings) -> Iterator[tuple[str, 
         except (ValueError, OSError) as error:
             findings.add_unreadable(error)
         else:
+            for fault in sample.pop(NOTES, ()):
+                findings.add_fault(fault, key)
             yield key, sample
 
 
 def examined(
-    samples: Iterable[tuple[str, dict[str, Any]]], findings: Findings
+    samples: Iterable[tuple[str, dict[str, Any]]],
+    findings: Findings,
+    figure: Figure = plausible.ANY,
 ) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Passes on (key, sample) as the data sets' raw.py yield them, and adds to `findings`."""
+    """Passes on (key, sample) as the data sets' raw.py yield them, and adds to `findings`. `figure`
+    is what the joints belong to."""
     for key, sample in samples:
         findings.counts["frames"] += 1
-        for fault in sorted(_faults(sample, findings)):
+        for fault in sorted(_faults(sample, findings, figure)):
             findings.add_fault(fault, key)
         yield key, sample
 
 
-def examine(examples: LazyExamples) -> Findings:
+def examine(examples: LazyExamples, figure: Figure = plausible.ANY) -> Findings:
     """Reads all examples and returns the findings."""
     findings = Findings()
-    for _ in examined(readable(examples, findings), findings):
+    for _ in examined(readable(examples, findings), findings, figure):
         pass
     return findings
 
@@ -189,7 +198,7 @@ def _front(sample: dict[str, Any]) -> dict[str, Any]:
     return {"depth": np.where(grid.any(-1), depth, 0), "joints_uv": uv, "joints_xyz": np.c_[uv, z]}
 
 
-def _faults(sample: dict[str, Any], findings: Findings) -> set[str]:
+def _faults(sample: dict[str, Any], findings: Findings, figure: Figure) -> set[str]:
     faults = set()
     files = {key for key, value in sample.items() if isinstance(value, io.BytesIO)}
     sample = decoded(sample)
@@ -198,9 +207,10 @@ def _faults(sample: dict[str, Any], findings: Findings) -> set[str]:
     values = [np.asarray(value) for key, value in sample.items() if key not in files]
     if any(value.dtype.kind == "f" and not np.isfinite(value).all() for value in values):
         return faults | {"not_finite"}
-    for image in images(sample):
+    pictures = list(images(sample))
+    for image in pictures:
         faults |= _faults_of_image(image, findings)
-    return faults
+    return faults | plausibility.faults_of_sample(sample, pictures, figure, findings)
 
 
 def _faults_of_image(image: dict[str, Any], findings: Findings) -> set[str]:
