@@ -14,7 +14,8 @@ import pytest
 import handjax
 from handjax import run
 from handjax.data.batch import unpack_voxels
-from handjax.data.cameras import PRESETS, intrinsics
+from handjax.data.camera_presets import preset
+from handjax.data.cameras import PRESETS, intrinsics, read_camera
 from handjax.data.formats.voxel_h5_writer import write_voxel_h5
 from handjax.engine import config as configs
 from handjax.engine.checkpoint import Checkpoints
@@ -288,7 +289,8 @@ def test_loading_again_compiles_once(tiny):
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_camera_presets(name):
-    k = intrinsics(name)
+    width, height = next(iter(preset(name).modes))
+    k = read_camera(name).of_image(height, width).k
     assert k.shape == (3, 3) and k.dtype == np.float32
     assert k[0, 0] > 200
 

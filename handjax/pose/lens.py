@@ -8,8 +8,8 @@ from jaxtyping import Float, Int
 from handjax.pose.pinhole import project
 
 MODELS = ("opencv", "fisheye")
-# Coefficients that OpenCV's functions take, in its order. opencv (Brown–Conrady and its extensions):
-# k1, k2, p1, p2, k3, k4, k5, k6, s1, s2, s3, s4, tx, ty; fisheye (Kannala–Brandt): k1, k2, k3, k4.
+# Coefficients that OpenCV's functions take, in its order: of opencv (Brown–Conrady, extended) k1,
+# k2, p1, p2, k3, k4, k5, k6, s1, s2, s3, s4, tx, ty; of fisheye (Kannala–Brandt) k1, k2, k3, k4.
 COUNTS = {"opencv": (4, 5, 8, 12, 14), "fisheye": (4,)}
 _STEPS = 4096  # of the search for the widest ray
 
@@ -116,7 +116,7 @@ def _fisheye(
 
 
 def _tilt(points: Float[np.ndarray, "*b 2"], tx: float, ty: float) -> Float[np.ndarray, "*b 2"]:
-    """Onto a sensor turned by `tx` about x and then by `ty` about y, rad (OpenCV's tilted model)."""
+    """Onto a sensor turned by `tx` about x, then by `ty` about y, rad: OpenCV's tilted model."""
     sin_x, cos_x, sin_y, cos_y = np.sin(tx), np.cos(tx), np.sin(ty), np.cos(ty)
     about_x = np.array([[1, 0, 0], [0, cos_x, sin_x], [0, -sin_x, cos_x]])
     about_y = np.array([[cos_y, 0, -sin_y], [0, 1, 0], [sin_y, 0, cos_y]])
