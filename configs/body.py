@@ -1,13 +1,13 @@
 """3D pose of a person in an RGB image (Sun et al. 2018, arXiv 1711.08229;
 JimmySuen/integral-human-pose and its kinematic fork, ajdroid/integral-human-pose).
 
-    python -m handjax.train --config configs/body.py:integral --workdir DIR
+    handjax train --config configs/body.py:integral --workdir DIR
         synthetic people
-    python -m handjax.train --config configs/body.py:kinematic,quick --workdir DIR
+    handjax train --config configs/body.py:kinematic,quick --workdir DIR
         small: minutes on two CPU cores
-    python -m handjax.train --config configs/body.py:integral,h36m --workdir DIR \\
+    handjax train --config configs/body.py:integral,h36m --workdir DIR \\
         --config.data.path=PREPARED
-    python -m handjax.train --config configs/body.py:challenge --workdir DIR \\
+    handjax train --config configs/body.py:challenge --workdir DIR \\
         --config.data.path=PREPARED
 
 As in the originals: Adam at 1e-3 and 32 images on each of four GPUs (two for kinematic); batch
@@ -59,7 +59,7 @@ CHALLENGE = (
 # equivalents.
 OPTIONS = {
     "cfg": "--config configs/body.py:VARIANT",
-    "model": "--workdir and --checkpoint of python -m handjax.evaluate",
+    "model": "--workdir and --checkpoint of handjax evaluate",
     "detector": "not needed: samples have their boxes",
     "det_bbox_src": "not needed: samples have their boxes",
     "dataroot": "--config.data.path",

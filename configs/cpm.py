@@ -1,12 +1,12 @@
 """Convolutional Pose Machines (Wei et al. 2016, arXiv 1602.00134) for hands in RGB images.
 
-    python -m handjax.train --config configs/cpm.py --workdir DIR
+    handjax train --config configs/cpm.py --workdir DIR
         synthetic images, 368 px, six stages
-    python -m handjax.train --config configs/cpm.py:quick --workdir DIR
+    handjax train --config configs/cpm.py:quick --workdir DIR
         the same, small: minutes on two CPU cores
-    python -m handjax.train --config configs/cpm.py:handdb --workdir DIR --config.data.path=PREPARED
+    handjax train --config configs/cpm.py:handdb --workdir DIR --config.data.path=PREPARED
         also rhd, stb, rs, list
-    python -m handjax.train --config configs/cpm.py:kwai,list --workdir DIR \\
+    handjax train --config configs/cpm.py:kwai,list --workdir DIR \\
         --config.data.path=PREPARED
 
 Network, targets, loss, crop and optimizer are those of
@@ -46,7 +46,7 @@ OPTIONS = {
     "start_iters": "not needed: a run resumes from its newest checkpoint",
     "resume": "not needed: a run resumes from the newest checkpoint of its --workdir",
     "best_model": "not needed: the best checkpoint is kept; "
-    "--checkpoint best of python -m handjax.evaluate",
+    "--checkpoint best of handjax evaluate",
     "lr_policy": "--config.optimizer.schedule",
     "policy_parameter": "--config.optimizer.factor and the schedule's other numbers "
     "(engine/schedules.py)",
@@ -55,7 +55,7 @@ OPTIONS = {
     "num_joints": "not needed: the data set's",
     "random_seed": "--config.seed",
     "gpus": "--config.devices, how many; the environment's CUDA_VISIBLE_DEVICES, which",
-    "task": "the command: python -m handjax.train, handjax.evaluate or handjax.predict",
+    "task": "the command: handjax train, handjax evaluate or handjax.predict",
 }
 
 

@@ -1,13 +1,13 @@
 """PoseNet2D (jiangxubin/hand_pose, after Zimmermann and Brox 2017, arXiv 1705.01389), with DSNT
 (Nibali et al. 2018, arXiv 1801.07372): 2D joints of a hand in an RGB image.
 
-    python -m handjax.train --config configs/posenet2d.py --workdir DIR
+    handjax train --config configs/posenet2d.py --workdir DIR
         synthetic images, heat maps
-    python -m handjax.train --config configs/posenet2d.py:dsnt --workdir DIR
+    handjax train --config configs/posenet2d.py:dsnt --workdir DIR
         the same, coordinates
-    python -m handjax.train --config configs/posenet2d.py:quick,dsnt --workdir DIR
+    handjax train --config configs/posenet2d.py:quick,dsnt --workdir DIR
         small: minutes on two CPU cores
-    python -m handjax.train --config configs/posenet2d.py:rhd,dsnt --workdir DIR \\
+    handjax train --config configs/posenet2d.py:rhd,dsnt --workdir DIR \\
         --config.data.path=PREPARED
 
 As in the original: Adam at 1e-4, 1e-5 from step 10,000 and 1e-6 from 20,000, batches of 8, 30,000
@@ -55,12 +55,12 @@ OPTIONS = {
     "snapshot_path": "--workdir",
     "logdir": "--workdir, where tensorboard/ is",
     "plot_eval": "not needed: report.html has the curves",
-    "save_eval_plot_path": "--output of python -m handjax.evaluate",
-    "save_result_path": "--output of python -m handjax.evaluate",
+    "save_eval_plot_path": "--output of handjax evaluate",
+    "save_result_path": "--output of handjax evaluate",
     "eval_vis": "not needed: metrics.json has both, all joints and, as `visible`, visible ones",
-    "load_path": "--workdir and --checkpoint of python -m handjax.evaluate",
-    "test_data_path": "the input of python -m handjax.predict images",
-    "save_test_plot_path": "--output of python -m handjax.predict images",
+    "load_path": "--workdir and --checkpoint of handjax evaluate",
+    "test_data_path": "the input of handjax predict images",
+    "save_test_plot_path": "--output of handjax predict images",
     "use_gpu": "the environment's JAX_PLATFORMS=cpu",
     "gpu_id": "the environment's CUDA_VISIBLE_DEVICES",
 }

@@ -1,11 +1,11 @@
 """The sphere hand (Wan et al. 2019, github.com/melonwan/sphereHand): 3D hand pose from depth,
 trained with and without labels.
 
-    python -m handjax.train --config configs/spherehand.py --workdir A
+    handjax train --config configs/spherehand.py --workdir A
         labelled synthetic hands
-    python -m handjax.train --config configs/spherehand.py:selfsup --workdir B --config.init=A
+    handjax train --config configs/spherehand.py:selfsup --workdir B --config.init=A
         unlabelled synthetic hands of a second population, in three views
-    python -m handjax.train --config configs/spherehand.py:nyu --workdir B --config.init=A \\
+    handjax train --config configs/spherehand.py:nyu --workdir B --config.init=A \\
         --config.data.path=PREPARED
         the same with the frames of NYU's three cameras
     python scripts/selfsup.py --workdir DIR
@@ -18,7 +18,7 @@ three views and 48 labelled synthetic hands (the original: 25 and 48), or with
 build in front of another sensor.
 
 Our results are in docs/results.md. Metrics are those of the first view; `config.task.denoise` and
-`config.task.fuse` can also be given to python -m handjax.evaluate.
+`config.task.fuse` can also be given to handjax evaluate.
 
 Variants, joined by commas (`:selfsup,quick`): quick, and one of synthetic, selfsup, nyu.
 """
@@ -46,13 +46,13 @@ OPTIONS = {
     "bone_length": "--config.task.weights.bone_length=0; there the switch turns the term OFF",
     "prior": "--config.task.weights.pose_prior=0; there the switch turns the term OFF",
     "temporal": "not for training, whose batches have frames in no order",
-    "mode": "the command: python -m handjax.train or handjax.evaluate",
-    "model": "the command: python -m handjax.train or handjax.evaluate; "
+    "mode": "the command: handjax train or handjax evaluate",
+    "model": "the command: handjax train or handjax evaluate; "
     "the original takes --model for --model_dir and evaluates",
     "model_dir": "--workdir",
     "initial_model": "--config.init, the folder of another run",
     "restore_from_model": "not needed: a run resumes from the newest checkpoint of its --workdir",
-    "restore_from_epoch": "--checkpoint of python -m handjax.evaluate; "
+    "restore_from_epoch": "--checkpoint of handjax evaluate; "
     "training resumes from the newest",
     "num_stacks": "--config.model.stacks",
     "epoch": "--config.steps and, a third of them, --config.optimizer.step_size",
@@ -60,7 +60,7 @@ OPTIONS = {
     "depth_resample": "--config.data.depth_resample",
     "lr": "--config.optimizer.lr",
     "tag": "--workdir, which names a run",
-    "nyu_path": "python -m handjax.prepare",
+    "nyu_path": "handjax prepare",
 }
 
 

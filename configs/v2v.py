@@ -1,12 +1,12 @@
 """V2V-PoseNet (Moon, Chang, Lee 2018, arXiv 1711.07399): 3D hand pose from a depth image.
 
-    python -m handjax.train --config configs/v2v.py --workdir DIR
+    handjax train --config configs/v2v.py --workdir DIR
         synthetic hands, the paper's network at 88³
-    python -m handjax.train --config configs/v2v.py:quick --workdir DIR
+    handjax train --config configs/v2v.py:quick --workdir DIR
         the same, small: minutes on two CPU cores
-    python -m handjax.train --config configs/v2v.py:h5 --workdir DIR \\
+    handjax train --config configs/v2v.py:h5 --workdir DIR \\
         --config.data.path=FILE.h5 [--config.data.val_path=…]
-    python -m handjax.train --config configs/v2v.py:nyu --workdir DIR --config.data.path=PREPARED
+    handjax train --config configs/v2v.py:nyu --workdir DIR --config.data.path=PREPARED
         also icvl, msra
 
 As in the paper: RMSprop at 2.5e-4, batches of 8, no schedule, and ten epochs (of NYU's 72,757

@@ -1,30 +1,30 @@
-"""python -m handjax.evaluate: evaluates predicted joints; writes metrics.json and report.html.
+"""handjax evaluate: evaluates predicted joints; writes metrics.json and report.html.
 
-    python -m handjax.evaluate --workdir DIR [--checkpoint best] [--output OUT] [--config.KEY=…]
+    handjax evaluate --workdir DIR [--checkpoint best] [--output OUT] [--config.KEY=…]
 
 restores a trained run on the devices there are and evaluates it on its evaluation split. Several
 checkpoints, as in --checkpoint 800,900,1000 or --checkpoint all, are averaged (the epoch ensemble
 of V2V-PoseNet).
 
-    python -m handjax.evaluate --predictions FILE --groundtruth FILE --dataset nyu|icvl|msra \\
+    handjax evaluate --predictions FILE --groundtruth FILE --dataset nyu|icvl|msra \\
         --workdir DIR
 
 evaluates a text file of (u, v, d), the format of the published results that
 awesome-hand-pose-estimation collects.
 
-    python -m handjax.evaluate --predictions FILE.npz|FILE.json|FOLDER [--groundtruth …] \\
+    handjax evaluate --predictions FILE.npz|FILE.json|FOLDER [--groundtruth …] \\
         [--dataset rhd|stb|handdb] --workdir DIR
 
 evaluates image joints: predictions.npz of a 2D run, which contains its ground truth;
-predictions.json of handjax.predict; and json files of {"img_name", "hand_pts"}, one per image, as
+predictions.json of handjax predict; and json files of {"img_name", "hand_pts"}, one per image, as
 in hand_pose and HandDB, in the joint order of --dataset. Hands are matched by image name.
 
-    python -m handjax.evaluate --predictions predictions.npz --workdir DIR
+    handjax evaluate --predictions predictions.npz --workdir DIR
 
 evaluates the predictions of a run on people again. With --submission FOLDER, predictions for the
 Human3.6M challenge of ECCV 2018 are written there in its format, one 00001.csv per frame:
 
-    python -m handjax.evaluate --workdir DIR --submission FOLDER \\
+    handjax evaluate --workdir DIR --submission FOLDER \\
         --config.data.eval_sets="('human36m_challenge',)" --config.data.eval_split=test
 """
 
@@ -41,7 +41,7 @@ from handjax.reports.submission import check_new, frame_numbers, submit
 
 
 def parser() -> cli.Parser:
-    flags = cli.Parser(prog="python -m handjax.evaluate", description=__doc__)
+    flags = cli.Parser(prog="handjax evaluate", description=__doc__)
     flags.add_argument(
         "--workdir",
         metavar="DIR",

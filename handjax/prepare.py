@@ -1,4 +1,4 @@
-"""Prepares data for training: `python -m handjax.prepare NAME --help`.
+"""Prepares data for training: `handjax prepare NAME --help`.
 
 NAME is a data set, which is prepared from its raw files into TFRecords, or a file for another
 program: voxel_h5, tfrecord. The samples of a data set are checked on the way; the result is in
@@ -37,7 +37,7 @@ def camera(text: str) -> Float32[np.ndarray, "3 3"]:
 
 def parser() -> cli.Parser:
     """The parser of the command, with one subcommand per NAME."""
-    top = cli.Parser(prog="python -m handjax.prepare", description=__doc__)
+    top = cli.Parser(prog="handjax prepare", description=__doc__)
     names = top.add_subparsers(dest="name", required=True, metavar="NAME")
     _add_voxel_h5(names)
     _add_tfrecord(names)

@@ -1,6 +1,6 @@
-"""python -m handjax.train: trains a config, evaluates it on the evaluation split and reports.
+"""handjax train: trains a config, evaluates it on the evaluation split and reports.
 
-    python -m handjax.train --config configs/v2v.py:quick --workdir DIR [--config.KEY=VALUE …]
+    handjax train --config configs/v2v.py:quick --workdir DIR [--config.KEY=VALUE …]
 
 DIR gets checkpoints/, config.json, metrics.jsonl, tensorboard/, and at the end metrics.json,
 predictions.npz, report.html and done.json. Rerun the command to resume from the newest readable
@@ -35,7 +35,7 @@ from handjax.reports.run import report_run
 
 def parser() -> cli.Parser:
     """The command's flags."""
-    flags = cli.Parser(prog="python -m handjax.train", description=__doc__)
+    flags = cli.Parser(prog="handjax train", description=__doc__)
     flags.add_argument(
         "--config", metavar="FILE.py[:VARIANT]", required=True, help="what to train; see configs/"
     )
@@ -84,7 +84,7 @@ def train(config: ConfigDict, workdir: Path) -> None:
     if start == config.steps and (workdir / "done.json").exists():
         runtime.log(
             f"{workdir} is finished at step {start}: "
-            f"python -m handjax.evaluate --workdir {workdir} evaluates it again"
+            f"handjax evaluate --workdir {workdir} evaluates it again"
         )
         return
     claim_workdir(workdir, config)

@@ -1,7 +1,7 @@
-"""python -m handjax.view: the hand in a browser.
+"""handjax view: the hand in a browser.
 
-    python -m handjax.view [--pose FILE|NUMBERS] [--side left] [--mesh FILE] [--port 8080]
-    python -m handjax.view --depth FILE --camera FX,FY,CX,CY [--workdir RUN | --weights NPZ]
+    handjax view [--pose FILE|NUMBERS] [--side left] [--mesh FILE] [--port 8080]
+    handjax view --depth FILE --camera FX,FY,CX,CY [--workdir RUN | --weights NPZ]
 
 The page shows the 26 parameters of the hand on sliders, its skin, spheres and joints in 3D, and its
 depth image. A depth image given here or loaded on the page is shown next to it; a network finds the
@@ -38,8 +38,8 @@ if TYPE_CHECKING:
 
 
 def parser() -> cli.Parser:
-    """The flags of `python -m handjax.view`."""
-    flags = cli.Parser(prog="python -m handjax.view", description=__doc__)
+    """The flags of `handjax view`."""
+    flags = cli.Parser(prog="handjax view", description=__doc__)
     add = flags.add_argument
     add(
         "--host",

@@ -47,7 +47,7 @@ def main(argv: Sequence[str]) -> None:
     more = f" --config {config}" if config else ""
     print(
         f"{args.out}: fake {args.name}; "
-        f"python -m handjax.prepare {args.name}{more} --manual_dir {args.out}"
+        f"handjax prepare {args.name}{more} --manual_dir {args.out}"
     )
 
 

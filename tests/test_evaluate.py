@@ -1,4 +1,4 @@
-"""python -m handjax.evaluate on text files of predictions: output, results, and invalid input."""
+"""handjax evaluate on text files of predictions: output, results, and invalid input."""
 
 import json
 import subprocess

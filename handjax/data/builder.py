@@ -48,7 +48,7 @@ class RawBuilder(tfds.core.GeneratorBasedBuilder):
             more = f" and {len(absent) - _LISTED} more" if len(absent) > _LISTED else ""
             raise ValueError(
                 f"{root}: incomplete, missing {'; '.join(absent[:_LISTED])}{more}; "
-                f"python -m handjax.prepare {self.name} --help lists the expected files"
+                f"handjax prepare {self.name} --help lists the expected files"
             )
         return {
             split: self._generate_examples(root, split) for split in self.RAW.splits(root, config)

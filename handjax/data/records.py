@@ -157,7 +157,7 @@ def _open(folder: epath.Path) -> Any:
             for path in folder.glob(f"{level}dataset_info.json")
         )
         hint = " or ".join(below[:4])
-        hint = f"use {hint}" if below else "create one with `python -m handjax.prepare`"
+        hint = f"use {hint}" if below else "create one with `handjax prepare`"
         raise FileNotFoundError(
             f"{folder}: no prepared data set there (no dataset_info.json); {hint}"
         )

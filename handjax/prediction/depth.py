@@ -1,6 +1,6 @@
-"""python -m handjax.predict depth: the hand in your own depth images.
+"""handjax predict depth: the hand in your own depth images.
 
-    python -m handjax.predict depth INPUT --camera FX,FY,CX,CY --output OUT [--unit MM]
+    handjax predict depth INPUT --camera FX,FY,CX,CY --output OUT [--unit MM]
         [--side left] [--start rest | --workdir RUN | --weights NPZ] [--refine STEPS] [--sequence]
 
 INPUT is a folder of depth images, or one image, in units of --unit mm; 0 is missing: 16-bit PNG,
@@ -44,8 +44,8 @@ OVERLAY_PX = 400  # side of each of an overlay's two halves
 
 
 def parser() -> cli.Parser:
-    """The flags of `python -m handjax.predict depth`."""
-    flags = cli.Parser(prog="python -m handjax.predict depth", description=__doc__)
+    """The flags of `handjax predict depth`."""
+    flags = cli.Parser(prog="handjax predict depth", description=__doc__)
     add = flags.add_argument
     add("input", metavar="INPUT", help="a folder of depth images, or one image")
     add("--camera", metavar="CAMERA", required=True, help=f"intrinsics: {EXPECTED}")

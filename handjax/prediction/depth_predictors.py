@@ -116,7 +116,7 @@ class VoxelPredictor(DepthPredictor):
     ) -> Prediction:
         """`xyz` in camera mm and `confidence` from occupancy, for runs with `task.rule` hpoes.
 
-        voxels   bool, [y, x, z] or [n, y, x, z], as in the files of `handjax.prepare voxel_h5`
+        voxels   bool, [y, x, z] or [n, y, x, z], as in the files of `handjax prepare voxel_h5`
         center   of the cube, camera mm, [3] or [n, 3]
         cube_mm  its edges, one number, [3] or [n, 3]; by default as in depth images
         """

@@ -1,6 +1,6 @@
-"""python -m handjax.predict images: 21 keypoints of hands in your own RGB images.
+"""handjax predict images: 21 keypoints of hands in your own RGB images.
 
-    python -m handjax.predict images INPUT --workdir RUN [--boxes FILE] [--output OUT]
+    handjax predict images INPUT --workdir RUN [--boxes FILE] [--output OUT]
 
 INPUT is a folder of images (PNG, JPEG, WebP, BMP, TIFF), or one image; RUN is a run of
 configs/cpm.py or configs/posenet2d.py. OUT gets predictions.json, predictions.npz,
@@ -11,10 +11,10 @@ Without --boxes the network sees the whole image, which should hold one hand and
 is a square, given by the x and y of its upper left corner and its side in px, in a JSON file
 {"NAME": [x, y, side]}, or a list of such boxes per image. Boxes can also come from known joints,
 such as those of the frame before: predictions.json, a folder of JSON files with "hand_pts", or a
-.txt list (see python -m handjax.evaluate --help). They are then cut by the crop rule of the run, as
+.txt list (see handjax evaluate --help). They are then cut by the crop rule of the run, as
 in its evaluation. Names may lack .png or .jpg.
 
-python -m handjax.evaluate compares predictions.json with ground truth.
+handjax evaluate compares predictions.json with ground truth.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -66,8 +66,8 @@ class ImageResult(NamedTuple):
 
 
 def parser() -> cli.Parser:
-    """The flags of `python -m handjax.predict images`."""
-    flags = cli.Parser(prog="python -m handjax.predict images", description=__doc__)
+    """The flags of `handjax predict images`."""
+    flags = cli.Parser(prog="handjax predict images", description=__doc__)
     add = flags.add_argument
     add("input", metavar="INPUT", help="a folder of images, or one image")
     add("--workdir", metavar="RUN", required=True, help="folder of the trained run")

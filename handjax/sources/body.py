@@ -1,4 +1,4 @@
-"""RGB images of people prepared by `handjax.prepare`: Human3.6M, its challenge, MPII, COCO, and
+"""RGB images of people prepared by `handjax prepare`: Human3.6M, its challenge, MPII, COCO, and
 mixtures of them."""
 
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Depth images of hands prepared by `handjax.prepare`: NYU, ICVL and MSRA."""
+"""Depth images of hands prepared by `handjax prepare`: NYU, ICVL and MSRA."""
 
 from functools import partial
 

@@ -69,7 +69,7 @@ def multiview_world(config: ConfigDict, train: bool = True) -> Source:
 
 
 def nyu_views(config: ConfigDict, train: bool = True) -> Source:
-    """NYU's configuration `multiview`, prepared by `handjax.prepare`: three Kinects' depth of a
+    """NYU's configuration `multiview`, prepared by `handjax prepare`: three Kinects' depth of a
     cube, along parallel rays. `config.data.synthetic` adds labelled hands (`with_synthetic`).
 
     The cube's middle is the palm's joint 32 of each view, as in the original ("label"), or, from

@@ -15,7 +15,7 @@ _VERSION = re.compile(r"\d+\.\d+\.\d+")
 
 
 class PreparedSet(NamedTuple):
-    """One split of a set that `handjax.prepare` wrote."""
+    """One split of a set that `handjax prepare` wrote."""
 
     requested: str  # as the config names it, "stb/bb"
     folder: Path  # the one with dataset_info.json

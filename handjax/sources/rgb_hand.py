@@ -1,4 +1,4 @@
-"""RGB images of hands prepared by `handjax.prepare`: RHD, STB, HandDB, lists of keypoints, and
+"""RGB images of hands prepared by `handjax prepare`: RHD, STB, HandDB, lists of keypoints, and
 mixtures of them."""
 
 from functools import partial

@@ -1,4 +1,4 @@
-"""python -m handjax.predict depth: hands in depth images, result files, one-line errors."""
+"""handjax predict depth: hands in depth images, result files, one-line errors."""
 
 import json
 import re
@@ -252,8 +252,8 @@ def test_files_of_other_kinds_are_counted_and_named(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
-        (["--depth", "x"], "--depth is now a command: python -m handjax.predict depth INPUT "),
-        (["--workdir", "w", "--images=x"], "python -m handjax.predict images INPUT --workdir RUN"),
+        (["--depth", "x"], "--depth is now a command: handjax predict depth INPUT "),
+        (["--workdir", "w", "--images=x"], "handjax predict images INPUT --workdir RUN"),
         (["video", "x"], "invalid choice: 'video'"),
     ],
 )

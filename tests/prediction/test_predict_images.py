@@ -1,4 +1,4 @@
-"""python -m handjax.predict images: pixels with an exact detector, files with an untrained net."""
+"""handjax predict images: pixels with an exact detector, files with an untrained net."""
 
 import json
 import shutil

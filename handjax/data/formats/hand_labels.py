@@ -5,7 +5,7 @@ The json of one image is that of jiangxubin/hand_pose and of HandDB: {"img_name"
 is 1 for a visible joint, 0 for a hidden one, and 0 at (0, 0) for one without a label.
 
 A file may also hold many of them, in a list, or under "hands" next to the names of their "joints".
-`handjax.predict` writes the latter; its v is the confidence. A .txt file has NAME and x y v of
+`handjax predict` writes the latter; its v is the confidence. A .txt file has NAME and x y v of
 every joint on a line, as the lists of chrisliu54/Hand-Keypoint-Estimation.
 """
 

@@ -45,7 +45,7 @@ def _check(header: Header) -> None:
     if header.bits > 8:
         raise ValueError(
             f"a {header.kind} of {header.bits} bits per channel; expected 8 bits: convert it, or "
-            "if it is depth, python -m handjax.predict depth reads it"
+            "if it is depth, handjax predict depth reads it"
         )
     if header.pages > 1:
         raise ValueError(

@@ -138,7 +138,7 @@ def _validate(options: PrepareOptions) -> None:
     if not root.is_dir():
         raise FileNotFoundError(
             f"--manual_dir {root}: no such folder; "
-            f"see handjax.prepare {options.name} --help for its content"
+            f"see handjax prepare {options.name} --help for its content"
         )
     if missing := raw_files(options.name).missing(root, options.config):
         more = f"; and {len(missing) - _MAX_LISTED} more" if len(missing) > _MAX_LISTED else ""

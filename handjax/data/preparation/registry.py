@@ -1,4 +1,4 @@
-"""The data sets of `python -m handjax.prepare`, by name."""
+"""The data sets of `handjax prepare`, by name."""
 
 import importlib
 from typing import cast

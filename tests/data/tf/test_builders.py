@@ -321,7 +321,7 @@ def test_incomplete_folder_of_human36m_is_refused(tmp_path):
     shutil.rmtree(tmp_path / "raw/images/s_11_act_02_subact_02_ca_04")
     with pytest.raises(
         ValueError,
-        match="missing images/s_11_act_02_subact_02_ca_04; python -m handjax.prepare human36m",
+        match="missing images/s_11_act_02_subact_02_ca_04; handjax prepare human36m",
     ):
         prepared(builder_class, tmp_path, "validact02")
     assert not list((tmp_path / "prepared").rglob("*.tfrecord*"))

@@ -15,7 +15,7 @@ from handjax.data.formats.voxel_h5 import VoxelH5
 from handjax.data.preparation.examples import Examples, LazyExamples
 from handjax.data.sets.keypoint_list.raw import named
 
-LAYOUT = """HDF5 files written by `handjax.prepare voxel_h5` or hpoes_pytorch's process_data, for
+LAYOUT = """HDF5 files written by `handjax prepare voxel_h5` or hpoes_pytorch's process_data, for
 instance train.h5, test.h5; every file is a split, named in small letters, digits and _."""
 CONFIGS: tuple[str, ...] = ()
 SKELETON: str | None = None
