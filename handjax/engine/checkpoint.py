@@ -1,9 +1,12 @@
 """Orbax checkpoints of a run: the last n and the best, written in the background, restored onto
 whatever devices there are."""
 
+import contextlib
 import json
+import logging
 import math
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +14,7 @@ import jax
 import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
 
+from handjax.engine.files import way_out
 from handjax.engine.step import TrainState
 
 
@@ -32,6 +36,9 @@ class Checkpoints:
         self.folder, self.keep = Path(folder).absolute(), keep
         self.log, self.read_only = log, read_only
         self._manager: ocp.CheckpointManager | None = None
+        self._saving: int | None = None  # the step that is being written
+        # Each of orbax's threads logs the error that it hands on to the caller, with its traceback.
+        logging.getLogger("absl").addFilter(_not_of_orbax)
 
     @property
     def manager(self) -> ocp.CheckpointManager:
@@ -79,13 +86,16 @@ class Checkpoints:
     def save(self, state: TrainState, error: float | None = None) -> None:
         """Starts writing; returns as soon as the state may change.
 
-        `error` ranks checkpoints, lower is better; None: not evaluated at this step.
+        `error` ranks checkpoints, lower is better; None: not evaluated at this step. OSError if
+        this checkpoint, or the one before, cannot be written.
         """
         step = int(jax.device_get(state.step))
         if step not in self.manager.all_steps():
             # orbax warns about every checkpoint without metrics.
             metrics = {"error": math.inf if error is None else float(error)}
-            self.manager.save(step, args=ocp.args.StandardSave(state), metrics=metrics)
+            with self._writing(step):
+                self._saving = step  # once the one before is complete
+                self.manager.save(step, args=ocp.args.StandardSave(state), metrics=metrics)
 
     def restore(self, step: int, target: TrainState) -> TrainState:
         """The state of `step`, with the shapes, dtypes and shardings of `target`."""
@@ -167,15 +177,46 @@ class Checkpoints:
         _synchronize("read the metrics")
 
     def wait(self) -> None:
-        """Returns when everything is written."""
+        """Returns when everything is written. OSError if it cannot be."""
         if self._manager is not None:
-            self._manager.wait_until_finished()
+            with self._writing(self._saving):
+                self._manager.wait_until_finished()
 
     def close(self) -> None:
-        """Waits and releases orbax's manager; it opens again on the next use."""
+        """Waits and releases orbax's manager; it opens again on the next use. Errors as `wait`."""
         if self._manager is not None:
-            self._manager.close()
-            self._manager = None
+            with self._writing(self._saving):
+                self._manager.close()
+                self._manager = None
+
+    @contextlib.contextmanager
+    def _writing(self, step: int | None) -> Iterator[None]:
+        """An error of a thread that writes becomes an OSError of one line; what it has written is
+        removed, which makes room, and the checkpoints before it stay."""
+        try:
+            yield
+        except Exception as error:  # orbax and tensorstore raise many kinds for one meaning
+            self._drop_manager()
+            if jax.process_index() == 0:
+                for half in self.folder.glob("*.orbax-checkpoint-tmp*"):
+                    shutil.rmtree(half, ignore_errors=True)
+            saved = sorted(int(path.name) for path in self.folder.glob("*") if path.name.isdigit())
+            kept = f"the newest is that of step {saved[-1]}" if saved else "there is none before it"
+            raise OSError(
+                f"checkpoint {self.folder / str(step)} cannot be written: {way_out(str(error))} "
+                f"({kept}, from which it resumes)"
+            ) from error
+
+    def _drop_manager(self) -> None:
+        manager, self._manager = self._manager, None
+        if manager is not None:
+            with contextlib.suppress(Exception):  # it would tell the same error again
+                manager.close()
+
+
+def _not_of_orbax(record: logging.LogRecord) -> bool:
+    """Whether a record of a log is no error of orbax."""
+    return record.levelno < logging.ERROR or "orbax" not in record.pathname
 
 
 def _synchronize(name: str) -> None:

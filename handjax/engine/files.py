@@ -1,6 +1,7 @@
 """Files of a run: written atomically, never overwritten without a backup, readable after a kill."""
 
 import contextlib
+import errno
 import json
 import os
 from collections.abc import Iterator, Sequence
@@ -25,9 +26,41 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+@contextlib.contextmanager
+def naming(path: str | os.PathLike) -> Iterator[None]:
+    """For a block that writes `path`: an error of the system, such as that of a full disk, names it
+    and says what to do, in one line."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None or error.filename is not None:
+            raise
+        raise OSError(f"{path}: {way_out(os.strerror(error.errno))}") from error
+
+
+# What the system says about a disk → what to do about it.
+_WAYS_OUT = {
+    errno.ENOSPC: "free some space and run the command again",
+    errno.EDQUOT: "free some space or raise the quota, and run the command again",
+    errno.EFBIG: "raise the limit (ulimit -f) and run the command again",
+    errno.EROFS: "use a folder that can be written",
+    errno.EACCES: "use a folder that you may write",
+    errno.EIO: "the disk failed; use another",
+}
+
+
+def way_out(message: str) -> str:
+    """The system's reason in the `message` of a library that failed to write, with the way out; of
+    any other message the beginning."""
+    for number, way in _WAYS_OUT.items():
+        if (reason := os.strerror(number)) in message:
+            return f"{reason}; {way}"
+    return " ".join(message.split())[:160]
+
+
 def write_atomic(path: str | os.PathLike, text: str) -> None:
     """Writes `text`; a kill leaves the old content or the new."""
-    with atomic_path(path) as temporary:
+    with naming(path), atomic_path(path) as temporary:
         temporary.write_text(text)
 
 

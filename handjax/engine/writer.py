@@ -1,13 +1,18 @@
 """Progress of a run: a bar, metrics.jsonl and TensorBoard. Only the first process writes."""
 
 import json
+import os
+import socket
 import sys
+import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import jax
 from tqdm import tqdm
 
-from handjax.engine.files import read_jsonl, write_atomic
+from handjax.engine.files import naming, read_jsonl, write_atomic
 
 
 class Writer:
@@ -72,17 +77,60 @@ class Writer:
 
     def _write(self, step, values):
         values = {name: float(value) for name, value in values.items()}
-        with self.path.open("a") as file:
+        with naming(self.path), self.path.open("a") as file:
             file.write(json.dumps({"step": step, **values}) + "\n")
         if self.tensorboard:
-            for name, value in values.items():
-                self.tensorboard.add_scalar(name, value, step)
+            self.tensorboard.add(step, values)
 
 
-def _tensorboard(folder: Path, start: int):
-    """TensorBoard's writer; None if tensorboardX is missing, as on some training machines."""
+class _TensorBoard:
+    """One file of events, written at once in this thread: the thread of tensorboardX's own writer
+    dies of a full disk, and the training would wait for it forever."""
+
+    def __init__(self, folder: Path, start: int) -> None:
+        from tensorboardX import proto, record_writer, summary
+
+        self._event, self._scalar = proto.event_pb2.Event, summary.scalar
+        self._checksum = record_writer.masked_crc32c
+        folder.mkdir(parents=True, exist_ok=True)
+        name = f"events.out.tfevents.{time.time():.0f}.{socket.gethostname()}.{os.getpid()}"
+        self.path = folder / name
+        self._file = self.path.open("ab", buffering=0)
+        events = [self._event(wall_time=time.time(), file_version="brain.Event:2")]
+        if start:  # hides what an earlier process wrote of later steps
+            begun = proto.event_pb2.SessionLog(status=proto.event_pb2.SessionLog.START)
+            events.append(self._event(step=start + 1, session_log=begun))
+        self._write(events)
+
+    def add(self, step: int, values: dict[str, float]) -> None:
+        """OSError, which names the file, if the disk is full."""
+        now = time.time()
+        self._write(
+            [
+                self._event(wall_time=now, step=step, summary=self._scalar(name, value))
+                for name, value in values.items()
+            ]
+        )
+
+    def close(self) -> None:
+        self._file.close()
+
+    def _write(self, events: Sequence[Any]) -> None:
+        """TFRecords: length, its checksum, content, its checksum."""
+        parts = []
+        for event in events:
+            content = event.SerializeToString()
+            length = len(content).to_bytes(8, "little")
+            for part in (length, content):
+                parts += [part, self._checksum(part).to_bytes(4, "little")]
+        with naming(self.path):
+            self._file.write(b"".join(parts))
+
+
+def _tensorboard(folder: Path, start: int) -> _TensorBoard | None:
+    """None if tensorboardX is missing, as on some training machines."""
     try:
-        from tensorboardX import SummaryWriter
+        return _TensorBoard(folder, start)
     except ImportError:
         print(
             "tensorboardX is not installed: no TensorBoard files, "
@@ -90,4 +138,3 @@ def _tensorboard(folder: Path, start: int):
             flush=True,
         )
         return None
-    return SummaryWriter(str(folder), purge_step=start + 1 if start else None)

@@ -16,8 +16,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
     pytest.mark.slow,
-    pytest.mark.slow,
-    pytest.mark.slow,
 ]
 
 
@@ -215,8 +213,10 @@ def test_the_command_prints_one_line(command, tiny, tmp_path):
 CLAIMED = {
     "--config.optimizer.lr=0.5": (
         "holds a run of another config (optimizer.lr: 0.02 → 0.5)",
+        "--config.init=",
         "another --workdir",
     ),
+    "--config.batch_size=16": ("batch_size: 8 → 16", "--config.init=", "another --workdir"),
     "--config.model.widths=(2,4,4,8) --config.seed=3": (
         "model.widths: (2, 4, 4, 4) → (2, 4, 4, 8); seed: 0 → 3",
     ),

@@ -1,5 +1,7 @@
 """A task and a source so small that a step compiles in a second."""
 
+import resource
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -96,3 +98,12 @@ def tiny_source():
         )
 
     return make
+
+
+@pytest.fixture
+def full_disk():
+    """full_disk(size): from now on no file can have more than `size` bytes. What libraries meet is
+    what they meet on a full disk: a write that fails, in whatever thread."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)

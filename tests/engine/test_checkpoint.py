@@ -181,6 +181,23 @@ def test_any_file_of_the_newest_may_be_truncated(tmp_path, state):
     assert fell_back >= 2
 
 
+def test_a_full_disk_is_one_line_and_keeps_the_last(tmp_path, state, full_disk, capfd):
+    folder = saved(tmp_path / "c", state, {5: 1.0})
+    before = snapshot(tmp_path)
+    checkpoints = Checkpoints(folder)
+    full_disk(64)
+    with pytest.raises(OSError) as caught:
+        checkpoints.save(state(10)[0], 0.5)
+        checkpoints.wait()
+    text = str(caught.value)
+    assert text.startswith(f"checkpoint {folder / '10'} cannot be written: File too large; ")
+    assert "newest is that of step 5" in text and "\n" not in text
+    checkpoints.wait()  # what a caller's `finally` does adds nothing
+    checkpoints.close()
+    assert snapshot(tmp_path) == before
+    assert capfd.readouterr().err == ""
+
+
 def test_a_reader_reports_truncated_metrics(tmp_path, state):
     folder = saved(tmp_path / "c", state, {5: 1.0, 10: 0.5})
     (folder / "10" / "metrics" / "metrics").write_text('{"err')

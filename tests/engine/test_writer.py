@@ -44,6 +44,17 @@ def test_a_resumed_run_rewrites_the_later_lines(tmp_path, killed, restart):
     assert [path.name for path in (tmp_path / "broken").glob("metrics*")] == ["metrics.jsonl"]
 
 
+def test_a_full_disk_is_one_line(tmp_path, full_disk):
+    """Not a thread that dies, and a training that waits for it."""
+    writer = Writer(tmp_path, 0, 10**6, 4)
+    full_disk(1 << 16)
+    with pytest.raises(OSError, match="File too large; raise the limit .* run the command") as e:
+        for step in range(1, 5000):
+            writer.step(step, {"loss": 1.0, "finite": 1.0}, record=True)
+    assert str(e.value).startswith(str(tmp_path)) and "\n" not in str(e.value)
+    writer.close()
+
+
 def test_other_processes_write_nothing(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("handjax.engine.writer.jax.process_index", lambda: 1)
     writer = Writer(tmp_path, 0, 10, 4)
