@@ -113,7 +113,7 @@ def train(config: ConfigDict, workdir: Path) -> None:
             "best_step": best,
             "checkpoints": str(workdir / "checkpoints"),
         }
-        (workdir / "done.json").write_text(json.dumps(done, indent=2) + "\n")
+        write_atomic(workdir / "done.json", json.dumps(done, indent=2) + "\n")
 
 
 def _dry_run(run: runs.Run) -> None:
@@ -218,14 +218,15 @@ def check_workdir(workdir: Path, config: ConfigDict) -> None:
     if changed := configs.differences(old, config):
         more = f"; and {len(changed) - 4} more" if len(changed) > 4 else ""
         raise ValueError(
-            f"{workdir} holds a run of another config ({'; '.join(changed[:4])}{more}): "
-            "use another --workdir or the run's own config"
+            f"{workdir} holds a run of another config ({'; '.join(changed[:4])}{more}): use the "
+            f"run's own config, or train on from its weights in a new folder: "
+            f"--config.init={workdir} and another --workdir"
         )
     if old.steps != config.steps and config.optimizer.schedule in schedules.OF_THE_WHOLE_RUN:
         raise ValueError(
             f"{workdir} holds a run of {old.steps} steps whose {old.optimizer.schedule} schedule "
-            f"ends there; config.steps={config.steps} would be another schedule: "
-            "use another --workdir"
+            f"ends there; config.steps={config.steps} would be another schedule: train on from its "
+            f"weights in a new folder: --config.init={workdir} and another --workdir"
         )
 
 
