@@ -20,6 +20,7 @@ from handjax.data.formats.voxel_h5_writer import write_voxel_h5
 from handjax.engine import config as configs
 from handjax.engine.checkpoint import Checkpoints
 from handjax.pose import crop2d
+from handjax.pose.lens import Lens
 from handjax.pose.pinhole import project
 from handjax.pose.skeleton import SKELETONS
 from handjax.prediction import depth_predictors
@@ -126,16 +127,16 @@ def test_v2v_run(tiny):
     same(found.uv, project(found.xyz, batch["k"]))
     # One image, as JAX arrays.
     first = {name: jnp.asarray(batch[name][0]) for name in ("depth", "k", "center_xyz")}
-    one = predictor(first["depth"], first["k"], first["center_xyz"])
+    one = predictor(first["depth"], first["k"][None], first["center_xyz"])
     same(one.xyz, rows["joints_xyz"][0])
     same(one["index_tip"], rows["joints_xyz"][0, one.joints.index("index_tip")])
     # Without a center it is the center of mass, near the mean of the points of the evaluation.
     fx, fy, cx, cy = (float(batch["k"][0][at]) for at in ((0, 0), (1, 1), (0, 2), (1, 2)))
-    free = predictor(batch["depth"][0], camera=(fx, fy, cx, cy))
+    free = predictor(batch["depth"][0], camera=f"crop:{fx},{fy},{cx},{cy}")
     centers = depth_predictors._hand_centers(
         batch["depth"][:1], batch["k"][:1], batch["cube_mm"][:1], predictor.range_mm
     )
-    same(free.xyz, predictor(batch["depth"][0], batch["k"][0], centers[0]).xyz)
+    same(free.xyz, predictor(batch["depth"][0], batch["k"][:1], centers[0]).xyz)
 
 
 @pytest.mark.slow
@@ -272,6 +273,40 @@ def test_included_sphere_hand():
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("fisheye", [False, True])
+def test_a_lens_is_taken_out_of_the_image(fisheye):
+    """A ball seen through a lens is found where it is seen without; `uv` are of the image."""
+    predictor, k = handjax.load("spherehand"), np.array([[120, 0, 80], [0, 120, 60], [0, 0, 1.0]])
+    lens = Lens("fisheye", (0.0,) * 4) if fisheye else Lens("opencv", (-0.2, 0.05, 0.0, 0.0))
+    # A ball left of the axis, by its equation, along the pinhole's rays and along the lens's.
+    middle, radius = np.array([-200.0, -110.0, 450.0]), 55.0
+    v, u = np.mgrid[:120, :160].astype(np.float64)
+    bent = (np.stack([u, v], axis=-1) - k[:2, 2]) / 120
+
+    def depth(slopes):
+        rays = np.concatenate([slopes, np.ones_like(slopes[..., :1])], axis=-1)
+        a, b = (rays**2).sum(-1), rays @ middle
+        root = b**2 - a * (middle @ middle - radius**2)
+        return np.where(root > 0, (b - np.sqrt(np.maximum(root, 0))) / a, 0)
+
+    slopes = bent.copy()
+    for _ in range(60):
+        slopes += 0.8 * (bent - lens.distort(slopes))
+    name = "fisheye" if fisheye else "opencv"
+    text = ",".join(map(str, (120, 120, 80, 60, *lens.coefficients)))
+    seen = predictor(depth(slopes), f"fisheye:{text}" if fisheye else text)
+    plain = predictor(depth(bent), k)
+    away = np.linalg.norm(seen.xyz - plain.xyz, axis=-1)
+    assert away.mean() < 4, (name, away)
+    same(seen.uv, lens.project(seen.xyz.astype(np.float64), k), atol=1e-3)
+    if not fisheye:
+        same(predictor(depth(slopes), (k, lens.coefficients)).xyz, seen.xyz)
+    # The lens matters: without it the hand is elsewhere.
+    with_lens = np.linalg.norm(predictor(depth(slopes), k).xyz.mean(0) - plain.xyz.mean(0))
+    assert with_lens > 2 * away.mean() + 1
+
+
+@pytest.mark.slow
 def test_loading_again_compiles_once(tiny):
     folder, opened, _ = tiny("v2v", "config.task.sigma=1.5")
     batch = held_out(opened)
@@ -329,6 +364,10 @@ DEPTH = np.full((12, 16), 500, np.float32)
         ({"depth": DEPTH * 9}, "no depth between 200 and 900 mm"),
         ({"camera": (1, 2, 3)}, r"camera \(1, 2, 3\): expected FX,FY,CX,CY"),
         ({"camera": np.eye(3)[None].repeat(2, 0)}, "camera: 2 matrices for 1 frames"),
+        ({"camera": (0.5, 0.5, 0.5, 0.5)}, "cannot be that of an image of 16 x 12 px"),
+        ({"camera": (40, 40, 16, 12)}, "the numbers of 32 x 24 px"),
+        ({"camera": "nyu"}, "its images are 640 x 480 px, this one is 16 x 12"),
+        ({"camera": (20, 20, 8, 6, 0.1)}, "1 distortion coefficients"),
         ({"center": [0, 0]}, r"center: \[2\]; expected camera mm, \[3\] or \[1, 3\]"),
         ({"side": "both"}, "side='both': expected left or right"),
     ],

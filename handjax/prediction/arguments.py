@@ -1,17 +1,18 @@
 """Arguments of predictors: NumPy or JAX arrays, checked and with a first axis of samples."""
 
+import dataclasses
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 from jaxtyping import Float
 
-from handjax.data.cameras import intrinsics
+from handjax.data.cameras import Camera, floats, read_camera
 
 ArrayLike = np.ndarray | jax.Array
-# fx, fy, cx, cy in px; K, [3, 3]; one K per frame, [n, 3, 3]; or a preset: icvl, msra, nyu.
-CameraLike = Sequence[Any] | ArrayLike | str
+# What `data.cameras.read_camera` reads, or one K per frame, [n, 3, 3].
+CameraLike = Sequence[Any] | ArrayLike | str | Camera
 
 
 def samples(name: str, values: ArrayLike, rank: int, expected: str) -> np.ndarray:
@@ -22,14 +23,38 @@ def samples(name: str, values: ArrayLike, rank: int, expected: str) -> np.ndarra
     return array if array.ndim == rank + 1 else array[None]
 
 
-def cameras(camera: CameraLike, count: int) -> Float[np.ndarray, "n 3 3"]:
-    if not isinstance(camera, str) and np.ndim(camera) == 3:
-        if len(camera) != count:
+class PinholeFrames(NamedTuple):
+    """Depth frames without the lens of their camera."""
+
+    depth: Float[np.ndarray, "n h w"]
+    k: Float[np.ndarray, "n 3 3"]
+    cameras: tuple[Camera, ...]  # of the frames as they were given
+
+    def pixels(self, xyz: Float[np.ndarray, "n j 3"]) -> Float[np.ndarray, "n j 2"]:
+        """Camera mm → px of the frames as they were given."""
+        pairs = zip(self.cameras, xyz, strict=True)
+        return np.stack([camera.project(points) for camera, points in pairs])
+
+
+def pinhole_frames(camera: CameraLike, frames: Float[np.ndarray, "n h w"]) -> PinholeFrames:
+    """The frames as pinholes see them. ValueError if `camera` cannot be theirs, CameraWarning if it
+    is unusual. With one K per frame, frames may be cut out of a camera's image."""
+    count, height, width = frames.shape
+    matrices = floats(None if isinstance(camera, str | Camera) else camera)
+    if matrices.ndim == 3:
+        if len(matrices) != count:
             raise ValueError(
-                f"camera: {len(camera)} matrices for {count} frames; expected one each"
+                f"camera: {len(matrices)} matrices for {count} frames; expected one each"
             )
-        return np.stack([intrinsics(one) for one in camera])
-    return np.repeat(intrinsics(camera)[None], count, axis=0)
+        crops = [dataclasses.replace(read_camera(one), cropped=True) for one in matrices]
+        own = tuple(crop.of_image(height, width) for crop in crops)
+        return PinholeFrames(frames, matrices.astype(np.float32), own)
+    given = read_camera(camera)
+    images = [given.pinhole(frame) for frame in frames]
+    own = (given.of_image(height, width),) * count
+    return PinholeFrames(
+        np.stack([image.depth for image in images]), np.stack([image.k for image in images]), own
+    )
 
 
 def centers(center: ArrayLike | Sequence[Any], count: int) -> Float[np.ndarray, "n 3"]:

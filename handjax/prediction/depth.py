@@ -28,7 +28,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from tqdm import tqdm
 
-from handjax.data.cameras import EXPECTED, depth_range, intrinsics
+from handjax.data.cameras import HELP, PinholeImage, depth_range, read_camera
 from handjax.data.formats.depth import DEPTH_FORMATS, ENDINGS, read_depth
 from handjax.engine import cli
 from handjax.engine.files import refuse_to_replace
@@ -48,7 +48,7 @@ def parser() -> cli.Parser:
     flags = cli.Parser(prog="handjax predict depth", description=__doc__)
     add = flags.add_argument
     add("input", metavar="INPUT", help="a folder of depth images, or one image")
-    add("--camera", metavar="CAMERA", required=True, help=f"intrinsics: {EXPECTED}")
+    add("--camera", metavar="CAMERA", required=True, help=HELP)
     add("--unit", type=float, default=1.0, metavar="MM", help="mm per unit of the files (1)")
     add(
         "--format",
@@ -100,7 +100,7 @@ def main(argv: Sequence[str]) -> None:
     flags = parser().parse_args(argv)
     folder = Path(flags.output)
     images = common.list_images(Path(flags.input), ENDINGS, exclude=folder)
-    k, range_mm = intrinsics(flags.camera), depth_range("--range", flags.range)
+    camera, range_mm = read_camera(flags.camera), depth_range("--range", flags.range)
     if not 0 < flags.unit < 1e6:
         raise ValueError(f"--unit {flags.unit:g}: expected mm, above 0")
     if flags.refine < 0 or (flags.start == "rest" and not flags.refine):
@@ -121,16 +121,16 @@ def main(argv: Sequence[str]) -> None:
 
     frames: list[FittedFrame] = []
 
-    def predict(name: str, path: Path) -> tuple[np.ndarray, FittedFrame]:
-        depth = read_depth(path, form=flags.format, scale=flags.unit)
-        return depth, fit(name, depth_cube.crop_cube(depth, k, range_mm, flags.side == "left"))
+    def predict(name: str, path: Path) -> tuple[PinholeImage, FittedFrame]:
+        image = camera.pinhole(read_depth(path, form=flags.format, scale=flags.unit))
+        return image, fit(name, depth_cube.crop_cube(*image, range_mm, flags.side == "left"))
 
-    def draw(name: str, result: tuple[np.ndarray, FittedFrame]) -> np.ndarray:
-        depth, frame = result
+    def draw(name: str, result: tuple[PinholeImage, FittedFrame]) -> np.ndarray:
+        image, frame = result
         frames.append(frame)
         before, after = frame.before.distance_mm, frame.after.distance_mm
         tqdm.write(f"{name}: {before:.1f} → {after:.1f} mm from the depth, {frame.seconds:.1f} s")
-        return overlay(depth, k, frame)
+        return overlay(*image, frame)
 
     results = common.one_by_one(images, predict)
     failed = common.process(flags.input, len(images), results, folder / "overlays", draw)

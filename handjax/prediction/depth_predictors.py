@@ -13,7 +13,6 @@ from handjax.data.batch import pack_voxels
 from handjax.fitting import depth_cube, sphere_network
 from handjax.pose.center import hand_center
 from handjax.pose.cube import EXTENT_MM
-from handjax.pose.pinhole import project
 from handjax.pose.skeleton import SKELETONS
 from handjax.prediction import arguments
 from handjax.prediction.arguments import ArrayLike, CameraLike
@@ -42,22 +41,23 @@ class DepthPredictor(Predictor):
         the network has one.
 
         depth   mm along z, 0 = missing, [h, w] or [n, h, w]
-        camera  (fx, fy, cx, cy) in px, K [3, 3], K per frame [n, 3, 3], or icvl, msra, nyu
+        camera  (fx, fy, cx, cy) in px, K [3, 3], K per frame [n, 3, 3], (K, OpenCV's distortion),
+                or text as `--camera` takes it: a name, or with fisheye: or crop: in front
         center  of the crop around the hand, camera mm, [3] or [n, 3]; by default the center of
                 mass of the nearest object within `range_mm` (`pose.center.hand_center`)
         side    "left" mirrors the image, for networks trained on right hands
         """
         frames = arguments.samples("depth", depth, 2, "[h, w] or [n, h, w] in mm")
         frames = np.where(np.isfinite(frames) & (frames > 0), frames, 0).astype(np.float32)
-        k = arguments.cameras(camera, len(frames))
+        images = arguments.pinhole_frames(camera, frames)
         if side not in ("left", "right"):
             raise ValueError(f"side={side!r}: expected left or right")
         centers = None if center is None else arguments.centers(center, len(frames))
-        rows = self._rows(frames, k, centers, side == "left")
+        rows = self._rows(images.depth, images.k, centers, side == "left")
         xyz = rows["joints_xyz"]
         found = {
             "xyz": xyz,
-            "uv": project(xyz, k),
+            "uv": images.pixels(xyz),
             "confidence": rows.get("confidence"),
             "center": rows["center_xyz"],
         }
