@@ -35,7 +35,7 @@ import numpy as np
 
 from handjax.data.formats.hand_labels import ORDERS_2D
 from handjax.data.formats.uvd_text import UVD_FORMATS
-from handjax.engine import cli
+from handjax.engine import cli, runtime
 from handjax.reports import prediction_files
 from handjax.reports.submission import check_new, frame_numbers, submit
 
@@ -111,9 +111,11 @@ def evaluate_run(
 ) -> None:
     """Restores checkpoints of a run and evaluates their combined predictions."""
     # Imported here, not above: prediction files are evaluated without JAX.
+    print(f"evaluating {workdir}", flush=True)
     from handjax import run as runs
     from handjax.reports.run import report_run
 
+    runtime.tell_compiling()
     run = runs.open_run(workdir, overrides)
     source = run.source
     if submission and source.skeleton.name != "body18":

@@ -37,7 +37,11 @@ def parser() -> cli.Parser:
     """The command's flags."""
     flags = cli.Parser(prog="handjax train", description=__doc__)
     flags.add_argument(
-        "--config", metavar="FILE.py[:VARIANT]", required=True, help="what to train; see configs/"
+        "--config",
+        metavar="CONFIG",
+        required=True,
+        help="what to train: the name of an included config, or a file, and its variants, as in "
+        "v2v, v2v:quick or FILE.py:quick,h5; with --help, all its keys are listed",
     )
     flags.add_argument(
         "--workdir", metavar="DIR", required=True, help="a new folder, or a run to resume"
@@ -57,7 +61,9 @@ def main(argv: Sequence[str]) -> None:
     flags = parser().parse_args(argv)
     variant = ("," if ":" in flags.config else ":") + "global_joints" if flags.global_joints else ""
     config = configs.load(flags.config + variant, overrides)
+    print(f"{flags.config + variant} in {flags.workdir}, {config.steps} steps", flush=True)
     runtime.start_distributed(flags)
+    runtime.tell_compiling()
     train(config, Path(flags.workdir))
 
 

@@ -153,6 +153,7 @@ def start_server(host: str, port: int) -> "viser.ViserServer":
     except ImportError as error:
         raise ValueError(f"the viewer needs viser ({error}): pip install 'handjax[view]'") from None
     runtime.use_compile_cache()
+    runtime.tell_compiling()
     for ending in (signal.SIGINT, signal.SIGTERM):
         signal.signal(ending, signal.default_int_handler)
     with contextlib.redirect_stdout(io.StringIO()):

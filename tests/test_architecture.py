@@ -55,6 +55,7 @@ COMMANDS = {
     "predict": set(),
     "prepare": set(),
     "view": set(),
+    "__main__": set(),  # finds the others by their names
 }
 COMMANDS_MAY = set(PACKAGES) - {"models", "ops"}
 # Within an allowed pair of packages, only these files of the first may import the second.
@@ -257,7 +258,7 @@ def test_every_package_and_command_is_in_the_tables():
     top = {p.stem for p in PACKAGE.glob("*.py")} - {"__init__"}
     assert packages | {"run"} == set(PACKAGES)
     assert top - {"run"} == set(COMMANDS)
-    assert len(top) < 8
+    assert len(top) < 10
 
 
 def table(name: str) -> dict[str, set[str]]:

@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
+from handjax import __main__ as console
 from handjax.engine import cli
 from handjax.engine import config as configs
 
@@ -45,9 +46,9 @@ def commands() -> list[tuple[str, str]]:
     for page in PAGES:
         text = page.read_text().replace("\\\n", " ")
         lines = [line for block in blocks(page, "bash") for line in joined(block)]
-        lines += re.findall(r"^    (?:\$ )?(python .*)$", text, re.MULTILINE)
+        lines += re.findall(r"^    (?:\$ )?((?:python|handjax) .*)$", text, re.MULTILINE)
         found += [(name(page), part.strip()) for line in lines for part in line.split(" && ")]
-    wanted = re.compile(r"(python |bash |pip )")
+    wanted = re.compile(r"(python |handjax |bash |pip )")
     return sorted({(page, " ".join(c.split())) for page, c in found if wanted.match(c)})
 
 
@@ -58,7 +59,8 @@ def joined(block: str) -> list[str]:
 
 def mentions() -> list[tuple[str, str]]:
     """(page, command) of code spans, which may leave out arguments."""
-    span = re.compile(r"`(python (?:-m handjax\.|scripts/|benchmarks/|-m benchmarks)[^`]*)`")
+    programs = rf"handjax (?:{'|'.join(console.COMMANDS)})\b|python (?:scripts/|benchmarks/)"
+    span = re.compile(rf"`((?:{programs}|python -m benchmarks)[^`]*)`")
     return sorted(
         {(name(p), " ".join(c.split())) for p in PAGES for c in span.findall(p.read_text())}
     )
@@ -84,8 +86,8 @@ def parser_of(monkeypatch):
             monkeypatch.setattr(kind, "parse_args", parse_args)
         monkeypatch.setattr(sys, "argv", words)
         with pytest.raises(Parsed) as caught:
-            if words[0] == "-m" and words[1].startswith("handjax."):
-                importlib.import_module(words[1]).main(words[2:])
+            if words[0] == "handjax":
+                console.main(words[1:])
             elif words[0] == "-m":
                 monkeypatch.setattr(sys, "argv", words[1:])
                 runpy.run_module(words[1], run_name="__main__")
@@ -130,21 +132,24 @@ def test_command_of_the_docs_parses(page, command, parser_of):
         assert (ROOT / words[1]).is_file() or "NAME" in words[1]
     elif REFUSED in command:
         with pytest.raises(ValueError, match=REFUSED):
-            importlib.import_module(words[2]).main(words[3:])
+            console.main(words[1:])
     else:
-        parser_of(words[1:], parse=True)
-        if words[2] == "handjax.train":
-            argv, overrides = cli.split_overrides(words[3:])
+        parser_of(words[words[0] == "python" :], parse=True)
+        if words[:2] == ["handjax", "train"]:
+            argv, overrides = cli.split_overrides(words[2:])
             spec = argv[argv.index("--config") + 1].replace(":HEAD", ":integral")
             configs.load(spec, overrides)
 
 
 @pytest.mark.parametrize(("page", "command"), MENTIONS)
 def test_command_named_in_the_docs_exists(page, command, parser_of):
-    words = shlex.split(command)[1:]
+    words = shlex.split(command)
+    words = words[words[0] == "python" :]
     flags = {word.partition("=")[0] for word in words if word.startswith("--")}
-    given = words[:3] if words[0] == "-m" and len(words) > 2 and words[2].isalpha() else words[:2]
-    known = options_of(parser_of(given if given[0] == "-m" else words[:1], parse=False))
+    named = 1 if words[0].startswith(("scripts/", "benchmarks/")) else 2
+    if words[0] == "handjax" and len(words) > 2 and words[2].isalpha():  # predict images
+        named = 3
+    known = options_of(parser_of(words[:named], parse=False))
     assert {flag for flag in flags if not flag.startswith("--config.")} <= known
 
 

@@ -1,17 +1,20 @@
-"""Command-line helpers: config overrides, one-line errors, exit codes."""
+"""Command-line helpers: config overrides, help, one-line errors, exit codes."""
 
 import argparse
+import contextlib
 import os
+import shlex
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NoReturn
 
 from handjax.engine import config as configs
 from handjax.engine import runtime
 
 PATIENCE_SECONDS = 5  # that a failed process gives the other processes of its run
+SILENT_SECONDS = 1.5  # after which a command that is still loading says so
 
 
 def split_overrides(argv: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -37,12 +40,20 @@ def split_overrides(argv: Sequence[str]) -> tuple[list[str], list[str]]:
 
 class Parser(argparse.ArgumentParser):
     """argparse with one-line errors and without abbreviations: a mistyped option is an error, never
-    another option."""
+    another option. With --config CONFIG, --help also lists that config's keys."""
 
-    def __init__(self, prog: str | None = None, description: str | None = None) -> None:
+    def __init__(
+        self,
+        prog: str | None = None,
+        description: str | None = None,
+        parents: Sequence[argparse.ArgumentParser] = (),
+        add_help: bool = True,
+    ) -> None:
         super().__init__(
             prog=prog,
             description=description,
+            parents=[*parents],
+            add_help=add_help,
             allow_abbrev=False,
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
@@ -51,6 +62,9 @@ class Parser(argparse.ArgumentParser):
         self, args: Sequence[str] | None = None
     ) -> argparse.Namespace:
         """Parses all of `args`; ValueError for an unknown one, with a suggestion."""
+        args = sys.argv[1:] if args is None else args
+        if not {"-h", "--help"}.isdisjoint(args) and (given := self._given_config(args)):
+            self.epilog = config_help(given)
         flags, unknown = self.parse_known_args(args)
         if unknown:
             name = unknown[0].lstrip("-").partition("=")[0]
@@ -61,9 +75,47 @@ class Parser(argparse.ArgumentParser):
             )
         return flags
 
+    def _given_config(self, args: Sequence[str]) -> str:
+        """The value of --config in `args`, if this parser has a flag of that name with any value;
+        "" otherwise."""
+        if not any("--config" in a.option_strings and not a.choices for a in self._actions):
+            return ""
+        given = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+        given.add_argument("--config", nargs="?", default="")
+        return given.parse_known_args(args)[0].config or ""
+
     def error(self, message: str) -> NoReturn:
         """Raises ValueError, where argparse prints its usage and exits."""
         raise ValueError(f"{message} (see {self.prog} --help)")
+
+
+def config_help(spec: str) -> str:
+    """Every key of a config with its value, as the overrides that can be given."""
+    values = configs.flatten(configs.load(spec))
+    keys = []
+    for key, value in values.items():
+        text = str(value)  # in double quotes, since the strings in a tuple have single ones
+        quoted = text if shlex.quote(text) == text else f'"{text}"'
+        keys.append(f"  --config.{key}={quoted}")
+    head = f"keys of {spec}, with their values ({configs.find(spec)[0]} explains them):"
+    return "\n".join([head, *keys])
+
+
+def one_after_the_other(parsers: Iterable[argparse.ArgumentParser]) -> str:
+    """The help of several commands, each below a line."""
+    return "\n".join(f"{'─' * 72}\n{parser.format_help()}" for parser in parsers)
+
+
+@contextlib.contextmanager
+def patience(text: str) -> Iterator[None]:
+    """Prints `text` to stderr if the block takes longer than SILENT_SECONDS."""
+    timer = threading.Timer(SILENT_SECONDS, print, [text], {"file": sys.stderr, "flush": True})
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def run(main: Callable[[Sequence[str]], None]) -> None:

@@ -5,6 +5,7 @@ leaf.
 """
 
 import ast
+import contextlib
 import difflib
 import importlib.util
 import json
@@ -28,25 +29,28 @@ RESUMABLE = (
 )
 
 
+SHARED = "common"  # the file among the configs that is none
+
+
 # --- Config files and overrides.
 
 
 def load(spec: str, overrides: Sequence[str] = ()) -> ConfigDict:
-    """`configs/v2v.py:quick,h5` and `["config.optimizer.lr=1e-3", …]` → locked config.
+    """`v2v:quick,h5` and `["config.optimizer.lr=1e-3", …]` → locked config.
 
-    The part after the colon is the argument of the file's `get_config`. An override names an
-    existing leaf and keeps its type; for any other key the ValueError suggests one. Suggestions
-    come from the config's keys and from the file's OPTIONS, a dict from the options of the
-    original program to their equivalents here.
+    The part before the colon is a name or a file (`find`), the part after it the argument of the
+    file's `get_config`. An override names an existing leaf and keeps its type; for any other key
+    the ValueError suggests one. Suggestions come from the config's keys and from the file's
+    OPTIONS, a dict from the options of the original program to their equivalents here.
     """
-    module, variant = _module(spec)
-    return override(module.get_config(variant), overrides, getattr(module, "OPTIONS", {}))
+    config, options = _call(spec)
+    return override(config, overrides, options)
 
 
 def suggest(spec: str, option: str) -> str:
     """A hint for an option that does not exist in the config `spec`; "" if nothing is similar."""
-    module, variant = _module(spec)
-    return _suggest(option, module.get_config(variant), getattr(module, "OPTIONS", {}))
+    config, options = _call(spec)
+    return _suggest(option, config, options)
 
 
 def override(
@@ -69,30 +73,75 @@ def variants(variant: str, known: Sequence[str]) -> set[str]:
     return wanted
 
 
-def _module(spec: str) -> tuple[ModuleType, str]:
-    """The config file as a module, and the variant."""
-    name, _, variant = spec.partition(":")
+def home() -> Path:
+    """The folder of the included configs: `configs/` of a clone, `handjax/configs` of a wheel."""
+    package = Path(__file__).resolve().parent.parent
+    installed = package / "configs"
+    return installed if installed.is_dir() else package.parent / "configs"
+
+
+def names() -> list[str]:
+    """Names of the included configs, as in --config NAME."""
+    return sorted(file.stem for file in home().glob("*.py") if file.stem != SHARED)
+
+
+def find(spec: str) -> tuple[Path, str]:
+    """The file of a config, and the variant: of `v2v:quick`, `FILE.py:quick` or either alone.
+
+    Where there is no `configs/v2v.py` below the working directory, that is the included one, too.
+    Raises FileNotFoundError with the names there are.
+    """
+    name, colon, variant = spec.partition(":")
     path = Path(name)
-    if not path.is_file():
-        if path.name in renamed.FILES:
-            new = str(path.with_name(renamed.FILES[path.name])) + spec[len(name) :]
-            raise FileNotFoundError(f"config {name}: renamed; use --config {new}")
+    if path.is_file():
+        return path, variant
+    included = path.stem if str(path.parent) in (".", "configs") else ""
+    if path.suffix in ("", ".py") and included in names():
+        return home() / f"{included}.py", variant
+    if new := renamed.FILES.get(f"{path.stem}.py"):
+        renamed_to = path.with_name(Path(new).stem + path.suffix)
         raise FileNotFoundError(
-            f"config {name}: no such file (expected FILE.py or FILE.py:VARIANT)"
+            f"config {name}: renamed; use --config {renamed_to}{colon}{variant}"
         )
+    close = difflib.get_close_matches(included, names(), n=1)
+    raise FileNotFoundError(
+        f"config {name}: no such file (expected {', '.join(names())}, FILE.py, or one with a "
+        "variant, as v2v:quick)" + (f"; did you mean {close[0]}?" if close else "")
+    )
+
+
+def _call(spec: str) -> tuple[ConfigDict, Mapping[str, str]]:
+    """What `get_config` of the config returns, and the file's OPTIONS."""
+    path, variant = find(spec)
     module_spec = importlib.util.spec_from_file_location(f"handjax_config_{path.stem}", path)
     if module_spec is None or module_spec.loader is None:
-        raise ValueError(f"config {name}: not a Python file")
+        raise ValueError(f"config {path}: not a Python file")
     module = importlib.util.module_from_spec(module_spec)
-    # Configs share code: `from configs.common import common` must work in any working directory.
-    sys.path.insert(0, str(path.resolve().parent.parent))
-    try:
+    with _shared(path.resolve().parent):
         module_spec.loader.exec_module(module)
+        if not hasattr(module, "get_config"):
+            raise ValueError(f"config {path}: it has no get_config(variant)")
+        return module.get_config(variant), getattr(module, "OPTIONS", {})
+
+
+@contextlib.contextmanager
+def _shared(folder: Path) -> Iterator[None]:
+    """Lets a config in `folder` import what configs share: `from configs.common import common`
+    finds the file next to it, or else the included one, in any working directory."""
+    before = {name: sys.modules.pop(name) for name in list(sys.modules) if _of_configs(name)}
+    package = ModuleType("configs")
+    package.__path__ = [str(folder), str(home())]
+    sys.modules["configs"] = package
+    try:
+        yield
     finally:
-        sys.path.pop(0)
-    if not hasattr(module, "get_config"):
-        raise ValueError(f"config {name}: it has no get_config(variant)")
-    return module, variant
+        for name in [name for name in sys.modules if _of_configs(name)]:
+            del sys.modules[name]
+        sys.modules.update(before)
+
+
+def _of_configs(module: str) -> bool:
+    return module.partition(".")[0] == "configs"
 
 
 def _apply(config: ConfigDict, setting: str, options: Mapping[str, str]) -> None:
@@ -183,6 +232,11 @@ def check(config: ConfigDict, rules: Mapping[str, Rule]) -> None:
         value = _get(config, key, rule)
         if value is not rule and not rule.accepts(value):
             raise ValueError(f"config.{key}={value}: expected {rule.expected}")
+
+
+def flatten(config: ConfigDict) -> dict[str, Any]:
+    """Every value by its dotted key, sorted."""
+    return {key: _get(config, key, None) for key in sorted(_leaves(config))}
 
 
 def _leaves(config: ConfigDict, prefix: str = "") -> Iterator[str]:

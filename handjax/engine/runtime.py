@@ -3,11 +3,18 @@
 import argparse
 import contextlib
 import ctypes
+import functools
 import os
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import filelock
+from tqdm import tqdm
+
+CACHE_BYTES = 2 << 30  # of compiled programs; all systems' quick variants take some 100 MB
+MOMENT_SECONDS = 2.0  # a compilation that takes longer is mentioned
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -2, -4, -8  # glibc's malloc.h
 
 
@@ -64,17 +71,84 @@ def keep_memory() -> None:
     mallopt(_M_ARENA_MAX, 1)
 
 
-def use_compile_cache() -> None:
-    """Keeps compiled functions in the user's cache folder, for the next run to find.
+def compile_cache() -> Path:
+    """The folder of compiled programs: $JAX_COMPILATION_CACHE_DIR, else handjax/xla in the user's
+    cache folder."""
+    if given := os.environ.get("JAX_COMPILATION_CACHE_DIR"):
+        return Path(given)
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "handjax" / "xla"
 
-    $JAX_COMPILATION_CACHE_DIR, if set, takes precedence.
+
+def use_compile_cache() -> None:
+    """Keeps compiled programs in `compile_cache()`, at most CACHE_BYTES of them, for later runs.
+
+    Processes share the folder. JAX writes entries in place and reads them without a lock, unless
+    it has a size to keep to: then it locks the folder, and drops what was used least recently.
+    JAX's own variable, if set, takes precedence, and its folder is left to JAX's own rules.
     """
     import jax
 
     if jax.config.jax_compilation_cache_dir:  # type: ignore[attr-defined]  # missing in jax's stubs
         return
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "handjax" / "xla"
-    jax.config.update("jax_compilation_cache_dir", str(cache))
+    folder = compile_cache()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        _drop_torn_entries(folder)
+    except OSError as error:
+        log(f"no compile cache, each run compiles anew: {error}; set XDG_CACHE_HOME")
+        return
+    jax.config.update("jax_compilation_cache_max_size", CACHE_BYTES)
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+
+
+def _drop_torn_entries(folder: Path) -> None:
+    """Deletes the entries whose writer was killed; OSError if the folder cannot be locked.
+
+    JAX writes KEY-cache, then KEY-atime. One entry without the latter ends all writing in JAX
+    0.10.2 (jax-ml/jax#39880), and half an entry is never replaced.
+    """
+    # The lock that JAX takes for each of its reads and writes.
+    with filelock.FileLock(folder / ".lockfile", timeout=10):
+        for entry in folder.glob("*-cache"):
+            used = entry.with_name(entry.name.removesuffix("-cache") + "-atime")
+            if not used.exists():
+                entry.unlink()
+
+
+@functools.cache  # once per process
+def tell_compiling() -> None:
+    """From now on, says on stderr what is being compiled when it takes more than a moment."""
+    import jax
+
+    compiling = "/jax/core/compile/backend_compile_duration"
+    timers: dict[int, threading.Timer] = {}  # by thread
+
+    def began(event: str, value: float, **kwargs: str | int) -> None:
+        if event == compiling:
+            function = str(kwargs.get("fun_name", ""))
+            timer = threading.Timer(MOMENT_SECONDS, _say_compiling, [function])
+            timer.daemon = True
+            timer.start()
+            timers[threading.get_ident()] = timer
+
+    def ended(event: str, duration_secs: float, **kwargs: str | int) -> None:
+        if event == compiling and (timer := timers.pop(threading.get_ident(), None)):
+            timer.cancel()
+
+    jax.monitoring.register_scalar_listener(began)
+    jax.monitoring.register_event_duration_secs_listener(ended)
+
+
+def _say_compiling(function: str) -> None:
+    import jax
+
+    if not jax.distributed.is_initialized() or jax.process_index() == 0:
+        name = function.removeprefix("jit(").removesuffix(")") or "a program"
+        kept = jax.config.jax_compilation_cache_dir  # type: ignore[attr-defined]
+        # Above a progress bar, if there is one.
+        tqdm.write(
+            f"compiling {name}{' (kept for the next run)' if kept else ''} …", file=sys.stderr
+        )
 
 
 @contextlib.contextmanager

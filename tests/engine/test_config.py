@@ -1,4 +1,5 @@
 import json
+import sys
 
 import pytest
 from ml_collections import ConfigDict
@@ -182,3 +183,50 @@ def test_check_reports_the_first_invalid_value():
     configs.check(config, {"task.sigma": above_0, "model.stages": above_0})  # a missing key
     with pytest.raises(ValueError, match="config.steps=0: expected more than 0"):
         configs.check(config, {"task.sigma": above_0, "steps": above_0})
+
+
+SHARING = """
+from configs.common import common
+from configs.mine import STEPS
+
+def get_config(variant=""):
+    config = common()
+    config.steps = STEPS
+    return config
+"""
+
+
+def test_a_config_is_named_in_any_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    by_name = configs.load("v2v:quick")
+    assert by_name.steps == configs.load("v2v.py:quick").steps == 2000
+    assert configs.load("configs/v2v.py:quick").to_dict() == by_name.to_dict()
+    assert configs.load(f"{configs.home() / 'v2v.py'}:quick").to_dict() == by_name.to_dict()
+    assert set(configs.names()) == {"body", "cpm", "posenet2d", "spherehand", "v2v"}
+
+
+def test_a_file_is_preferred_to_an_included_config_of_its_name(tmp_path, monkeypatch, file):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "configs" / "v2v.py").write_text(FILE)
+    assert configs.load("configs/v2v.py:quick").steps == 7
+    assert configs.load("v2v:quick").steps == 2000
+
+
+def test_names_that_are_no_config(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    refused("expected body, cpm, .* did you mean v2v", "v2", kind=FileNotFoundError)
+    refused("no such file", "elsewhere/v2v.py", kind=FileNotFoundError)
+    refused("no such file", "common", kind=FileNotFoundError)
+    refused("no such file", "", kind=FileNotFoundError)
+    refused("renamed; use --config spherehand:quick", "fit:quick", kind=FileNotFoundError)
+    refused("--config configs/spherehand.py$", "configs/fit.py", kind=FileNotFoundError)
+
+
+def test_a_config_of_ones_own_shares_what_the_included_ones_do(tmp_path):
+    before = set(sys.modules)
+    (tmp_path / "own.py").write_text(SHARING)
+    (tmp_path / "mine.py").write_text("STEPS = 11")
+    assert configs.load(str(tmp_path / "own.py")).steps == 11
+    # Nothing of it is left for the next config, which may have neighbours of the same name.
+    assert not [name for name in set(sys.modules) - before if name.startswith("configs")]

@@ -3,6 +3,7 @@ import ctypes
 import os
 import subprocess
 import sys
+import threading
 
 import jax
 import jax.numpy as jnp
@@ -72,3 +73,105 @@ def test_kept_memory_causes_no_page_faults(repo):
         return int(done.stdout or done.stderr)
 
     assert fewest("keep") < fewest("plain") / 10  # of 16,384 pages of 4 KB, or 32 large ones
+
+
+@pytest.fixture
+def user_cache(tmp_path, monkeypatch):
+    """The user's cache folder, and JAX as it was before any cache was in use."""
+    names = ("jax_compilation_cache_dir", "jax_compilation_cache_max_size")
+    before = {name: getattr(jax.config, name) for name in names}
+    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    jax.config.update("jax_compilation_cache_dir", None)
+    yield tmp_path / "handjax" / "xla"
+    for name, value in before.items():
+        jax.config.update(name, value)
+
+
+def test_the_cache_has_a_place_and_a_size(user_cache):
+    runtime.use_compile_cache()
+    assert runtime.compile_cache() == user_cache and user_cache.is_dir()
+    assert jax.config.jax_compilation_cache_dir == str(user_cache)
+    assert jax.config.jax_compilation_cache_max_size == runtime.CACHE_BYTES
+
+
+def test_a_cache_of_the_users_own_is_left_alone(user_cache, tmp_path):
+    jax.config.update("jax_compilation_cache_dir", str(tmp_path / "own"))
+    runtime.use_compile_cache()
+    assert jax.config.jax_compilation_cache_dir == str(tmp_path / "own")
+    assert not user_cache.exists()
+
+
+def test_entries_whose_writer_was_killed_are_dropped(user_cache):
+    user_cache.mkdir(parents=True)
+    for name in ("whole-cache", "whole-atime", "torn-cache", "evicted-atime"):
+        (user_cache / name).write_bytes(bytes(8))
+    runtime.use_compile_cache()
+    left = {path.name for path in user_cache.iterdir()} - {".lockfile"}
+    assert left == {"whole-cache", "whole-atime", "evicted-atime"}
+
+
+def test_without_a_place_for_the_cache_runs_compile_anew(user_cache, capsys):
+    user_cache.parent.write_text("a file")
+    runtime.use_compile_cache()
+    assert jax.config.jax_compilation_cache_dir is None
+    (line,) = capsys.readouterr().out.splitlines()
+    assert "no compile cache" in line and str(user_cache.parent) in line
+
+
+COMPILES = """
+import os, sys, warnings
+warnings.simplefilter("error")
+import jax, jax.numpy as jnp
+from handjax.engine import runtime
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+runtime.use_compile_cache()
+for n in range(int(sys.argv[1])):
+    value = jax.jit(lambda x: x * n + 1)(jnp.ones(100))
+    assert float(value[0]) == n + 1
+print("done")
+"""
+
+
+@pytest.mark.slow
+def test_several_processes_share_the_cache(user_cache, repo):
+    """Four at once, one of them killed on the way; then one that only reads."""
+    env = {**os.environ, "XLA_FLAGS": "", "PYTHONPATH": str(repo)}
+
+    def start(count: int) -> subprocess.Popen:
+        command = [sys.executable, "-c", COMPILES, str(count)]
+        return subprocess.Popen(
+            command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+
+    running = [start(20) for _ in range(3)]
+    killed = start(10_000)
+    for process in running:
+        out, err = process.communicate(timeout=120)
+        assert out == "done\n", err
+    killed.kill()
+    killed.communicate()
+    entries = {path.name for path in user_cache.glob("*-cache")}
+    assert len(entries) > 20
+    last = start(20)
+    out, err = last.communicate(timeout=120)
+    assert out == "done\n", err
+    assert {path.name for path in user_cache.glob("*-cache")} <= entries
+
+
+def test_a_long_compilation_is_mentioned_once(capsys, monkeypatch):
+    monkeypatch.setattr(runtime, "MOMENT_SECONDS", 0.0)
+    said = threading.Event()
+    monkeypatch.setattr(runtime.tqdm, "write", lambda text, file: said.set() or texts.append(text))
+    texts = []
+    runtime.tell_compiling()
+    runtime.tell_compiling()
+
+    def answer(x):
+        for n in range(50):
+            x = jnp.sin(x * n)
+        return x
+
+    jax.jit(answer)(jnp.ones(3)).block_until_ready()
+    assert said.wait(5)
+    assert len([text for text in texts if "compiling answer" in text]) == 1
