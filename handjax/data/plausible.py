@@ -33,8 +33,8 @@ FAULTS = {
     "micrometres": "the joints span too much: in micrometres? expected mm",
     "far_projection": "3D joints project far from their pixels: another camera, or axes swapped?",
     "far_center": "the crop center lies far from the joints; expected camera mm for both",
-    "box_corners": "a box that leaves the picture and fits as corners; "
-    "expected left, top, width, height",
+    "box_corners": "a box that leaves the picture and fits as two corners; expected left, top, "
+    "width, height; the joints' own box is used",
     "box_replaced": "a box without size or away from its joints; the joints' own box is used",
 }
 # These do not make the joints wrong.
@@ -61,6 +61,7 @@ class Figure:
     span_mm: tuple[float, float]
     usual_mm: float
     limbs: tuple[tuple[int, int], ...]
+    trunk: tuple[int, ...] = ()  # shoulders, then hips
 
 
 def hand(limbs: tuple[tuple[int, int], ...] = ()) -> Figure:
@@ -76,9 +77,11 @@ def person(joints: Sequence[str] = ()) -> Figure:
         *((f"left_{part}", f"right_{part}") for part in ("shoulder", "hip")),
     ]
     known = [(joints.index(a), joints.index(b)) for a, b in pairs if a in joints and b in joints]
-    return Figure("person", (300.0, 6000.0), 1700.0, tuple(known))
+    trunk = [joints.index(joint) for joint in _TRUNK if joint in joints]
+    return Figure("person", (300.0, 6000.0), 1700.0, tuple(known), tuple(trunk))
 
 
+_TRUNK = ("left_shoulder", "right_shoulder", "left_hip", "right_hip")
 _LIMBS = (
     ("shoulder", "elbow"),
     ("elbow", "wrist"),
@@ -155,7 +158,7 @@ def unit_of(length: float, usual_mm: float) -> str:
 
 def inside(uv: Float[np.ndarray, "j 2"], size: tuple[int, int]) -> Bool[np.ndarray, " j"]:
     """Which points lie in a picture of (height, width), to the outer edges of its pixels."""
-    return ((uv >= -0.5) & (uv < (size[1] - 0.5, size[0] - 0.5))).all(-1)
+    return np.asarray(((uv >= -0.5) & (uv < (size[1] - 0.5, size[0] - 0.5))).all(-1))
 
 
 def misread(
@@ -165,7 +168,7 @@ def misread(
     sides = np.array(size[::-1])
     return {
         "x and y swapped": uv[:, ::-1],
-        "0 to 1000 for the whole side": uv * sides / 1000,
+        "0 to 1000 for the whole side, or px of a larger copy": uv * sides / 1000,
         "centered on the picture": uv + sides / 2,
     }
 
@@ -256,8 +259,10 @@ def of_batch(batch: Mapping[str, Any], figure: Figure) -> list[str | None]:
                 uv = uv @ affine[:, :2].T + affine[:, 2][None]
             fault = joints_uv_fault(uv, known, figure.limbs)
         if fault is None and has_xyz[i]:
-            known = batch["labelled"][i] if "labelled" in batch and has_uv[i] else None
-            fault = joints_xyz_fault(batch["joints_xyz"][i], figure, known)
+            of_image = "labelled" in batch and has_uv[i]
+            fault = joints_xyz_fault(
+                batch["joints_xyz"][i], figure, batch["labelled"][i] if of_image else None
+            )
         result[i] = fault
     return result
 

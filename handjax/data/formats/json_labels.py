@@ -21,6 +21,23 @@ def read_json(path: epath.Path, expected: str) -> object:
         ) from None
 
 
+def identifier(content: dict, key: str, where: object) -> int | str:
+    """`content[key]`: a whole number of at least 0, also one written as a text, or another text.
+    ValueError, one line, for anything else."""
+    value = content.get(key)
+    if isinstance(value, str) and value.isdecimal() and len(value) < 19:
+        return int(value)
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if isinstance(value, str) and value and "/" not in value and value.isprintable():
+        return value
+    if type(value) is not int or not 0 <= value < 1 << 63:
+        raise ValueError(
+            f"{where}: {key} {value!r}; expected a whole number, copy the annotation again"
+        )
+    return value
+
+
 def finite_numbers(
     content: object, key: str, where: object, *shape: int, limit: float = LARGEST_PX
 ) -> Float[np.ndarray, "..."]:

@@ -8,6 +8,7 @@ Both are in the frame of the data set. With `y_up` (NYU) the readers negate y, s
 the camera frame: x right, y down, z forward.
 """
 
+import codecs
 import os
 
 import numpy as np
@@ -81,14 +82,15 @@ def read_lines(path: str | os.PathLike) -> list[tuple[int, str]]:
     """(number, text) of every line. ValueError for blank lines, except at the end, because lines of
     two files correspond by number.
 
-    A line ends with a line feed and any number of carriage returns before it: copies of ICVL's
-    labels have two.
+    A line ends with a line feed and any number of carriage returns before it (copies of ICVL's
+    labels have two), or with a single carriage return. A byte order mark is no part of the text.
     """
     file = epath.Path(path)
     if not file.is_file():
         raise FileNotFoundError(f"{path}: no such file; expected a text file, one line per frame")
     try:
-        lines = file.read_bytes().decode("utf-8").rstrip().split("\n")
+        text = decode_text(file.read_bytes()).rstrip()
+        lines = text.split("\n") if "\n" in text else text.split("\r")
     except UnicodeDecodeError:
         raise ValueError(f"{path}: not UTF-8 text; expected one line per frame") from None
     if lines == [""]:
@@ -97,6 +99,13 @@ def read_lines(path: str | os.PathLike) -> list[tuple[int, str]]:
     if blank:
         raise ValueError(f"{path}, line {blank}: blank; expected one line per frame")
     return [(i, line.strip()) for i, line in enumerate(lines, 1)]
+
+
+def decode_text(data: bytes) -> str:
+    """UTF-8, or UTF-16 that starts with a byte order mark, as Windows writes it. UnicodeDecodeError
+    for other bytes."""
+    wide = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    return data.decode("utf-16" if wide else "utf-8-sig")
 
 
 def parse_numbers(

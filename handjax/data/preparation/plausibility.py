@@ -22,8 +22,12 @@ _ORDERS = {"mpii": "mpii16", "coco_person": "coco17", "human36m_challenge": "bod
 _FAR_PROJECTION = 0.1  # of the picture's longer side; the median joint
 _FAR_CENTER_MM = 500.0
 # Frames that must all lie in the upper left quarter before that is worth a line.
-_CORNER_FRAMES = 8
+_CORNER_FRAMES = 4
 _CORNER = "corner"
+# People seen from shoulders to hips, and those of them who lie with the shoulders to the left, as
+# upright people do when x and y are swapped.
+_TRUNKS, _LYING = "trunks", "trunks lying to the left"
+_CORNERS_SHARE = 0.2  # of the boxes; those near the upper left corner do not tell
 _IMPOSSIBLE = "impossible"  # count of samples with joints that cannot be
 _MISREAD = "fits as "  # count of samples outside their picture that another reading puts inside
 
@@ -60,6 +64,11 @@ def _fault_of_picture(picture: dict[str, Any], figure: Figure, findings: "Findin
     known = picture.get("visible", np.ones(len(uv), bool))
     if size is not None and known.any():
         _count_readings(uv[known], size, findings)
+        if len(figure.trunk) == 4 and known[list(figure.trunk)].all():
+            findings.counts[_TRUNKS] += 1
+            shoulders, hips = uv[list(figure.trunk)].reshape(2, 2, 2).mean(1)
+            down = hips - shoulders
+            findings.counts[_LYING] += bool(down[0] > abs(down[1]))
     fault = plausible.joints_uv_fault(uv, known, figure.limbs, size)
     if fault is None and size is not None and _projects_far(picture, known, max(size)):
         return "far_projection"
@@ -105,6 +114,11 @@ def hints(findings: "Findings") -> list[str]:
             reading = key.removeprefix(_MISREAD)
             result.append(f"{times} of {outside} of those outside the picture fit as {reading}")
             break
+    if counts[_TRUNKS] >= _CORNER_FRAMES and counts[_LYING] > 0.7 * counts[_TRUNKS]:
+        result.append(
+            f"{counts[_LYING]} of {counts[_TRUNKS]} people lie on their side: x and y swapped, or "
+            "pictures that are turned?"
+        )
     if counts["frames"] == counts[_CORNER] >= _CORNER_FRAMES and not counts[_IMPOSSIBLE]:
         result.append(
             "all joints of all frames lie in the upper left quarter of the pictures: px of "
@@ -116,12 +130,19 @@ def hints(findings: "Findings") -> list[str]:
 def refusal(findings: "Findings") -> str:
     """Why a split cannot be right, in words; empty if it can."""
     counts = findings.counts
+    if counts["box_corners"] > _CORNERS_SHARE * counts["frames"]:
+        return _share(findings, "box_corners")
     if 2 * counts[_IMPOSSIBLE] <= counts["frames"]:
         return ""
     wrong = [fault for fault in plausible.FAULTS if plausible.joints_are_wrong(fault)]
     fault = max(wrong, key=lambda fault: counts[fault])
-    text = f"{counts[fault]} of {counts['frames']} frames: {plausible.FAULTS[fault]}"
-    return "; ".join([text, *hints(findings)])
+    more = hints(findings) if fault == "far_outside" else []
+    return "; ".join([_share(findings, fault), *more])
+
+
+def _share(findings: "Findings", fault: str) -> str:
+    counts = findings.counts
+    return f"{counts[fault]} of {counts['frames']} frames: {plausible.FAULTS[fault]}"
 
 
 def lines(split: str, findings: "Findings", texts: dict[str, str]) -> list[str]:

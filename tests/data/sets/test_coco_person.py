@@ -149,7 +149,8 @@ CORRUPT = {
         "annotation 1: a keypoint is marked 3; expected 0, 1 or 2",
     ),
     "box": (person(bbox=[1, 2, "x", 4]), "annotation 1: 'bbox' is not 4 finite numbers"),
-    "no area": (person(area=None), "annotation 1: 'area' is not a finite number"),
+    "area": (person(area="large"), "annotation 1: 'area' is not a finite number"),
+    "crowd": (person(iscrowd="few"), "annotation 1: iscrowd 'few'; expected 0 or 1, or none"),
     "number": (person(id=1.5), "annotation 1: id 1.5; expected a whole number"),
     "twice": (person(id=1010), "two annotations have the same id"),
     "leads out": (

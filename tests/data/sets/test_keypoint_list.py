@@ -90,13 +90,16 @@ DAMAGE = {
     ),
     "short line": (
         lambda root: (root / "train.txt").write_text("a.png 1 2 1\n"),
-        "train.txt, line 1: expected an image and 21",
+        "train.txt, line 1: 3 numbers at its end; expected an image and 21",
     ),
     "NaN": (
         edit(" 1.0\n", " 1.0 nan 3 1\n"),
-        "train.txt, line 2: expected|train.txt, line 1: expected",
+        "train.txt, line [12]: 'nan' is not a finite number of px; expected an image",
     ),
-    "half visible": (edit(" 1.0\n", " 0.5\n"), "line [12]: expected an image and 21 times x y v"),
+    "half visible": (
+        edit(" 1.0\n", " 0.5\n"),
+        "line [12]: v is 0.5 .a confidence.*; expected an image and 21",
+    ),
     "no text": (
         lambda root: (root / "train.txt").write_bytes(b"\xff\xfe\x00"),
         "train.txt: not UTF-8 text",

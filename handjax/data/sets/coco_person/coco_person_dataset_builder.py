@@ -26,7 +26,7 @@ class Builder(RawBuilder):
             "area": tensor(
                 "of the person's outline, px²; COCO's similarity of keypoints divides by it"
             ),
-            "image_id": tensor("COCO's number of the picture", dtype=np.int64),
-            "person_id": tensor("COCO's number of the annotation", dtype=np.int64),
+            "image_id": tensor("COCO's number of the picture, -1 for a text", dtype=np.int64),
+            "person_id": tensor("COCO's number of the annotation, -1 for a text", dtype=np.int64),
             "id": tfds.features.Text(doc="split/picture_annotation"),
         }
