@@ -7,6 +7,7 @@ import numpy as np
 from etils import epath
 from jaxtyping import Float, Float32, UInt16
 
+from handjax.data.formats import exif
 from handjax.data.formats.arrays import read_npy, read_npz
 from handjax.data.formats.headers import MAX_PIXELS, Header, read_header
 from handjax.data.formats.kinds import kind_of
@@ -83,6 +84,8 @@ def _png_units(path: str | os.PathLike, data: bytes, form: str) -> UInt16[np.nda
             f"depth format {form!r} is {description}"
         )
     image = _decode(data)
+    if problem := _turned(data, "PNG"):
+        raise ValueError(f"{path}: {problem}")
     if image is None or image.shape[:2] != (header.height, header.width):
         raise ValueError(f"{path}: PNG that does not decode; copy it again")
     if form == "nyu":  # OpenCV's channel order is B, G, R
@@ -102,6 +105,8 @@ def _pixels(data: bytes, expected: str) -> np.ndarray:
         )
     if header.kind != "TIFF":
         return pnm_pixels(data, header)
+    if problem := _turned(data, "TIFF"):
+        raise ValueError(problem)
     image = _decode(data)
     size, floats = (header.height, header.width), header.number == "float"
     if image is None or image.shape != size or (image.dtype.kind == "f") != floats:
@@ -142,6 +147,17 @@ def _checked(depth: np.ndarray, scale: float) -> Float[np.ndarray, "h w"]:
     with np.errstate(over="ignore"):  # beyond float32 becomes inf, which is no measurement
         units = np.where(measured, depth, 0).astype(np.float32) * np.float32(scale)
     return np.where(np.isfinite(units), units, np.float32(0))
+
+
+def _turned(data: bytes, kind: str) -> str:
+    """What is wrong with an image that viewers show turned; "" for others."""
+    turn = exif.orientation(data, kind)
+    if turn == 1:
+        return ""
+    return (
+        f"a depth image with an EXIF orientation of {turn}: turned, it would not fit its camera; "
+        "save it upright, without that tag"
+    )
 
 
 def _decode(data: bytes) -> np.ndarray | None:

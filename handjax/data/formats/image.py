@@ -7,6 +7,7 @@ import numpy as np
 from etils import epath
 from jaxtyping import UInt8
 
+from handjax.data.formats import exif
 from handjax.data.formats.depth import pnm_pixels
 from handjax.data.formats.headers import Header, read_header
 
@@ -19,8 +20,9 @@ _STORED = ("PNG", "JPEG")  # which TensorFlow decodes
 def read_image(path: str | os.PathLike) -> tuple[bytes, UInt8[np.ndarray, "h w *c"]]:
     """A PNG or JPEG file of the picture, and its pixels: [h, w], or [h, w, c] in the order R, G, B.
 
-    The bytes are those of the file up to the image's end (phones append a video), or those of a PNG
-    made of it for WebP, BMP, TIFF and PPM.
+    Both are upright: turned as the file's EXIF data say. The bytes are those of the file up to the
+    image's end (phones append a video), or those of a PNG made of it for WebP, BMP, TIFF, PPM and
+    pictures that had to be turned.
 
     FileNotFoundError or ValueError, one line, for a file that is missing, damaged, too large or not
     an image of 8 bits per channel. It is checked before OpenCV reads it, which accepts a truncated
@@ -33,10 +35,11 @@ def read_image(path: str | os.PathLike) -> tuple[bytes, UInt8[np.ndarray, "h w *
     try:
         header = read_header(data, EXPECTED)
         _check(header)
-        pixels = pnm_pixels(data, header) if header.kind == "PNM" else _decode(data, header)
+        turn = exif.orientation(data, header.kind)
+        pixels = pnm_pixels(data, header) if header.kind == "PNM" else _decode(data, header, turn)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
-    if header.kind in _STORED:
+    if header.kind in _STORED and turn == 1:
         return data[: header.end], pixels
     return cv2.imencode(".png", _swapped(pixels))[1].tobytes(), pixels
 
@@ -54,17 +57,20 @@ def _check(header: Header) -> None:
         )
 
 
-def _decode(data: bytes, header: Header) -> UInt8[np.ndarray, "h w *c"]:
+def _decode(data: bytes, header: Header, turn: int) -> UInt8[np.ndarray, "h w *c"]:
+    """The pixels, turned as EXIF's orientation `turn` says."""
     try:
         pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     except cv2.error:
         pixels = None
     size = header.height, header.width
+    if header.kind == "TIFF":  # OpenCV has turned it
+        size, turn = (size if turn < 5 else size[::-1]), 1
     if pixels is None or pixels.shape[:2] != size or pixels.dtype != np.uint8:
         raise ValueError(
             f"a {header.kind} that does not decode to 8 bits per channel; copy it again"
         )
-    return _swapped(pixels)
+    return _swapped(exif.upright(pixels, turn))
 
 
 def _swapped(pixels: UInt8[np.ndarray, "h w *c"]) -> UInt8[np.ndarray, "h w *c"]:
