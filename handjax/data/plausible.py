@@ -149,6 +149,20 @@ def joints_xyz_fault(
     return None
 
 
+def span_faults(joints_xyz: Float[np.ndarray, "n j 3"], figure: Figure = ANY) -> list[str | None]:
+    """Why joints of each row do not span mm of a hand or a person, in words."""
+    spans = np.linalg.norm(np.ptp(joints_xyz.astype(np.float64), axis=1), axis=-1)
+    low, high = figure.span_mm
+    return [
+        None
+        if low <= span <= high
+        else f"the joints span {span:.3g} mm"
+        + (": all in one place?" if span <= 0 else f": in {unit_of(span, figure.usual_mm)}?")
+        + f" Expected {low:g} to {high:g} mm for a {figure.kind}"
+        for span in spans.tolist()
+    ]
+
+
 def unit_of(length: float, usual_mm: float) -> str:
     """The unit, a fault, in which `length` comes closest to `usual_mm`; "one_place" for 0."""
     if length <= 0:

@@ -29,10 +29,12 @@ import numpy as np
 from jaxtyping import Bool, Float32, Int
 from tqdm import tqdm
 
+from handjax.data import plausible
 from handjax.data.batch import pack_voxels
 from handjax.data.formats.voxel_grid import MAX_SIZE, SLACK, decode_grid
 
 MAX_JOINTS = 1024
+_LEAST_JOINTS = 4  # fewer may be in one place
 TOLERANCE_MM = 0.01  # float32 rounding of labels * cube / 2 is 1e-5 mm
 
 
@@ -79,7 +81,10 @@ class VoxelH5:
             raise ValueError(
                 f"{self.path}: {cube_key} of row {row} is {edges}; expected edges > 0 mm"
             )
+        self._refuse(f"{cube_key}", [plausible.cube_fault(cube) for cube in self.cube_mm])
         offsets = labels * self.cube_mm[:, None] / 2
+        if labels.shape[1] >= _LEAST_JOINTS:
+            self._refuse(f"{labels_key} * {cube_key} / 2", plausible.span_faults(offsets))
         self.center_from, self.center_xyz = self._centers(file, offsets)
         self.joints_xyz = offsets + self.center_xyz[:, None]
         self._has_names = isinstance(file.get("file_name"), h5py.Group)
@@ -204,8 +209,25 @@ class VoxelH5:
             for name, sign in (("com3D", 1), ("com3D, y negated", -1)):
                 flip = np.asarray([1, sign, 1], np.float32)
                 if np.abs(offsets - crop * flip[None, None]).max() < TOLERANCE_MM:
+                    if com.any():  # zeros: unknown
+                        self._refuse("com3D", [plausible.distance_fault(z) for z in com[:, 2:]])
                     return name, com * flip[None]
+            ratio = float(np.abs(offsets).mean() / max(np.abs(crop).mean(), 1e-9))
+            if crop.any() and not 0.2 < ratio < 5:
+                raise ValueError(
+                    f"{self.path}: gt3Dcrop is {ratio:.3g} times smaller than labels * cube / 2: "
+                    "one of them in metres? Expected mm for both"
+                )
         return "none", np.zeros((len(offsets), 3), np.float32)
+
+    def _refuse(self, what: str, faults: list[str | None]) -> None:
+        """ValueError that names the first row with a fault, if there is one."""
+        rows = [row for row, fault in enumerate(faults) if fault]
+        if rows:
+            raise ValueError(
+                f"{self.path}: {what} of row {rows[0]}: {faults[rows[0]]}, as in {len(rows)} of "
+                f"{len(faults)} rows; correct the file"
+            )
 
     def _get(self, file: h5py.File, key: str, option: str | None, kind: type) -> Any:
         if key not in file:

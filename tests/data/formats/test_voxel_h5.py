@@ -297,8 +297,49 @@ def test_bad_tables_are_rejected_at_open(path, key, value, words):
 
 
 def test_max_label_allows_joints_outside(path):
-    put(path, "labels", LABELS + 1.034)
+    put(path, "labels", np.linspace(-0.5, 1.034, LABELS.size).reshape(LABELS.shape))
     assert len(VoxelH5(path, max_label=1.04)) == N
+
+
+def scaled(**factors):
+    """Multiplies tables of the file."""
+
+    def change(path):
+        for key, factor in factors.items():
+            with h5py.File(path) as file:
+                value = file[key][:]
+            put(path, key, value * np.asarray(factor, np.float32))
+
+    return change
+
+
+ONE_ROW = np.asarray([1, 1e-3, 1])[:, None]
+
+
+@pytest.mark.parametrize(
+    "change, words",
+    [
+        (scaled(cube=1e-3), "cube of row 0: 0.2 mm: in metres. .* 3 of 3 rows"),
+        (scaled(cube=1e-3, com3D=1e-3, gt3Dcrop=1e-3), "cube of row 0: 0.2 mm: in metres"),
+        (scaled(cube=0.1), "cube of row 0: 20 mm: in centimetres"),
+        (scaled(cube=1 / 25.4), "cube of row 0: 7.8.* mm: in inches"),
+        (scaled(cube=1e3), "cube of row 0: 200000 mm: in micrometres"),
+        (scaled(cube=ONE_ROW), "cube of row 1: 0.2 mm.* 1 of 3 rows"),
+        (scaled(com3D=1e-3), r"com3D of row 0: 0.\d+ mm from the camera: in metres"),
+        (scaled(com3D=0.1), "com3D of row 0: .* from the camera: in centimetres"),
+        (scaled(gt3Dcrop=1e-3), "gt3Dcrop is 1e.03 times smaller than labels"),
+        (scaled(labels=0), "row 0: the joints span 0 mm: all in one place.* 3 of 3"),
+        (scaled(labels=ONE_ROW[..., None]), "row 1: the joints span .* 1 of 3 rows"),
+    ],
+)
+def test_lengths_that_no_hand_has_are_refused(path, change, words):
+    change(path)
+    refused(path, words)
+
+
+def test_centers_of_zeros_are_unknown(path):
+    scaled(com3D=0)(path)
+    assert not VoxelH5(path).center_xyz.any()
 
 
 def test_empty_file_is_rejected(tmp_path):
