@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from handjax.data.cameras import EXPECTED, depth_range, intrinsics
+from handjax.data.cameras import HELP, depth_range, read_camera
 from handjax.data.formats.depth import DEPTH_FORMATS
 from handjax.data.formats.mesh import read_skin
 from handjax.engine import cli, runtime
@@ -56,7 +56,7 @@ def parser() -> cli.Parser:
     add("--side", choices=tuple(SIDES), default="right", help="handedness (default: right)")
     add("--mesh", type=Path, metavar="FILE", help="your own skin: .npz, .obj or sphereHand's .pkl")
     add("--depth", type=Path, metavar="FILE", help="a depth image to load, PNG")
-    add("--camera", default="", metavar="CAMERA", help=f"its intrinsics: {EXPECTED}")
+    add("--camera", default="", metavar="CAMERA", help=HELP)
     add("--unit", type=float, default=1.0, metavar="MM", help="mm per unit of the file (1)")
     add(
         "--format",
@@ -95,7 +95,7 @@ def main(argv: Sequence[str]) -> None:
     range_mm = depth_range("--range", args.range)
     camera = DepthCamera(args.camera, args.unit, args.format, range_mm)
     if args.camera:
-        intrinsics(args.camera)  # raises if it is not a camera
+        read_camera(args.camera)  # raises if it is not one
     elif args.depth:
         raise ValueError(f"--depth {args.depth}: name its camera by --camera FX,FY,CX,CY")
     path = args.workdir or args.weights

@@ -453,6 +453,8 @@ def test_depth_image_is_loaded_and_shown(skin, image):
     [
         ({"intrinsics": ""}, "camera (nothing): expected FX,FY,CX,CY"),
         ({"intrinsics": "0 1 1 1"}, "camera 0 1 1 1"),
+        ({"intrinsics": "0.9 0.9 0.5 0.5"}, "fractions of the picture?"),
+        ({"intrinsics": "nyu"}, "camera nyu: its images are 640 x 480 px"),
         ({"form": "nyu"}, "left.png: PNG of 16 bits"),
         ({"range_mm": (100.0, 200.0)}, "left.png: no depth between 100 and 200 mm"),
     ],
@@ -474,7 +476,7 @@ def test_unusable_depth_image_is_refused(page, image, change, what):
 def test_missing_network_names_the_flags(page, image, monkeypatch):
     monkeypatch.setattr(sphere_network, "SHIPPED", image[0].with_name("none.npz"))
     depth = np.full((40, 40), 500.0, np.float32)
-    loaded = fit.LoadedImage("depth.png", depth, image[1])
+    loaded = fit.LoadedImage("depth.png", depth, image[1].read().k, image[1])
     monkeypatch.setattr(page, "observation", fit.ObservedHand.of(loaded, left=False))
     with pytest.raises(FileNotFoundError, match="--workdir RUN or --weights NPZ"):
         page.ask_network()

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from handjax.data.cameras import intrinsics
+from handjax.data.cameras import Camera, read_camera
 from handjax.data.formats.depth import read_depth
 from handjax.fitting import surface, tracker
 from handjax.fitting.depth_cube import RANGE_MM, DepthCube, crop_cube
@@ -23,28 +23,30 @@ _POINTS = 2048  # that the surface distance is measured at
 class DepthCamera(NamedTuple):
     """The camera of a depth image, and how its files are read."""
 
-    intrinsics: str = ""  # as `data.cameras.intrinsics` reads it
+    intrinsics: str = ""  # as `data.cameras.read_camera` reads it
     unit_mm: float = 1.0  # mm per unit of the file
     form: str = "png16"  # a key of DEPTH_FORMATS
     range_mm: tuple[float, float] = RANGE_MM  # where hands are, along z
 
-    def k(self) -> Float[np.ndarray, "3 3"]:
-        """The intrinsic matrix; ValueError if there is none."""
-        return intrinsics(self.intrinsics)
+    def read(self) -> Camera:
+        """The camera of `intrinsics`; ValueError if there is none."""
+        return read_camera(self.intrinsics)
 
 
 class LoadedImage(NamedTuple):
-    """A depth image, mm, 0 = missing."""
+    """A depth image as a pinhole sees it, mm, 0 = missing."""
 
     name: str
     depth: Float[np.ndarray, "h w"]
+    k: Float[np.ndarray, "3 3"]
     camera: DepthCamera
 
     @classmethod
     def read(cls, path: Path, camera: DepthCamera) -> "LoadedImage":
-        """Read a PNG file of the camera."""
-        camera.k()  # raises before the file is read
-        return cls(path.name, read_depth(path, form=camera.form, scale=camera.unit_mm), camera)
+        """Read a file of the camera."""
+        given = camera.read()  # raises before the file is read
+        depth = read_depth(path, form=camera.form, scale=camera.unit_mm)
+        return cls(path.name, *given.pinhole(depth), camera)
 
 
 class ObservedHand(NamedTuple):
@@ -57,9 +59,8 @@ class ObservedHand(NamedTuple):
     @classmethod
     def of(cls, image: LoadedImage, left: bool) -> "ObservedHand":
         """Find the hand; ValueError if there is no depth within the camera's range."""
-        k = image.camera.k()
-        cube = crop_cube(image.depth, k, image.camera.range_mm, left)
-        picture = reproject(image.depth, k, cube.center_xyz)
+        cube = crop_cube(image.depth, image.k, image.camera.range_mm, left)
+        picture = reproject(image.depth, image.k, cube.center_xyz)
         return cls(cube, cube.to_camera(cube.points), picture)
 
 

@@ -104,7 +104,7 @@ class Panels:
         self.upload = gui.add_upload_button("load a depth image", mime_type="image/png")
         with gui.add_folder("camera", expand_by_default=not camera.intrinsics):
             self.intrinsics = gui.add_text(
-                "fx fy cx cy", camera.intrinsics, hint="intrinsics in px, or icvl, msra, nyu"
+                "fx fy cx cy", camera.intrinsics, hint="in px, with lens coefficients, or a name"
             )
             self.unit = gui.add_number(
                 "mm per unit", camera.unit_mm, hint="depth in mm of a 1 in the file"
