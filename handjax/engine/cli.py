@@ -2,11 +2,13 @@
 
 import argparse
 import contextlib
+import functools
 import os
 import shlex
 import sys
 import threading
 import traceback
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NoReturn
 
@@ -122,9 +124,10 @@ def run(main: Callable[[Sequence[str]], None]) -> None:
     """Calls main(argv) in a process that keeps its memory (`runtime.keep_memory`).
 
     ValueError and OSError are user errors: one line on stderr and exit code 2. With
-    HANDJAX_TRACEBACK=1 they show their traceback instead.
+    HANDJAX_TRACEBACK=1 they show their traceback instead. Warnings of handjax are one line too.
     """
     runtime.keep_memory()
+    warnings.formatwarning = functools.partial(_format_warning, warnings.formatwarning)
     try:
         main(sys.argv[1:])
     except (ValueError, OSError) as error:
@@ -139,6 +142,13 @@ def run(main: Callable[[Sequence[str]], None]) -> None:
             raise
         traceback.print_exc()
         _leave(1)
+
+
+def _format_warning(others: Callable[..., str], message, category, *where, **more) -> str:
+    """One line for a warning of handjax, without its place in the code; `others` formats others."""
+    if category.__module__.partition(".")[0] != __package__.partition(".")[0]:
+        return others(message, category, *where, **more)
+    return f"warning: {' '.join(str(message).split())}\n"
 
 
 def _leave(code: int) -> NoReturn:

@@ -1,5 +1,6 @@
 import sys
 import threading
+import warnings
 
 import jax
 import pytest
@@ -83,3 +84,14 @@ def test_a_failed_process_leaves_within_its_patience(monkeypatch, capsys, error,
     ended, said = run(monkeypatch, capsys, error)
     assert ended == code and ("Traceback" in said) == (code == 1)
     assert left.wait(5) and codes == [code]
+
+
+def test_a_warning_of_handjax_is_one_line(monkeypatch):
+    class CameraWarning(UserWarning):
+        __module__ = "handjax.data.cameras"
+
+    monkeypatch.setattr(warnings, "formatwarning", warnings.formatwarning)
+    cli.run(lambda argv: None)
+    one = warnings.formatwarning(CameraWarning("camera:\nunusual"), CameraWarning, "a.py", 3)
+    assert one == "warning: camera: unusual\n"
+    assert "a.py:3: UserWarning: other" in warnings.formatwarning("other", UserWarning, "a.py", 3)
