@@ -125,6 +125,13 @@ def _add_set(names: Any, name: str) -> None:
     shard = "raw samples per file; default 64"
     add("--shard_mb", type=positive, default=64.0, metavar="MB", help=shard)
     add("--overwrite", action="store_true", help="replace the prepared set if it exists")
+    split = "only this split; repeat the flag for several. Files of the others need not be there"
+    add("--split", action="append", metavar="NAME", help=split)
+    leave_out = (
+        "leave out samples that are missing or cannot be read; they are counted and named here, in "
+        "the report, in left_out.json next to it and in every report about the prepared set"
+    )
+    add("--leave_out_unreadable", action="store_true", help=leave_out)
     add("--check", action="store_true", help="only check the files; writes only the report")
     report = f"folder of the report; default: the prepared set's, or ./{name}-check with --check"
     add("--report", type=Path, metavar="DIR", help=report)

@@ -14,7 +14,7 @@ import os
 import re
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from etils import epath
@@ -139,10 +139,19 @@ class RecordDataset:
         return f"{self.folder}: {_reason(error)}"
 
 
-def describe(folder: str | os.PathLike) -> tuple[str, tuple[str, ...], tuple[str, ...]]:
-    """Name of a prepared set, its splits and its features."""
+class Described(NamedTuple):
+    """What a prepared set holds. `config` is its configuration, None for a set without any."""
+
+    name: str
+    config: str | None
+    splits: tuple[str, ...]
+    features: tuple[str, ...]
+
+
+def describe(folder: str | os.PathLike) -> Described:
+    """What is in the prepared set in `folder`. Errors as `RecordDataset`."""
     info = _open(epath.Path(folder)).info
-    return info.name, tuple(info.splits), tuple(info.features)
+    return Described(info.name, info.config_name, tuple(info.splits), tuple(info.features))
 
 
 def _open(folder: epath.Path) -> Any:

@@ -93,8 +93,9 @@ class Checkpoints:
         if step not in self.manager.all_steps():
             # orbax warns about every checkpoint without metrics.
             metrics = {"error": math.inf if error is None else float(error)}
+            self.wait()  # as orbax does; an error is that of the checkpoint before
+            self._saving = step
             with self._writing(step):
-                self._saving = step  # once the one before is complete
                 self.manager.save(step, args=ocp.args.StandardSave(state), metrics=metrics)
 
     def restore(self, step: int, target: TrainState) -> TrainState:

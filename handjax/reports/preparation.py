@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from handjax.data.preparation import preview, validate
-from handjax.data.preparation.prepared_set import REPORT_FILES, PrepareOptions
+from handjax.data.preparation.prepared_set import REPORT_FILES, PrepareOptions, left_out_of
 from handjax.data.preparation.registry import published_frames
 from handjax.data.preparation.split import Split
 from handjax.engine import files
 from handjax.reports import page
+
+_LISTED = 200  # names per split and kind on the page
 
 
 def write(folder: Path, options: PrepareOptions, splits: dict[str, Split]) -> None:
@@ -20,6 +22,8 @@ def write(folder: Path, options: PrepareOptions, splits: dict[str, Split]) -> No
         split: result.findings.summary(published_frames(options.name, split, options.config))
         for split, result in splits.items()
     }
+    for split, left in left_out_of(options, splits).items():
+        summaries[split] |= {"left_out": left.unreadable, "holes": left.holes}
     content = {
         "set": options.name,
         "config": options.config,
@@ -48,6 +52,8 @@ def sections(
     result = [_overview(summaries), _faults(summaries)]
     if any(summary["unreadable_frames"] for summary in summaries.values()):
         result.insert(1, _unreadable(summaries))
+    if any(summary["left_out"] or summary["holes"] for summary in summaries.values()):
+        result.insert(1, _left_out(summaries))
     if any(tiles.values()):
         result.append(_samples(tiles))
     return result
@@ -125,6 +131,26 @@ def _unreadable(summaries: dict[str, dict[str, Any]]) -> page.Section:
     return page.section(
         "Unreadable", page.table(("split", "error", "frames"), rows, digits=(0, 0, 0))
     )
+
+
+def _left_out(summaries: dict[str, dict[str, Any]]) -> page.Section:
+    rows = [
+        (split, kind, name, reason)
+        for split, summary in summaries.items()
+        for kind, names in (
+            ("known to be missing", summary["holes"]),
+            ("cannot be read", summary["left_out"]),
+        )
+        for name, reason in list(names.items())[:_LISTED]
+    ]
+    counts = [
+        f"{split}: {len(summary['left_out']):,} samples are left out, as they cannot be read; "
+        f"{len(summary['holes']):,} entries are known to be missing in copies of the set."
+        for split, summary in summaries.items()
+        if summary["left_out"] or summary["holes"]
+    ]
+    table = page.table(("split", "", "name", "why"), rows)
+    return page.section("Left out", *counts, table, "All names are in left_out.json.")
 
 
 def _samples(tiles: dict[str, tuple[tuple[str, bytes], ...]]) -> page.Section:

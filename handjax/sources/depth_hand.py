@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Array, Int, Key
 from ml_collections import ConfigDict
 
+from handjax.data import left_out
 from handjax.engine import config as configs
 from handjax.engine.contracts import Batch
 from handjax.pose.center import hand_center
@@ -76,7 +77,7 @@ def depth_hand(config: ConfigDict, train: bool = True) -> Source:
         materialize=materialize,
         names=eval_set.names,
         description=f"{len(eval_set)} frames of {data.name}, {eval_split}; crop center "
-        f"{center.description}",
+        f"{center.description}{left_out.told(path, eval_split)}",
     )
 
 

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Array, Int, Key
 from ml_collections import ConfigDict
 
+from handjax.data import left_out
 from handjax.engine import config as configs
 from handjax.engine.contracts import Batch
 from handjax.pose.align import rigid_transform
@@ -110,7 +111,7 @@ def nyu_views(config: ConfigDict, train: bool = True) -> Source:
         materialize=unchanged,
         names=eval_set.names,
         description=f"{len(eval_set)} frames of nyu_hand, {data.eval_split}, first of three views; "
-        f"crop center {center.description}",
+        f"crop center {center.description}{left_out.told(path, data.eval_split)}",
     )
     return with_synthetic(source, config)
 

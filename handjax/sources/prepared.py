@@ -1,6 +1,5 @@
 """Prepared sets of RGB images by name below one folder: alone, concatenated or mixed."""
 
-import importlib
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -8,8 +7,11 @@ from typing import NamedTuple
 
 from ml_collections import ConfigDict
 
+from handjax.data import left_out
+from handjax.data.preparation.registry import published_frames
 from handjax.pose.skeleton import Skeleton
 from handjax.sources.base import Source, required_path, unchanged
+from handjax.sources.watch import Watch
 
 _VERSION = re.compile(r"\d+\.\d+\.\d+")
 
@@ -20,6 +22,7 @@ class PreparedSet(NamedTuple):
     requested: str  # as the config names it, "stb/bb"
     folder: Path  # the one with dataset_info.json
     name: str  # of the set, "stb"
+    config: str | None  # its configuration, "bb"
     split: str
     features: tuple[str, ...]
 
@@ -71,8 +74,11 @@ def source(
         train_size = len(trained)
 
     pairs = list(zip(evaluated.parts, eval_sets, strict=True))
-    frames = [f"{len(part)} of {found.requested}, {found.split}" for part, found in pairs]
-    entire = all(len(part) == _published_size(found) for part, found in pairs)
+    frames = [
+        f"{len(part)} of {found.requested}, {found.split}{left_out.told(found.folder, found.split)}"
+        for part, found in pairs
+    ]
+    entire = all(_is_entire(found, len(part)) for part, found in pairs)
     return Source(
         skeleton=skeleton,
         train_size=train_size,
@@ -110,7 +116,7 @@ def _find(
 
     alone = len({*config.data.sets, *config.data.eval_sets}) == 1
     folder = _folder(Path(config.data.path), requested, alone)
-    name, splits, features = describe(folder)
+    name, set_config, splits, features = describe(folder)
     if name not in known:
         raise ValueError(
             f"{folder}: a prepared {name}; config.data.name={config.data.name} reads "
@@ -124,7 +130,7 @@ def _find(
             f"{folder}: no split {' or '.join(defaults)} but {', '.join(splits)}; name one by "
             f"config.data.{key}"
         )
-    return PreparedSet(requested, folder, name, split, features)
+    return PreparedSet(requested, folder, name, set_config, split, features)
 
 
 def _folder(path: Path, requested: str, alone: bool) -> Path:
@@ -149,6 +155,12 @@ def _folder(path: Path, requested: str, alone: bool) -> Path:
     return max(versions, key=lambda folder: [int(part) for part in folder.name.split(".")])
 
 
-def _published_size(found: PreparedSet) -> int | None:
-    """Number of samples of the split as published; None if unknown or only a part is read."""
-    return importlib.import_module(f"handjax.data.sets.{found.name}.raw").COUNTS.get(found.split)
+def _is_entire(found: PreparedSet, size: int) -> bool:
+    """Whether these are all samples of the split as published, except those that copies of the set
+    are known to lack; not if that number is unknown, only a part is read or samples were left
+    out."""
+    published = published_frames(found.name, found.split, found.config)
+    left = left_out.of_split(found.folder, found.split)
+    if published is None or left.unreadable or "[" in found.split:
+        return False
+    return size == published or (bool(left.holes) and size < published)

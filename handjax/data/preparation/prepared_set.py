@@ -1,7 +1,8 @@
 """Prepares a data set: raw files → TFRecords with a report. The work behind `prepare NAME`."""
 
 import os
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -10,8 +11,9 @@ from typing import Any
 from etils import epath
 from tqdm import tqdm
 
+from handjax.data.left_out import LeftOut
 from handjax.data.preparation import plausibility, validate
-from handjax.data.preparation.registry import published_frames, raw_files
+from handjax.data.preparation.registry import known_holes, published_frames, raw_files
 from handjax.data.preparation.split import Split
 
 REPORT_FILES = ("report.json", "report.html")
@@ -21,7 +23,8 @@ _MAX_LISTED = 50  # missing files in the error message
 @dataclass(frozen=True)
 class PrepareOptions:
     """The flags of `prepare NAME`; its help text describes them. `data_dir` None: $TFDS_DATA_DIR or
-    ~/tensorflow_datasets. `beam` None: without Beam. `workers` None: one per core."""
+    ~/tensorflow_datasets. `beam` None: without Beam. `workers` None: one per core. `split` None:
+    all."""
 
     name: str
     config: str | None
@@ -33,6 +36,8 @@ class PrepareOptions:
     overwrite: bool = False
     check: bool = False
     report: Path | None = None
+    split: Sequence[str] | None = None
+    leave_out_unreadable: bool = False
 
 
 WriteReport = Callable[[Path, PrepareOptions, dict[str, Split]], None]  # folder, options, splits
@@ -55,6 +60,8 @@ def prepare(options: PrepareOptions, write_report: WriteReport) -> str:
         options.manual_dir,
         data_dir or Path.home() / "tensorflow_datasets",
         round(options.shard_mb * 2**20),
+        options.split,
+        options.leave_out_unreadable,
     )
     work = _check if options.check else _write
     return work(preparation, options, write_report)
@@ -75,9 +82,9 @@ def _check(preparation: Any, options: PrepareOptions, write_report: WriteReport)
     folder = options.report or Path(f"{options.name}-check")
     write_report(folder, options, splits)
     where = f"report: {Path(folder, 'report.html').resolve()}"
-    if wrong := _unreadable(splits) or _refused(splits):
+    if wrong := _unreadable(splits, options) or _refused(splits):
         raise ValueError(f"{wrong}; {where}")
-    return "\n".join([*_faults(splits), where])
+    return "\n".join([*_left_out_lines(options, splits), *_faults(splits), where])
 
 
 def _write(preparation: Any, options: PrepareOptions, write_report: WriteReport) -> str:
@@ -85,10 +92,10 @@ def _write(preparation: Any, options: PrepareOptions, write_report: WriteReport)
     from handjax.data.preparation.workers import Workers
 
     skeleton = raw_files(options.name).SKELETON
-    _refuse_to_replace(preparation.folder, options.overwrite)
+    _refuse_to_replace(preparation.folder, options)
     with preparation.claimed():
         # Again, as another process may have finished it in the meantime.
-        _refuse_to_replace(preparation.folder, options.overwrite)
+        _refuse_to_replace(preparation.folder, options)
         if any(preparation.unfinished.glob("*.json")):
             print(f"resuming in {preparation.unfinished}", flush=True)
         if options.beam is None:
@@ -101,17 +108,50 @@ def _write(preparation: Any, options: PrepareOptions, write_report: WriteReport)
             for name in REPORT_FILES:  # of an earlier run that did not finish
                 (folder / name).unlink(missing_ok=True)
         write_report(folder, options, splits)
-        if wrong := _unreadable(splits) or _refused(splits):
+        if wrong := _unreadable(splits, options) or _refused(splits):
             report = Path(folder, "report.html").resolve()
             raise ValueError(
-                f"{wrong}; fix that and run again: finished shards are kept; report: {report}"
+                f"{wrong}; fix that and run again: finished shards are kept{_way_out(splits)}; "
+                f"report: {report}"
             )
-        preparation.finish(splits, options.overwrite)
+        preparation.finish(splits, left_out_of(options, splits), options.overwrite)
     frames = ", ".join(f"{split} {sum(result.shards):,}" for split, result in splits.items())
     report = Path(options.report or preparation.folder, "report.html").resolve()
     return "\n".join(
-        [f"{preparation.folder}: {frames} frames", *_faults(splits), f"report: {report}"]
+        [
+            f"{preparation.folder}: {frames} frames",
+            *_left_out_lines(options, splits),
+            *_faults(splits),
+            f"report: {report}",
+        ]
     )
+
+
+def left_out_of(options: PrepareOptions, splits: dict[str, Split]) -> dict[str, LeftOut]:
+    """What each split lacks."""
+    return {
+        split: LeftOut(
+            data.findings.left_out if options.leave_out_unreadable else {},
+            known_holes(options.name, options.manual_dir, split, options.config),
+        )
+        for split, data in splits.items()
+    }
+
+
+def _left_out_lines(options: PrepareOptions, splits: dict[str, Split]) -> list[str]:
+    return [
+        f"{split}: {line}"
+        for split, left in left_out_of(options, splits).items()
+        for line in left.lines()
+    ]
+
+
+def _way_out(splits: dict[str, Split]) -> str:
+    """The way to go on without the unreadable samples, if there is one."""
+    found = [data.findings for data in splits.values() if data.findings.unreadable]
+    if not found or not all(findings.complete(leave_out=True) for findings in found):
+        return ""
+    return ", or leave them out, by name and count, with --leave_out_unreadable"
 
 
 def _progress(options: PrepareOptions, split: str) -> tqdm:
@@ -140,18 +180,48 @@ def _validate(options: PrepareOptions) -> None:
             f"--manual_dir {root}: no such folder; "
             f"see handjax prepare {options.name} --help for its content"
         )
-    if missing := raw_files(options.name).missing(root, options.config):
+    raw = raw_files(options.name)
+    known = raw.splits(root, options.config)
+    if options.split and (unknown := [split for split in options.split if split not in known]):
+        raise ValueError(
+            f"--split {unknown[0]}: {options.name} has {', '.join(known) or 'no split there'}"
+        )
+    missing = raw.missing(root, options.config, options.split)
+    if missing and options.leave_out_unreadable:
+        print(f"{len(missing)} missing, left out: {'; '.join(missing[:3])}", file=sys.stderr)
+    elif missing:
         more = f"; and {len(missing) - _MAX_LISTED} more" if len(missing) > _MAX_LISTED else ""
         raise FileNotFoundError(
             f"--manual_dir {root}: {len(missing)} missing: {'; '.join(missing[:_MAX_LISTED])}{more}"
+            f"{_other_splits(options, root)}"
         )
 
 
-def _refuse_to_replace(folder: epath.Path, overwrite: bool) -> None:
-    if folder.exists() and not overwrite:
+def _other_splits(options: PrepareOptions, root: epath.Path) -> str:
+    """The way to prepare those splits whose files are complete, if there are any."""
+    raw = raw_files(options.name)
+    splits = raw.splits(root, options.config)
+    whole = [s for s in splits if len(splits) > 1 and not raw.missing(root, options.config, (s,))]
+    if options.split or not whole:
+        return ""
+    return f"; {', '.join(whole)} alone: {' '.join(f'--split {split}' for split in whole)}"
+
+
+def _refuse_to_replace(folder: epath.Path, options: PrepareOptions) -> None:
+    if not folder.exists():
+        return
+    if not options.overwrite:
         raise FileExistsError(
             f"{folder}: exists already; --overwrite replaces it, another --data_dir keeps it"
         )
+    if options.split and (folder / "dataset_info.json").exists():
+        from handjax.data.records import describe
+
+        if lost := set(describe(folder).splits) - set(options.split):
+            raise FileExistsError(
+                f"{folder}: holds {', '.join(sorted(lost))}, too, which --overwrite would delete; "
+                "name all splits, or use another --data_dir"
+            )
 
 
 def _faults(splits: dict[str, Split]) -> list[str]:
@@ -169,10 +239,12 @@ def _refused(splits: dict[str, Split]) -> str:
     return "; ".join(f"{split}: {reason}" for split, reason in reasons.items() if reason)
 
 
-def _unreadable(splits: dict[str, Split]) -> str:
-    """One line about the unreadable samples of each split; empty if there are none."""
+def _unreadable(splits: dict[str, Split], options: PrepareOptions) -> str:
+    """One line about what each split lacks and must not; empty if there is nothing."""
     result = []
     for split, data in splits.items():
+        if data.findings.complete(options.leave_out_unreadable):
+            continue
         if lines := list(data.findings.unreadable):
             count = data.findings.counts["unreadable"]
             more = f" ({len(lines) - 1} more in the report)" if len(lines) > 1 else ""

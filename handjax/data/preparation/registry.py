@@ -1,7 +1,10 @@
 """The data sets of `handjax prepare`, by name."""
 
 import importlib
+import os
 from typing import cast
+
+from etils import epath
 
 from handjax.data.sets import RawFiles
 
@@ -24,6 +27,14 @@ SETS = (
 def raw_files(name: str) -> RawFiles:
     """The reader of a data set's raw files: its module raw.py."""
     return cast(RawFiles, importlib.import_module(f"handjax.data.sets.{name}.raw"))
+
+
+def known_holes(
+    name: str, root: str | os.PathLike, split: str, config: str | None
+) -> dict[str, str]:
+    """What a split lacks in `root` as other copies of the data set do: name → reason."""
+    holes = getattr(raw_files(name), "holes", None)
+    return holes(epath.Path(root), split, config) if holes else {}
 
 
 def published_frames(name: str, split: str, config: str | None) -> int | None:

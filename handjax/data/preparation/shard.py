@@ -6,7 +6,7 @@ import importlib
 import io
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import chain, islice
 from typing import Any
 
@@ -25,12 +25,19 @@ _PROBED = 8  # samples whose size decides how many go into a shard
 
 
 def write_shard(
-    name: str, config: str | None, data_dir: str, file: str, summary: str, chunk: Chunk
+    name: str,
+    config: str | None,
+    data_dir: str,
+    leave_out: bool,
+    file: str,
+    summary: str,
+    chunk: Chunk,
 ) -> dict[str, Any]:
     """Writes a shard to `file` and then its summary, as JSON, to `summary`. Returns the summary.
 
     A complete shard of the same samples is kept. If a sample is unreadable, only the summary is
-    written. `name`, `config` and `data_dir` are those of the data set's TFDS builder.
+    written, or with `leave_out` the shard without the sample. `name`, `config` and `data_dir` are
+    those of the data set's TFDS builder.
     """
     record_path, summary_path = epath.Path(file), epath.Path(summary)
     if record_path.exists() and summary_path.exists():
@@ -59,7 +66,7 @@ def write_shard(
                 raise ValueError(f"{name}, {key}: {reason}; cannot be encoded") from None
             writer.write(record)
             size += len(record)
-    if findings.unreadable:
+    if not findings.complete(leave_out):
         record_path.unlink()
     result = {
         "frames": findings.counts["frames"],
@@ -110,10 +117,17 @@ def tfds_builder(name: str, config: str | None, data_dir: str) -> tfds.core.Data
 
 
 class ManualDir(tfds.download.DownloadManager):
-    """Gives a builder the folder of the raw files. Unlike TFDS's own, it creates no folder."""
+    """Gives a builder the folder of the raw files, the `splits` that are wanted (None: all) and
+    whether files may be missing. Unlike TFDS's own, it creates no folder."""
 
-    def __init__(self, manual_dir: str | os.PathLike):
+    def __init__(
+        self,
+        manual_dir: str | os.PathLike,
+        splits: Sequence[str] | None = None,
+        may_lack: bool = False,
+    ):
         self._manual_dir = epath.Path(manual_dir)
+        self.splits, self.may_lack = splits, may_lack
 
     @property
     def manual_dir(self) -> epath.Path:

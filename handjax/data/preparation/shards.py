@@ -22,12 +22,14 @@ SPLIT.split.json once the split is complete.
 import contextlib
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from etils import epath
 from tqdm import tqdm
 
+from handjax.data import left_out
+from handjax.data.left_out import LeftOut
 from handjax.data.plausible import Figure
 from handjax.data.preparation import lock, plausibility, preview, validate
 from handjax.data.preparation.examples import Examples, LazyExamples
@@ -45,6 +47,7 @@ class Preparation:
     """Prepares one configuration of a data set from `manual_dir` into `data_dir`. Can be pickled.
 
     `folder` is the place of the prepared set, `unfinished` where its shards collect until then.
+    `splits`: those that are wanted, None for all; `leave_out`: without the unreadable samples.
     """
 
     def __init__(
@@ -54,9 +57,12 @@ class Preparation:
         manual_dir: str | os.PathLike,
         data_dir: str | os.PathLike,
         shard_bytes: int,
+        splits: Sequence[str] | None = None,
+        leave_out: bool = False,
     ):
         tf.config.set_visible_devices([], "GPU")  # leave the accelerators to JAX
         self.name, self.config, self.shard_bytes = name, config, shard_bytes
+        self.splits, self.leave_out = splits, leave_out
         self.manual_dir = epath.Path(manual_dir).resolve()
         self._root = epath.Path(data_dir).resolve() / "unfinished"
         self._builder = tfds_builder(name, config, str(self._root))
@@ -66,7 +72,10 @@ class Preparation:
 
     def __reduce__(self) -> tuple[Any, ...]:
         data_dir = self._root.parent
-        return Preparation, (self.name, self.config, self.manual_dir, data_dir, self.shard_bytes)
+        return Preparation, (
+            *(self.name, self.config, self.manual_dir, data_dir),
+            *(self.shard_bytes, self.splits, self.leave_out),
+        )
 
     @contextlib.contextmanager
     def claimed(self) -> Iterator[None]:
@@ -102,7 +111,13 @@ class Preparation:
 
     def incomplete(self, splits: list[str]) -> list[str]:
         """The splits that are not complete yet."""
-        return [split for split in splits if not self._split_path(split).exists()]
+        return [split for split in splits if not self._is_complete(split)]
+
+    def _is_complete(self, split: str) -> bool:
+        """Whether all samples of a split are written. One that lacks unreadable samples is not:
+        they may have been repaired."""
+        path = self._split_path(split)
+        return path.exists() and not Split.from_json(path.read_text()).findings.unreadable
 
     def write(self, workers: Workers, progress: Progress, skeleton: str | None) -> dict[str, Split]:
         """Writes all shards of all splits; those that an earlier, stopped call completed are kept.
@@ -131,6 +146,7 @@ class Preparation:
                     self.name,
                     self.config,
                     str(self._root),
+                    self.leave_out,
                     str(self._record_path(split, shards)),
                     str(self._summary_path(split, shards)),
                     chunk,
@@ -147,7 +163,7 @@ class Preparation:
     def collect(self, split: str) -> Split:
         """Adds up the summaries of a split's shards. Marks the split complete if all samples could
         be read and it is not refused (plausibility.py)."""
-        if self._split_path(split).exists():
+        if split not in self.incomplete([split]):
             return Split.from_json(self._split_path(split).read_text())
         total = json.loads((self.unfinished / f"{split}.all.json").read_text())
         shards = total["shards"]
@@ -157,29 +173,32 @@ class Preparation:
             findings += validate.Findings.from_dict(summary["findings"])
         if total["error"]:
             findings.add_unreadable(ValueError(f"{total['error']} (nothing after it was read)"))
-        elif not summaries:
-            findings.add_unreadable(
-                ValueError(f"{self.manual_dir}: split {split!r} has no samples")
-            )
+        elif not any(summary["frames"] for summary in summaries):
+            what = "none of its samples can be read" if summaries else "has no samples"
+            findings.add_unreadable(ValueError(f"{self.manual_dir}: split {split!r}: {what}"))
+        # Without the shards of which no sample can be read.
+        written = [n for n, summary in enumerate(summaries) if summary["frames"]]
         result = Split(
-            tuple(s["frames"] for s in summaries),
+            tuple(summaries[n]["frames"] for n in written),
             sum(s["size"] for s in summaries),
             findings,
             tiles_from_json(total["tiles"]),
         )
-        if not findings.unreadable and not plausibility.refusal(findings):
-            for n in range(shards):
+        if findings.complete(self.leave_out) and not plausibility.refusal(findings):
+            for to, n in enumerate(written):
                 if self._record_path(split, n).exists():
-                    self._record_path(split, n).replace(self._record_path(split, n, shards))
-            complete = {self._record_path(split, n, shards) for n in range(shards)}
+                    self._record_path(split, n).replace(self._record_path(split, to, len(written)))
+            complete = {self._record_path(split, n, len(written)) for n in range(len(written))}
             # The others are of a run that found other files.
             for stale in set(self.unfinished.glob(f"{self.name}-{split}.*")) - complete:
                 stale.unlink()
             write_atomic(self._split_path(split), result.to_json())
         return result
 
-    def finish(self, splits: dict[str, Split], overwrite: bool) -> None:
-        """Moves the set to `folder`, with whatever else is in `unfinished`."""
+    def finish(
+        self, splits: dict[str, Split], left: Mapping[str, LeftOut], overwrite: bool
+    ) -> None:
+        """Moves the set to `folder`, with what it lacks and whatever else is in `unfinished`."""
         info = self._builder.info
         info.as_proto.disable_shuffling = True  # TFDS's way to say that records have an order
         info.set_splits(
@@ -188,12 +207,18 @@ class Preparation:
             )
         )
         info.write_to_directory(self.unfinished)
+        (self.unfinished / left_out.FILE).unlink(missing_ok=True)
+        left_out.write(self.unfinished, left)
         self.folder.parent.mkdir(parents=True, exist_ok=True)
         replaced = self.folder.with_name(f"{self.folder.name}.replaced")
         if overwrite and self.folder.exists():
             self.folder.rename(replaced)
         self.unfinished.rename(self.folder)
         working_files = ["plan.json", ".*.part", *(f"{split}.*.json" for split in splits)]
+        # Of an earlier, unfinished run that wanted other splits, too.
+        others = set(self._builder_splits()) - set(splits)
+        working_files += [f"{split}.*.json" for split in others]
+        working_files += [f"{self.name}-{split}.tfrecord-*" for split in others]
         for path in self.folder.iterdir():
             if any(path.match(pattern) for pattern in working_files):
                 path.unlink()
@@ -202,7 +227,12 @@ class Preparation:
 
     def examples(self) -> dict[str, Examples]:
         """Examples per split. ValueError, one line, if files are missing."""
-        return self._builder._split_generators(ManualDir(self.manual_dir))
+        wanted = ManualDir(self.manual_dir, self.splits, self.leave_out)
+        return self._builder._split_generators(wanted)
+
+    def _builder_splits(self) -> tuple[str, ...]:
+        """All splits of the data set."""
+        return self._builder.RAW.splits(self.manual_dir, self.config)
 
     def _split_path(self, split: str) -> epath.Path:
         return self.unfinished / f"{split}.split.json"

@@ -49,6 +49,10 @@ class Findings:
 
     `px` is the sum of the reprojection distances and `largest_px` their maximum. `named` lists the
     first frames per fault, `unreadable` each error message with the number of its samples.
+
+    `left_out` maps the name of an unreadable sample to the reason. What cannot be read and is no
+    sample, such as a list of labels, is not in it and counts as `broken`: nothing can be left out
+    in its place.
     """
 
     counts: Counter[str] = field(default_factory=Counter)
@@ -56,6 +60,7 @@ class Findings:
     largest_px: float = 0.0
     named: dict[str, list[str]] = field(default_factory=dict)
     unreadable: dict[str, int] = field(default_factory=dict)
+    left_out: dict[str, str] = field(default_factory=dict)
 
     def __iadd__(self, other: "Findings") -> "Findings":
         self.counts.update(other.counts)
@@ -65,6 +70,7 @@ class Findings:
             self.named[fault] = (self.named.get(fault, []) + keys)[:_EXAMPLES]
         for line, times in other.unreadable.items():
             self._keep(line, times)
+        self.left_out |= other.left_out
         return self
 
     def add_fault(self, fault: str, key: str) -> None:
@@ -72,10 +78,19 @@ class Findings:
         self.counts[fault] += 1
         self.named[fault] = (self.named.get(fault, []) + [key])[:_EXAMPLES]
 
-    def add_unreadable(self, error: Exception) -> None:
-        """Counts a sample that could not be read because of `error`."""
+    def add_unreadable(self, error: Exception, key: str | None = None) -> None:
+        """Counts the sample `key` that could not be read because of `error`; None: no sample."""
+        line = " ".join(str(error).split())
         self.counts["unreadable"] += 1
-        self._keep(" ".join(str(error).split()), 1)
+        self._keep(line, 1)
+        if key is None:
+            self.counts["broken"] += 1
+        else:
+            self.left_out[key] = line
+
+    def complete(self, leave_out: bool) -> bool:
+        """Whether all samples could be read, or those that could not may be left out."""
+        return not self.unreadable or (leave_out and not self.counts["broken"])
 
     def _keep(self, line: str, times: int) -> None:
         if line in self.unreadable or len(self.unreadable) < _MAX_LINES:
@@ -120,7 +135,7 @@ def readable(examples: LazyExamples, findings: Findings) -> Iterator[tuple[str, 
         try:
             sample = read()
         except (ValueError, OSError) as error:
-            findings.add_unreadable(error)
+            findings.add_unreadable(error, key)
         else:
             for fault in sample.pop(NOTES, ()):
                 findings.add_fault(fault, key)

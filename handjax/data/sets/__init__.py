@@ -26,9 +26,14 @@ class RawFiles(Protocol):
               one split of its own. None or absent: not published.
     SKELETON  Name of the skeleton that the report draws joints with; None draws images only.
     missing   Files that a configuration needs and `root` lacks, one line each; empty if complete.
+              `only`: those of these splits; None for all.
     splits    Splits of a configuration; they may depend on the files in `root`.
     samples   Examples of one split in the order of the files. Their keys are unique; values have
               the names, shapes and units of the builder's features.
+
+    A module may also have `holes(root, split, config)`: samples or sequences that copies of the
+    data set are known to lack and that `root` lacks, name → reason. `missing` does not list them,
+    and `samples` leaves them out.
 
     `config` is one of CONFIGS, or None for the default. Unreadable files raise ValueError or
     OSError whose message is one line with the file, the problem and what was expected.
@@ -42,6 +47,8 @@ class RawFiles(Protocol):
     def COUNTS(self) -> Mapping[str, int | None]: ...
     @property
     def SKELETON(self) -> str | None: ...
-    def missing(self, root: epath.Path, config: str | None = None) -> list[str]: ...
+    def missing(
+        self, root: epath.Path, config: str | None = None, only: Collection[str] | None = None
+    ) -> list[str]: ...
     def splits(self, root: epath.Path, config: str | None = None) -> tuple[str, ...]: ...
     def samples(self, root: epath.Path, split: str, config: str | None = None) -> Examples: ...

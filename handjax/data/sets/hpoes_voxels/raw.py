@@ -6,6 +6,7 @@ with other sets.
 """
 
 import functools
+from collections.abc import Collection
 from functools import partial
 
 import numpy as np
@@ -26,7 +27,9 @@ def splits(root: epath.Path, config: str | None = None) -> tuple[str, ...]:
     return named(root, ".h5")
 
 
-def missing(root: epath.Path, config: str | None = None) -> list[str]:
+def missing(
+    root: epath.Path, config: str | None = None, only: Collection[str] | None = None
+) -> list[str]:
     return [] if splits(root) else ["HDF5 file NAME.h5"]
 
 

@@ -5,6 +5,7 @@ Annotation: github.com/JimmySuen/integral-human-pose. The configurations are the
 
 import hashlib
 import io
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import partial
 
@@ -73,6 +74,10 @@ COUNTS: dict[str, int | None] = {
 }
 
 
+# Sequences that many copies lack, since the published video of them is damaged.
+HOLES = {"s_11_act_02_subact_02_ca_01": "missing, as in many copies: its video is damaged"}
+
+
 def sequences(subset: str) -> list[str]:
     """Names of a subset's sequences, sorted."""
     if subset not in SUBSETS:
@@ -103,14 +108,29 @@ def frames(subset: str, sequence: str, count: int) -> list[int]:
     return sorted(sorted(digest, key=digest.__getitem__)[: chosen.take])
 
 
-def missing(root: epath.Path, config: str | None = None) -> list[str]:
-    """Missing folders of images and missing annotations of a subset."""
+def missing(
+    root: epath.Path, config: str | None = None, only: Collection[str] | None = None
+) -> list[str]:
+    """Missing folders of images and missing annotations of a subset, except for `holes`."""
+    gone = holes(root, "", config)
     return [
         str(path.relative_to(root))
         for sequence in sequences(config or "train")
-        for path in (root / "annot" / sequence / "matlab_meta.txt", root / "images" / sequence)
+        if sequence not in gone
+        for path in _files(root, sequence)
         if not path.exists()
     ]
+
+
+def holes(root: epath.Path, split: str, config: str | None = None) -> dict[str, str]:
+    """The sequences of HOLES that a subset takes and `root` lacks, with their number of frames."""
+    found = {}
+    for sequence in sequences(config or "train"):
+        if sequence in HOLES and (absent := [f for f in _files(root, sequence) if not f.exists()]):
+            take = SUBSETS[config or "train"].take
+            count = f", {take} frames" if take else ""
+            found[sequence] = f"{absent[-1].relative_to(root)}: {HOLES[sequence]}{count}"
+    return found
 
 
 def splits(root: epath.Path, config: str | None = None) -> tuple[str, ...]:
@@ -125,11 +145,14 @@ def samples(root: epath.Path, split: str, config: str | None = None) -> Examples
 
 
 def _lazy(root: epath.Path, subset: str) -> LazyExamples:
+    gone = holes(root, "", subset)
     for sequence in sequences(subset):
-        meta = root / "annot" / sequence / "matlab_meta.txt"
+        if sequence in gone:
+            continue
+        meta, folder = _files(root, sequence)
         try:
             camera, lines = read_annotation(meta)
-            _check_names(root / "images" / sequence, sequence, len(lines), meta)
+            _check_names(folder, sequence, len(lines), meta)
         except (ValueError, OSError) as error:
             yield sequence, unreadable(error)
             continue
@@ -138,6 +161,11 @@ def _lazy(root: epath.Path, subset: str) -> LazyExamples:
                 f"{sequence}_{frame:06d}",
                 partial(_sample, root, sequence, frame, meta, camera, lines[frame - 1]),
             )
+
+
+def _files(root: epath.Path, sequence: str) -> tuple[epath.Path, epath.Path]:
+    """The annotation of a sequence, and the folder of its images."""
+    return root / "annot" / sequence / "matlab_meta.txt", root / "images" / sequence
 
 
 def _sample(

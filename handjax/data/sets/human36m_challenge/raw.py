@@ -4,6 +4,8 @@ Single images of Human3.6M with poses relative to the pelvis, without cameras.
 """
 
 import io
+import re
+from collections.abc import Collection
 from functools import partial
 
 import numpy as np
@@ -25,13 +27,17 @@ FOLDERS = {"train": "Train", "validation": "Val", "test": "Test"}
 CONFIGS: tuple[str, ...] = ()
 SKELETON: str | None = "body18"
 COUNTS: dict[str, int | None] = {"train": 35832, "validation": 19312, "test": 24416}
+_NUMBER = re.compile(r"\d{5}")
 _LARGEST_MM = 1e4  # limit of the distance from the pelvis
 
 
-def missing(root: epath.Path, config: str | None = None) -> list[str]:
+def missing(
+    root: epath.Path, config: str | None = None, only: Collection[str] | None = None
+) -> list[str]:
     """Missing folders, images without a pose, and poses without an image."""
     lines = []
-    for split, name in FOLDERS.items():
+    for split in only or COUNTS:
+        name = FOLDERS[split]
         images, poses = _stems(root / name / "IMG", ".jpg"), _stems(root / name / "POSE", ".csv")
         parts = [("IMG", ".jpg", images, poses), ("POSE", ".csv", poses, images)]
         for part, suffix, present, wanted in parts[: 1 if split == "test" else 2]:
@@ -56,12 +62,10 @@ def _lazy(root: epath.Path, split: str) -> LazyExamples:
     frames = sorted(_stems(folder / "IMG", ".jpg"))
     if not frames:
         raise FileNotFoundError(f"{folder / 'IMG'}: no images; expected 00001.jpg and so on")
-    if frames[-1] != f"{len(frames):05d}":
-        raise ValueError(
-            f"{folder / 'IMG'}: {len(frames)} images up to {frames[-1]}.jpg; "
-            "expected 00001.jpg and so on, without gaps"
-        )
-    for frame in frames:
+    if odd := [frame for frame in frames if not _NUMBER.fullmatch(frame)]:
+        raise ValueError(f"{folder / 'IMG' / odd[0]}.jpg: expected 00001.jpg and so on")
+    # A number in between without an image is a sample that cannot be read.
+    for frame in (f"{number:05d}" for number in range(1, int(frames[-1]) + 1)):
         yield f"{split}/{frame}", partial(_sample, folder, split, frame)
 
 

@@ -6,6 +6,7 @@ in the plane, in folders named after the angle.
 
 import collections
 import io
+from collections.abc import Collection
 from functools import partial
 from pathlib import PurePosixPath
 
@@ -45,10 +46,13 @@ HEIGHT, WIDTH = 240, 320
 K = ((241.42, 0.0, 160.0), (0.0, 241.42, 120.0), (0.0, 0.0, 1.0))
 
 
-def missing(root: epath.Path, config: str | None = None) -> list[str]:
+def missing(
+    root: epath.Path, config: str | None = None, only: Collection[str] | None = None
+) -> list[str]:
     """Missing files, except for single training frames that have a label but no image."""
     lines = []
-    for split, (folder, texts) in LABELS.items():
+    for split in only or COUNTS:
+        folder, texts = LABELS[split]
         absent_labels = [
             f"{root / folder / text}: labels of {split} frames"
             for text in texts
@@ -86,6 +90,14 @@ def without_image(root: epath.Path, split: str) -> list[str]:
     return [str(frame) for frame in frames if frame.name not in present[frame.parent]]
 
 
+def holes(root: epath.Path, split: str, config: str | None = None) -> dict[str, str]:
+    """Frames of the training set without an image, by key."""
+    if split != "train":
+        return {}
+    reason = "no image, as in published copies"
+    return {_key(split, name): reason for name in without_image(root, split)}
+
+
 def splits(root: epath.Path, config: str | None = None) -> tuple[str, ...]:
     return tuple(COUNTS)
 
@@ -106,7 +118,7 @@ def _lazy(root: epath.Path, split: str) -> LazyExamples:
     for i, name in enumerate(names):
         if name in absent:
             continue
-        key = f"{split}/{name.removesuffix('.png')}"
+        key = _key(split, name)
         labels = {
             "k": k.astype(np.float32),
             "joints_xyz": xyz[i].astype(np.float32),
@@ -116,6 +128,10 @@ def _lazy(root: epath.Path, split: str) -> LazyExamples:
             "id": key,
         }
         yield key, partial(_sample, root / LABELS[split][0] / "Depth" / name, labels)
+
+
+def _key(split: str, name: str) -> str:
+    return f"{split}/{name.removesuffix('.png')}"
 
 
 def _sample(path: epath.Path, labels: dict) -> dict:

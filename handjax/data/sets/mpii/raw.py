@@ -5,6 +5,7 @@ Read in the same way as by Sun et al. 2018.
 
 import io
 from collections import Counter
+from collections.abc import Collection
 from functools import partial
 
 import numpy as np
@@ -35,17 +36,22 @@ _PX_PER_SCALE = 200  # height of a person of scale 1
 _LARGEST_MAT = 1 << 26  # bytes of a variable, 40 times the size of the real one
 
 
-def missing(root: epath.Path, config: str | None = None) -> list[str]:
+def missing(
+    root: epath.Path, config: str | None = None, only: Collection[str] | None = None
+) -> list[str]:
     """Missing files, and the number of missing images that an annotation names."""
+    chosen = only or COUNTS
+    heads = ("gt_valid.mat",) if "validation" in chosen else ()
     lines = [
         f"annot/{name}"
-        for name in (*FILES.values(), "gt_valid.mat")
+        for name in (*(FILES[split] for split in chosen), *heads)
         if not (root / "annot" / name).exists()
     ]
     if not (root / "images").exists():
         return [*lines, "images"]
     present = {path.name for path in (root / "images").iterdir()}
-    for split, name in FILES.items():
+    for split in chosen:
+        name = FILES[split]
         if f"annot/{name}" not in lines:
             try:
                 wanted = sorted(

@@ -4,6 +4,7 @@
 joints points up and their z away from the scene; both are negated here.
 """
 
+from collections.abc import Collection
 from functools import partial
 
 import numpy as np
@@ -40,10 +41,12 @@ HEIGHT, WIDTH = 240, 320
 K = ((241.42, 0.0, 160.0), (0.0, 241.42, 120.0), (0.0, 0.0, 1.0))
 
 
-def missing(root: epath.Path, config: str | None = None) -> list[str]:
+def missing(
+    root: epath.Path, config: str | None = None, only: Collection[str] | None = None
+) -> list[str]:
     """Missing label files and depth frames."""
     lines = []
-    for person in COUNTS:
+    for person in only or COUNTS:
         for gesture in GESTURES:
             folder = root / person / gesture
             if not (folder / "joint.txt").exists():

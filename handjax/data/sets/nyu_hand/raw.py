@@ -5,6 +5,7 @@ the joints points up and is negated here. The color and the synthetic depth imag
 """
 
 import io
+from collections.abc import Collection
 from functools import partial
 
 import numpy as np
@@ -44,11 +45,13 @@ K = ((588.036865, 0.0, 320.0), (0.0, 587.075073, 240.0), (0.0, 0.0, 1.0))
 _MAX_FRAMES = 100_000  # more than the set has; a .mat of a few bytes can claim any shape
 
 
-def missing(root: epath.Path, config: str | None = None) -> list[str]:
+def missing(
+    root: epath.Path, config: str | None = None, only: Collection[str] | None = None
+) -> list[str]:
     """Missing label files and depth frames of a configuration."""
     config, lines = config or "single", []
-    for split, count in COUNTS.items():
-        labels = root / split / "joint_data.mat"
+    for split in only or COUNTS:
+        count, labels = COUNTS[split], root / split / "joint_data.mat"
         if not labels.exists():
             lines.append(f"{labels}: the joints of {count} frames")
             continue

@@ -4,6 +4,7 @@ The first two have a JSON file next to each image, the studio's 14,817 hands hav
 """
 
 import io
+from collections.abc import Collection
 from functools import partial
 
 import numpy as np
@@ -34,12 +35,15 @@ FOLDERS = {
 _BOX = 2.2  # edge of the square that Simon et al. crop, as a multiple of the hand's size
 
 
-def missing(root: epath.Path, config: str | None = None) -> list[str]:
+def missing(
+    root: epath.Path, config: str | None = None, only: Collection[str] | None = None
+) -> list[str]:
     """Missing folders, and images and labels without each other."""
     if config == "studio":
         return _missing_of_studio(root)
     lines = []
-    for folder in (folder for split in splits(root, config) for folder in FOLDERS[split]):
+    chosen = only or splits(root, config)
+    for folder in (folder for split in chosen for folder in FOLDERS[split]):
         if not (root / folder).exists():
             lines.append(folder)
             continue

@@ -4,6 +4,7 @@ Both hands of a rendered person, 320 x 320.
 """
 
 import io
+from collections.abc import Collection
 from functools import partial
 
 import numpy as np
@@ -31,10 +32,12 @@ _MASK_RIGHT, _MASK_LAST = 18, 33
 DEPTH_UNIT_MM = 5000 / 65535  # the data set's view_samples.py: (R * 256 + G) / 65535 * 5 m
 
 
-def missing(root: epath.Path, config: str | None = None) -> list[str]:
+def missing(
+    root: epath.Path, config: str | None = None, only: Collection[str] | None = None
+) -> list[str]:
     """Missing annotations and images."""
     lines = []
-    for folder in FOLDERS.values():
+    for folder in (FOLDERS[split] for split in only or COUNTS):
         if not _pickle(root, folder).exists():
             lines.append(f"{folder}/{_pickle(root, folder).name}")
             continue

@@ -6,7 +6,7 @@ images of the first background, is that of lmb-freiburg/hand3d, which has been u
 """
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
 
 import cv2
@@ -48,10 +48,12 @@ _MIDDLE_BASE = SKELETONS["hand21"].joints.index("middle_base")
 _MAX_FRAMES = 100_000  # per sequence; a label file could claim any number
 
 
-def missing(root: epath.Path, config: str | None = None) -> list[str]:
+def missing(
+    root: epath.Path, config: str | None = None, only: Collection[str] | None = None
+) -> list[str]:
     """Missing labels and images of a configuration, and images beyond the labels."""
     config, lines = config or "bb", []
-    for sequence in sorted(sum(SEQUENCES.values(), ())):
+    for sequence in sorted(sum((SEQUENCES[split] for split in only or COUNTS), ())):
         labels = _labels_path(root, sequence, config)
         if not labels.exists():
             lines.append(f"labels/{labels.name}")
