@@ -13,7 +13,12 @@ from pathlib import Path
 import filelock
 from tqdm import tqdm
 
+from handjax.engine import processes
+
 CACHE_BYTES = 2 << 30  # of compiled programs; all systems' quick variants take some 100 MB
+CACHED_SECONDS = (
+    0.1  # a compilation that takes longer is kept; a command has dozens below JAX's 1 s
+)
 MOMENT_SECONDS = 2.0  # a compilation that takes longer is mentioned
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -2, -4, -8  # glibc's malloc.h
 
@@ -22,7 +27,7 @@ def start_distributed(flags: argparse.Namespace) -> None:
     """Joins the other processes of a run, by the flags of `cli.add_distributed`.
 
     Call it before anything uses a device. Raises ValueError if some of the three explicit flags are
-    missing.
+    missing, and as `processes.join`.
     """
     given = [flags.coordinator, flags.num_processes, flags.process_id]
     if any(value is not None for value in given) and any(value is None for value in given):
@@ -32,9 +37,7 @@ def start_distributed(flags: argparse.Namespace) -> None:
         )
     if flags.coordinator is None and not flags.distributed:
         return
-    import jax
-
-    jax.distributed.initialize(*given)
+    processes.join(*given)
 
 
 def is_distributed() -> bool:
@@ -98,6 +101,7 @@ def use_compile_cache() -> None:
         log(f"no compile cache, each run compiles anew: {error}; set XDG_CACHE_HOME")
         return
     jax.config.update("jax_compilation_cache_max_size", CACHE_BYTES)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", CACHED_SECONDS)
     jax.config.update("jax_compilation_cache_dir", str(folder))
 
 

@@ -1,0 +1,144 @@
+"""Joins the processes of a run, and says who is waited for.
+
+JAX waits in silence for minutes and then aborts the process with a page of addresses.
+"""
+
+import os
+import socket
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from typing import NamedTuple
+
+SILENT_SECONDS = 10.0  # after which the wait is mentioned, and again every minute
+PATIENCE_SECONDS = 300.0
+_JAX_SECONDS = 3600  # JAX's own limit, beyond ours
+# Of Slurm, Open MPI and its successor: number of this process, and how many there are.
+_RANKS = (
+    ("SLURM_PROCID", "SLURM_NTASKS"),
+    ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"),
+    ("PMIX_RANK", "PMIX_SIZE"),
+)
+_OUTSIDE = (
+    "--distributed: no cluster found (Slurm, Open MPI or a TPU pod); start it there, by srun or "
+    "mpirun, or give --coordinator HOST:PORT --num_processes N --process_id I to each process"
+)
+
+
+class Place(NamedTuple):
+    """This process among those of its run; None where only the cluster knows."""
+
+    coordinator: str | None
+    processes: int | None
+    process: int | None
+
+
+def join(coordinator: str | None, processes: int | None, process: int | None) -> None:
+    """Connects to the other processes; without arguments, as the cluster says.
+
+    What it waits for is said on stderr after SILENT_SECONDS. After PATIENCE_SECONDS the process
+    ends with one line. ValueError, one line, for arguments that cannot be, and outside a cluster.
+    """
+    if coordinator is not None:
+        _check(coordinator, processes, process)
+    place = Place(coordinator, processes, process)
+    if coordinator is None:
+        place = Place(None, *_ranks(os.environ))
+    import jax
+
+    joined = threading.Event()
+    watch = threading.Thread(target=_watch, args=(place, joined), daemon=True)
+    watch.start()
+    try:
+        jax.distributed.initialize(
+            coordinator, processes, process, initialization_timeout=_JAX_SECONDS
+        )
+    except Exception as error:  # ValueError, KeyError, RuntimeError: the cluster's or the network's
+        reason = " ".join(str(error).split())[:160]
+        if coordinator is None:
+            raise ValueError(f"{_OUTSIDE} ({reason})") from error
+        raise ValueError(f"--coordinator {coordinator}: {reason}") from error
+    finally:
+        joined.set()
+
+
+def _check(coordinator: str, processes: int | None, process: int | None) -> None:
+    host, _, port = coordinator.rpartition(":")
+    if not host or not port.isdecimal() or not 0 < int(port) < 1 << 16:
+        raise ValueError(f"--coordinator {coordinator}: expected HOST:PORT, as in node1:12345")
+    if processes is None or processes < 1:
+        raise ValueError(f"--num_processes {processes}: expected 1 or more")
+    if process is None or not 0 <= process < processes:
+        raise ValueError(
+            f"--process_id {process}: expected 0 to {processes - 1}, as --num_processes is "
+            f"{processes}"
+        )
+
+
+def _ranks(environment: Mapping[str, str]) -> tuple[int | None, int | None]:
+    """(number of processes, number of this one), as far as the environment says."""
+    for process, processes in _RANKS:
+        values = environment.get(processes, ""), environment.get(process, "")
+        if all(value.isdecimal() for value in values):
+            return int(values[0]), int(values[1])
+    return None, None
+
+
+def waited_for(place: Place) -> str:
+    """Who has not come, and what to set."""
+    others = [n for n in range(place.processes or 0) if n != place.process]
+    if place.process is None or place.processes is None:
+        return "the other processes of the cluster: check its output for one that failed"
+    if place.process > 0 and place.coordinator and (why := _unreachable(place.coordinator)):
+        return (
+            f"process 0 at {place.coordinator} ({why}): start it with --process_id 0, or correct "
+            "--coordinator"
+        )
+    names = f"process {others[0]}" if len(others) == 1 else f"processes {_ranges(others)}"
+    set_it = (
+        f"start each with --coordinator {place.coordinator} --num_processes {place.processes} and "
+        "its own --process_id, or correct --num_processes"
+        if place.coordinator
+        else "check the cluster's output for one that failed"
+    )
+    return (
+        f"{names} of {place.processes}{'' if len(others) == 1 else ', or some of them'}: {set_it}"
+    )
+
+
+def _unreachable(coordinator: str) -> str:
+    host, _, port = coordinator.rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=2).close()
+    except OSError as error:
+        return error.strerror or str(error)
+    return ""
+
+
+def _ranges(numbers: list[int]) -> str:
+    """Ascending numbers, one of which may be missing, as "0, 2 to 7"."""
+    parts: list[list[int]] = []
+    for number in numbers:
+        if parts and parts[-1][-1] == number - 1:
+            parts[-1].append(number)
+        else:
+            parts.append([number])
+    return ", ".join(f"{p[0]} to {p[-1]}" if len(p) > 1 else f"{p[0]}" for p in parts)
+
+
+def _watch(place: Place, joined: threading.Event) -> None:
+    start, wait = time.monotonic(), SILENT_SECONDS
+    while not joined.wait(wait):
+        waited, who = time.monotonic() - start, waited_for(place)
+        if joined.is_set():
+            return
+        if waited >= PATIENCE_SECONDS:
+            print(f"error: waited {waited:.0f} s for {who}", file=sys.stderr, flush=True)
+            os._exit(2)  # JAX's own call cannot be interrupted
+        print(
+            f"waiting for {who} ({waited:.0f} s; gives up after {PATIENCE_SECONDS:.0f} s)",
+            file=sys.stderr,
+            flush=True,
+        )
+        wait = max(min(60.0, PATIENCE_SECONDS - waited), 0.1)

@@ -1,0 +1,94 @@
+"""Processes that wait for each other; that they compute the same is in tests/multiprocess."""
+
+import re
+import socket
+import subprocess
+import sys
+
+import pytest
+
+from handjax.engine import processes
+from handjax.engine.processes import Place, waited_for
+
+JOIN = """
+import sys
+from handjax.engine import processes
+processes.SILENT_SECONDS, processes.PATIENCE_SECONDS = 0.5, 3.0
+processes.join(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))
+"""
+
+
+@pytest.fixture
+def free() -> str:
+    """An address at which nothing listens."""
+    with socket.socket() as taken:
+        taken.bind(("localhost", 0))
+        return f"localhost:{taken.getsockname()[1]}"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("process", "processes", "who"),
+    [
+        (0, 2, "process 1 of 2: start each with --coordinator "),
+        (2, 4, "process 0 at localhost:[0-9]+ .Connection refused.: start it with --process_id 0"),
+    ],
+)
+def test_the_partner_that_never_comes_is_named(free, process, processes, who):
+    done = subprocess.run(
+        [sys.executable, "-c", JOIN, free, str(processes), str(process)],
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+    waiting, *_, error = [line for line in done.stderr.splitlines() if "waiting" in line] + [
+        done.stderr.splitlines()[-1]
+    ]
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    for line, start in ((waiting, "waiting for "), (error, "error: waited 3 s for ")):
+        assert line.startswith(start)
+        assert re.search(who, line), line
+
+
+def test_who_is_waited_for(free):
+    there = Place(free, 8, 0)
+    assert waited_for(there).startswith("processes 1 to 7 of 8, or some of them: ")
+    host, _, port = free.rpartition(":")
+    with socket.create_server((host, int(port))):
+        text = waited_for(Place(free, 8, 3))
+        assert text.startswith("processes 0 to 2, 4 to 7 of 8")
+    assert "process 0 at" in waited_for(Place(free, 8, 3))
+    assert "--coordinator" in text and "--num_processes" in text
+    assert "the cluster" in waited_for(Place(None, None, None))
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (("node1", 2, 0), "--coordinator node1: expected HOST:PORT"),
+        (("node1:x", 2, 0), "expected HOST:PORT"),
+        (("node1:99999", 2, 0), "expected HOST:PORT"),
+        (("node1:1234", 0, 0), "--num_processes 0: expected 1 or more"),
+        (("node1:1234", 2, 2), "--process_id 2: expected 0 to 1"),
+        (("node1:1234", 2, -1), "--process_id -1"),
+    ],
+)
+def test_places_that_cannot_be(given, words):
+    with pytest.raises(ValueError, match=words):
+        processes.join(*given)
+
+
+def test_outside_a_cluster(monkeypatch):
+    for names in processes._RANKS:
+        for name in names:
+            monkeypatch.delenv(name, raising=False)
+    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+    with pytest.raises(ValueError, match="no cluster found .*--coordinator HOST:PORT") as caught:
+        processes.join(None, None, None)
+    assert "\n" not in str(caught.value)
+
+
+def test_ranks_of_clusters():
+    assert processes._ranks({}) == (None, None)
+    assert processes._ranks({"SLURM_PROCID": "3", "SLURM_NTASKS": "8"}) == (8, 3)
+    assert processes._ranks({"OMPI_COMM_WORLD_RANK": "x", "OMPI_COMM_WORLD_SIZE": "8"})[0] is None
