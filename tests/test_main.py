@@ -75,7 +75,7 @@ def test_models_lists_models_configs_and_the_compile_cache(capsys, monkeypatch, 
     folder.mkdir(parents=True)
     (folder / "a-cache").write_bytes(bytes(3 << 20))
     text = printed(capsys, console.main, "models")
-    assert "spherehand  sphere hand: 21" in text and "cpm, posenet2d, spherehand, v2v" in text
+    assert "spherehand  sphere hand: 21" in text and ", ".join(configs.names()) in text
     assert f"{folder}: 3 MB of at most {runtime.CACHE_BYTES >> 20} MB" in text
 
 

@@ -1,0 +1,139 @@
+"""Seconds from each command to its first line, its first answer and its end.
+
+Every command runs in a fresh process, first with an empty compile cache and then with the cache
+that it filled. Its own time on the processors (user and system) is given as well, since wall time
+grows where others use the machine.
+"""
+
+import argparse
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from benchmarks.tables import log, print_table
+
+ROOT = Path(__file__).resolve().parent.parent
+# Small enough that start-up is what is measured.
+QUICK = ("--config.steps=2", "--config.data.eval_size=8", "--config.eval_batch_size=8")
+
+
+class Command(NamedTuple):
+    """A command line, and the pattern of the line that is its first answer."""
+
+    name: str
+    words: tuple[str, ...]
+    answer: str
+    ends: bool = True  # by itself
+
+
+def commands(folder: Path) -> list[Command]:
+    """The commands in the order in which they run; the later ones use the runs of the first."""
+    import cv2
+
+    rng = np.random.default_rng(0)
+    ball = (np.indices((240, 320)) - [[[120]], [[160]]]) ** 2
+    depth = np.where(ball.sum(0) < 40**2, 500, 0) + rng.integers(0, 3, (240, 320))
+    cv2.imwrite(str(folder / "depth.png"), np.where(depth < 400, 0, depth).astype(np.uint16))
+    cv2.imwrite(str(folder / "hand.png"), rng.integers(0, 255, (128, 128, 3), dtype=np.uint8))
+    v2v, cpm, camera = str(folder / "v2v"), str(folder / "cpm"), "--camera=475,475,160,120"
+    depth_frame = ("depth", str(folder / "depth.png"), camera, "--overwrite")
+
+    def train(name: str, workdir: str) -> tuple[str, ...]:
+        config = str(ROOT / "configs" / f"{name}.py:quick")
+        return ("train", "--config", config, "--workdir", workdir, *QUICK)
+
+    found = str(folder / "found")
+    return [
+        Command("train v2v:quick", train("v2v", v2v), r"^step 0:"),
+        Command("train cpm:quick", train("cpm", cpm), r"^step 0:"),
+        Command("evaluate a run", ("evaluate", "--workdir", v2v), r"^(mean|report|\S*mean)"),
+        Command(
+            "predict images",
+            ("predict", "images", str(folder / "hand.png"), "--workdir", cpm, "--overwrite"),
+            r"^report:",
+        ),
+        Command(
+            "predict depth, network alone",
+            ("predict", *depth_frame, "--output", found, "--refine", "0"),
+            r"^depth\.png:",
+        ),
+        Command(
+            "predict depth, network and fit",
+            ("predict", *depth_frame, "--output", found),
+            r"^depth\.png:",
+        ),
+        Command("view", ("view", "--port", "0"), r"^the hand is at", ends=False),
+        Command("prepare --help", ("prepare", "--help"), r"^usage"),
+    ]
+
+
+def timed(command: Command, python: Sequence[str], env: dict[str, str], cwd: Path) -> dict:
+    """Runs one command; seconds to the first line, the answer and the end, and CPU seconds."""
+    before, began = os.times(), time.time()
+    process = subprocess.Popen(
+        [*python, *command.words],
+        env=env,
+        cwd=cwd,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert process.stdout is not None
+    marks: dict[str, float] = {}
+    lines = []
+    for line in process.stdout:
+        lines.append(line)
+        marks.setdefault("line", time.time() - began)
+        if "answer" not in marks and re.search(command.answer, line.rpartition("\r")[2]):
+            marks["answer"] = time.time() - began
+            if not command.ends:
+                process.terminate()
+    process.wait()
+    after = os.times()
+    if "answer" not in marks or (command.ends and process.returncode):
+        raise RuntimeError(f"{command.name}: {''.join(lines)[-800:]}")
+    cpu = after.children_user + after.children_system
+    cpu -= before.children_user + before.children_system
+    return {**marks, "end": time.time() - began, "cpu": cpu}
+
+
+def measure(options: argparse.Namespace) -> dict:
+    """Runs every command twice, with an empty and with a filled compile cache of its own."""
+    runs = []
+    with tempfile.TemporaryDirectory(prefix="handjax-commands-") as name:
+        folder = Path(name)
+        every = commands(folder)[:1] if options.tiny else commands(folder)
+        for number, command in enumerate(every):
+            env = {
+                **os.environ,
+                "PYTHONPATH": str(ROOT),
+                "XDG_CACHE_HOME": str(folder / f"cache{number}"),
+            }
+            env.pop("JAX_COMPILATION_CACHE_DIR", None)
+            for cache in ("empty", "filled"):
+                log(f"commands: {command.name}, {cache} cache")
+                if command.words[0] == "train":  # a finished run would not train again
+                    workdir = command.words[command.words.index("--workdir") + 1]
+                    subprocess.run(["rm", "-rf", workdir], check=True)
+                module = (sys.executable, "-m", f"handjax.{command.words[0]}")
+                result = timed(command._replace(words=command.words[1:]), module, env, folder)
+                runs.append({"command": command.name, "cache": cache, **result})
+    columns = ["command", "cache", "first line", "first answer", "end", "CPU seconds"]
+    rows = [
+        [r["command"], r["cache"], *(f"{r[key]:.1f}" for key in ("line", "answer", "end", "cpu"))]
+        for r in runs
+    ]
+    print_table("From the command to its first answer, seconds", columns, rows)
+    return {"runs": runs}
+
+
+if __name__ == "__main__":
+    measure(argparse.Namespace(tiny=False))
