@@ -1,12 +1,13 @@
 import io
 import zlib
 
+import h5py
 import numpy as np
 import pytest
 import scipy.io
 from etils import epath
 
-from handjax.data.formats.mat import bounded
+from handjax.data.formats.mat import arrays, bounded, variables
 from handjax.data.sets.stb import raw as stb
 
 
@@ -69,3 +70,41 @@ def test_bomb_among_the_labels_gives_one_line(tmp_path):
     ) as caught:
         list(stb.samples(epath.Path(tmp_path), "test"))
     assert "\n" not in str(caught.value)
+
+
+def mat73(path, **variables):
+    """A file of version 7.3, as MATLAB lays it out."""
+    with h5py.File(path, "w", userblock_size=512) as file:
+        for name, value in variables.items():
+            file.create_dataset(name, data=value.T).attrs["MATLAB_class"] = np.bytes_("double")
+    with path.open("r+b") as file:
+        file.write(b"MATLAB 7.3 MAT-file, Platform: GLNXA64".ljust(124) + b"\x00\x02IM")
+    return path.read_bytes()
+
+
+def test_version_7_3_is_read_as_version_5(tmp_path):
+    hands = np.random.default_rng(0).uniform(-100, 900, (3, 21, 5))
+    new, old = mat73(tmp_path / "a.mat", handPara=hands, b=np.zeros((2, 3))), mat(handPara=hands)
+    limit = hands.nbytes + 100
+    assert variables(new, limit) == {"handPara": ((3, 21, 5), "double"), "b": ((2, 3), "double")}
+    assert variables(new, limit)["handPara"] == variables(old, limit)["handPara"]
+    for data in (new, old):
+        np.testing.assert_array_equal(arrays(data, ["handPara"], limit)["handPara"], hands)
+        with pytest.raises(ValueError, match="unpacks to more than 90 bytes"):
+            arrays(data, ["handPara"], 90)
+        with pytest.raises(KeyError):
+            arrays(data, ["absent"], limit)
+    np.testing.assert_array_equal(
+        stb._hands(epath.Path(tmp_path / "a.mat")), hands.transpose(2, 1, 0)
+    )
+
+
+def test_version_7_3_that_is_damaged_gives_one_line(tmp_path):
+    data = mat73(tmp_path / "a.mat", handPara=np.zeros((3, 21, 5)))
+    with h5py.File(tmp_path / "text.mat", "w") as file:
+        file["handPara"] = "text"
+    (tmp_path / "cut.mat").write_bytes(data[:900])
+    for name in ("cut", "text"):
+        with pytest.raises(ValueError, match=f"{name}.mat: .*expected a MATLAB file") as caught:
+            stb._hands(epath.Path(tmp_path / f"{name}.mat"))
+        assert "\n" not in str(caught.value)

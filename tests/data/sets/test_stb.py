@@ -220,11 +220,11 @@ def set_z(value):
 
 LABELS = "labels/B1Random_SK.mat"
 DAMAGE = {
-    "cut labels": (LABELS, truncate, "B1Random_SK.mat: .*expected a MATLAB 5 file"),
+    "cut labels": (LABELS, truncate, "B1Random_SK.mat: .*expected a MATLAB file"),
     "no labels": (
         LABELS,
         lambda p: p.write_bytes(b"nothing at all"),
-        "B1Random_SK.mat: .*expected a MATLAB 5 file",
+        "B1Random_SK.mat: .*expected a MATLAB file",
     ),
     "lost labels": (LABELS, lambda p: p.unlink(), "B1Random_SK.mat: no such file"),
     "other name": (LABELS, relabel(lambda hands: {"hand": hands}), "handPara has the shape None"),
@@ -236,7 +236,7 @@ DAMAGE = {
     "text": (
         LABELS,
         relabel(lambda hands: {"handPara": np.full(hands.shape, "x", object)}),
-        "expected a MATLAB 5 file",
+        "expected a MATLAB file",
     ),
     "NaN": (LABELS, relabel(set_z(np.nan)), "B1Random_SK.mat, frame 0: joints that are not finite"),
     "behind": (

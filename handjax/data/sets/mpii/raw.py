@@ -9,13 +9,12 @@ from collections.abc import Collection
 from functools import partial
 
 import numpy as np
-import scipy.io
 from etils import epath
 from jaxtyping import Float
 
+from handjax.data.formats import mat
 from handjax.data.formats.image import below, read_image
 from handjax.data.formats.json_labels import finite_numbers, read_json
-from handjax.data.formats.mat import bounded
 from handjax.data.preparation.examples import Examples, LazyExamples, unreadable
 
 LAYOUT = """\
@@ -166,10 +165,8 @@ def _head_sizes(root: epath.Path, people: list[tuple[str, dict]]) -> Float[np.nd
         "jnt_missing": (JOINTS, len(people)),
     }
     try:
-        content = scipy.io.loadmat(
-            bounded(path.read_bytes(), _LARGEST_MAT), variable_names=list(shapes)
-        )
-        arrays = {name: np.asarray(content[name], float) for name in shapes}
+        content = mat.arrays(path.read_bytes(), list(shapes), _LARGEST_MAT)
+        arrays = {name: content[name].astype(float) for name in shapes}
     except Exception as error:  # a broken file may raise anything
         what = " ".join(str(error).split()) or type(error).__name__
         raise ValueError(

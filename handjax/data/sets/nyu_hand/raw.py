@@ -4,17 +4,15 @@ Depth is packed in RGB PNGs: green is the high byte, blue the low one, red has n
 the joints points up and is negated here. The color and the synthetic depth images are not read.
 """
 
-import io
 from collections.abc import Collection
 from functools import partial
 
 import numpy as np
-import scipy.io
 from etils import epath
 
+from handjax.data.formats import mat
 from handjax.data.formats.depth import read_depth_png
 from handjax.data.formats.label_text import read_optional_centers
-from handjax.data.formats.mat import bounded
 from handjax.data.preparation.examples import Examples, LazyExamples
 
 LAYOUT = """
@@ -43,6 +41,7 @@ HEIGHT, WIDTH = 480, 640
 K = ((588.036865, 0.0, 320.0), (0.0, 587.075073, 240.0), (0.0, 0.0, 1.0))
 
 _MAX_FRAMES = 100_000  # more than the set has; a .mat of a few bytes can claim any shape
+_LARGEST_MAT = _MAX_FRAMES * 3 * JOINTS * 3 * 8 + 1024  # bytes of a variable
 
 
 def missing(
@@ -124,11 +123,11 @@ def _depth(path: epath.Path) -> np.ndarray:
     return depth[..., None]
 
 
-def _open_labels(path: epath.Path) -> tuple[int, io.BytesIO]:
-    """The number of frames of a joint_data.mat, from its headers, and the file."""
+def _open_labels(path: epath.Path) -> tuple[int, bytes]:
+    """The number of frames of a joint_data.mat, from its headers, and the file's bytes."""
     try:
-        file = bounded(path.read_bytes(), _MAX_FRAMES * 3 * JOINTS * 3 * 8 + 1024)
-        header = {name: (tuple(shape), kind) for name, shape, kind in scipy.io.whosmat(file)}
+        data = path.read_bytes()
+        header = mat.variables(data, _LARGEST_MAT)
     except FileNotFoundError:
         raise FileNotFoundError(f"{path}: no such file; expected the joints of a split") from None
     except Exception as error:  # a broken file may raise anything
@@ -145,14 +144,14 @@ def _open_labels(path: epath.Path) -> tuple[int, io.BytesIO]:
             )
     if not 0 < frames <= _MAX_FRAMES:
         raise ValueError(f"{path}: claims {frames} frames; expected 1 to {_MAX_FRAMES}")
-    return frames, file
+    return frames, data
 
 
 def _joints(path: epath.Path, views: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
     """Camera mm [v, n, 36, 3], and the set's own pixels [v, n, 36, 2]."""
-    frames, file = _open_labels(path)
+    frames, data = _open_labels(path)
     try:
-        content = scipy.io.loadmat(file, variable_names=["joint_xyz", "joint_uvd"])
+        content = mat.arrays(data, ["joint_xyz", "joint_uvd"], _LARGEST_MAT)
     except Exception as error:
         raise _broken(path, error) from None
     rows = np.asarray(views) - 1

@@ -11,12 +11,11 @@ from functools import partial
 
 import cv2
 import numpy as np
-import scipy.io
 from etils import epath
 from jaxtyping import Float
 
+from handjax.data.formats import mat
 from handjax.data.formats.image import read_image
-from handjax.data.formats.mat import bounded
 from handjax.data.preparation.examples import Examples, LazyExamples, unreadable
 from handjax.pose.joint_orders import ORDERS
 from handjax.pose.pinhole import project
@@ -206,12 +205,12 @@ def _labels_path(root: epath.Path, sequence: str, config: str) -> epath.Path:
 def _hands(path: epath.Path) -> Float[np.ndarray, "n 21 3"]:
     """Joints of every frame in mm, in STB's own order."""
     try:
-        file = bounded(path.read_bytes(), _MAX_FRAMES * 3 * 21 * 8 + 1024)
-        shape = {name: shape for name, shape, _ in scipy.io.whosmat(file)}.get("handPara", ())
+        data, limit = path.read_bytes(), _MAX_FRAMES * 3 * 21 * 8 + 1024
+        shape, _ = mat.variables(data, limit).get("handPara", ((), ""))
         if len(shape) != 3 or shape[:2] != (3, 21) or not 0 < shape[2] <= _MAX_FRAMES:
             raise ValueError(f"handPara has the shape {shape or None}")
-        hands = scipy.io.loadmat(file, variable_names=["handPara"])["handPara"]
-        return np.asarray(hands).astype(np.float64, casting="same_kind").transpose(2, 1, 0)
+        hands = mat.arrays(data, ["handPara"], limit)["handPara"]
+        return hands.astype(np.float64, casting="same_kind").transpose(2, 1, 0)
     except FileNotFoundError:
         raise FileNotFoundError(
             f"{path}: no such file; expected the labels of a sequence"
@@ -219,6 +218,6 @@ def _hands(path: epath.Path) -> Float[np.ndarray, "n 21 3"]:
     except Exception as error:  # scipy raises anything for a damaged file
         what = " ".join(str(error).split()) or type(error).__name__
         raise ValueError(
-            f"{path}: {what}; expected a MATLAB 5 file with handPara, 3 x 21 x frames in mm; "
+            f"{path}: {what}; expected a MATLAB file with handPara, 3 x 21 x frames in mm; "
             "copy it again"
         ) from None
