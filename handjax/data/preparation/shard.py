@@ -1,5 +1,6 @@
 """One shard of a prepared data set: which samples it holds, and how it is written."""
 
+import contextlib
 import functools
 import hashlib
 import importlib
@@ -18,7 +19,7 @@ from handjax.data.preparation.examples import LazyExamples, Read
 
 # records.py sets TensorFlow's environment, so TensorFlow is imported from there.
 from handjax.data.records import tf, tfds
-from handjax.engine.files import atomic_path, write_atomic
+from handjax.engine.files import atomic_path, way_out, write_atomic
 
 Chunk = list[tuple[str, Read]]  # the examples of one shard
 _PROBED = 8  # samples whose size decides how many go into a shard
@@ -53,6 +54,7 @@ def write_shard(
     figure = plausibility.figure_of(name)
     digest, findings = _Digest(), validate.Findings()
     with (
+        _writing(record_path),
         atomic_path(record_path) as temporary,
         tf.io.TFRecordWriter(str(temporary)) as writer,
     ):
@@ -76,6 +78,15 @@ def write_shard(
     }
     write_atomic(summary_path, json.dumps(result))
     return result
+
+
+@contextlib.contextmanager
+def _writing(path: epath.Path) -> Iterator[None]:
+    """TensorFlow's error of a disk, as of a full one, becomes an OSError of one line."""
+    try:
+        yield
+    except tf.errors.OpError as error:
+        raise OSError(f"{path}: cannot be written: {way_out(str(error))}") from None
 
 
 def chunks(

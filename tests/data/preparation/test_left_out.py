@@ -128,7 +128,7 @@ def test_damaged_and_missing_samples_are_left_out_on_request(fake, tmp_path, cap
 
 def test_what_is_no_sample_is_never_left_out(fake, tmp_path):
     raw = fake("keypoint_list", 2, config="rhd")
-    for image in (raw / "train").rglob("*.jpg"):
+    for image in (raw / "train" / "some folder").iterdir():
         image.write_bytes(b"x")
     argv = command("keypoint_list", raw, tmp_path, "--config=rhd", "--leave_out_unreadable")
     refused(argv, "split 'train': none of its samples can be read")
