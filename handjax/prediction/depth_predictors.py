@@ -25,6 +25,7 @@ class DepthPredictor(Predictor):
     """Joints of the hand in depth images."""
 
     reads = "depth images [h, w] or [n, h, w] in mm, camera"
+    sides: tuple[str, ...] = ("right", "left")  # that may be asked for; the first by default
 
     def __init__(self, name: str, joints: tuple[str, ...], range_mm: tuple[float, float]):
         super().__init__(name, joints)
@@ -35,33 +36,39 @@ class DepthPredictor(Predictor):
         depth: ArrayLike,
         camera: CameraLike,
         center: ArrayLike | Sequence[Any] | None = None,
-        side: str = "right",
+        side: str | None = None,
     ) -> Prediction:
-        """`xyz` and the crop's `center` in camera mm, `uv` in px of the image, and `confidence` if
-        the network has one.
+        """`xyz` and the crop's `center` in camera mm, `uv` in px of the image, and `confidence`,
+        `std` and `presence` if the network has them.
 
         depth   mm along z, 0 = missing, [h, w] or [n, h, w]
         camera  (fx, fy, cx, cy) in px, K [3, 3], K per frame [n, 3, 3], (K, OpenCV's distortion),
                 or text as `--camera` takes it: a name, or with fisheye: or crop: in front
-        center  of the crop around the hand, camera mm, [3] or [n, 3]; by default the center of
-                mass of the nearest object within `range_mm` (`pose.center.hand_center`)
-        side    "left" mirrors the image, for networks trained on right hands
+        center  of the crop around the hand, camera mm, [3] or [n, 3]; by default it is found: by
+                the hand network's finder, else as the center of mass of the nearest object within
+                `range_mm` (`pose.center.hand_center`)
+        side    of the hand, "right" or "left"; by default the hand network finds out, and the
+                others expect a right hand
         """
         frames = arguments.samples("depth", depth, 2, "[h, w] or [n, h, w] in mm")
         frames = np.where(np.isfinite(frames) & (frames > 0), frames, 0).astype(np.float32)
         images = arguments.pinhole_frames(camera, frames)
-        if side not in ("left", "right"):
-            raise ValueError(f"side={side!r}: expected left or right")
+        side = side or self.sides[0]
+        if side not in self.sides:
+            raise ValueError(f"side={side!r}: expected {' or '.join(self.sides)}")
         centers = None if center is None else arguments.centers(center, len(frames))
-        rows = self._rows(images.depth, images.k, centers, side == "left")
+        rows = self._rows(images.depth, images.k, centers, side)
         xyz = rows["joints_xyz"]
         found = {
             "xyz": xyz,
             "uv": images.pixels(xyz),
             "confidence": rows.get("confidence"),
+            "std": rows.get("std"),
+            "presence": rows.get("presence"),
             "center": rows["center_xyz"],
         }
-        sides = [side] * len(frames)
+        left = rows["left"] if "left" in rows else [side == "left"] * len(frames)
+        sides = ["left" if one else "right" for one in left]
         return named(self.joints, found, batched=np.ndim(depth) == 3, side=sides)
 
     @abc.abstractmethod
@@ -70,10 +77,10 @@ class DepthPredictor(Predictor):
         frames: Float[np.ndarray, "n h w"],
         k: Float[np.ndarray, "n 3 3"],
         centers: Float[np.ndarray, "n 3"] | None,
-        left: bool,
+        side: str,
     ) -> dict[str, np.ndarray]:
-        """`joints_xyz` [n, j, 3] and `center_xyz` [n, 3] in camera mm, and `confidence` [n, j] if
-        there is one."""
+        """`joints_xyz` [n, j, 3] and `center_xyz` [n, 3] in camera mm; and, if there are any,
+        `confidence`, `std` [n, j], `presence` and `left` [n]."""
 
 
 class VoxelPredictor(DepthPredictor):
@@ -96,7 +103,8 @@ class VoxelPredictor(DepthPredictor):
     def of_run(cls, name: str, network: TrainedNetwork) -> "VoxelPredictor":
         return cls(name, network)
 
-    def _rows(self, frames, k, centers, left):
+    def _rows(self, frames, k, centers, side):
+        left = side == "left"
         cube_mm = np.full((len(frames), 3), self.cube_mm, np.float32)
         if centers is None:
             centers = _hand_centers(frames, k, cube_mm, self.range_mm)
@@ -164,7 +172,8 @@ class SpherePredictor(DepthPredictor):
         size = network.task.dummy_inputs(1)["x"].shape[1]
         return cls(name, network.skeleton.joints, size, joints)
 
-    def _rows(self, frames, k, centers, left):
+    def _rows(self, frames, k, centers, side):
+        left = side == "left"
         given = [None] * len(frames) if centers is None else centers
         cubes = [
             depth_cube.crop_cube(frame, own, self.range_mm, left, center, self.size)

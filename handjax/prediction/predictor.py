@@ -4,16 +4,22 @@ from pathlib import Path
 
 from handjax.prediction.base import Predictor
 from handjax.prediction.depth_predictors import SpherePredictor, VoxelPredictor
+from handjax.prediction.hand_depth import HandDepthPredictor
 from handjax.prediction.image_predictors import BodyPredictor, HandPredictor
 from handjax.prediction.network import open_network
 
 # Networks that come with handjax, by the name that `load` takes.
-MODELS = {"spherehand": "sphere hand: 21 hand joints in camera mm from a depth image"}
+MODELS = {
+    "hand-depth": "hand network: finds a hand in a depth image; 21 joints in camera mm with their "
+    "deviations",
+    "spherehand": "sphere hand: 21 joints of the nearest hand in a depth image, camera mm",
+}
 
 # System of a run, `config.task.name` → its predictor.
 PREDICTORS: dict[str, type[Predictor]] = {
     "v2v": VoxelPredictor,
     "spherehand": SpherePredictor,
+    "handnet": HandDepthPredictor,
     "keypoints2d": HandPredictor,
     "body": BodyPredictor,
 }
@@ -30,6 +36,7 @@ def load(name_or_folder: str | Path, checkpoint: str = "last") -> Predictor:
     `name_or_folder`: a name of `list_models()`, or the folder of a trained run of any system, of
     which `checkpoint` is "last", "best" or a step. The class that is returned documents the call:
 
+    HandDepthPredictor  depth images → xyz, uv, std, presence, side  (hand-depth, runs of handnet)
     SpherePredictor  depth images → xyz and uv    (spherehand, and its runs)
     VoxelPredictor   depth images → xyz and uv    (runs of v2v)
     HandPredictor    RGB images → uv              (runs of cpm and posenet2d)
@@ -39,8 +46,9 @@ def load(name_or_folder: str | Path, checkpoint: str = "last") -> Predictor:
     there is no such model or run, ValueError if it cannot be read.
     """
     path = Path(name_or_folder)
-    if str(name_or_folder) in MODELS:
-        return SpherePredictor.included()
+    included = {"hand-depth": HandDepthPredictor, "spherehand": SpherePredictor}
+    if str(name_or_folder) in included:
+        return included[str(name_or_folder)].included()
     if not (path / "config.json").is_file():
         raise FileNotFoundError(
             f"{name_or_folder}: expected a model ({', '.join(MODELS)}) or the folder of a trained "

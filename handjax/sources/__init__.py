@@ -5,6 +5,7 @@
 
 from handjax.sources.base import Source
 from handjax.sources.body import body
+from handjax.sources.camera_world import handfinder_world, handnet_world
 from handjax.sources.depth_hand import DEPTH_HANDS, depth_hand
 from handjax.sources.multiview import multiview_world, nyu_views
 from handjax.sources.rgb_hand import rgb_hand
@@ -17,6 +18,8 @@ SOURCES = {
     "hand_world": hand_world,
     "spherehand_world": spherehand_world,
     "multiview_world": multiview_world,
+    "handnet_world": handnet_world,
+    "handfinder_world": handfinder_world,
     "nyu_views": nyu_views,
     "voxel_h5": voxel_h5,
     **dict.fromkeys(DEPTH_HANDS, depth_hand),

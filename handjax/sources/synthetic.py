@@ -143,8 +143,10 @@ def endless(
     sample: Sampler,
     skeleton: Skeleton,
     description: str,
+    eval_sample: Sampler | None = None,
 ) -> Source:
-    """A source that draws row i of its batches by `sample(key of sample i)`, on the device.
+    """A source that draws row i of its batches by `sample(key of sample i)`, on the device; in an
+    evaluation by `eval_sample`, if there is one.
 
     Training counts through an endless stream, numbered by `config.seed`. The evaluation split has
     its own stream, numbered by `config.data.eval_seed`, and `config.data.eval_size` samples.
@@ -164,8 +166,10 @@ def endless(
         }
 
     def materialize(batch: Batch, keys: Key[Array, " b"] | None = None) -> Batch:
+        draw = sample if keys is not None or eval_sample is None else eval_sample
+
         def one(index, stream, heldout):
-            return sample(hands.sample_key(stream, heldout, index))
+            return draw(hands.sample_key(stream, heldout, index))
 
         made = jax.vmap(one)(batch["index"], batch["stream"], batch["heldout"])
         return {**made, "mask": batch["mask"], "index": batch["index"]}

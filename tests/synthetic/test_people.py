@@ -7,7 +7,7 @@ import pytest
 
 from handjax.pose.skeleton import SKELETONS
 from handjax.rigs import body, spheres
-from handjax.synthetic import people
+from handjax.synthetic import cones, people
 from handjax.synthetic.render import mesh_depth
 
 N, SIZE = 48, 64
@@ -111,20 +111,20 @@ def balls(ends, radii, count):
 @pytest.mark.slow
 def test_a_cone_is_the_hull_of_its_balls():
     ends, radii = cone()
-    vertices, normals = (np.asarray(a, np.float64) for a in people.cone_surfaces(ends, radii))
+    vertices, normals = (np.asarray(a, np.float64) for a in cones.cone_surfaces(ends, radii))
     np.testing.assert_allclose(np.linalg.norm(normals, axis=-1), 1, atol=1e-5)
     middles, sizes = balls(ends, radii, 401)
     distance = np.linalg.norm(vertices[:, None] - middles[None], axis=-1) - sizes[None]
     np.testing.assert_allclose(distance.min(1), 0, atol=0.05)
-    faces = people.cone_faces(1)
+    faces = cones.cone_faces(1)
     a, b, c = (vertices[faces[:, i]] for i in range(3))
     outward = np.einsum("fi,fi->f", np.cross(b - a, c - a), (normals[faces]).sum(1))
     assert (outward > 0).all()
     edges = np.sort(np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]]), axis=1)
     assert (np.unique(edges, axis=0, return_counts=True)[1] == 2).all()  # closed
     assert (
-        len(people.cone_faces(3)) == 3 * len(faces)
-        and people.cone_faces(3).max() == 3 * len(vertices) - 1
+        len(cones.cone_faces(3)) == 3 * len(faces)
+        and cones.cone_faces(3).max() == 3 * len(vertices) - 1
     )
 
 
@@ -135,8 +135,8 @@ def test_a_cone_is_the_hull_of_its_balls():
 def test_a_cone_renders_like_many_spheres(radii, length, off_mm):
     ends, radii = cone(radii, length)
     k = jnp.array([[200.0, 0, 31.5], [0, 200.0, 31.5], [0, 0, 1]])
-    vertices, _ = people.cone_surfaces(ends, radii)
-    depth, _ = mesh_depth(vertices, people.cone_faces(1), k, 64, 64, projection="pinhole")
+    vertices, _ = cones.cone_surfaces(ends, radii)
+    depth, _ = mesh_depth(vertices, cones.cone_faces(1), k, 64, 64, projection="pinhole")
     exact, _ = spheres.sphere_depth_pinhole(*map(jnp.asarray, balls(ends, radii, 200)), k, 64, 64)
     depth, exact = np.asarray(depth), np.asarray(exact)
     both = (depth > 0) & (exact > 0)

@@ -1,0 +1,117 @@
+"""The hand network: depth crop → 3D joints with their uncertainty, and whether a right hand is
+there. Sized for CPUs, 63 million floating-point operations a crop.
+
+An encoder-decoder in the manner of Newell et al. 2016 with residual bottlenecks (He et al. 2016).
+Where it is decoded: targets/handnet.py.
+"""
+
+from functools import partial
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from handjax.models.layers import BatchNorm
+from handjax.ops.conv import conv_general_dilated
+
+CHANNELS = 2  # of the input: depth, and where it was measured
+CELL_PX = 4  # pixels of the input per cell of the maps, along each axis
+
+
+class HandNet(nn.Module):
+    """x [b, n, n, 2] → maps [b, n/4, n/4, 3 · joints] and presence [b], float32.
+
+    The maps are heat, depth and log deviation of every joint; presence is a logit. `n` must be
+    divisible by 16. `widths`: channels at n/4, n/8 and n/16; `blocks`: residual blocks there on the
+    way down, of which one is repeated on the way up.
+    """
+
+    joints: int = 21
+    widths: tuple[int, int, int] = (64, 128, 256)
+    blocks: tuple[int, int, int] = (1, 2, 3)
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "b n n 2"], train: bool = False
+    ) -> tuple[Float[Array, "b n/4 n/4 3*{self.joints}"], Float[Array, " b"]]:
+        if x.shape[1] % (4 * CELL_PX):
+            raise ValueError(f"a crop of {x.shape[1]} px is not divisible by {4 * CELL_PX} px")
+        top, middle, bottom = self.widths
+        conv = partial(ConvNorm, dtype=self.dtype, train=train)
+        block = partial(Bottleneck, dtype=self.dtype, train=train)
+
+        x = space_to_depth(x.astype(self.dtype), CELL_PX)
+        x = nn.relu(conv(top, 3, name="stem")(x))
+        skips = []
+        for level, (width, count) in enumerate(zip(self.widths, self.blocks, strict=True)):
+            if level:
+                skips.append(x)
+                x = nn.relu(conv(width, 1, name=f"enter{level}")(mean_pool(x)))
+            for i in range(count):
+                x = block(width, name=f"down{level}_{i}")(x)
+        seen = x.mean((1, 2))
+        for level, width in ((1, middle), (0, top)):
+            x = double(conv(width, 1, name=f"leave{level}")(x)) + skips.pop()
+            x = block(width, name=f"up{level}")(nn.relu(x))
+        maps = nn.Dense(3 * self.joints, dtype=self.dtype, name="maps")(x)
+        presence = nn.Dense(1, dtype=self.dtype, name="presence")(seen)
+        return maps.astype(jnp.float32), presence[:, 0].astype(jnp.float32)
+
+
+class ConvNorm(nn.Module):
+    """Same-size convolution without bias and batch normalization."""
+
+    features: int
+    size: int
+    dtype: Any
+    train: bool
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w {self.features}"]:
+        y = nn.Conv(
+            self.features,
+            (self.size, self.size),
+            use_bias=False,
+            dtype=self.dtype,
+            kernel_init=nn.initializers.he_normal(),
+            conv_general_dilated=conv_general_dilated,
+            name="conv",
+        )(x)
+        return BatchNorm(self.dtype, name="norm")(y, self.train)
+
+
+class Bottleneck(nn.Module):
+    """x + three convolutions of sizes 1, 3 and 1 with half the channels inside, then ReLU."""
+
+    width: int
+    dtype: Any
+    train: bool
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b h w {self.width}"]) -> Float[Array, "b h w {self.width}"]:
+        conv = partial(ConvNorm, dtype=self.dtype, train=self.train)
+        y = nn.relu(conv(self.width // 2, 1, name="narrow")(x))
+        y = nn.relu(conv(self.width // 2, 3, name="look")(y))
+        return nn.relu(x + conv(self.width, 1, name="widen")(y))
+
+
+def space_to_depth(x: Float[Array, "b h w c"], n: int) -> Float[Array, "b h/n w/n n*n*c"]:
+    """Blocks of n x n pixels as channels."""
+    b, h, w, c = x.shape
+    x = x.reshape(b, h // n, n, w // n, n, c)
+    return jnp.transpose(x, (0, 1, 3, 2, 4, 5)).reshape(b, h // n, w // n, n * n * c)
+
+
+def mean_pool(x: Float[Array, "b h w c"]) -> Float[Array, "b h/2 w/2 c"]:
+    """Mean of blocks of 2 x 2 pixels."""
+    b, h, w, c = x.shape
+    return x.reshape(b, h // 2, 2, w // 2, 2, c).mean((2, 4))
+
+
+def double(x: Float[Array, "b h w c"]) -> Float[Array, "b 2*h 2*w c"]:
+    """Every pixel becomes 2 x 2."""
+    b, h, w, c = x.shape
+    x = jnp.broadcast_to(x[:, :, None, :, None], (b, h, 2, w, 2, c))
+    return x.reshape(b, 2 * h, 2 * w, c)

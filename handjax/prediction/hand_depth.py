@@ -1,0 +1,231 @@
+"""The hand network on whole depth images: find the hand, crop around it, predict, crop again.
+
+Two networks come with handjax (models/handnet.md): the finder looks at the whole image, the hand
+network at crops of 300 mm. Both were learnt from synthetic hands alone.
+"""
+
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple, cast
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Array, Float
+
+from handjax import models
+from handjax.engine.warm_start import read_weights
+from handjax.models.handfinder import HandFinder
+from handjax.models.handnet import HandNet
+from handjax.pose import look_at
+from handjax.pose.center import hand_center
+from handjax.pose.skeleton import SKELETONS
+from handjax.prediction.depth_predictors import DepthPredictor
+from handjax.prediction.network import TrainedNetwork
+from handjax.targets import handfinder as finder_target
+from handjax.targets import handnet as target
+
+SIZE = 64  # px of a crop
+CANDIDATES = 3  # places that the finder proposes; the nearest thing is one more
+REFINEMENTS = 3  # crops around the joints of the crop before
+RANGE_MM = (150.0, 1500.0)  # distance of hands from the camera
+UNSURE = 0.5  # presence below which a hand is not to be trusted
+NETWORK = Path(models.__file__).with_name("handnet.npz")
+FINDER = Path(models.__file__).with_name("handfinder.npz")
+
+
+class HandFound(NamedTuple):
+    """One hand in a depth image, camera mm."""
+
+    joints: Float[Array, "21 3"]
+    std: Float[Array, "21"]  # deviation along an axis, mm
+    presence: Float[Array, ""]  # 0 to 1
+    side: Float[Array, ""]  # -1 left, 1 right
+    center: Float[Array, "3"]  # middle of the last crop
+
+
+class Networks(NamedTuple):
+    """Variables of the two networks; without a finder the nearest thing is the hand."""
+
+    hand: dict[str, Any]
+    finder: dict[str, Any] | None
+
+
+@cache
+def included() -> Networks:
+    """The networks that come with handjax."""
+    return Networks(read_weights(NETWORK), read_weights(FINDER))
+
+
+def find(
+    networks: Networks,
+    depth: Float[Array, "h w"],
+    k: Float[Array, "3 3"],
+    sides: Float[Array, "2"],
+    range_mm: tuple[float, float] = RANGE_MM,
+) -> HandFound:
+    """The surest hand in a depth image, mm along z, 0 missing, of camera `k`.
+
+    `sides`: the log-odds of a right and of a left hand before looking: (0, -inf) if only a right
+    one is asked for. Places come from the finder and, as one more, from the nearest thing
+    (`pose.center.hand_center`). Each is cropped and seen as a right and as a left hand; the surest
+    of all stays, and is cropped again around its joints, three times.
+    """
+    places = _places(networks, depth, k, range_mm)
+    rotation, distance = look_at.towards(places), jnp.linalg.norm(places, axis=-1)
+    crops = _crops(depth, k, rotation, distance)
+    both = jnp.concatenate([crops, crops[..., ::-1]])
+    _, _, logits = _apply(networks.hand, both, jnp.tile(distance, 2))
+    odds = logits.reshape(2, -1) + sides[:, None]
+    best = jnp.argmax(odds)
+    side = 1.0 - 2.0 * (best // len(places)).astype(depth.dtype)
+    return at(networks, depth, k, places[best % len(places)], side, REFINEMENTS)
+
+
+def at(
+    networks: Networks,
+    depth: Float[Array, "h w"],
+    k: Float[Array, "3 3"],
+    center: Float[Array, "3"],
+    side: Float[Array, ""],
+    refinements: int,
+) -> HandFound:
+    """The hand of `side` in the crop around `center`, camera mm, which then moves `refinements`
+    times to the mean of the joints."""
+
+    def look(center: Array) -> HandFound:
+        rotation, distance = look_at.towards(center), jnp.linalg.norm(center)
+        crop = _crops(depth, k, rotation[None], distance[None])
+        crop = jnp.where(side < 0, crop[..., ::-1], crop)
+        joints, std, logits = _apply(networks.hand, crop, distance[None])
+        mirror = jnp.stack([side, jnp.ones_like(side), jnp.ones_like(side)])
+        placed = jnp.matmul(joints[0] * mirror[None], rotation, precision="highest")
+        return HandFound(placed, std[0], jax.nn.sigmoid(logits[0]), side, center)
+
+    def again(_, found: HandFound) -> HandFound:
+        middle = found.joints.mean(0)
+        usable = jnp.isfinite(middle).all() & (middle[2] > 50.0)
+        return look(jnp.where(usable, middle, found.center))
+
+    return lax.fori_loop(0, refinements, again, look(center))
+
+
+def _places(
+    networks: Networks, depth: Array, k: Array, range_mm: tuple[float, float]
+) -> Float[Array, "n 3"]:
+    """Where hands may be, camera mm, in front of the camera."""
+    nearest = hand_center(depth, k, jnp.full(3, target.CROP_MM), range_mm)
+    nearest = jnp.where(nearest[2] > 0, nearest, jnp.array([0.0, 0.0, 500.0]))
+    if networks.finder is None:
+        return nearest[None]
+    height, width = depth.shape
+    # The whole picture must fit: wider ones are seen smaller, with depths that are as much larger.
+    corners = jnp.abs(jnp.stack([(0 - k[0, 2]), (width - 1 - k[0, 2])])).max() / k[0, 0]
+    tall = jnp.abs(jnp.stack([(0 - k[1, 2]), (height - 1 - k[1, 2])])).max() / k[1, 1]
+    fits = jnp.minimum(finder_target.WIDTH / 2 / corners, finder_target.HEIGHT / 2 / tall)
+    focal = jnp.minimum(finder_target.FOCAL, fits)
+    larger = finder_target.FOCAL / focal
+    own = jnp.diag(jnp.stack([focal, focal, jnp.ones_like(focal)]))
+    own = own.at[:2, 2].set(
+        jnp.array([(finder_target.WIDTH - 1) / 2, (finder_target.HEIGHT - 1) / 2])
+    )
+    seen = look_at.resample(depth, k, jnp.eye(3), own, finder_target.HEIGHT, finder_target.WIDTH)
+    inside = (seen > range_mm[0]) & (seen < 4000.0)
+    x = finder_target.network_input(jnp.where(inside, seen * larger, 0.0))
+    maps = cast(Array, HandFinder().apply(networks.finder, x[None]))[0]
+    wide = own.at[0, 0].set(finder_target.FOCAL).at[1, 1].set(finder_target.FOCAL)
+    found = finder_target.decode(maps, wide, CANDIDATES)
+    places = found.xyz * jnp.stack([jnp.ones_like(larger), jnp.ones_like(larger), 1 / larger])
+    return jnp.concatenate([places, nearest[None]])
+
+
+def _crops(
+    depth: Array, k: Array, rotation: Float[Array, "n 3 3"], distance: Float[Array, " n"]
+) -> Float[Array, "n s s"]:
+    cameras = look_at.crop_camera(distance, target.CROP_MM, SIZE)
+    return jax.vmap(lambda r, c: look_at.resample(depth, k, r, c, SIZE, SIZE))(rotation, cameras)
+
+
+def _apply(
+    variables: dict[str, Any], crops: Float[Array, "n s s"], distance: Float[Array, " n"]
+) -> tuple[Float[Array, "n 21 3"], Float[Array, "n 21"], Float[Array, " n"]]:
+    """Joints in mm of each crop's camera, their deviations, and the logit of a right hand."""
+    outputs = HandNet().apply(variables, target.network_input(crops, distance))
+    maps, presence = cast(tuple[Array, Array], outputs)
+    joints, std = target.decode(maps)
+    k = look_at.crop_camera(distance, target.CROP_MM, SIZE)
+    return target.camera_coordinates(joints, k, distance, SIZE), std, presence
+
+
+# ---------------------------------------------------------------- predictor
+
+
+class HandDepthPredictor(DepthPredictor):
+    """The hand network on depth images of any camera: it finds the hand and its side.
+
+    A `presence` below 0.5 means that there may be no hand; `std` is the standard deviation of a
+    joint along an axis. Where the camera sees nothing within `range_mm`, ValueError.
+    """
+
+    sides = ("auto", "right", "left")
+
+    def __init__(self, name: str, networks: Networks):
+        super().__init__(name, SKELETONS["hand21"].joints, RANGE_MM)
+        self.networks = networks
+
+    @classmethod
+    def included(cls) -> "HandDepthPredictor":
+        """The networks that come with handjax: models/handnet.md."""
+        return cls("hand-depth", included())
+
+    @classmethod
+    def of_run(cls, name: str, network: TrainedNetwork) -> "HandDepthPredictor":
+        """A run of configs/handnet.py, with the included finder."""
+        return cls(name, Networks(dict(network.variables), included().finder))
+
+    def _rows(self, frames, k, centers, side):
+        odds = _ODDS[side]
+        near, far = self.range_mm
+        rows = []
+        for i, (frame, own) in enumerate(zip(frames, k, strict=True)):
+            if centers is not None:
+                found = _at(self.networks, frame, own, centers[i], odds)
+            elif not ((frame >= near) & (frame <= far)).any():
+                raise ValueError(
+                    f"depth: frame {i} has no depth between {near:g} and {far:g} mm, where the "
+                    "hand is searched for; set predictor.range_mm, or give its center"
+                )
+            else:
+                found = _find(self.networks, frame, own, odds, tuple(self.range_mm))
+            rows.append(jax.device_get(found))
+        return {
+            "joints_xyz": np.stack([row.joints for row in rows]),
+            "std": np.stack([row.std for row in rows]),
+            "presence": np.stack([row.presence for row in rows]),
+            "left": np.stack([row.side < 0 for row in rows]),
+            "center_xyz": np.stack([row.center for row in rows]),
+        }
+
+
+_ODDS = {
+    "auto": np.zeros(2, np.float32),
+    "right": np.array([0, -1e9], np.float32),
+    "left": np.array([-1e9, 0], np.float32),
+}
+_find = jax.jit(find, static_argnames="range_mm")
+
+
+@jax.jit
+def _at(
+    networks: Networks, depth: Array, k: Array, center: Array, odds: Float[Array, "2"]
+) -> HandFound:
+    """The hand in the crop around a given center, of the likelier side."""
+
+    def one(side: Array) -> HandFound:
+        return at(networks, depth, k, center, side, REFINEMENTS)
+
+    both = jax.vmap(one)(jnp.array([1.0, -1.0]))
+    logits = jnp.log(jnp.maximum(both.presence, 1e-9)) - jnp.log1p(-both.presence + 1e-9)
+    best = jnp.argmax(logits + odds)
+    return jax.tree.map(lambda x: x[best], both)
