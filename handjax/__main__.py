@@ -19,6 +19,7 @@ COMMANDS = {
     "train": "train what a config describes",
     "evaluate": "evaluate a run's checkpoints, or prediction files",
     "predict": "find hands in your own images and depth images",
+    "bench": "measure a model on your own labelled depth frames",
     "prepare": "turn a data set's own files into what training reads",
     "view": "show a hand in the browser and fit it to a depth image",
 }

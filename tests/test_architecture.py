@@ -46,10 +46,21 @@ PACKAGES = {
         "pose",
         "engine",
     },
+    "realframes": {
+        "prediction",
+        "reports",
+        "fitting",
+        "data",
+        "rigs",
+        "metrics",
+        "pose",
+        "engine",
+    },
     "viewer": {"fitting", "data", "synthetic", "rigs", "ops", "pose"},
 }
 # Command, a module at the top level → the other commands it may import.
 COMMANDS = {
+    "bench": set(),
     "train": set(),
     "evaluate": set(),
     "predict": set(),

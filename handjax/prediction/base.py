@@ -87,7 +87,7 @@ def named(
     """A Prediction of the arrays [n, …] that are there; of one sample unless `batched`. `side`: of
     each sample."""
     arrays = {
-        name: np.asarray(value, np.float32) if batched else np.asarray(value, np.float32)[0]
+        name: np.asarray(value, np.float32) if batched else np.asarray(value, np.float32)[0, ...]
         for name, value in found.items()
         if value is not None
     }
