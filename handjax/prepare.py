@@ -11,10 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from jaxtyping import Float32
-
-from handjax.data.cameras import PRESETS, intrinsics
+from handjax.data.cameras import HELP as CAMERA_HELP
+from handjax.data.cameras import Camera, read_camera
 from handjax.data.formats.depth import DEPTH_FORMATS
 from handjax.data.preparation.registry import SETS, raw_files
 from handjax.engine import cli
@@ -27,10 +25,10 @@ def positive(text: str) -> float:
     return float(text)
 
 
-def camera(text: str) -> Float32[np.ndarray, "3 3"]:
-    """Intrinsic matrix; see `handjax.data.cameras.intrinsics`."""
+def camera(text: str) -> Camera:
+    """See `handjax.data.cameras.read_camera`."""
     try:
-        return intrinsics(text)
+        return read_camera(text)
     except ValueError as error:  # argparse would drop the message
         raise argparse.ArgumentTypeError(str(error)) from None
 
@@ -61,8 +59,7 @@ def _add_voxel_h5(names: Any) -> None:
     add("--labels", type=Path, required=True, help=labels)
     centers = "text, one line per frame: 'x y z' in mm or 'invalid'"
     add("--centers", type=Path, required=True, help=centers)
-    help_text = f"intrinsics in px, or {', '.join(PRESETS)}; NYU: 588.03,587.07,320,240"
-    add("--camera", type=camera, required=True, metavar="FX,FY,CX,CY", help=help_text)
+    add("--camera", type=camera, required=True, metavar="CAMERA", help=CAMERA_HELP)
     cube = "edge of the crop (default 300)"
     add("--cube", type=positive, default=300.0, metavar="MM", help=cube)
     size = "voxels per side (default 88)"

@@ -1,3 +1,4 @@
+import re
 import subprocess
 import sys
 
@@ -8,6 +9,7 @@ import pytest
 
 from handjax.data.batch import unpack_voxels
 from handjax.data.formats.voxel_h5 import VoxelH5
+from handjax.pose.lens import Lens
 from handjax.prepare import main
 
 FX, FY, CX, CY = 290.0, 300.0, 158.0, 121.0
@@ -85,7 +87,9 @@ def test_voxels_are_at_the_labels(frames, capsys):
     main(command(frames))
     out = capsys.readouterr().out
     counts = "3 of 4 frames written, 1 without a valid center, 0 without depth in the cube"
-    assert out == f"{frames / 'out.h5'}: {counts}\n"
+    away = re.escape(f"{frames / 'out.h5'}: {counts}; joints ") + r"([\d.]+) mm from the nearest"
+    assert re.fullmatch(away + r" measured point \(median, 3 frames\)\n", out)
+    assert float(re.match(away, out)[1]) < 1.5  # the balls' surface, in whole mm
 
     source = VoxelH5(frames / "out.h5")
     assert (len(source), source.joints, source.size) == (3, 5, 88)
@@ -215,7 +219,8 @@ def test_bad_inputs_give_one_line_each(frames, capsys):
     refused(
         capsys,
         command(frames, depth_scale=0.1),
-        "no frame has depth inside its cube; check --camera, --depth_scale",
+        "centers.txt: centers 570 mm from the nearest measured point",
+        "depth 10 times too small? then it would be",
     )
     (frames / "centers.txt").write_text("1 2 700\n1 2\n")
     refused(capsys, command(frames), "centers.txt, line 2")
@@ -234,3 +239,98 @@ def test_overwriting_needs_the_flag(frames, capsys):
     assert len(VoxelH5(frames / "out.h5")) == 2
     main(command(frames, overwrite=True))
     assert len(VoxelH5(frames / "out.h5")) == 3
+
+
+# ---------------------------------------------------------------- labels in another frame
+
+
+def in_frame(joints, form):
+    """Joints [j, 3] of a frame, camera mm, as somebody else may have written them."""
+    x, y, z = joints.T
+    other = {
+        "m": joints / 1000,
+        "cm": joints / 10,
+        "uvd": np.stack([x / z * FX + CX, y / z * FY + CY, z], axis=-1),
+        "mirrored": joints * [-1, 1, 1],
+        "y up": joints * [1, -1, 1],
+        "opengl": joints * [1, -1, -1],
+        "swapped": joints[:, [1, 0, 2]],
+    }
+    return other[form]
+
+
+@pytest.fixture
+def aside(monkeypatch, request):
+    """`frames` with the balls far from the camera's axis, where a mirrored one is elsewhere."""
+    monkeypatch.setattr(sys.modules[__name__], "CENTERS", CENTERS + [-190, 90, 0])
+    return request.getfixturevalue("frames")
+
+
+def write_labels(frames, form):
+    rows = []
+    for line in (frames / "labels.txt").read_text().splitlines():
+        name, *words = line.split("\t")
+        joints = np.array(words, float).reshape(-1, 3) * [1, -1, 1]
+        joints = in_frame(joints, form) * [1, -1, 1]
+        rows.append("\t".join([name, *(f"{v:.6f}" for v in joints.ravel())]))
+    (frames / "labels.txt").write_text("\n".join(rows) + "\n")
+
+
+@pytest.mark.parametrize(
+    ("form", "cause"),
+    [
+        ("m", "joints in m?"),
+        ("cm", "joints in cm?"),
+        ("uvd", "(u, v, d) for (x, y, z)?"),
+        ("mirrored", "x mirrored?"),
+        ("y up", "y up?"),
+        ("opengl", "y up and z backward, as in OpenGL?"),
+        ("swapped", "axes in the order y, x, z?"),
+    ],
+)
+def test_labels_in_another_frame_are_refused(aside, capsys, form, cause):
+    frames = aside
+    write_labels(frames, form)
+    refused(capsys, command(frames), "labels.txt: joints ", cause, "then it would be")
+    assert not (frames / "out.h5").exists()
+
+
+def test_a_wrong_y_up_is_named(aside, capsys):
+    refused(capsys, command(aside, **{"no-y_up": True}), "y up?", "check --depth_scale, --camera")
+
+
+def test_a_camera_that_cannot_be_the_frames_is_refused(frames, capsys):
+    refused(
+        capsys,
+        command(frames, camera="580,600,316,242"),
+        "0.png: camera 580,600,316,242: cannot be that of an image of 320 x 240 px",
+        "scaled to 320 x 240: 290,300",
+    )
+    refused(capsys, command(frames, camera="nyu"), "its images are 640 x 480 px")
+    refused(capsys, command(frames, camera="0.9,1.2,0.5,0.5"), "fractions of the picture?")
+
+
+@pytest.mark.slow
+def test_a_lens_is_taken_out_before_voxels(aside):
+    """Frames drawn through a lens become the voxels of those without it."""
+    frames = aside
+    main(command(frames))
+    plain = VoxelH5(frames / "out.h5").rows(np.arange(3))
+    lens = Lens("opencv", (-0.25, 0.06, 0.001, -0.001))
+    bent = (np.stack(np.meshgrid(np.arange(WIDTH), np.arange(HEIGHT)), -1) - [CX, CY]) / [FX, FY]
+    slopes = bent.copy()
+    for _ in range(60):
+        slopes += 0.8 * (bent - lens.distort(slopes))
+    at = np.rint(slopes * [FX, FY] + [CX, CY]).astype(int)
+    columns, rows = np.clip(at[..., 0], 0, WIDTH - 1), np.clip(at[..., 1], 0, HEIGHT - 1)
+    for i in range(3):
+        path = frames / "depth" / f"{i}.png"
+        assert cv2.imwrite(str(path), cv2.imread(str(path))[rows, columns])
+    text = ",".join(map(str, (FX, FY, CX, CY, *lens.coefficients)))
+    main(command(frames, camera=text, out=frames / "lens.h5"))
+    found = VoxelH5(frames / "lens.h5").rows(np.arange(3))
+    main(command(frames, out=frames / "without.h5"))
+    without = VoxelH5(frames / "without.h5").rows(np.arange(3))
+    want, same, other = (unpack_voxels(batch["voxels"]) for batch in (plain, found, without))
+    shared = (want & same).sum() / (want | same).sum()
+    assert shared > 0.5 and shared > 2 * (want & other).sum() / (want | other).sum()

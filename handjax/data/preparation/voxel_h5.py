@@ -8,6 +8,8 @@ import numpy as np
 from jaxtyping import Bool, Float32
 from tqdm import tqdm
 
+from handjax.data import surface_check
+from handjax.data.cameras import Camera, PinholeImage
 from handjax.data.formats.depth import read_depth
 from handjax.data.formats.label_text import read_centers, read_joints
 from handjax.data.formats.voxel_h5_writer import write_voxel_h5
@@ -20,7 +22,7 @@ class VoxelOptions:
     depth_dir: Path
     labels: Path
     centers: Path
-    camera: Float32[np.ndarray, "3 3"]
+    camera: Camera
     out: Path
     cube: float = 300.0
     size: int = 88
@@ -40,17 +42,17 @@ def prepare(options: VoxelOptions) -> str:
     names, joints_xyz = read_joints(options.labels, y_up=options.y_up)
     centers_xyz, valid = read_centers(options.centers, y_up=options.y_up)
     rows = _frames(options, names, valid)
-    read_depth(options.depth_dir / names[rows[0]], form=options.depth_format)  # is it the format?
+    # Fails before the work is done: also if the files or the camera are not as described.
+    agreement = _check_labels(
+        options, [names[i] for i in rows], joints_xyz[rows], centers_xyz[rows]
+    )
     voxelize = _voxelizer(options)
     cube_mm = np.full(3, options.cube, np.float32)
     empty, reach = [], []
 
     def samples() -> Iterator[tuple]:
         for i in tqdm(rows, desc=options.out.name, unit="frame"):
-            depth = read_depth(
-                options.depth_dir / names[i], form=options.depth_format, scale=options.depth_scale
-            )
-            voxels = voxelize(depth, centers_xyz[i])
+            voxels = voxelize(*_read(options, names[i]), centers_xyz[i])
             if not voxels.any():
                 empty.append(names[i])
                 continue
@@ -62,10 +64,11 @@ def prepare(options: VoxelOptions) -> str:
                 f"check --camera, --depth_scale, --y_up and {options.centers}"
             )
 
+    first = _read(options, names[rows[0]])
     count = write_voxel_h5(
         options.out,
         samples(),
-        k=options.camera,
+        k=first.k,
         y_up=options.y_up,
         overwrite=options.overwrite,
     )
@@ -76,6 +79,7 @@ def prepare(options: VoxelOptions) -> str:
     )
     if empty:
         summary += f" ({', '.join(empty[:5])})"
+    summary += f"; {agreement}"
     if outside := sum(r > 1 for r in reach):
         limit = np.ceil(max(reach) * 100) / 100
         summary += (
@@ -124,8 +128,48 @@ def _frames(options: VoxelOptions, names: list[str], valid: Bool[np.ndarray, " n
     return rows
 
 
-def _voxelizer(options: VoxelOptions) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
-    """(depth [h, w] mm, center [3] camera mm) → occupancy [size, size, size], on the device."""
+def _read(options: VoxelOptions, name: str) -> PinholeImage:
+    """A depth frame as a pinhole sees it. ValueError if the camera cannot be its."""
+    path = options.depth_dir / name
+    depth = read_depth(path, form=options.depth_format, scale=options.depth_scale)
+    try:
+        return options.camera.pinhole(depth)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+def _check_labels(
+    options: VoxelOptions,
+    names: list[str],
+    joints_xyz: Float32[np.ndarray, "n j 3"],
+    centers_xyz: Float32[np.ndarray, "n 3"],
+) -> surface_check.SurfaceCheck:
+    """How far the labels are from what the depth frames measured; ValueError if they cannot be
+    right."""
+    frames, centers = [], []
+    for i in surface_check.spread(len(names)):
+        image = _read(options, names[i])
+        joints, center = (v[i].astype(np.float64) for v in (joints_xyz, centers_xyz))
+        frames.append(surface_check.LabelledDepth.of_image(*image, joints, center))
+        centers.append(frames[-1]._replace(joints=center[None], center=None))
+    crops = [frame.within(options.cube) for frame in frames]
+    span_mm = surface_check.hand_span(frames)
+    checks = (
+        (options.centers, surface_check.check(centers, "centers", span_mm)),
+        (options.labels, surface_check.check(frames)),
+        (options.labels, surface_check.check(crops)),
+    )
+    for path, found in checks:
+        if found.refused:
+            raise ValueError(f"{path}: {found}; check --depth_scale, --camera and --y_up too")
+    return checks[-1][1]
+
+
+def _voxelizer(
+    options: VoxelOptions,
+) -> Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]:
+    """(depth [h, w] mm, k [3, 3], center [3] camera mm) → occupancy [size, size, size], on the
+    device."""
     # Imported here so that mistakes in the options are reported without loading JAX.
     import jax
     import jax.numpy as jnp
@@ -136,9 +180,9 @@ def _voxelizer(options: VoxelOptions) -> Callable[[np.ndarray, np.ndarray], np.n
     cube_mm = np.full(3, options.cube, np.float32)
 
     @jax.jit
-    def voxelize(depth, center_xyz):
-        points, measured = depth_to_points(depth, jnp.asarray(options.camera))
+    def voxelize(depth, k, center_xyz):
+        points, measured = depth_to_points(depth, k)
         grid = xyz_to_grid(points, center_xyz, jnp.asarray(cube_mm), options.size)
         return occupancy_hpoes(grid, measured, options.size)
 
-    return lambda depth, center_xyz: np.asarray(voxelize(depth, center_xyz))
+    return lambda depth, k, center_xyz: np.asarray(voxelize(depth, k, center_xyz))
