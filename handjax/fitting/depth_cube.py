@@ -25,8 +25,15 @@ class DepthCube(NamedTuple):
 
     def to_camera(self, points: Float[np.ndarray, "*b 3"]) -> Float[np.ndarray, "*b 3"]:
         """mm of the cube → camera mm, of the hand's own side."""
-        mirror = np.array([-1 if self.left else 1, 1, 1], np.float32)
-        return np.asarray(points) * mirror + self.center_xyz
+        return np.asarray(points) * self._mirror + self.center_xyz
+
+    def from_camera(self, points: Float[np.ndarray, "*b 3"]) -> Float[np.ndarray, "*b 3"]:
+        """Camera mm → mm of the cube, in which every hand is a right one."""
+        return (np.asarray(points) - self.center_xyz) * self._mirror
+
+    @property
+    def _mirror(self) -> Float32[np.ndarray, "3"]:
+        return np.array([-1 if self.left else 1, 1, 1], np.float32)
 
 
 def crop_cube(

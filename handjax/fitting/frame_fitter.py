@@ -41,8 +41,9 @@ class FittedFrame(NamedTuple):
 class FrameFitter:
     """`fitter(name, cube)` → FittedFrame.
 
-    Without `network` each fit starts from 24 hands in all directions; with `steps` 0 the network
-    alone is used. With `sequence` each frame starts from the one before.
+    The fit starts from the joints of the call, else from those of `network`, else from 24 hands in
+    all directions; with `steps` 0 the start is the result. With `sequence` each frame starts from
+    the one before.
     """
 
     def __init__(
@@ -53,13 +54,18 @@ class FrameFitter:
         self.tracker = Tracker(method, forearm, chunk=50)
         self.last: FittedFrame | None = None
 
-    def __call__(self, name: str, cube: DepthCube) -> FittedFrame:
+    def __call__(
+        self, name: str, cube: DepthCube, joints: Float[np.ndarray, "21 3"] | None = None
+    ) -> FittedFrame:
+        """The hand in a cube. `joints` (hand21): of a network, mm of the cube."""
         began = time.perf_counter()
         previous = start = centers = None
         if self.sequence and self.last is not None:
             mirror = np.array([-1 if cube.left else 1, 1, 1])
             moved = (self.last.cube.center_xyz - cube.center_xyz) * mirror
             previous = start = self.tracker.translated(self.last.fit, moved.astype(np.float32))
+        elif joints is not None:
+            start = self.tracker.from_joints(joints)
         elif self.network is not None:
             centers = self.network(cube.depth)
             start = self.tracker.from_centers(centers)
@@ -69,16 +75,19 @@ class FrameFitter:
         elif start is not None:
             first = fit = start
         else:
-            raise ValueError("0 steps without a network: nothing finds the hand")
+            raise ValueError("0 steps without a start: nothing finds the hand")
         arm = np.zeros(len(cube.points), bool)
         if self.forearm:
             arm = surface.nearer_to_forearm(
                 cube.points, self.tracker.spheres(fit), self.tracker.forearm(fit)
             )
         before, after = (self._placed(state, cube, ~arm) for state in (first, fit))
-        if centers is not None:  # the network's own centers, which need not be those of a hand
+        # A network's own points need not be those of a hand.
+        if centers is not None:
             before = self._placed(first, cube, ~arm, centers)
-            after = after if self.steps else before
+        elif joints is not None:
+            before = before._replace(joints=cube.to_camera(joints))
+        after = after if self.steps else before
         seconds = time.perf_counter() - began
         self.last = FittedFrame(name, cube, fit, before, after, float(arm.mean()), seconds)
         return self.last

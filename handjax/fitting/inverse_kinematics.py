@@ -1,10 +1,12 @@
-"""The hand that is closest to given sphere centers."""
+"""The hand that is closest to given sphere centers or joints."""
+
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from handjax.fitting.hand_state import (
     MEAN_SIZE,
@@ -12,6 +14,7 @@ from handjax.fitting.hand_state import (
     HandState,
     from_parameters,
     hands,
+    joints21,
     spheres,
     to_parameters,
 )
@@ -25,14 +28,30 @@ _ANGLE_MM, _SIZE_MM = 1.0, 2.0
 _FREE = ("angles", "log_fingers", "translation", "log_size", "rotation")  # the wrist stays straight
 
 
-def hand_from_centers(centers: Float[Array, "41 3"]) -> HandState:
-    """The hand whose spheres are closest to `centers`, mm of the cube.
+_PALM_SPHERES = tuple(range(11))
+_PALM_JOINTS = (0, 1, 5, 9, 13, 17)  # of hand21: the wrist and the first joint of each finger
 
-    The centers of a network need not be those of any hand. The palm is aligned first (Kabsch 1976),
+Points = Callable[[HandParameters], Float[Array, "n 3"]]
+
+
+def hand_from_centers(centers: Float[Array, "41 3"]) -> HandState:
+    """The hand whose spheres are closest to `centers`, mm of the cube: `_closest`."""
+    return _closest(centers, lambda now: spheres(now)[0], _PALM_SPHERES)
+
+
+def hand_from_joints(joints: Float[Array, "21 3"]) -> HandState:
+    """The hand whose joints (hand21) are closest to `joints`, mm of the cube: `_closest`."""
+    return _closest(joints, lambda now: joints21(from_parameters(now)), _PALM_JOINTS)
+
+
+def _closest(points: Float[Array, "n 3"], of: Points, palm: tuple[int, ...]) -> HandState:
+    """The hand whose points `of` are closest to `points`, mm, of which `palm` move rigidly.
+
+    The points of a network need not be those of any hand. The palm is aligned first (Kabsch 1976),
     then all parameters by Levenberg-Marquardt steps, with the prior of fitting/prior.py for those
-    that the centers hardly determine.
+    that the points hardly determine.
     """
-    parameters = _align_palm(centers)
+    parameters = _align_palm(points, of, np.array(palm))
     values, unravel = ravel_pytree([getattr(parameters, name) for name in _FREE])
     prior = angle_prior()
 
@@ -49,7 +68,7 @@ def hand_from_centers(centers: Float[Array, "41 3"]) -> HandState:
         )
         return jnp.concatenate(
             [
-                (spheres(now)[0] - centers).ravel(),
+                (of(now) - points).ravel(),
                 _ANGLE_MM * prior.deviation(now.angles),
                 _SIZE_MM * sizes,
             ]
@@ -68,13 +87,14 @@ def hand_from_centers(centers: Float[Array, "41 3"]) -> HandState:
     return from_parameters(updated(values))
 
 
-def _align_palm(centers: Float[Array, "41 3"]) -> HandParameters:
-    """A slightly bent hand of mean size whose palm is aligned with that of `centers`."""
-    start = hands(jnp.eye(3), jnp.zeros(3), jnp.asarray(0.3))
-    rest = spheres(start)[0]
-    palm = slice(0, 11)
-    middle, rest_middle = centers[palm].mean(0), rest[palm].mean(0)
-    rotation, _ = kabsch(rest[palm] - rest_middle[None], centers[palm] - middle[None])
-    parameters = to_parameters(start)._replace(base=rotation)
-    shift = (middle - spheres(parameters)[0][palm].mean(0)) / 100.0
+def _align_palm(
+    points: Float[Array, "n 3"], of: Points, palm: Int[np.ndarray, " p"]
+) -> HandParameters:
+    """A slightly bent hand of mean size whose palm is aligned with that of `points`."""
+    start = to_parameters(hands(jnp.eye(3), jnp.zeros(3), jnp.asarray(0.3)))
+    rest, given = of(start)[palm], points[palm]
+    middle, rest_middle = given.mean(0), rest.mean(0)
+    rotation, _ = kabsch(rest - rest_middle[None], given - middle[None])
+    parameters = start._replace(base=rotation)
+    shift = (middle - of(parameters)[palm].mean(0)) / 100.0
     return parameters._replace(translation=parameters.translation + shift)

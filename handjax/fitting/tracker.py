@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 
 from handjax.fitting import hand_state
 from handjax.fitting.hand_state import HandParameters, HandState
-from handjax.fitting.inverse_kinematics import hand_from_centers
+from handjax.fitting.inverse_kinematics import hand_from_centers, hand_from_joints
 from handjax.fitting.objective import WEIGHTS, initial_hands, objective
 from handjax.fitting.observation import Observation, observe
 from handjax.fitting.prior import angle_prior
@@ -69,6 +69,7 @@ class Tracker:
             jax.jit(hand_state.translated),
         )
         self.from_centers = jax.jit(hand_from_centers)
+        self.from_joints = jax.jit(hand_from_joints)
 
     def steps(
         self,

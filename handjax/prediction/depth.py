@@ -1,27 +1,31 @@
 """handjax predict depth: the hand in your own depth images.
 
-    handjax predict depth INPUT --camera FX,FY,CX,CY --output OUT [--unit MM]
-        [--side left] [--start rest | --workdir RUN | --weights NPZ] [--refine STEPS] [--sequence]
+    handjax predict depth INPUT --camera FX,FY,CX,CY --output OUT [--unit MM] [--side left]
+        [--model spherehand | --workdir RUN | --weights NPZ | --start rest] [--refine STEPS]
+        [--sequence]
 
 INPUT is a folder of depth images, or one image, in units of --unit mm; 0 is missing: 16-bit PNG,
 TIFF or PGM files of one channel, float TIFF or PFM, .npy, or .npz of one array or one called
-"depth". The hand is the nearest object within --range. The network of a run of
-configs/spherehand.py sees a cube of 300 mm around it.
+"depth". The hand network finds the hand within --range and whether it is a right or a left one;
+--model spherehand takes the nearest object for a right hand instead.
 
-Its hand of 41 spheres is then fitted to the depth in --refine steps, starting from the network's
-prediction or, with --start rest, from 24 hands in all directions. With --sequence the images are
-frames in the order of their names, and each starts from the frame before.
+With --refine a hand of 41 spheres is then fitted to the depth within 300 mm, starting from the
+network's joints or, with --start rest, from 24 hands in all directions. With --sequence the images
+are frames in the order of their names, and each fit starts from the frame before.
 
 OUT gets predictions.json, predictions.npz, overlays/NAME.png and report.html. Joints and sphere
-centers are in camera mm: x right, y down, z forward. The distance of a hand is the mean distance of
-its measured pixels to the nearest surface of a sphere; pixels of the forearm do not count.
+centers are in camera mm: x right, y down, z forward; std_mm is the standard deviation of a joint on
+each axis. A presence below 0.5 means that there may be no hand. The distance of a hand is the mean
+distance of its measured pixels to the nearest surface of a sphere; pixels of the forearm do not
+count.
 Unreadable images are reported and left out, and the exit code is then 1.
 """
 
+import argparse
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -32,11 +36,20 @@ from handjax.data.cameras import HELP, PinholeImage, depth_range, read_camera
 from handjax.data.formats.depth import DEPTH_FORMATS, ENDINGS, read_depth
 from handjax.engine import cli
 from handjax.engine.files import refuse_to_replace
+from handjax.engine.warm_start import read_weights
 from handjax.fitting import depth_cube, solver, sphere_network
 from handjax.fitting.frame_fitter import SKELETON, FittedFrame, FrameFitter, PlacedHand
 from handjax.pose.cube import EXTENT_MM
 from handjax.pose.skeleton import rgb
 from handjax.prediction import common
+from handjax.prediction.hand_depth import (
+    UNSURE,
+    HandDepthPredictor,
+    HandFound,
+    Networks,
+    included,
+    is_hand_network,
+)
 from handjax.reports import page as report
 from handjax.rigs import hand
 
@@ -56,14 +69,15 @@ def parser() -> cli.Parser:
         default="png16",
         help="format of the PNG files (default: png16)",
     )
-    near, far = depth_cube.RANGE_MM
+    add("--range", metavar="NEAR,FAR", help="where hands are, mm from the camera (the network's)")
+    add("--side", choices=("right", "left"), help="handedness (default: found by the hand network)")
     add(
-        "--range",
-        default=f"{near:g},{far:g}",
-        metavar="NEAR,FAR",
-        help=f"where hands are, mm from the camera (default: {near:g},{far:g})",
+        "--model",
+        choices=("hand-depth", "spherehand"),
+        help="included network (default: hand-depth)",
     )
-    add("--side", choices=("right", "left"), default="right", help="handedness (default: right)")
+    add("--workdir", metavar="RUN", help="run whose newest checkpoint is the network")
+    add("--weights", metavar="NPZ", help="weights of the network, instead of a run")
     add(
         "--start",
         choices=("network", "rest"),
@@ -71,17 +85,10 @@ def parser() -> cli.Parser:
         help="where the fit starts (default: network)",
     )
     add(
-        "--workdir",
-        metavar="RUN",
-        help="run whose newest checkpoint is the network (default: the included network)",
-    )
-    add("--weights", metavar="NPZ", help="weights of the network, instead of a run")
-    add(
         "--refine",
         type=int,
         metavar="STEPS",
-        default=150,
-        help="steps of the fit; 0: the network alone (default: 150)",
+        help="steps of the fit; 0: the network alone (default: 0, or 150 without the hand network)",
     )
     add(
         "--method",
@@ -100,44 +107,98 @@ def main(argv: Sequence[str]) -> None:
     flags = parser().parse_args(argv)
     folder = Path(flags.output)
     images = common.list_images(Path(flags.input), ENDINGS, exclude=folder)
-    camera, range_mm = read_camera(flags.camera), depth_range("--range", flags.range)
+    camera = read_camera(flags.camera)
+    _check(flags)
+    refuse_to_replace(folder, common.OUTPUTS, flags.overwrite)
+    finder, network = _networks(flags)
+    steps = flags.refine if flags.refine is not None else 0 if finder else 150
+    fit = FrameFitter(network, steps, flags.method, not flags.no_forearm, flags.sequence)
+    range_mm = depth_range("--range", flags.range) if flags.range else depth_cube.RANGE_MM
+    if finder and flags.range:
+        finder.range_mm = range_mm
+    frames: list[Frame] = []
+
+    def predict(name: str, path: Path) -> tuple[PinholeImage, Frame]:
+        image = camera.pinhole(read_depth(path, form=flags.format, scale=flags.unit))
+        if finder is None:
+            cube = depth_cube.crop_cube(*image, range_mm, flags.side == "left")
+            return image, Frame(fit(name, cube), None)
+        found = finder.locate(*image, flags.side or "auto")
+        left, center = bool(found.side < 0), np.asarray(found.center)
+        cube = depth_cube.crop_cube(*image, left=left, center_xyz=center)
+        return image, Frame(fit(name, cube, cube.from_camera(np.asarray(found.joints))), found)
+
+    def draw(name: str, result: tuple[PinholeImage, Frame]) -> np.ndarray:
+        image, frame = result
+        frames.append(frame)
+        tqdm.write(_line(name, frame, bool(steps)))
+        return overlay(*image, frame.fitted)
+
+    results = common.one_by_one(images, predict)
+    failed = common.process(flags.input, len(images), results, folder / "overlays", draw)
+    how = f"{flags.start}, {steps} steps of {flags.method}" if steps else "network alone"
+    write(folder, frames, failed, subtitle=f"{flags.input}, from {how}")
+    common.exit_if_incomplete(failed, len(images))
+
+
+class Frame(NamedTuple):
+    """The hand of one depth image; `found`: what the hand network says, if it was asked."""
+
+    fitted: FittedFrame
+    found: HandFound | None
+
+    @property
+    def side(self) -> str:
+        return "left" if self.fitted.cube.left else "right"
+
+
+def _check(flags: argparse.Namespace) -> None:
+    """ValueError or FileNotFoundError for flags that do not go together."""
     if not 0 < flags.unit < 1e6:
         raise ValueError(f"--unit {flags.unit:g}: expected mm, above 0")
-    if flags.refine < 0 or (flags.start == "rest" and not flags.refine):
+    rest = flags.start == "rest"
+    if flags.refine is not None and (flags.refine < 0 or (rest and not flags.refine)):
         raise ValueError(
             f"--refine {flags.refine}: expected 0 steps or more, and with --start rest 1 or more"
         )
-    if flags.start == "rest" and (flags.workdir or flags.weights):
-        raise ValueError("--start rest uses no network: leave out --workdir and --weights")
-    if flags.workdir and flags.weights:
-        raise ValueError("--workdir and --weights both name a network: give one")
+    named = [n for n in ("model", "workdir", "weights") if getattr(flags, n)]
+    if rest and named:
+        raise ValueError(f"--start rest uses no network: leave out --{' and --'.join(named)}")
+    if len(named) > 1:
+        raise ValueError(f"--{' and --'.join(named)} both name a network: give one")
     if flags.workdir and not Path(flags.workdir).is_dir():
         raise FileNotFoundError(
             f"--workdir {flags.workdir}: no such folder; expected a trained run"
         )
-    refuse_to_replace(folder, common.OUTPUTS, flags.overwrite)
-    network = None if flags.start == "rest" else sphere_network.load(flags.workdir or flags.weights)
-    fit = FrameFitter(network, flags.refine, flags.method, not flags.no_forearm, flags.sequence)
 
-    frames: list[FittedFrame] = []
 
-    def predict(name: str, path: Path) -> tuple[PinholeImage, FittedFrame]:
-        image = camera.pinhole(read_depth(path, form=flags.format, scale=flags.unit))
-        return image, fit(name, depth_cube.crop_cube(*image, range_mm, flags.side == "left"))
+def _networks(
+    flags: argparse.Namespace,
+) -> tuple[HandDepthPredictor | None, sphere_network.SphereNetwork | None]:
+    """The hand network, or that of the sphere hand, or neither."""
+    if flags.start == "rest":
+        return None, None
+    if flags.model == "spherehand":
+        return None, sphere_network.load()
+    path = flags.workdir or flags.weights
+    if not path:
+        return HandDepthPredictor.included(), None
+    variables = read_weights(path)
+    if is_hand_network(variables):
+        return HandDepthPredictor(str(path), Networks(variables, included().finder)), None
+    return None, sphere_network.load(path)
 
-    def draw(name: str, result: tuple[PinholeImage, FittedFrame]) -> np.ndarray:
-        image, frame = result
-        frames.append(frame)
-        before, after = frame.before.distance_mm, frame.after.distance_mm
-        tqdm.write(f"{name}: {before:.1f} → {after:.1f} mm from the depth, {frame.seconds:.1f} s")
-        return overlay(*image, frame)
 
-    results = common.one_by_one(images, predict)
-    failed = common.process(flags.input, len(images), results, folder / "overlays", draw)
-    steps = f"{flags.start}, {flags.refine} steps of {flags.method}"
-    how = steps if flags.refine else "network alone"
-    write(folder, frames, failed, subtitle=f"{flags.input}, from {how}", side=flags.side)
-    common.exit_if_incomplete(failed, len(images))
+def _line(name: str, frame: Frame, fitted: bool) -> str:
+    """What the command prints of an image."""
+    before, after = frame.fitted.before.distance_mm, frame.fitted.after.distance_mm
+    distance = f"{before:.1f} → {after:.1f} mm" if fitted else f"{before:.1f} mm"
+    sure = ""
+    if frame.found is not None:
+        presence = float(frame.found.presence)
+        sure = f"{frame.side} hand, presence {presence:.2f}, "
+        sure = ("no hand? " if presence < UNSURE else "") + sure
+    return f"{name}: {sure}{distance} from the depth, {frame.fitted.seconds:.1f} s"
 
 
 # ---------------------------------------------------------------- overlays
@@ -176,53 +237,56 @@ def _draw(
 
 def write(
     folder: Path,
-    frames: Sequence[FittedFrame],
+    frames: Sequence[Frame],
     failed: Mapping[str, str],
     subtitle: str,
-    side: str,
 ) -> None:
     """predictions.json, predictions.npz and report.html."""
     common.clear(folder)
+    fitted = [frame.fitted for frame in frames]
     columns = {
-        "joints_xyz": [f.after.joints for f in frames],
-        "centers_xyz": [f.after.centers for f in frames],
-        "radii_mm": [f.after.radii for f in frames],
-        "cube_center_xyz": [f.cube.center_xyz for f in frames],
-        "pose": [f.fit.pose for f in frames],
-        "size": [np.exp(f.fit.log_size) for f in frames],
-        "fingers": [np.exp(f.fit.log_fingers) for f in frames],
-        "distance_before_mm": [f.before.distance_mm for f in frames],
-        "distance_mm": [f.after.distance_mm for f in frames],
+        "joints_xyz": [f.after.joints for f in fitted],
+        "centers_xyz": [f.after.centers for f in fitted],
+        "radii_mm": [f.after.radii for f in fitted],
+        "cube_center_xyz": [f.cube.center_xyz for f in fitted],
+        "pose": [f.fit.pose for f in fitted],
+        "size": [np.exp(f.fit.log_size) for f in fitted],
+        "fingers": [np.exp(f.fit.log_fingers) for f in fitted],
+        "distance_before_mm": [f.before.distance_mm for f in fitted],
+        "distance_mm": [f.after.distance_mm for f in fitted],
     }
+    if found := [frame.found for frame in frames if frame.found is not None]:
+        columns["std_mm"] = [one.std for one in found]
+        columns["presence"] = [one.presence for one in found]
     arrays = {name: np.asarray(values, np.float32) for name, values in columns.items()}
-    names = [frame.name for frame in frames]
-    texts = {"ids": names, "side": side, "joint_names": SKELETON.joints}
+    names, sides = [frame.name for frame in fitted], [frame.side for frame in frames]
+    texts = {"ids": names, "side": sides, "joint_names": SKELETON.joints}
     content: dict[str, Any] = {name: np.array(text) for name, text in texts.items()} | arrays
     with (folder / "predictions.npz").open("xb") as file:
         np.savez_compressed(file, **content)
-    _write_json(folder / "predictions.json", names, arrays, side)
+    _write_json(folder / "predictions.json", names, arrays, sides)
     overlays = {
         name: f"{name}: the hand before and after the fit, over the depth" for name in names
     }
     summary = _summary(frames, failed, arrays)
     common.write_page(
-        folder, "Sphere hand", subtitle, summary, failed, "Before and after", overlays
+        folder, "Hands in depth images", subtitle, summary, failed, "Before and after", overlays
     )
 
 
 def _write_json(
-    path: Path, names: Sequence[str], arrays: Mapping[str, np.ndarray], side: str
+    path: Path, names: Sequence[str], arrays: Mapping[str, np.ndarray], sides: Sequence[str]
 ) -> None:
     """The arrays again, one line per image, and what their entries are called."""
     hands = [
         {
             "img_name": name,
+            "side": sides[i],
             **{key: values[i].astype(float).round(4).tolist() for key, values in arrays.items()},
         }
         for i, name in enumerate(names)
     ]
     head = {
-        "side": side,
         "joints": list(SKELETON.joints),
         "pose_names": list(hand.POSE_NAMES),
         "fingers": list(hand.FINGERS),
@@ -233,7 +297,7 @@ def _write_json(
 
 
 def _summary(
-    frames: Sequence[FittedFrame], failed: Mapping[str, str], arrays: Mapping[str, np.ndarray]
+    frames: Sequence[Frame], failed: Mapping[str, str], arrays: Mapping[str, np.ndarray]
 ) -> list[report.Block]:
     before, after = (float(arrays[f"distance{when}_mm"].mean()) for when in ("_before", ""))
     cards = report.keys(
@@ -244,17 +308,26 @@ def _summary(
     )
     rows = [
         (
-            frame.name,
-            frame.before.distance_mm,
-            frame.after.distance_mm,
-            float(np.exp(frame.fit.log_size)),
-            frame.forearm_share,
-            frame.seconds,
+            fitted.name,
+            side if found is None else f"{side}, {float(found.presence):.2f}",
+            fitted.before.distance_mm,
+            fitted.after.distance_mm,
+            float(np.exp(fitted.fit.log_size)),
+            fitted.forearm_share,
+            fitted.seconds,
         )
-        for frame in frames
+        for (fitted, found), side in ((frame, frame.side) for frame in frames)
     ]
     table = report.table(
-        ("image", "before, mm", "after, mm", "size", "forearm, share of the pixels", "seconds"),
+        (
+            "image",
+            "side, presence",
+            "before, mm",
+            "after, mm",
+            "size",
+            "forearm, share of the pixels",
+            "seconds",
+        ),
         rows,
         caption="Mean distance of the hand's measured pixels to the nearest surface of a sphere",
     )

@@ -52,6 +52,11 @@ class Networks(NamedTuple):
     finder: dict[str, Any] | None
 
 
+def is_hand_network(variables: dict[str, Any]) -> bool:
+    """Whether these are variables of a `HandNet`."""
+    return {"stem", "maps", "presence"} <= set(variables.get("params", ()))
+
+
 @cache
 def included() -> Networks:
     """The networks that come with handjax."""
@@ -184,21 +189,30 @@ class HandDepthPredictor(DepthPredictor):
         """A run of configs/handnet.py, with the included finder."""
         return cls(name, Networks(dict(network.variables), included().finder))
 
+    def locate(
+        self,
+        depth: Float[np.ndarray, "h w"],
+        k: Float[np.ndarray, "3 3"],
+        side: str = "auto",
+        center: Float[np.ndarray, "3"] | None = None,
+    ) -> HandFound:
+        """The hand in one depth image, as NumPy arrays; arguments as in a call."""
+        odds, (near, far) = _ODDS[side], self.range_mm
+        if center is not None:
+            return jax.device_get(_at(self.networks, depth, k, center, odds))
+        if not ((depth >= near) & (depth <= far)).any():
+            raise ValueError(
+                f"no depth between {near:g} and {far:g} mm, where the hand is searched for: set "
+                "the range, or give the hand's center"
+            )
+        return jax.device_get(_find(self.networks, depth, k, odds, (near, far)))
+
     def _rows(self, frames, k, centers, side):
-        odds = _ODDS[side]
-        near, far = self.range_mm
-        rows = []
-        for i, (frame, own) in enumerate(zip(frames, k, strict=True)):
-            if centers is not None:
-                found = _at(self.networks, frame, own, centers[i], odds)
-            elif not ((frame >= near) & (frame <= far)).any():
-                raise ValueError(
-                    f"depth: frame {i} has no depth between {near:g} and {far:g} mm, where the "
-                    "hand is searched for; set predictor.range_mm, or give its center"
-                )
-            else:
-                found = _find(self.networks, frame, own, odds, tuple(self.range_mm))
-            rows.append(jax.device_get(found))
+        given = [None] * len(frames) if centers is None else centers
+        rows = [
+            self.locate(frame, own, side, center)
+            for frame, own, center in zip(frames, k, given, strict=True)
+        ]
         return {
             "joints_xyz": np.stack([row.joints for row in rows]),
             "std": np.stack([row.std for row in rows]),

@@ -43,9 +43,9 @@ def parser() -> cli.Parser:
     add("folders", metavar="FOLDER", nargs="+", help="a folder with frames.json, or such a file")
     add(
         "--model",
-        default="spherehand",
+        default="hand-depth",
         metavar="NAME|RUN",
-        help=f"{' or '.join(MODELS)}, or the folder of a trained run (default: spherehand)",
+        help=f"{' or '.join(MODELS)}, or the folder of a trained run (default: hand-depth)",
     )
     add(
         "--checkpoint",
