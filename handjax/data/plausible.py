@@ -197,6 +197,15 @@ def box_around(
     return np.concatenate([low - pad, high - low + 2 * pad])
 
 
+def square_around(
+    uv: Float[np.ndarray, "j 2"], known: Bool[np.ndarray, " j"], margin: float = 0.15
+) -> Float[np.ndarray, "4"]:
+    """The square about the middle of `box_around` with its longer side."""
+    box = box_around(uv, known, margin)
+    side = box[2:].max()
+    return np.concatenate([box[:2] + box[2:] / 2 - side / 2, [side, side]])
+
+
 def box_fault(
     box: Float[np.ndarray, "4"], uv: Float[np.ndarray, "j 2"], known: Bool[np.ndarray, " j"]
 ) -> str | None:

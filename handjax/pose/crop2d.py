@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 RULES = ("palm", "height", "box", "file", "image")
+FAR = 3.0  # crops; a crop that holds its hand or person has labels to 0.5, augmented ones to 1
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,13 @@ def square(
     whole = jnp.array([width - 1, height - 1]) / 2
     there = known.any() & (crop.rule != "image")
     return jnp.where(there, center, whole), jnp.where(there, side, float(max(image_size)))
+
+
+def near(points: Float[Any, "*b 2"], sides: Float[Any, " 2"]) -> Bool[Any, "*b"]:
+    """Whether points, px of a crop of these sides (width, height), lie at most FAR crops from its
+    middle. Labels farther away belong to another crop and may not enter a loss."""
+    sides = sides.reshape((1,) * (points.ndim - 1) + (2,))
+    return (abs(points / sides - 0.5) <= FAR).all(-1)
 
 
 def bounds(

@@ -14,6 +14,7 @@ from handjax.pose.joint_orders import ORDERS
 from handjax.pose.skeleton import SKELETONS
 from handjax.sources.base import Source, required_path
 from handjax.sources.crop_center import crop_center
+from handjax.sources.watch import Watch
 
 # Prepared set → the skeleton of its batches, the number of joints stored, and which of them to use.
 DEPTH_HANDS = {
@@ -68,12 +69,13 @@ def depth_hand(config: ConfigDict, train: bool = True) -> Source:
         found = hand_center(batch["depth"], batch["k"], batch["cube_mm"], center.range_mm)
         return {**batch, "center_xyz": found}
 
+    watch = partial(Watch, skeleton=SKELETONS[name], where=path)
     return Source(
         skeleton=SKELETONS[name],
         train_size=len(train_set),
         eval_size=len(eval_set),
-        train_rows=partial(rows, records=train_set),
-        eval_rows=partial(rows, records=eval_set),
+        train_rows=watch(partial(rows, records=train_set), size=len(train_set), train=True),
+        eval_rows=watch(partial(rows, records=eval_set), size=len(eval_set), train=False),
         materialize=materialize,
         names=eval_set.names,
         description=f"{len(eval_set)} frames of {data.name}, {eval_split}; crop center "

@@ -21,6 +21,7 @@ from handjax.sources.base import Source, required_path, unchanged
 from handjax.sources.crop_center import CropCenter, crop_center
 from handjax.sources.mixed_synthetic import with_synthetic
 from handjax.sources.synthetic import Sampler, custom_skin, endless
+from handjax.sources.watch import Watch
 from handjax.synthetic import spherehand
 
 _NYU = ORDERS["nyu36"]
@@ -102,12 +103,13 @@ def nyu_views(config: ConfigDict, train: bool = True) -> Source:
             center.require(valid, numbers, records.names, path)
         return {**batch, "mask": valid}
 
+    watch = partial(Watch, skeleton=SKELETONS["nyu14"], where=path)
     source = Source(
         skeleton=SKELETONS["nyu14"],
         train_size=len(train_set),
         eval_size=len(eval_set),
-        train_rows=partial(rows, records=train_set),
-        eval_rows=partial(rows, records=eval_set),
+        train_rows=watch(partial(rows, records=train_set), size=len(train_set), train=True),
+        eval_rows=watch(partial(rows, records=eval_set), size=len(eval_set), train=False),
         materialize=unchanged,
         names=eval_set.names,
         description=f"{len(eval_set)} frames of nyu_hand, {data.eval_split}, first of three views; "

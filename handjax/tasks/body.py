@@ -218,9 +218,11 @@ def _labels(sample, known, true_root, k, patch, axes, depth_mm, options: BodyOpt
     )
     flat = targets.encode_uv(crop2d.apply(patch, sample["joints_uv"]), options.size)
     labels = jnp.where(known, exact, jnp.where(sample["has_uv"], flat, weak))
+    near = (jnp.abs(labels) <= crop2d.FAR).all(-1)
     in_image = sample["has_uv"] & sample["labelled"]
     in_space = sample["has_xyz"] & (sample["labelled"] | ~sample["has_uv"])
-    return labels, jnp.stack([in_image | in_space, in_image | in_space, in_space], axis=-1)
+    counts = jnp.stack([in_image | in_space, in_image | in_space, in_space], axis=-1)
+    return labels, counts & near[:, None]
 
 
 def predict(outputs: Float[Array, "n ..."], inputs: Inputs, *, options: BodyOptions) -> Rows:

@@ -146,8 +146,10 @@ def _prepare_sample(key, sample, *, image_size, train, options, crop, augment):
     # --- labels
     if "joints_uv" in sample:
         order = jnp.where(mirrored, jnp.array(options.flip), jnp.arange(len(options.flip)))
-        inputs["joints"] = crop2d.apply(back, sample["joints_uv"])[order]
-        inputs |= {name: _flags(sample, name)[order] for name in ("visible", "labelled")}
+        joints = crop2d.apply(back, sample["joints_uv"])
+        near = crop2d.near(joints, jnp.full(2, float(options.size)))
+        inputs["joints"] = jnp.where(near[:, None], joints, 0.0)[order]
+        inputs |= {name: (_flags(sample, name) & near)[order] for name in ("visible", "labelled")}
     source = sample.get("source_from_image")
     return inputs | {
         "source_from_crop": affine if source is None else crop2d.compose(source, affine)

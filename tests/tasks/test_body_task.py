@@ -382,3 +382,18 @@ def test_every_option_of_the_originals_has_a_config_key(repo):
         ValueError, match=r"the original's depth_dim is here --config\.model\.depth"
     ):
         load(f"{repo}/configs/body.py", ["config.depth_dim=72"])
+
+
+@pytest.mark.slow
+def test_a_label_many_boxes_away_is_not_learnt(repo, people):
+    """A box without size elsewhere leaves nothing to learn; one joint far away, the others."""
+    batch = dict(people[0])
+    wrong = jnp.asarray([10.0, 10.0, 0.0, 0.0])
+    task, keys = build(repo, "integral"), jax.random.split(jax.random.key(3), 6)
+    prepare = jax.jit(partial(task.prepare, train=False))
+    for box, moved, learnt in ((wrong, 0.0, 0), (batch["box"][FLAT], 3000.0, 16)):
+        uv = batch["joints_uv"].at[FLAT, 2].add(moved)
+        inputs = prepare(keys, batch | {"box": batch["box"].at[FLAT].set(box), "joints_uv": uv})
+        counts = np.asarray(inputs["counts"])[FLAT, :, 0]
+        assert counts.sum() == learnt and np.abs(np.asarray(inputs["labels"])).max() <= crop2d.FAR
+        assert np.asarray(inputs["counts"])[0].sum() == 3 * 17  # other rows are as before

@@ -360,3 +360,17 @@ def test_missing_joints_or_keys_are_reported(repo):
     del batch["left"]
     with pytest.raises(ValueError, match="these samples lack the side of the hand"):
         prepared(task, batch)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("spec", ["cpm.py", "posenet2d.py"])
+def test_a_label_many_crops_away_is_not_learnt(repo, spec):
+    """The set's own square has no size and lies elsewhere, as does one joint of the other row."""
+    task = build(repo, spec, "config.crop.rule=file")
+    batch = batch_of(2) | {"visible": np.ones((2, 21), bool)}
+    batch["box"] = np.float32([[-900, -900, 0, 0], [30, 20, 120, 120]])
+    batch["joints_uv"][1, 5] += 2000
+    inputs = prepared(task, batch)
+    for name in ("visible", "labelled"):
+        assert np.asarray(inputs[name]).sum(1).tolist() == [0, 20]
+    assert np.abs(np.asarray(inputs["joints"])).max() <= (crop2d.FAR + 0.5) * SIZE

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from handjax.data.formats.label_text import read_lines
+from handjax.data.formats.keypoint_text import read_keypoint_rows
 from handjax.pose.joint_orders import ORDERS
 from handjax.pose.skeleton import SKELETONS, Skeleton
 
@@ -55,7 +55,8 @@ def read_hands(
         if names not in skeletons:
             skeletons[names] = _skeleton(file, names, order)
         for where, hand in hands:
-            name, points = _hand(where, hand, file.stem, len(names or ORDERS[order].joints))
+            joints = len(names or ORDERS[order].joints)
+            name, points = _hand(where, hand, file.stem, joints, labels=not names)
             if name in result:
                 raise ValueError(f"{where}: another hand in {name}; expected one per image")
             result[name] = points if names else ORDERS[order].convert(points)
@@ -79,11 +80,8 @@ def skeleton_of(joints: tuple[str, ...], where: str | Path) -> Skeleton:
 def _hands(file: Path) -> tuple[tuple[str, ...], list[tuple[str, Any]]]:
     """Names of the joints, if the file has them, and its hands, each with its place in the file."""
     if file.suffix == ".txt":
-        lines = ((f"{file}, line {number}", line.split()) for number, line in read_lines(file))
-        return (), [
-            (where, {"img_name": words[0], "hand_pts": _triples(words[1:])})
-            for where, words in lines
-        ]
+        rows = read_keypoint_rows(file)
+        return (), [(row.where, {"img_name": row.name, "hand_pts": row.values()}) for row in rows]
     try:
         data = json.loads(file.read_bytes())
     except (ValueError, RecursionError) as error:
@@ -98,11 +96,8 @@ def _hands(file: Path) -> tuple[tuple[str, ...], list[tuple[str, Any]]]:
     return names, [(f"{file}, hand {number}", hand) for number, hand in enumerate(data)]
 
 
-def _triples(words: list[str]) -> list[list[str]]:
-    return [words[i : i + 3] for i in range(0, len(words), 3)]
-
-
-def _hand(where: str, hand: Any, stem: str, joints: int) -> tuple[str, np.ndarray]:
+def _hand(where: str, hand: Any, stem: str, joints: int, labels: bool) -> tuple[str, np.ndarray]:
+    """The image's name and x y v. The v of `labels` is a mark, not a confidence."""
     try:
         points = np.array(hand["hand_pts"], np.float64)
         name = str(hand.get("img_name", stem))
@@ -110,6 +105,11 @@ def _hand(where: str, hand: Any, stem: str, joints: int) -> tuple[str, np.ndarra
         raise ValueError(
             f"{where}: no hand_pts of numbers in it; expected {joints} times [x, y, v]"
         ) from None
+    if labels and points.shape == (joints, 3) and not np.isin(points[:, 2], (0, 1, 2)).all():
+        odd = points[~np.isin(points[:, 2], (0, 1, 2)), 2][0]
+        raise ValueError(
+            f"{where}: v of a joint is {odd:g}; expected 0, 1 or 2: a column too many?"
+        )
     if points.shape != (joints, 3) or not (np.abs(points) < MAX_PX).all():
         raise ValueError(
             f"{where}: hand_pts is {list(points.shape)}; "

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from etils import epath
 
+from handjax.data.preparation.examples import NOTES
 from handjax.data.sets.coco_person import fake, raw
 from handjax.pose.joint_orders import ORDERS
 from handjax.pose.skeleton import SKELETONS
@@ -168,6 +169,112 @@ def test_damaged_file_gives_one_line(copy, name):
     with pytest.raises((ValueError, FileNotFoundError), match=message) as caught:
         list(raw.samples(copy, "validation"))
     assert "\n" not in str(caught.value) and str(copy) in str(caught.value)
+
+
+def people(root):
+    """Every sample of validation, with its notes, by key."""
+    return {key: read() for key, read in raw.samples(root, "validation").lazy}
+
+
+def everyone(change):
+    """Changes every annotation."""
+
+    def edit(root):
+        content = json.loads((root / ANNOTATION).read_text())
+        for entry in content["annotations"]:
+            change(entry)
+        (root / ANNOTATION).write_text(json.dumps(content))
+
+    return edit
+
+
+def renamed(images, annotations, categories=None):
+    """Changes the entries of the three lists."""
+
+    def edit(root):
+        content = json.loads((root / ANNOTATION).read_text())
+        for part, change in (
+            ("images", images),
+            ("annotations", annotations),
+            ("categories", categories),
+        ):
+            for entry in content[part]:
+                if change:
+                    change(entry)
+        (root / ANNOTATION).write_text(json.dumps(content))
+
+    return edit
+
+
+SPELLINGS = {
+    "no iscrowd": everyone(lambda a: None if a.get("iscrowd") else a.pop("iscrowd", None)),
+    "iscrowd true": everyone(lambda a: a.update(iscrowd=bool(a["iscrowd"]))),
+    "no area": everyone(lambda a: a.pop("area")),
+    "no box": everyone(lambda a: a.pop("bbox")),
+    "byte order mark": broken(ANNOTATION, lambda b: b"\xef\xbb\xbf" + b),
+    "numbers as text": renamed(
+        lambda i: i.update(id=str(i["id"])),
+        lambda a: a.update(id=str(a["id"]), image_id=f"00{a['image_id']}"),
+    ),
+    "category 0": renamed(None, lambda a: a.update(category_id=0), lambda c: c.update(id=0)),
+    "no names of keypoints": renamed(None, None, lambda c: c.pop("keypoints")),
+    "names that begin with ./": renamed(lambda i: i.update(file_name=f"./{i['file_name']}"), None),
+}
+
+
+@pytest.mark.parametrize("spelling", SPELLINGS)
+def test_what_coco_tools_read_is_read_alike(copy, spelling):
+    want = people(copy)
+    SPELLINGS[spelling](copy)
+    assert raw.missing(copy) == []
+    found = people(copy)
+    assert found.keys() == want.keys()
+    for key, sample in found.items():
+        for name in ("joints_uv", "visible", "hidden", "person_id", "image_id"):
+            np.testing.assert_array_equal(sample[name], want[key][name])
+        uv = sample["joints_uv"][sample["visible"]]
+        assert sample["area"] > 0 and (sample["box"][2:] >= np.ptp(uv, axis=0)).all()
+
+
+def test_ids_may_be_texts_and_keypoints_absent(copy):
+    renamed(
+        lambda i: i.update(id=f"img{i['id']}"),
+        lambda a: a.update(id=f"p{a['id']}", image_id=f"img{a['image_id']}"),
+    )(copy)
+    everyone(lambda a: a.pop("keypoints") if a["id"] == "p1010" else None)(copy)
+    assert raw.missing(copy) == []
+    found = people(copy)
+    assert "validation/img1000_p1009" in found and len(found) == 5
+    assert all(sample["image_id"] == sample["person_id"] == -1 for sample in found.values())
+
+
+@pytest.mark.parametrize(
+    "box, fault",
+    [
+        ([10, 10, 0, 0], "box_replaced"),
+        ([10, 10, -5, 30], "box_replaced"),
+        ([0.1, 0.2, 0.3, 0.4], "box_replaced"),
+        ([0, 0, 9, 9], "box_replaced"),
+        ("corners", "box_corners"),
+    ],
+)
+def test_joints_give_a_box_where_the_file_has_none(copy, box, fault):
+    def change(entry):
+        left, top, width, height = entry["bbox"]
+        corners = [left, top, left + width, top + height]
+        entry["bbox"] = corners if box == "corners" else box
+
+    want = people(copy)
+    everyone(lambda a: change(a) if a["id"] == 1010 else None)(copy)
+    found = people(copy)
+    assert {key: s[NOTES] for key, s in found.items() if s[NOTES]} == {
+        "validation/000000001000_1010": (fault,)
+    }
+    for key, sample in found.items():
+        left, top, width, height = sample["box"]
+        uv = sample["joints_uv"][sample["visible"]]
+        assert (uv >= (left, top)).all() and (uv <= (left + width, top + height)).all()
+        assert (sample["box"][2:] < 2 * want[key]["box"][2:]).all()
 
 
 def test_real_people(real_data, tmp_path):

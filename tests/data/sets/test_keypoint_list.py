@@ -141,6 +141,106 @@ def test_missing_images_are_counted(copy):
     ]
 
 
+def rewritten(root, change, encoding="utf-8", end="\n"):
+    """Replaces the lines of train.txt by those that `change` makes of their words."""
+    path = root / "train.txt"
+    lines = change([line.rsplit(maxsplit=63) for line in path.read_text().splitlines()])
+    path.write_bytes((end.join(lines) + end).encode(encoding))
+
+
+def joined(separator, quote="", comma="."):
+    return lambda rows: [
+        separator.join([f"{quote}{row[0]}{quote}", *(word.replace(".", comma) for word in row[1:])])
+        for row in rows
+    ]
+
+
+COLUMNS = ["image", *(f"{name}{i}" for i in range(21) for name in "xyv")]
+SPELLINGS = {
+    "tabs": (joined("\t"), {}),
+    "commas": (joined(","), {}),
+    "commas and spaces": (joined(", "), {}),
+    "semicolons": (joined(";"), {}),
+    "decimal commas": (joined(";", comma=","), {}),
+    "quotes": (joined(",", '"'), {}),
+    "header": (lambda rows: [",".join(COLUMNS), *joined(",")(rows)], {}),
+    "header of names": (lambda rows: ["image joints", *joined(" ")(rows)], {}),
+    "comment": (lambda rows: ["# 21 joints", *joined(" ")(rows)], {}),
+    "trailing comma": (lambda rows: [line + "," for line in joined(",")(rows)], {}),
+    "byte order mark": (joined(" "), {"encoding": "utf-8-sig"}),
+    "UTF-16": (joined(" "), {"encoding": "utf-16"}),
+    "CRLF": (joined(","), {"end": "\r\n"}),
+    "CR": (joined(" "), {"end": "\r"}),
+    "marks of COCO": (
+        lambda rows: [
+            " ".join(
+                [row[0], *(str(2 * float(w)) if i % 3 == 2 else w for i, w in enumerate(row[1:]))]
+            )
+            for row in rows
+        ],
+        {},
+    ),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("spelling", SPELLINGS)
+def test_every_spelling_of_a_list_is_read_alike(copy, spelling):
+    want = [read() for _, read in raw.samples(copy, "train").lazy]
+    change, form = SPELLINGS[spelling]
+    rewritten(copy, change, **form)
+    assert raw.missing(copy) == []
+    found = [read() for _, read in raw.samples(copy, "train").lazy]
+    assert [sample["id"] for sample in found] == [sample["id"] for sample in want]
+    for one, other in zip(found, want, strict=True):
+        np.testing.assert_array_equal(one["joints_uv"], other["joints_uv"])
+        np.testing.assert_array_equal(one["visible"], other["visible"])
+
+
+MALFORMED = {
+    "no v": (
+        lambda rows: [
+            " ".join([row[0], *(w for i, w in enumerate(row[1:]) if i % 3 < 2)]) for row in rows
+        ],
+        "line 1: 42 numbers at its end; expected an image and 21 times x y v, 63",
+    ),
+    "a text among the numbers": (
+        lambda rows: [" ".join([*row[:30], "left", *row[31:]]) for row in rows],
+        "line 1: 'left' is not a finite number",
+    ),
+    "an empty cell": (
+        lambda rows: [",".join([*row[:30], "", *row[31:]]) for row in rows],
+        "line 1: '' is not a finite number",
+    ),
+    "confidences": (
+        lambda rows: [" ".join([*row[:-1], "0.93"]) for row in rows],
+        "line 1: v is 0.93 .a confidence",
+    ),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("form", MALFORMED)
+def test_a_malformed_line_is_named_with_the_reason(copy, form):
+    change, words = MALFORMED[form]
+    rewritten(copy, change)
+    examples = list(raw.samples(copy, "train").lazy)
+    assert len(examples) == 2  # every line is looked at, not only the first
+    for key, read in examples:
+        assert key
+        with pytest.raises(ValueError, match="line [12]: "):
+            read()
+    with pytest.raises(ValueError, match=words):
+        examples[0][1]()
+
+
+@pytest.mark.slow
+def test_hidden_files_are_no_lists(copy):
+    for name in ("._train.txt", ".DS_Store", ".hidden.txt"):
+        (copy / name).write_bytes(b"\0\5")
+    assert raw.missing(copy) == [] and raw.splits(copy) == ("test", "train")
+
+
 def test_list_name_must_be_a_split_name(copy):
     (copy / "RHD label.txt").write_text("")
     with pytest.raises(ValueError, match="RHD label.txt: not a valid name of a split"):

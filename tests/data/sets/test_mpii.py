@@ -7,6 +7,7 @@ import pytest
 import scipy.io
 from etils import epath
 
+from handjax.data.preparation.examples import NOTES
 from handjax.data.sets.mpii import fake, raw
 from handjax.pose.joint_orders import ORDERS
 
@@ -79,6 +80,23 @@ def test_head_size_is_that_of_the_evaluation(tree):
     for i, (_, sample) in enumerate(raw.samples(tree, "validation")):
         width, height = boxes[1, :, i] - boxes[0, :, i]
         np.testing.assert_allclose(sample["head_size"], 0.6 * np.hypot(width, height), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"scale": -1}, {"scale": 0}, {"scale": 300}, {"center": [-900, 5000]}]
+)
+def test_the_joints_give_a_box_where_the_file_has_none(copy, wrong):
+    person(**wrong)(copy)
+    examples = list(raw.samples(copy, "validation").lazy)
+    samples = [read() for _, read in examples]
+    assert [sample[NOTES] for sample in samples] == [
+        ("box_replaced",) if i == 3 else () for i in range(len(samples))
+    ]
+    left, top, width, height = samples[3]["box"]
+    uv = samples[3]["joints_uv"][samples[3]["visible"]]
+    assert width == height < 2 * np.ptp(uv, axis=0).max()
+    assert (uv > (left, top)).all() and (uv < (left + width, top + height)).all()
+    assert all(NOTES not in sample for _, sample in raw.samples(copy, "validation"))
 
 
 def test_test_split_has_no_joints(tree):
@@ -162,8 +180,11 @@ CORRUPT = {
     "ragged": (person(joints=[[1, 2], [3]]), "person 3: 'joints' is not 16 x 2 finite numbers"),
     "words": (person(center=["a", "b"]), "person 3: 'center' is not 2 finite numbers"),
     "no scale": (person(scale=None), "person 3: 'scale' is not a finite number"),
-    "scale below": (person(scale=-1), "person 3: scale -1; expected more than 0"),
-    "labelled twice": (person(joints_vis=[2] * 16), "person 3: joints_vis 2; expected 0 or 1"),
+    "no box": (
+        person(scale=-1, joints_vis=[0] * 16),
+        "person 3: .* scale -1 are no box of this person, .*correct or remove",
+    ),
+    "mark": (person(joints_vis=[3] * 16), "person 3: joints_vis 3; expected 0, 1 or as in COCO 2"),
     "leads out": (
         person(image="../../secret.jpg"),
         "person 3: names the file '../../secret.jpg'; expected a path below",

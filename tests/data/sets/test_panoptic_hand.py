@@ -139,11 +139,12 @@ DAMAGE = {
     ),
     "text": (LABELS, lambda p: relabel(is_left="yes")(p), "'is_left' is not a finite number"),
     "no side": (LABELS, lambda p: relabel(is_left=2)(p), "is_left is neither 0 nor 1"),
-    "no center": (
+    "center": (
         LABELS,
-        lambda p: relabel(hand_box_center=...)(p),
+        lambda p: relabel(hand_box_center=[1])(p),
         "'hand_box_center' is not 2 finite numbers",
     ),
+    "mark": (LABELS, lambda p: relabel(hand_pts=[[1, 1, 3]] * 21)(p), "a point is marked 3"),
     "no point": (LABELS, lambda p: relabel(hand_pts=[[1, 1, 0]] * 21)(p), "no point is labelled"),
     "cut image": (LABELS.replace("json", "jpg"), truncate, "_l.jpg: .*cut short"),
     "no image": (
@@ -230,6 +231,23 @@ def test_damaged_file_gives_one_line(copy, damage):
     with pytest.raises((ValueError, FileNotFoundError), match=message) as caught:
         list(raw.samples(copy, "train"))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.slow
+def test_marks_of_coco_files_of_macos_and_no_center_are_read(copy):
+    (copy / "hand_labels/manual_train/._Somebody.flv_000001_l.json").write_bytes(b"\0")
+    (copy / "hand_labels/manual_train/._Somebody.flv_000001_l.jpg").write_bytes(b"\0")
+    first = dict(raw.samples(copy, "train"))
+    points = json.loads((copy / LABELS).read_text())["hand_pts"]
+    relabel(hand_pts=[[u, v, 2 * mark] for u, v, mark in points], hand_box_center=...)(
+        copy / LABELS
+    )
+    assert raw.missing(copy, "manual") == []
+    again = dict(raw.samples(copy, "train"))
+    assert first.keys() == again.keys()
+    for key, sample in again.items():
+        np.testing.assert_array_equal(sample["visible"], first[key]["visible"])
+        np.testing.assert_allclose(sample["box"][2:], first[key]["box"][2:])
 
 
 def test_images_and_labels_without_each_other(copy):

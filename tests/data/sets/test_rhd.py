@@ -251,3 +251,17 @@ def test_real_images_with_their_labels(real_data, tree, tmp_path):
             and (lengths[:, 1:] < 60).all()
         )
         assert sample["side"] == "left" and np.sign(curl(xyz)) == np.sign(curl(fake_left))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("key", [np.int64, np.uint8, str])
+def test_keys_of_numpy_or_text_are_read(copy, key):
+    want = [name for name, _ in raw.samples(copy, "train").lazy]
+    edit(copy / PICKLE, lambda annotations: {key(n): v for n, v in annotations.items()})
+    assert raw.missing(copy) == [] and [name for name, _ in raw.samples(copy, "train").lazy] == want
+    edit(copy / PICKLE, lambda annotations: {"00" + str(int(n)): v for n, v in annotations.items()})
+    assert [name for name, _ in raw.samples(copy, "train").lazy] == want
+    for wrong in ("one", -1, 1.5):
+        edit(copy / PICKLE, lambda annotations, wrong=wrong: {**annotations, wrong: {}})
+        with pytest.raises(ValueError, match="sample numbers as keys"):
+            list(raw.samples(copy, "train").lazy)

@@ -83,7 +83,11 @@ def _sample(folder: epath.Path, split: str, frame: str) -> dict:
 
 def _stems(folder: epath.Path, suffix: str) -> set[str]:
     return (
-        {path.stem for path in folder.iterdir() if path.suffix == suffix}
+        {
+            path.stem
+            for path in folder.iterdir()
+            if path.suffix == suffix and not path.name.startswith(".")
+        }
         if folder.exists()
         else set()
     )

@@ -7,15 +7,17 @@ import io
 from collections import Counter
 from collections.abc import Collection
 from functools import partial
+from pathlib import PurePosixPath
 
 import numpy as np
 from etils import epath
 from jaxtyping import Float
 
+from handjax.data import plausible
 from handjax.data.formats import mat
 from handjax.data.formats.image import below, read_image
 from handjax.data.formats.json_labels import finite_numbers, read_json
-from handjax.data.preparation.examples import Examples, LazyExamples, unreadable
+from handjax.data.preparation.examples import NOTES, Examples, LazyExamples, unreadable
 
 LAYOUT = """\
 images/*.jpg              from mpii_human_pose_v1.tar.gz, http://human-pose.mpi-inf.mpg.de
@@ -96,7 +98,7 @@ def _sample(
     data, _ = read_image(below(folder, name, where))
     center = finite_numbers(person, "center", where, 2) - 1
     scale = float(finite_numbers(person, "scale", where))
-    if scale <= 0:
+    if scale <= 0 and not labelled:
         raise ValueError(
             f"{where}: scale {scale:g}; expected more than 0, the person's height / 200 px"
         )
@@ -107,15 +109,25 @@ def _sample(
     # The usual box: 15 px per unit of scale lower and a quarter larger, so that no limb is cut off.
     side = 1.25 * _PX_PER_SCALE * scale
     box_center = center + (0, 15 * scale)
+    box = np.array([*(box_center - side / 2), side, side])
+    fault = plausible.box_fault(box, uv, visible)
+    if fault and visible.sum() < 2:
+        raise ValueError(
+            f"{where}: center {center.tolist()} and scale {scale:g} are no box of this person, and "
+            "joints to replace it are not labelled; correct or remove the person"
+        )
+    if fault:
+        box = plausible.square_around(uv, visible)
     return {
         "image": io.BytesIO(data),
         "joints_uv": uv.astype(np.float32),
         "visible": visible,
         "center_uv": center.astype(np.float32),
         "scale": np.float32(scale),
-        "box": np.array([*(box_center - side / 2), side, side], np.float32),
+        "box": box.astype(np.float32),
         "head_size": np.float32(head),
         "id": key,
+        NOTES: (fault,) if fault else (),
     }
 
 
@@ -137,19 +149,20 @@ def _people(root: epath.Path, split: str) -> list[tuple[str, dict]]:
 
 def _image_name(person: dict, where: str) -> str:
     name = person.get("image")
-    if not isinstance(name, str) or not name.endswith(".jpg"):
+    if not isinstance(name, str) or not name.lower().endswith((".jpg", ".jpeg", ".png")):
         raise ValueError(f"{where}: image {name!r}; expected the name of a .jpg below images/")
-    return name
+    return str(PurePosixPath(name))
 
 
 def _joints(person: dict, where: str) -> tuple[Float[np.ndarray, "16 2"], np.ndarray]:
     """Joints in px counted from 1, and whether each is labelled."""
     labelled = finite_numbers(person, "joints_vis", where, JOINTS)
-    if not np.isin(labelled, (0, 1)).all():
+    if not np.isin(labelled, (0, 1, 2)).all():
         raise ValueError(
-            f"{where}: joints_vis {labelled[~np.isin(labelled, (0, 1))][0]:g}; expected 0 or 1"
+            f"{where}: joints_vis {labelled[~np.isin(labelled, (0, 1, 2))][0]:g}; expected 0, 1 or "
+            "as in COCO 2"
         )
-    return finite_numbers(person, "joints", where, JOINTS, 2), labelled == 1
+    return finite_numbers(person, "joints", where, JOINTS, 2), labelled > 0
 
 
 def _head_sizes(root: epath.Path, people: list[tuple[str, dict]]) -> Float[np.ndarray, " n"]:

@@ -11,9 +11,10 @@ import numpy as np
 from etils import epath
 from jaxtyping import Float
 
+from handjax.data import plausible
 from handjax.data.formats.image import below, read_image
 from handjax.data.formats.json_labels import finite_numbers, read_json
-from handjax.data.preparation.examples import Examples, LazyExamples, unreadable
+from handjax.data.preparation.examples import NOTES, Examples, LazyExamples, unreadable
 from handjax.pose.joint_orders import ORDERS
 
 LAYOUT = """hand_labels.zip (config "manual"), hand_labels_synth.zip ("synth") and
@@ -87,7 +88,8 @@ def _sample(folder: epath.Path, stem: str, box_given: bool) -> dict:
     left = finite_numbers(content, "is_left", where)
     if left not in (0, 1):
         raise ValueError(f"{where}: is_left is neither 0 nor 1; copy it again")
-    center = finite_numbers(content, "hand_box_center", where, 2) if box_given else None
+    given = box_given and isinstance(content, dict) and "hand_box_center" in content
+    center = finite_numbers(content, "hand_box_center", where, 2) if given else None
     labels = _labels(finite_numbers(content, "hand_pts", where, 21, 3), center, where)
     return _with_image(f"{folder.name}/{stem}", folder / f"{stem}.jpg", labels) | {
         "side": ("right", "left")[int(left)]
@@ -165,21 +167,29 @@ def _labels(
 ) -> dict:
     """The box is centered on `center`, or without it on the box of the labelled points."""
     points = ORDERS["handdb"].convert(points)
-    visible = points[:, 2] == 1
+    if not np.isin(points[:, 2], (0, 1, 2)).all():
+        mark = points[~np.isin(points[:, 2], (0, 1, 2)), 2][0]
+        raise ValueError(f"{where}: a point is marked {mark:g}; expected 0, 1 or as in COCO 2")
+    visible = points[:, 2] > 0
     if not visible.any():
         raise ValueError(f"{where}: no point is labelled; copy it again")
     uv = np.where(visible[:, None], points[:, :2], 0)
     low, high = points[visible, :2].min(axis=0), points[visible, :2].max(axis=0)
     center = (low + high) / 2 if center is None else center
     side = _BOX * (high - low).max()
+    box = np.array([*(center - side / 2), side, side])
+    fault = plausible.box_fault(box, points[:, :2], visible)
+    if fault:
+        box = plausible.square_around(points[:, :2], visible, margin=(_BOX - 1) / 2)
     return {
         "joints_uv": uv.astype(np.float32),
         "visible": visible,
-        "box": np.array([*(center - side / 2), side, side], np.float32),
+        "box": box.astype(np.float32),
+        NOTES: (fault,) if fault else (),
     }
 
 
 def _stems(folder: epath.Path, suffix: str) -> set[str]:
-    return {
-        path.name.removesuffix(suffix) for path in folder.iterdir() if path.name.endswith(suffix)
-    }
+    """Names without the suffix; hidden files, which macOS leaves on other disks, are none."""
+    names = {path.name for path in folder.iterdir() if not path.name.startswith(".")}
+    return {name.removesuffix(suffix) for name in names if name.endswith(suffix)}

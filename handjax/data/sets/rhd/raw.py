@@ -6,6 +6,7 @@ Both hands of a rendered person, 320 x 320.
 import io
 from collections.abc import Collection
 from functools import partial
+from typing import cast
 
 import numpy as np
 from etils import epath
@@ -152,13 +153,20 @@ def _labels(annotation: object, root: epath.Path, folder: str, number: int) -> d
 def _annotations(root: epath.Path, folder: str) -> dict[int, object]:
     path = _pickle(root, folder)
     content = unpickle.read(path)
-    if (
-        not isinstance(content, dict)
-        or not content
-        or not all(type(key) is int and key >= 0 for key in content)
-    ):
+    numbers = [_number(key) for key in content] if isinstance(content, dict) else []
+    if not isinstance(content, dict) or not numbers or min(numbers) < 0:
         raise ValueError(f"{path}: expected a dict with sample numbers as keys; copy it again")
-    return content
+    if len(set(numbers)) < len(numbers):
+        raise ValueError(f"{path}: two keys are the same number; expected one per sample")
+    return dict(zip(numbers, content.values(), strict=True))
+
+
+def _number(key: object) -> int:
+    """A sample's number: an integer of Python or NumPy, or its digits; -1 for other keys."""
+    if isinstance(key, str) and key.isdecimal() and len(key) < 19:
+        return int(key)
+    whole = isinstance(key, int | np.integer) and not isinstance(key, bool)
+    return int(cast(int, key)) if whole else -1
 
 
 def _pickle(root: epath.Path, folder: str) -> epath.Path:
