@@ -30,8 +30,8 @@ class Row:
     words: tuple[str, ...]
     problem: str = ""
 
-    def points(self) -> Float[np.ndarray, "21 3"]:
-        """x, y, v of every joint, v 0 or 1. ValueError, one line, for anything else."""
+    def values(self) -> Float[np.ndarray, "21 3"]:
+        """x, y, v of every joint, finite. ValueError, one line, for anything else."""
         if self.problem:
             raise ValueError(f"{self.where}: {self.problem}")
         values = np.array([_number(word) for word in self.words])
@@ -41,7 +41,11 @@ class Row:
                 f"{self.where}: {self.words[bad[0]]!r} is not a finite number of px; "
                 f"expected an image and {JOINTS} times x y v"
             )
-        points = values.reshape(JOINTS, 3)
+        return values.reshape(JOINTS, 3)
+
+    def points(self) -> Float[np.ndarray, "21 3"]:
+        """`values` of labels, whose v becomes 0 or 1."""
+        points = self.values()
         marks = points[:, 2]
         if not np.isin(marks, (0, 1, 2)).all():
             mark = marks[~np.isin(marks, (0, 1, 2))][0]
@@ -99,7 +103,7 @@ def _is_number(word: str) -> bool:
         float(word.replace(",", "."))
     except ValueError:
         return False
-    return "_" not in word  # Python would read 1_0 as ten
+    return "_" not in word and word.isascii()  # Python would read 1_0 as ten
 
 
 def _number(word: str) -> float:
