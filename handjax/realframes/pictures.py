@@ -11,7 +11,7 @@ from handjax.realframes.measure import Answer, counterpart
 
 PANEL_PX = 360
 _SMALLEST_MM, _LARGEST_MM = 300.0, 1500.0
-_RED, _WHITE, _BLUE = (230, 40, 40), (255, 255, 255), (90, 160, 255)
+_RED, _WHITE, _BLUE = (255, 0, 0), (255, 255, 255), (90, 160, 255)
 
 
 def picture(
