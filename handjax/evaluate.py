@@ -7,19 +7,19 @@ checkpoints, as in --checkpoint 800,900,1000 or --checkpoint all, are averaged (
 of V2V-PoseNet).
 
     handjax evaluate --predictions FILE --groundtruth FILE --dataset nyu|icvl|msra \\
-        --workdir DIR
+        --output OUT
 
 evaluates a text file of (u, v, d), the format of the published results that
 awesome-hand-pose-estimation collects.
 
     handjax evaluate --predictions FILE.npz|FILE.json|FOLDER [--groundtruth …] \\
-        [--dataset rhd|stb|handdb] --workdir DIR
+        [--dataset rhd|stb|handdb] --output OUT
 
 evaluates image joints: predictions.npz of a 2D run, which contains its ground truth;
 predictions.json of handjax predict; and json files of {"img_name", "hand_pts"}, one per image, as
 in hand_pose and HandDB, in the joint order of --dataset. Hands are matched by image name.
 
-    handjax evaluate --predictions predictions.npz --workdir DIR
+    handjax evaluate --predictions predictions.npz --output OUT
 
 evaluates the predictions of a run on people again. With --submission FOLDER, predictions for the
 Human3.6M challenge of ECCV 2018 are written there in its format, one 00001.csv per frame:
@@ -45,8 +45,7 @@ def parser() -> cli.Parser:
     flags.add_argument(
         "--workdir",
         metavar="DIR",
-        required=True,
-        help="folder of the run; with --predictions, folder for the results",
+        help="folder of the run; with --predictions, the same as --output",
     )
     flags.add_argument(
         "--checkpoint",
@@ -59,7 +58,7 @@ def parser() -> cli.Parser:
         help="of several checkpoints: mean joint (default), or the one of highest confidence",
     )
     flags.add_argument(
-        "--output", metavar="OUT", help="folder for the results (default: DIR/evaluation)"
+        "--output", metavar="OUT", help="folder for the results (default: DIR/evaluation of a run)"
     )
     flags.add_argument(
         "--predictions",
@@ -87,18 +86,23 @@ def main(argv: Sequence[str]) -> None:
     if flags.submission:
         check_new(flags.submission)  # fails before the work is done
     if not any(files):
+        if not flags.workdir:
+            raise ValueError(
+                "--workdir missing: name the folder of a run, or files by --predictions"
+            )
         which, ensemble = flags.checkpoint or "last", flags.ensemble or "mean"
         evaluate_run(
             Path(flags.workdir), which, ensemble, overrides, flags.output, flags.submission
         )
         return
     prediction_files.require(*files)
-    if overrides or flags.output or flags.checkpoint or flags.ensemble:
+    if overrides or flags.checkpoint or flags.ensemble:
         raise ValueError(
-            "--checkpoint, --ensemble, --output and --config.KEY are for a trained run, "
-            "not for --predictions"
+            "--checkpoint, --ensemble and --config.KEY are for a trained run, not for --predictions"
         )
-    prediction_files.evaluate(*files, flags.workdir, flags.submission)
+    if bool(flags.output) == bool(flags.workdir):
+        raise ValueError("--predictions needs one folder for the results: give --output OUT")
+    prediction_files.evaluate(*files, flags.output or flags.workdir, flags.submission)
 
 
 def evaluate_run(

@@ -15,6 +15,7 @@ its browser. Ctrl-C ends it.
 import contextlib
 import io
 import ipaddress
+import logging
 import signal
 import socket
 from collections.abc import Sequence
@@ -156,6 +157,10 @@ def start_server(host: str, port: int) -> "viser.ViserServer":
     runtime.tell_compiling()
     for ending in (signal.SIGINT, signal.SIGTERM):
         signal.signal(ending, signal.default_int_handler)
+    # A request that is no GET, such as HEAD, is refused; it deserves no traceback.
+    logging.getLogger("websockets.server").addFilter(
+        lambda record: record.msg != "opening handshake failed"
+    )
     with contextlib.redirect_stdout(io.StringIO()):
         server = viser.ViserServer(host, port, verbose=False)
     # The page may not open a tunnel to the internet.

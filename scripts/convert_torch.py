@@ -22,7 +22,6 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-import torch
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from handjax.engine import weights
@@ -202,6 +201,10 @@ CONVERTERS = {
 
 def read_state(path: str | Path) -> State:
     """Read a checkpoint that is, or contains, a `state_dict`."""
+    try:
+        import torch
+    except ImportError as error:
+        raise ValueError(f"this needs PyTorch ({error}): pip install torch") from None
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, ValueError) as error:

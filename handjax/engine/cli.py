@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import functools
+import logging
 import os
 import shlex
 import sys
@@ -127,6 +128,8 @@ def run(main: Callable[[Sequence[str]], None]) -> None:
     HANDJAX_TRACEBACK=1 they show their traceback instead. Warnings of handjax are one line too.
     """
     runtime.keep_memory()
+    if not os.environ.get("HANDJAX_TRACEBACK"):
+        logging.getLogger("absl").setLevel(logging.ERROR)  # what Orbax says about its own options
     warnings.formatwarning = functools.partial(_format_warning, warnings.formatwarning)
     try:
         main(sys.argv[1:])

@@ -1,5 +1,6 @@
 """Optimizers by name; their numbers mean what they mean in PyTorch."""
 
+import math
 import re
 from collections.abc import Iterable
 from typing import TypeAlias
@@ -8,12 +9,25 @@ import jax
 import optax
 from ml_collections import ConfigDict
 
+from handjax.engine.config import Rule, check
 from handjax.engine.promotion import any_promotion
 from handjax.engine.schedules import make_schedule
 
 Optimizer: TypeAlias = optax.GradientTransformation
 
 MOMENTUM = 0.9  # of sgd, if the config has no `momentum`
+_POSITIVE = Rule(lambda v: 0 < v < math.inf, "a number above 0")
+_NOT_NEGATIVE = Rule(lambda v: 0 <= v < math.inf, "0 or a number above it")
+RULES = {
+    "optimizer.lr": _POSITIVE,
+    "optimizer.factor": _POSITIVE,
+    "optimizer.weight_decay": _NOT_NEGATIVE,
+    "optimizer.clip_norm": _NOT_NEGATIVE,
+    "optimizer.warmup": _NOT_NEGATIVE,
+    "optimizer.momentum": Rule(lambda v: 0 <= v < 1, "0 to less than 1"),
+    "optimizer.rates": Rule(lambda v: all(0 <= r < math.inf for r in v), "no negative rate"),
+    "optimizer.boundaries": Rule(lambda v: all(b >= 0 for b in v), "no negative step"),
+}
 
 
 def make_optimizer(config: ConfigDict, steps: int) -> Optimizer:
@@ -24,8 +38,10 @@ def make_optimizer(config: ConfigDict, steps: int) -> Optimizer:
 
     `multipliers` are pairs (pattern, factor): the learning rate of a parameter is multiplied by the
     factor of the first regular expression that matches its entire path, as in
-    "stage1_conv1/kernel". Raises ValueError for a name that does not exist.
+    "stage1_conv1/kernel". Raises ValueError for a name that does not exist, and for numbers with
+    which no run learns, such as a negative learning rate.
     """
+    check(ConfigDict({"optimizer": config}), RULES)
     lr = make_schedule(config, steps)
     if config.name == "rmsprop":
         update = optax.rmsprop(lr, decay=0.99, eps=1e-8, eps_in_sqrt=False)

@@ -11,7 +11,9 @@ def make_mesh(devices: int = 0) -> Mesh:
     """A mesh of the first `devices` devices of all processes; 0: all devices."""
     found = jax.devices()
     if not 0 <= devices <= len(found):
-        raise ValueError(f"config.devices={devices}, but there are {len(found)}; use 0 for all")
+        raise ValueError(
+            f"config.devices={devices}, but the number of devices is {len(found)}; use 0 for all"
+        )
     if devices and jax.process_count() > 1:
         raise ValueError(
             f"config.devices={devices} with {jax.process_count()} processes: "

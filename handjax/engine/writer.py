@@ -25,6 +25,7 @@ class Writer:
     def __init__(self, workdir: Path, start: int, steps: int, batch_size: int) -> None:
         self.active = jax.process_index() == 0
         self.batch_size = batch_size
+        self.stepped = False
         if not self.active:
             return
         self.path = workdir / "metrics.jsonl"
@@ -46,7 +47,14 @@ class Writer:
         """Call after each step; `record` also writes its terms."""
         if not self.active:
             return
-        self.bar.update(step - self.bar.n)
+        if self.stepped:
+            self.bar.update(step - self.bar.n)
+        else:
+            # The first step compiled: the time that is left is reckoned from the steps after it.
+            self.stepped = True
+            self.bar.initial = self.bar.n = self.bar.last_print_n = step
+            self.bar.start_t = self.bar.last_print_t = time.time()
+            self.bar.refresh()
         rate = self.bar.format_dict["rate"]
         speed = f"{rate * self.batch_size:.1f} samples/s" if rate else ""
         self.bar.set_postfix_str(f"loss {terms['loss']:.4g}, {speed}", refresh=False)

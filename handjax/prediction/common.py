@@ -121,7 +121,7 @@ def process(
             tqdm.write(f"left out: {name}: {result.reason}", file=sys.stderr)
             failed[name] = result.reason
         else:
-            write_png(overlays / f"{name}.png", draw(name, result))
+            write_png(overlays / overlay_of(name), draw(name, result))
     if len(failed) == total:
         first = next(iter(failed.values()))
         raise ValueError(f"{source}: all {total} images were left out; the first: {first}")
@@ -136,6 +136,11 @@ def exit_if_incomplete(failed: Mapping[str, str], total: int) -> None:
 
 
 # ---------------------------------------------------------------- overlays
+
+
+def overlay_of(name: str) -> str:
+    """File of an image's overlay, by the image's name: 50.png of 50.png, 50.jpg.png of 50.jpg."""
+    return name if name.endswith(".png") else f"{name}.png"
 
 
 def write_png(path: Path, pixels: UInt8[np.ndarray, "h w 3"]) -> None:
@@ -218,7 +223,7 @@ def write_page(
     blocks = list(summary)
     if failed:
         blocks.append(report.table(("left out", "why"), tuple(failed.items())))
-    items = [(f"overlays/{name}.png", text, name) for name, text in overlays.items()]
+    items = [(f"overlays/{overlay_of(name)}", text, name) for name, text in overlays.items()]
     sections = [
         report.section("Summary", *blocks),
         report.section(heading, report.gallery(items)),

@@ -206,7 +206,7 @@ def hands(tmp_path_factory):
     ]
     for hand, crop in zip(found, crops, strict=False):
         common.write_png(
-            folder / "sheet" / "overlays" / f"{hand.name}.png",
+            folder / "sheet" / "overlays" / common.overlay_of(hand.name),
             images.overlay(crop, [hand], skeleton),
         )
     images.write(

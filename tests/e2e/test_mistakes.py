@@ -142,7 +142,7 @@ SETTINGS = {
     "--config.devices=8 --config.accumulate=2": (
         "batch_size=8 is not divisible by 8 devices × 2 accumulation steps; use 16",
     ),
-    "--config.devices=9": ("config.devices=9, but there are 8; use 0 for all",),
+    "--config.devices=9": ("config.devices=9, but the number of devices is 8; use 0 for all",),
     "--config.devices=-1": ("config.devices=-1",),
     "--config.data.name=h5": (
         "config.data.name=h5 is unknown: use hand_world or ",

@@ -1,3 +1,4 @@
+import logging
 import sys
 import threading
 import warnings
@@ -60,6 +61,22 @@ def run(monkeypatch, capsys, error):
 )
 def test_a_user_error_is_one_line_and_exit_code_2(monkeypatch, capsys, error):
     assert run(monkeypatch, capsys, error) == (2, "error: a.h5: bad twice\n")
+
+
+def test_what_orbax_says_about_its_own_options_is_not_shown(monkeypatch, capsys):
+    logger = logging.getLogger("absl")
+    monkeypatch.setattr(logger, "level", logger.level)
+    shown = []
+    handler = logging.Handler()
+    handler.emit = shown.append
+    logger.addHandler(handler)
+    for quiet in (True, False):
+        monkeypatch.setenv("HANDJAX_TRACEBACK", "" if quiet else "1")
+        logger.setLevel(logging.WARNING)
+        run(monkeypatch, capsys, None)
+        logger.warning("setting save_interval_steps=0")
+        assert len(shown) == (not quiet)
+    logger.removeHandler(handler)
 
 
 def test_other_exits(monkeypatch, capsys):

@@ -26,6 +26,28 @@ def test_unknown_names():
         make_optimizer(options(name="lamb"), 10)
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        dict(lr=-0.1),
+        dict(lr=0.0),
+        dict(lr=float("nan")),
+        dict(weight_decay=-1e-4),
+        dict(clip_norm=-1.0),
+        dict(warmup=-1),
+        dict(factor=0.0),
+        dict(momentum=1.0),
+        dict(schedule="piecewise", rates=(0.1, -0.1), boundaries=(5,)),
+        dict(schedule="multistep", boundaries=(-5, 5)),
+    ],
+)
+def test_numbers_with_which_no_run_learns(wrong):
+    key = [name for name in wrong if name != "schedule"][0]
+    with pytest.raises(ValueError, match=f"config.optimizer.{key}=.*: expected ") as caught:
+        make_optimizer(options(**wrong), 10)
+    assert "\n" not in str(caught.value)
+
+
 def update(config, gradient, params):
     optimizer = make_optimizer(config, 10)
     moved, _ = optimizer.update(

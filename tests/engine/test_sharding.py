@@ -10,7 +10,7 @@ def test_the_mesh_has_the_requested_devices():
     assert sharding.make_mesh(3).size == 3
     for wrong in (9, -1):
         with pytest.raises(
-            ValueError, match=f"config.devices={wrong}, but there are 8; use 0 for all"
+            ValueError, match=f"config.devices={wrong}, but the number of devices is 8; use 0"
         ):
             sharding.make_mesh(wrong)
 

@@ -32,6 +32,20 @@ def test_lines(tmp_path, capsys):
     assert list((tmp_path / "tensorboard").iterdir())
 
 
+def test_the_time_that_is_left_leaves_the_first_step_out(tmp_path, monkeypatch):
+    """It compiles: 100 s, in a run whose other steps take one."""
+    now = [1000.0]
+    monkeypatch.setattr("time.time", lambda: now[0])
+    writer = Writer(tmp_path, 0, 50, batch_size=4)
+    writer.bar._time = lambda: now[0]
+    for step in range(1, 11):
+        now[0] += 100.0 if step == 1 else 1.0
+        writer.step(step, {"loss": 1.0, "finite": 1.0}, record=False)
+    shown = str(writer.bar)
+    writer.close()
+    assert "10/50 [00:09<00:40,  1.00step/s" in shown
+
+
 @pytest.mark.parametrize(("killed", "restart"), [(8, 5), (5, 5), (3, 0), (10, 10)])
 def test_a_resumed_run_rewrites_the_later_lines(tmp_path, killed, restart):
     for name in ("whole", "broken"):

@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -171,3 +174,19 @@ def test_weights_are_saved_and_loaded(tmp_path):
         weights.load(tmp_path / "bad.npz")
     with pytest.raises(ValueError, match="expected vae and denoiser"):
         pose_prior.load_priors(tmp_path / "w.npz")
+
+
+@pytest.mark.slow
+def test_convert_torch_shows_its_help_without_torch(repo):
+    script = "import sys; sys.modules['torch'] = None; import runpy; sys.argv = sys.argv[1:]; "
+    script += "runpy.run_path(sys.argv[0], run_name='__main__')"
+    convert = repo / "scripts" / "convert_torch.py"
+
+    def run(*argv):
+        command = [sys.executable, "-c", script, convert, *argv]
+        return subprocess.run(command, capture_output=True, text=True)
+
+    done = run("--help")
+    assert done.returncode == 0 and "IN.pth" in done.stdout, done.stderr
+    done = run("pose_vae", "in.pth", "out.npz")
+    assert done.returncode == 2 and "this needs PyTorch" in done.stderr.splitlines()[-1]
