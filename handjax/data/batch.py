@@ -14,7 +14,7 @@ from jaxtyping import Bool, UInt8
 
 class BatchKey(NamedTuple):
     """One key of a batch. `dims` names the axes, equal names having equal sizes over all keys: b
-    rows, j joints, h and w pixels, v views, s spheres, m synthetic hands per row."""
+    rows, j joints, h and w pixels, v views, s spheres, p hands, m synthetic hands per row."""
 
     dtype: str
     dims: str
@@ -41,6 +41,11 @@ BATCH = {
         "float32", "b 4", "left, top, width, height of the data set's own box, px of `image`"
     ),
     "left": BatchKey("bool", "b", "whether it is a left hand"),
+    "right": BatchKey("bool", "b", "whether a right hand is in the middle of the crop"),
+    "hands": BatchKey("float32", "b p 3", "mean of the joints of up to p hands, mm, camera frame"),
+    "present": BatchKey("bool", "b p", "whether that hand is there and can be seen"),
+    "sides": BatchKey("float32", "b p", "-1 left hand, 1 right hand"),
+    "sizes": BatchKey("float32", "b p", "size of that hand relative to the hand model"),
     "has_uv": BatchKey("bool", "b", "whether joints_uv are valid"),
     "has_xyz": BatchKey(
         "bool", "b", "whether joints_xyz are valid: camera frame if has_uv, else relative to root"

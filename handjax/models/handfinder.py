@@ -11,7 +11,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from handjax.models.handnet import Bottleneck, ConvNorm, double, mean_pool, space_to_depth
+from handjax.models.handnet import BottleneckUnit, ConvNorm, double, mean_pool, space_to_depth
 
 CHANNELS = 3  # of the input: depth, its inverse, and where it was measured
 OUTPUTS = 6  # of the maps: right and left hand (logits), x and y in the cell, depth, log size
@@ -31,7 +31,7 @@ class HandFinder(nn.Module):
     ) -> Float[Array, "b h/4 w/4 6"]:
         top, middle, bottom = self.widths
         conv = partial(ConvNorm, dtype=self.dtype, train=train)
-        block = partial(Bottleneck, dtype=self.dtype, train=train)
+        block = partial(BottleneckUnit, dtype=self.dtype, train=train)
         x = space_to_depth(x.astype(self.dtype), CELL_PX)
         x = nn.relu(conv(top, 3, name="stem")(x))
         skips = []

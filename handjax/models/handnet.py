@@ -40,7 +40,7 @@ class HandNet(nn.Module):
             raise ValueError(f"a crop of {x.shape[1]} px is not divisible by {4 * CELL_PX} px")
         top, middle, bottom = self.widths
         conv = partial(ConvNorm, dtype=self.dtype, train=train)
-        block = partial(Bottleneck, dtype=self.dtype, train=train)
+        block = partial(BottleneckUnit, dtype=self.dtype, train=train)
 
         x = space_to_depth(x.astype(self.dtype), CELL_PX)
         x = nn.relu(conv(top, 3, name="stem")(x))
@@ -90,7 +90,7 @@ class ConvNorm(nn.Module):
         return BatchNorm(self.dtype, name="norm")(y, self.train)
 
 
-class Bottleneck(nn.Module):
+class BottleneckUnit(nn.Module):
     """x + three convolutions of sizes 1, 3 and 1 with half the channels inside, then ReLU."""
 
     width: int

@@ -19,14 +19,16 @@ from handjax.pose import pinhole
 from handjax.rigs import hand, poses, skinning
 from handjax.synthetic import depth_cameras, render, surroundings
 from handjax.synthetic.draws import Draws
-from handjax.synthetic.surroundings import Shares
+from handjax.synthetic.surroundings import USUAL, Shares
+
+Share = float | Float[Array, ""]
 
 CROP_MM = 300.0  # side of the crop, at the distance of its middle
 NEAR_MM, FAR_MM = 100.0, 8000.0  # what a sensor can measure
 _SENSOR_FOCAL = (200.0, 640.0)  # px: from a wide 320 x 240 to a narrow 640 x 480 image
 FRAME_FOCAL = 64.0  # px of an image of 96 x 80: a view of 74 by 64 degrees
 ADULT_AND_CHILD = (0.68, 1.02)  # size of hands, relative to the model's
-USUAL = Shares()
+
 _NUMBERS = 160  # uniform numbers of a sample
 
 
@@ -86,8 +88,8 @@ def crop_sample(
     image_size: int = 64,
     distance_mm: poses.Range = (250.0, 1200.0),
     shift_mm: tuple[float, float] = (10.0, 30.0),
-    none: float = 0.1,
-    left: float = 0.08,
+    none: Share = 0.1,
+    left: Share = 0.08,
     shares: Shares = USUAL,
     sensors: tuple[str, ...] = tuple(depth_cameras.KINDS),
     frontal: float = 0.35,
@@ -154,7 +156,7 @@ def frame_sample(
     height: int = 80,
     width: int = 96,
     distance_mm: poses.Range = (250.0, 1200.0),
-    none: float = 0.15,
+    none: Share = 0.15,
     shares: Shares = USUAL,
     sensors: tuple[str, ...] = tuple(depth_cameras.KINDS),
     frontal: float = 0.35,

@@ -135,15 +135,21 @@ def measure(
     lowest, highest = once(_neighbourhood(d))
     measured = d > 0
     rise = jnp.where(measured, highest - lowest, 0.0)
-    d = once(jnp.where((lowest < _FAR) & (fields[0] < 2.0 * effects.fat - 1.0), lowest, d))
+    d = once(
+        jnp.where(
+            (lowest < _FAR) & (fields[0] > 2.5 - 5.0 * effects.fat) & (effects.fat > 0), lowest, d
+        )
+    )
     d = jnp.where(measured, _smoothed(d, effects.smooth), d)
     mix = measured & (rise > 30.0) & (highest < _FAR) & (u[3] < effects.mixed)
     d = jnp.where(mix, lowest + (highest - lowest) * u[7], d)
 
     grown = (d / 500.0) ** 2
     d = d + grown * effects.noise * n_z + effects.drift * fields[1]
-    step = grown * effects.step
-    d = jnp.where(step > 0.05, jnp.round(d / jnp.maximum(step, 0.05)) * step, d)
+    # Disparities, proportional to 1 / d, come in steps, or at least whole numbers of them.
+    fine = jnp.maximum(effects.step, 1e-3) / 500.0**2
+    steps = jnp.maximum(jnp.round(1.0 / (jnp.maximum(d, 1.0) * fine)), 1.0)
+    d = jnp.where(effects.step > 0.01, 1.0 / (steps * fine), d)
 
     d = once(d)
     steep = jnp.clip(rise / 40.0 - 0.4, 0.0, 1.0)

@@ -42,7 +42,7 @@ class Shares(NamedTuple):
     second: float = 0.25  # another hand
 
 
-NOTHING = Shares(*(0.0,) * len(Shares._fields))
+USUAL, NOTHING = Shares(), Shares(*(0.0,) * len(Shares._fields))
 
 
 class Palm(NamedTuple):

@@ -50,12 +50,16 @@ def encode(
     uv = pinhole.project(jnp.where(present[..., None], hands, 1.0), k)
     cells = (uv + 0.5) / CELL_PX - 0.5  # centers of cells are at integers
     nearest = jnp.round(cells)
-    nearest = jnp.clip(nearest, 0.0, jnp.array([columns - 1.0, rows - 1.0]))
-    away_v = (jnp.arange(rows, dtype=uv.dtype)[:, None] - nearest[..., 1][..., None, None]) ** 2
-    away_u = (jnp.arange(columns, dtype=uv.dtype)[None] - nearest[..., 0][..., None, None]) ** 2
-    each = jnp.exp(-(away_v + away_u) / (2 * _SPREAD**2)) * present[..., None, None].astype(
-        uv.dtype
+    nearest = jnp.stack(
+        [jnp.clip(nearest[..., 0], 0.0, columns - 1), jnp.clip(nearest[..., 1], 0.0, rows - 1)],
+        axis=-1,
     )
+    lead = (None,) * (nearest.ndim - 1)
+    at_v = jnp.arange(rows, dtype=uv.dtype)[*lead, :, None]
+    at_u = jnp.arange(columns, dtype=uv.dtype)[*lead, None, :]
+    u, v = (nearest[..., i, None, None] for i in range(2))
+    each = jnp.exp(-((at_v - v) ** 2 + (at_u - u) ** 2) / (2 * _SPREAD**2))
+    each = jnp.where(present[..., None, None], each, 0.0)
     right = jnp.where(sides[..., None, None] > 0, each, 0.0).max(-3)
     left = jnp.where(sides[..., None, None] < 0, each, 0.0).max(-3)
     offset = jnp.clip(cells - nearest, -0.5, 0.5)

@@ -46,8 +46,8 @@ def camera_coordinates(
 
 
 def decode(
-    maps: Float[Array, "*b m m 3*j"],
-) -> tuple[Float[Array, "*b j 3"], Float[Array, "*b j"]]:
+    maps: Float[Array, "*b m m c"],
+) -> tuple[Float[Array, "*b c/3 3"], Float[Array, "*b c/3"]]:
     """Maps → joints in crop coordinates, and the standard deviation of each along an axis, mm.
 
     x and y are the expectation of the position under the softmax of the heat, z and the log of the
