@@ -29,6 +29,7 @@ from handjax.fitting.frame_fitter import FrameFitter
 from handjax.prediction import common
 from handjax.prediction.base import Prediction
 from handjax.prediction.depth_predictors import DepthPredictor, SpherePredictor
+from handjax.prediction.hand_depth import HandDepthPredictor
 from handjax.prediction.predictor import MODELS, load
 from handjax.realframes import measure, report
 from handjax.realframes.joints import Pairs, pairs
@@ -168,20 +169,23 @@ def _measure(
 
 def _fit(model: str, predictor: DepthPredictor, steps: int) -> measure.Refine:
     """The sphere fit of `handjax predict depth`, in the crop of the prediction."""
-    if not isinstance(predictor, SpherePredictor):
+    network, size = None, depth_cube.SIZE
+    if isinstance(predictor, SpherePredictor):
+        network = sphere_network.load(None if model in MODELS else model)
+        size = predictor.size
+    elif not isinstance(predictor, HandDepthPredictor):
         raise ValueError(
-            f"--refine {steps}: the fit starts from a sphere hand, not from {model}; leave it out"
+            f"--refine {steps}: the fit starts from 21 joints or a sphere hand, not from {model}; "
+            "leave it out"
         )
-    network = sphere_network.load(None if model in MODELS else model)
     fitter = FrameFitter(network, steps, "adam", forearm=True, sequence=False)
 
     def refine(
         prediction: Prediction, depth: Float[np.ndarray, "h w"], k: Float[np.ndarray, "3 3"]
     ) -> Float[np.ndarray, "j 3"]:
         left, center = prediction.side == "left", prediction.center
-        cube = depth_cube.crop_cube(depth, k, predictor.range_mm, left, center, predictor.size)
-        joints = fitter("", cube).after.joints
-        assert len(joints) == len(prediction.joints)
-        return joints
+        cube = depth_cube.crop_cube(depth, k, predictor.range_mm, left, center, size)
+        start = None if network else cube.from_camera(np.asarray(prediction.xyz))
+        return fitter("", cube, start).after.joints
 
     return refine
