@@ -185,7 +185,7 @@ def _fit(model: str, predictor: DepthPredictor, steps: int) -> measure.Refine:
     ) -> Float[np.ndarray, "j 3"]:
         left, center = prediction.side == "left", prediction.center
         cube = depth_cube.crop_cube(depth, k, predictor.range_mm, left, center, size)
-        start = None if network else cube.from_camera(np.asarray(prediction.xyz))
+        start = None if network is not None else cube.from_camera(np.asarray(prediction.xyz))
         return fitter("", cube, start).after.joints
 
     return refine
