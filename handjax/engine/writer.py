@@ -1,11 +1,12 @@
 """Progress of a run: a bar, metrics.jsonl and TensorBoard. Only the first process writes."""
 
+import contextlib
 import json
 import os
 import socket
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -96,7 +97,8 @@ class _TensorBoard:
     dies of a full disk, and the training would wait for it forever."""
 
     def __init__(self, folder: Path, start: int) -> None:
-        from tensorboardX import proto, record_writer, summary
+        with _without_pytorch():
+            from tensorboardX import proto, record_writer, summary
 
         self._event, self._scalar = proto.event_pb2.Event, summary.scalar
         self._checksum = record_writer.masked_crc32c
@@ -133,6 +135,19 @@ class _TensorBoard:
                 parts += [part, self._checksum(part).to_bytes(4, "little")]
         with naming(self.path):
             self._file.write(b"".join(parts))
+
+
+@contextlib.contextmanager
+def _without_pytorch() -> Iterator[None]:
+    """Hides PyTorch: tensorboardX imports it, which takes seconds, for the name of a type."""
+    if "torch" in sys.modules:
+        yield
+        return
+    sys.modules["torch"] = None  # type: ignore[assignment]  # raises ImportError
+    try:
+        yield
+    finally:
+        del sys.modules["torch"]
 
 
 def _tensorboard(folder: Path, start: int) -> _TensorBoard | None:

@@ -1,4 +1,5 @@
 import json
+import sys
 
 import pytest
 
@@ -67,6 +68,17 @@ def test_a_full_disk_is_one_line(tmp_path, full_disk):
             writer.step(step, {"loss": 1.0, "finite": 1.0}, record=True)
     assert str(e.value).startswith(str(tmp_path)) and "\n" not in str(e.value)
     writer.close()
+
+
+def test_tensorboard_is_written_without_pytorch(tmp_path, monkeypatch):
+    """tensorboardX would import it, which takes seconds."""
+    for name in [name for name in sys.modules if name.split(".")[0] in ("tensorboardX", "torch")]:
+        monkeypatch.delitem(sys.modules, name)
+    (tmp_path / "torch.py").write_text("raise AssertionError('imported')")
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "run").mkdir()
+    write(tmp_path / "run", 0, 2)
+    assert list((tmp_path / "run" / "tensorboard").iterdir()) and "torch" not in sys.modules
 
 
 def test_other_processes_write_nothing(tmp_path, monkeypatch, capsys):
