@@ -22,7 +22,7 @@ from ml_collections import ConfigDict
 
 from handjax import run as runs
 from handjax.data.batch import check_batch
-from handjax.engine import cli, feed, runtime, schedules
+from handjax.engine import cli, feed, runtime, schedules, sharding
 from handjax.engine import config as configs
 from handjax.engine.checkpoint import Checkpoints
 from handjax.engine.contracts import Rows
@@ -126,8 +126,10 @@ def _dry_run(run: runs.Run) -> None:
     """One training step by shapes alone: an error here is in the config."""
     row = run.source.train_rows(np.array([0]))
     check_batch(row)
+    place = sharding.batch_sharded(run.mesh)  # as in the loop, which then reuses the trace
+    size = run.config.batch_size
     batch = {
-        name: jax.ShapeDtypeStruct((run.config.batch_size, *x.shape[1:]), x.dtype)
+        name: jax.ShapeDtypeStruct((size, *x.shape[1:]), x.dtype, sharding=place)
         for name, x in row.items()
     }
     jax.eval_shape(run.train_step, run.target, batch)
