@@ -36,7 +36,7 @@ def get_config(variant: str = "") -> ConfigDict:
     config.task = ConfigDict(
         dict(
             name="handnet",
-            weights=dict(deviation=0.02, presence=0.1),
+            weights=dict(heat=0.05, deviation=0.02, presence=0.1),
         )
     )
     config.data = ConfigDict(

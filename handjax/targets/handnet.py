@@ -13,6 +13,7 @@ CROP_MM = 300.0
 HALF_MM = CROP_MM / 2
 CELL_PX = 4  # pixels per cell of the maps
 _MIN_LOG, _MAX_LOG = -1.0, 5.0  # of a deviation in mm: 0.4 to 150 mm
+_SPREAD = 0.8  # cells: deviation of the heat that is learnt
 _START_LOG = 3.5  # of an untrained network: 33 mm
 
 
@@ -66,3 +67,17 @@ def decode(
     fixed = jax.lax.stop_gradient(share)
     log = jnp.clip((fixed * log_std).sum((-3, -2)) + _START_LOG, _MIN_LOG, _MAX_LOG)
     return jnp.stack([x, y, z], axis=-1), jnp.exp(log)
+
+
+def heat_target(
+    crop: Float[Array, "*b j 3"], size: int
+) -> tuple[Float[Array, "*b {size} j"], Float[Array, "*b {size} j"]]:
+    """Where a map of `size` cells should be hot: a Gaussian along its rows and one along its
+    columns, each of sum 1, whose product is the target. Joints outside are at the edge."""
+    cells = (crop[..., :2] + HALF_MM) * (size / CROP_MM) - 0.5
+    cells = jnp.clip(cells, 0.0, size - 1.0)[..., None, :, :]
+    lead = (None,) * (crop.ndim - 2)
+    at = jnp.arange(size, dtype=crop.dtype)[*lead, :, None]
+    heat_u, heat_v = (jnp.exp(-((at - cells[..., i]) ** 2) / (2 * _SPREAD**2)) for i in (0, 1))
+    u, v = (heat / heat.sum(-2, keepdims=True) for heat in (heat_u, heat_v))
+    return v, u

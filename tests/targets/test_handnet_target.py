@@ -41,3 +41,12 @@ def test_a_single_hot_cell_is_decoded_at_its_center(cell):
     center = (np.array([u, v]) + 0.5) * 300 / 16 - 150
     np.testing.assert_allclose(joints[0], [*center, 30], atol=1e-3)
     assert std[0] == pytest.approx(np.exp(2.5), rel=1e-4)
+
+
+def test_the_heat_that_is_learnt_peaks_at_the_joint():
+    crop = jnp.array([[[0.0, -150 + 300 / 32, 12], [400.0, 30.0, 0]]])
+    rows, columns = (np.asarray(part)[0] for part in handnet.heat_target(crop, 16))
+    assert rows.shape == columns.shape == (16, 2)
+    np.testing.assert_allclose(rows.sum(0), 1, rtol=1e-5)
+    assert rows[:, 0].argmax() == 0 and columns[:, 1].argmax() == 15
+    assert (columns[:, 0] * (np.arange(16) + 0.5) * 300 / 16).sum() - 150 == pytest.approx(0, abs=1)
