@@ -53,6 +53,7 @@ def get_config(variant: str = "") -> ConfigDict:
             hands=dict(
                 distance_mm=(250.0, 1200.0),
                 frontal=0.35,  # share of the hands held out to the camera
+                upright=0.6,  # share turned to point up, as crops are once a hand is found
                 scale=(0.68, 1.02),  # of the hand, from a child's to a large man's
             ),
             **synthetic_eval(),

@@ -30,6 +30,14 @@ def towards(point: Float[Array, "*b 3"]) -> Float[Array, "*b 3 3"]:
     return jnp.stack(rows, axis=-2)
 
 
+def roll(joints_xyz: Float[Array, "*b 21 3"]) -> Float[Array, "*b"]:
+    """Angle about the optical axis, rad, from straight up in the image to where a hand (hand21)
+    points: from its wrist to the first joint of its middle finger; positive to the right."""
+    forward = joints_xyz[..., 9, :] - joints_xyz[..., 0, :]
+    # The small number: a hand that points along the axis has no direction, and no gradient.
+    return jnp.arctan2(forward[..., 0], -forward[..., 1] + 1e-6)
+
+
 def crop_camera(
     distance: Float[Array, "*b"], extent_mm: float, size: int
 ) -> Float[Array, "*b 3 3"]:

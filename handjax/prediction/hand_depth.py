@@ -18,7 +18,7 @@ from handjax import models
 from handjax.engine.warm_start import read_weights
 from handjax.models.handfinder import HandFinder
 from handjax.models.handnet import HandNet
-from handjax.pose import look_at
+from handjax.pose import geometry, look_at
 from handjax.pose.center import hand_center
 from handjax.pose.skeleton import SKELETONS
 from handjax.prediction.depth_predictors import DepthPredictor
@@ -97,23 +97,27 @@ def at(
     refinements: int,
 ) -> HandFound:
     """The hand of `side` in the crop around `center`, camera mm, which then moves `refinements`
-    times to the mean of the joints."""
+    times to the mean of the joints, and turns until the hand points up in it."""
 
-    def look(center: Array) -> HandFound:
-        rotation, distance = look_at.towards(center), jnp.linalg.norm(center)
+    mirror = jnp.stack([side, jnp.ones_like(side), jnp.ones_like(side)])
+
+    def look(center: Array, roll: Array) -> HandFound:
+        distance = jnp.linalg.norm(center)
+        rotation = geometry.matmul(geometry.rotation_z(-roll), look_at.towards(center))
         crop = _crops(depth, k, rotation[None], distance[None])
         crop = jnp.where(side < 0, crop[..., ::-1], crop)
         joints, std, logits = _apply(networks.hand, crop, distance[None])
-        mirror = jnp.stack([side, jnp.ones_like(side), jnp.ones_like(side)])
         placed = jnp.matmul(joints[0] * mirror[None], rotation, precision="highest")
         return HandFound(placed, std[0], jax.nn.sigmoid(logits[0]), side, center)
 
     def again(_, found: HandFound) -> HandFound:
         middle = found.joints.mean(0)
         usable = jnp.isfinite(middle).all() & (middle[2] > 50.0)
-        return look(jnp.where(usable, middle, found.center))
+        middle = jnp.where(usable, middle, found.center)
+        ahead = geometry.map_points(look_at.towards(middle), found.joints)
+        return look(middle, look_at.roll(ahead))
 
-    return lax.fori_loop(0, refinements, again, look(center))
+    return lax.fori_loop(0, refinements, again, look(center, jnp.zeros(())))
 
 
 def _places(

@@ -15,7 +15,7 @@ from jax import random
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from handjax.ops.rasterize import rasterize, to_screen
-from handjax.pose import pinhole
+from handjax.pose import geometry, look_at, pinhole
 from handjax.rigs import hand, poses, skinning
 from handjax.synthetic import depth_cameras, render, surroundings
 from handjax.synthetic.draws import Draws
@@ -41,6 +41,14 @@ class Hand(NamedTuple):
     side: Float[Array, ""]  # -1 left, 1 right
     size: Float[Array, ""]  # relative to the model
 
+    def rolled(self, angle: Float[Array, ""]) -> "Hand":
+        """Turned about the optical axis."""
+        turn = geometry.rotation_z(angle)
+        return self._replace(
+            vertices=geometry.map_points(turn, self.vertices),
+            joints=geometry.map_points(turn, self.joints),
+        )
+
     def at(self, position: Float[Array, "3"]) -> "Hand":
         """Moved so that the mean of its joints is at `position`."""
         shift = (position - self.joints.mean(0))[None]
@@ -54,16 +62,18 @@ def draw_hand(
     skin: skinning.Skin,
     scale: poses.Range = ADULT_AND_CHILD,
     frontal: float = 0.35,
+    upright: float = 0.0,
     stretch: float = 0.07,
     fingers: poses.Range = (0.9, 1.12),
     modes: tuple[str, ...] = poses.ALL_MODES,
 ) -> Hand:
     """A random hand, left with probability `left`: `scale` relative to the model, each axis by up
     to `stretch` and each finger by `fingers` more or less. A share `frontal` is held out to the
-    camera within 60 degrees, palm or back; the others point in every direction alike."""
+    camera within 60 degrees, palm or back; the others point in every direction alike. A share
+    `upright` is then turned about the optical axis until it points up, give or take 15 degrees."""
     pose_key, build_key = random.split(key)
     pose = poses.sample_pose(pose_key, modes=modes)
-    draws = Draws(build_key, 18)
+    draws = Draws(build_key, 20)
     u, axes = draws.uniform(10), 1 + stretch * (2 * draws.uniform(3) - 1)
     sizes = fingers[0] + (fingers[1] - fingers[0]) * draws.uniform(5)
     turn = jnp.pi * (2.0 * u[:3] - 1.0)
@@ -78,7 +88,9 @@ def draw_hand(
     _, radii, joints = render.hand_in_camera(pose, zero, "hand21", *build)
     vertices = render.skin_in_camera(skin, pose, zero, *build)
     own = jnp.asarray(hand.JOINT_SPHERES["hand21"])
-    return Hand(vertices, joints, radii[own], side, size)
+    drawn = Hand(vertices, joints, radii[own], side, size)
+    level = jnp.deg2rad(15.0) * draws.normal() - look_at.roll(joints)
+    return drawn.rolled(jnp.where(draws.uniform() < upright, level, 0.0))
 
 
 def crop_sample(
@@ -93,6 +105,7 @@ def crop_sample(
     shares: Shares = USUAL,
     sensors: tuple[str, ...] = tuple(depth_cameras.KINDS),
     frontal: float = 0.35,
+    upright: float = 0.6,
     scale: poses.Range = ADULT_AND_CHILD,
 ) -> dict[str, Array]:
     """The crop around a right hand, as one row of a Batch; a function of the key.
@@ -125,7 +138,9 @@ def crop_sample(
     shift = jnp.where(nothing & ~gone, aside, shift)
 
     # --- depth
-    scene = _scene(hand_key, draws, middle + shift, 0.0, gone, skin, shares, scale, frontal)
+    scene = _scene(
+        hand_key, draws, middle + shift, 0.0, gone, skin, shares, scale, frontal, upright
+    )
     clean = _render(scene, k, image_size, image_size, skin)
     placed = scene.hand
     visible = _visible(placed, clean, k)
@@ -177,7 +192,7 @@ def frame_sample(
     at = jnp.stack([(u[1] - 0.5) * width, (u[2] - 0.5) * height]) * 0.9
     position = jnp.concatenate([at * z / FRAME_FOCAL, z[None]])
     gone = u[3] < none
-    scene = _scene(hand_key, draws, position, 0.5, gone, skin, shares, scale, frontal)
+    scene = _scene(hand_key, draws, position, 0.5, gone, skin, shares, scale, frontal, 0.0)
     clean = _render(scene, k, height, width, skin)
     depth = _sense(sensor_key, draws, clean, k, sensors)
 
@@ -220,10 +235,11 @@ def _scene(
     shares: Shares,
     scale: poses.Range,
     frontal: float,
+    upright: float,
 ) -> _Scene:
     """A hand at `position`, left with probability `left`, another one beside it, and what is around
     them. `gone`: without the first hand."""
-    draw = partial(draw_hand, skin=skin, scale=scale, frontal=frontal)
+    draw = partial(draw_hand, skin=skin, scale=scale, frontal=frontal, upright=upright)
     both = jax.vmap(draw)(random.split(key), jnp.array([left, 0.5]))
     first, second = (jax.tree.map(lambda x, i=i: x[i], both) for i in range(2))
     first = first.at(position)
