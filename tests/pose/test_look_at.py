@@ -60,3 +60,11 @@ def test_holes_and_what_is_beyond_the_image_are_missing():
     assert seen[32, 32] == 0 and seen[5, 32] == pytest.approx(500)
     aside = look_at.towards(jnp.array([400.0, 0.0, 400.0]))
     assert (np.asarray(look_at.resample(depth, K, aside, own, 64, 64))[:, 40:] == 0).all()
+
+
+def test_roll_is_the_angle_to_the_right_of_up():
+    joints = np.zeros((4, 21, 3), np.float32)
+    joints[:, 9, :2] = [[0, -80], [80, 0], [0, 80], [-80, -80]]
+    found = np.rad2deg(look_at.roll(jnp.asarray(joints)))
+    np.testing.assert_allclose(np.abs(found), [0, 90, 180, 45], atol=0.1)
+    assert found[1] > 0 > found[3]

@@ -8,7 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from handjax.pose import look_at
 from handjax.pose.pinhole import depth_to_points, project
+from handjax.rigs import skinning
 from handjax.synthetic import camera_world, surroundings
 from handjax.synthetic.draws import Draws
 from handjax.synthetic.surroundings import NOTHING, USUAL, Shares
@@ -99,6 +101,17 @@ def test_a_left_hand_is_the_mirror_image(bare):
     mirrored = left["joints_xyz"] * [-1, 1, 1]
     np.testing.assert_allclose(mirrored, bare["joints_xyz"], atol=1e-4)
     assert bare["right"].mean() > 0.9 and not left["right"].any()
+
+
+def test_upright_hands_point_up_and_others_anywhere():
+    def roll(share):
+        def one(key):
+            drawn = camera_world.draw_hand(key, 0.0, skin=skinning.hand_skin(), upright=share)
+            return look_at.roll(drawn.joints)
+
+        return np.rad2deg(jax.vmap(one)(KEYS))
+
+    assert 8 < roll(1.0).std() < 25 < 60 < roll(0.0).std()
 
 
 def test_present_hands_of_frames_are_inside_and_in_front(frames):
