@@ -26,11 +26,12 @@ FAULTS = {
     "origin": "a labelled joint at exactly (0, 0); mark joints without a label by v = 0",
     "limbs": "a limb is out of all proportion to the others: a joint is misplaced",
     "far_outside": "most joints lie outside the picture; expected px of this picture",
-    "metres": "the joints span too little: in metres? expected mm",
-    "inches": "the joints span too little: in inches? expected mm",
-    "centimetres": "the joints span too little: in centimetres? expected mm",
-    "tenths": "the joints span too much: in tenths of a mm? expected mm",
-    "micrometres": "the joints span too much: in micrometres? expected mm",
+    "metres": "the joints span a thousandth of a hand or person: in metres? expected mm",
+    "inches": "the joints span a 25th of a hand or person: in inches? expected mm",
+    "centimetres": "the joints span a tenth of a hand or person: in centimetres? expected mm",
+    "tenths": "the joints span ten hands or persons: in tenths of a mm? expected mm",
+    "micrometres": "the joints span a thousand hands or persons: in micrometres, or in mm where "
+    "this set has metres?",
     "far_projection": "3D joints project far from their pixels: another camera, or axes swapped?",
     "far_center": "the crop center lies far from the joints; expected camera mm for both",
     "box_corners": "a box that leaves the picture and fits as two corners; expected left, top, "
@@ -47,7 +48,7 @@ _LEAST_LIMBS = 8  # known limbs that a median needs
 _CUBE_MM = (60.0, 6000.0)  # edge of a crop: half a child's hand to a person with arms spread
 _DISTANCE_MM = (80.0, 30_000.0)  # along z, from a camera to a hand or a person
 # mm per unit, for a likely cause.
-_UNITS = {"metres": 1e3, "inches": 25.4, "centimetres": 10.0, "tenths": 0.1, "micrometres": 1e-3}
+UNITS = {"metres": 1e3, "inches": 25.4, "centimetres": 10.0, "tenths": 0.1, "micrometres": 1e-3}
 
 
 @dataclass(frozen=True)
@@ -167,7 +168,7 @@ def unit_of(length: float, usual_mm: float) -> str:
     """The unit, a fault, in which `length` comes closest to `usual_mm`; "one_place" for 0."""
     if length <= 0:
         return "one_place"
-    return min(_UNITS, key=lambda unit: abs(np.log(length * _UNITS[unit] / usual_mm)))
+    return min(UNITS, key=lambda unit: abs(np.log(length * UNITS[unit] / usual_mm)))
 
 
 def inside(uv: Float[np.ndarray, "j 2"], size: tuple[int, int]) -> Bool[np.ndarray, " j"]:

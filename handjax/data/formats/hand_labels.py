@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from handjax.data import plausible
 from handjax.data.formats.keypoint_text import read_keypoint_rows
 from handjax.pose.joint_orders import ORDERS
 from handjax.pose.skeleton import SKELETONS, Skeleton
@@ -60,10 +61,20 @@ def read_hands(
             if name in result:
                 raise ValueError(f"{where}: another hand in {name}; expected one per image")
             result[name] = points if names else ORDERS[order].convert(points)
+    _check_px(path, list(result.values()))
     if len(skeletons) > 1 or not result:
         problem = "files of several joint orders" if result else "no hand in it"
         raise ValueError(f"{path}: {problem}; expected one hand per image")
     return next(iter(skeletons.values())), result
+
+
+def _check_px(path: Path, hands: list[Float[np.ndarray, "j 3"]]) -> None:
+    faults = [plausible.joints_uv_fault(hand[:, :2], hand[:, :2].any(-1)) for hand in hands]
+    if 2 * faults.count("fractions") > len(faults):
+        raise ValueError(
+            f"{path}: {faults.count('fractions')} of {len(faults)} hands: "
+            f"{plausible.FAULTS['fractions']}"
+        )
 
 
 def skeleton_of(joints: tuple[str, ...], where: str | Path) -> Skeleton:

@@ -135,7 +135,8 @@ def refusal(findings: "Findings") -> str:
     if 2 * counts[_IMPOSSIBLE] <= counts["frames"]:
         return ""
     wrong = [fault for fault in plausible.FAULTS if plausible.joints_are_wrong(fault)]
-    fault = max(wrong, key=lambda fault: counts[fault])
+    # A wrong unit also puts joints outside the picture.
+    fault = max(wrong, key=lambda fault: (counts[fault], fault in plausible.UNITS))
     more = hints(findings) if fault == "far_outside" else []
     return "; ".join([_share(findings, fault), *more])
 
