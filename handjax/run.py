@@ -30,6 +30,9 @@ from handjax.sources.base import unchanged
 from handjax.tasks import TASKS
 
 
+_PARTS = ("data", "model", "optimizer", "task")  # of every config
+
+
 @dataclass(frozen=True, eq=False)
 class Run:
     """Mesh, source, task and optimizer, all functions of the config."""
@@ -129,7 +132,15 @@ def build(
 
 def open_run(workdir: Path, overrides: Sequence[str] = (), source: Source | None = None) -> Run:
     """The run in the folder `workdir`, for evaluation."""
-    return build(read_config(workdir, overrides), train=False, source=source, workdir=workdir)
+    config = read_config(workdir, overrides)
+    try:
+        return build(config, train=False, source=source, workdir=workdir)
+    except (TypeError, AttributeError, KeyError) as error:  # a value of another kind, or none
+        reason = " ".join(str(error).split())
+        raise ValueError(
+            f"{workdir / 'config.json'}: a value is missing or of another kind ({reason}); restore "
+            "the file"
+        ) from error
 
 
 def no_source(skeleton: Skeleton) -> Source:
@@ -161,6 +172,9 @@ def read_config(workdir: Path, overrides: Sequence[str] = ()) -> ConfigDict:
         config = configs.from_json(path.read_text())
     except ValueError as error:
         raise ValueError(f"{path}: not a config ({error})") from error
+    for part in _PARTS:
+        if not isinstance(config.get(part), ConfigDict):
+            raise ValueError(f"{path}: not the config of a run: it has no {part}")
     return configs.override(config, overrides)
 
 

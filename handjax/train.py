@@ -74,6 +74,10 @@ def train(config: ConfigDict, workdir: Path) -> None:
         config, 1, "accumulate", "steps", "log_every", "eval_every", "save_every", "keep"
     )
     configs.require(config, 0, "seed")
+    if config.init and not Path(config.init).exists():
+        raise FileNotFoundError(
+            f"config.init={config.init}: no such file; expected a run's folder or an .npz"
+        )
     run = runs.build(config, workdir=workdir)
     check_workdir(workdir, config)
     _dry_run(run)

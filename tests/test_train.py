@@ -75,9 +75,8 @@ def test_many_differences_are_counted(config, tmp_path):
         batch_size=16,
         **{"optimizer.lr": 1.0, "task.sigma": 2.0, "task.grid": 48, "data.cube_mm": 250},
     )
-    with pytest.raises(
-        ValueError, match=r"batch_size: 8 → 16; .*; and 2 more\): .*--config.init=.* and another --workdir"
-    ) as caught:
+    words = r"batch_size: 8 → 16; .*; and 2 more\): .*--config.init=.* and another --workdir"
+    with pytest.raises(ValueError, match=words) as caught:
         train.check_workdir(tmp_path, other)
     assert "\n" not in str(caught.value)
 

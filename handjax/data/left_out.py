@@ -56,10 +56,17 @@ def read(folder: str | os.PathLike) -> dict[str, LeftOut]:
     if not path.exists():
         return {}
     try:
-        content = json.loads(path.read_text())
-        return {split: LeftOut(**left) for split, left in content.items()}
-    except (ValueError, TypeError, AttributeError) as error:
+        content = json.loads(path.read_bytes())
+        return {split: LeftOut(**_checked(left)) for split, left in content.items()}
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"{path}: damaged ({error}); prepare the data set again") from None
+
+
+def _checked(left: dict[str, dict[str, str]]) -> dict[str, dict[str, str]]:
+    for names in left.values():
+        if not all(isinstance(reason, str) for reason in names.values()):
+            raise TypeError("a reason that is no text")
+    return left
 
 
 def of_split(folder: str | os.PathLike, split: str) -> LeftOut:

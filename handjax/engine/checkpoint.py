@@ -65,7 +65,7 @@ class Checkpoints:
                 self._manager = ocp.CheckpointManager(
                     self.folder, options=options, item_handlers=handler
                 )
-            except json.JSONDecodeError as error:  # orbax reads metrics/metrics of all checkpoints
+            except ValueError as error:  # orbax reads metrics/metrics of all checkpoints
                 raise ValueError(
                     f"{self.folder}: checkpoint metrics are corrupt ({error}); "
                     "resume training to repair them"

@@ -275,10 +275,17 @@ def from_json(text: str) -> ConfigDict:
             return {k: tuples(v) for k, v in value.items()}
         return tuple(tuples(v) for v in value) if isinstance(value, list) else value
 
-    values = json.loads(text)
+    try:
+        values = json.loads(text, parse_constant=_no_constant)
+    except RecursionError:
+        raise ValueError("more levels than any config has") from None
     if not isinstance(values, dict):
         raise ValueError(f"expected an object, found {type(values).__name__}")
     return ConfigDict(renamed.upgrade(tuples(values)))
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(f"{name} is no value of a config")
 
 
 def differences(old: ConfigDict, new: ConfigDict) -> list[str]:

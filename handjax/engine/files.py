@@ -94,13 +94,16 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
 
     Raises ValueError for any other line that is not JSON.
     """
-    lines = path.read_text().splitlines()
+    try:
+        lines = path.read_text().splitlines()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: not text ({error.reason}); move it away") from None
     values = []
     for number, line in enumerate(lines, 1):
         try:
             values.append(json.loads(line))
-        except json.JSONDecodeError as error:
-            if number < len(lines):
+        except (json.JSONDecodeError, RecursionError) as error:
+            if number < len(lines) or isinstance(error, RecursionError):
                 raise ValueError(
                     f"{path}: line {number} is not JSON ({error}); fix or delete it"
                 ) from None

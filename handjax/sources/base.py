@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Array, Key
 from ml_collections import ConfigDict
 
+from handjax.data import plausible
 from handjax.engine.contracts import Batch
 from handjax.pose.skeleton import Skeleton
 
@@ -40,6 +41,12 @@ class Source:
 def unchanged(batch: Batch, keys: Key[Array, " b"] | None = None) -> Batch:
     """`Source.materialize` for batches that are complete when they leave the host."""
     return batch
+
+
+def check_cube(config: ConfigDict) -> None:
+    """ValueError if `config.data.cube_mm` is no crop of a hand or a person, as one in metres."""
+    if fault := plausible.cube_fault(np.asarray(config.data.cube_mm)):
+        raise ValueError(f"config.data.cube_mm={config.data.cube_mm}: {fault}")
 
 
 def required_path(config: ConfigDict, content: str, form: str = "DIR") -> str:

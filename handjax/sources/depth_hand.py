@@ -7,12 +7,11 @@ from jaxtyping import Array, Int, Key
 from ml_collections import ConfigDict
 
 from handjax.data import left_out
-from handjax.engine import config as configs
 from handjax.engine.contracts import Batch
 from handjax.pose.center import hand_center
 from handjax.pose.joint_orders import ORDERS
 from handjax.pose.skeleton import SKELETONS
-from handjax.sources.base import Source, required_path
+from handjax.sources.base import Source, check_cube, required_path
 from handjax.sources.crop_center import crop_center
 from handjax.sources.watch import Watch
 
@@ -36,7 +35,7 @@ def depth_hand(config: ConfigDict, train: bool = True) -> Source:
 
     data = config.data
     name, stored, joints = DEPTH_HANDS[data.name]
-    configs.require(config, 1, "data.cube_mm")
+    check_cube(config)
     center = crop_center(config, "mean of the true joints")
     path = required_path(config, f"folder of the prepared {data.name}")
     train_split, eval_split = _splits(config)

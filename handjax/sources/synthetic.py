@@ -14,7 +14,7 @@ from handjax.engine import config as configs
 from handjax.engine.contracts import Batch
 from handjax.pose.skeleton import SKELETONS, Skeleton
 from handjax.rigs import hand, skinning
-from handjax.sources.base import Source
+from handjax.sources.base import Source, check_cube
 from handjax.synthetic import hands, spherehand
 from handjax.synthetic.people import BOX_MM, body_sample
 
@@ -28,6 +28,7 @@ def hand_world(config: ConfigDict, train: bool = True) -> Source:
         {name: SKELETONS[name] for name in ("hand21", "nyu14")}, config, "data.joints"
     )
     configs.lookup(dict.fromkeys(("depth", "label")), config, "data.center")
+    check_cube(config)
     configs.require(config, 1, "data.image_size")
     configs.lookup(dict.fromkeys(("spheres", "skin")), config, "data.surface")
     if data.mesh and data.surface != "skin":

@@ -15,6 +15,8 @@ import numpy as np
 from etils import epath
 from jaxtyping import Bool, Float32
 
+from handjax.data.formats.words import to_number
+
 
 def read_joints(
     path: str | os.PathLike, *, y_up: bool
@@ -113,12 +115,9 @@ def parse_numbers(
 ) -> Float32[np.ndarray, " n"]:
     """The words of line `number` as numbers, in mm or px. ValueError unless all are finite."""
     try:
-        values = np.asarray([float(word) for word in words], np.float32)
+        return np.asarray([to_number(word) for word in words], np.float32)
     except ValueError as error:
         raise ValueError(f"{path}, line {number}: {error}; expected numbers in mm") from None
-    if not np.isfinite(values).all():
-        raise ValueError(f"{path}, line {number}: has NaN or Inf; expected finite mm")
-    return values
 
 
 def _to_camera(points: np.ndarray, y_up: bool) -> np.ndarray:

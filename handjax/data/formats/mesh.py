@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Float32, Int32
 
 from handjax.data.formats import unpickle
+from handjax.data.formats.words import to_number
 
 # Bones of sphereHand's pickle (preprocessed_hand.pkl of github.com/melonwan/sphereHand) in our
 # order. It counts fingers from the little one; the thumb is the fifth.
@@ -101,12 +102,12 @@ def _read_obj(path: Path) -> _Arrays:
         kind, *words = line.split("#")[0].split() or [""]
         try:
             if kind == "v":
-                x, y, z, *_ = map(float, words)  # a weight or a color may follow
+                x, y, z, *_ = map(to_number, words)  # a weight or a color may follow
                 vertices.append((x, y, z))
             elif kind == "f":
                 faces.extend(_fan([_corner(word, len(vertices)) for word in words]))
-        except ValueError:
-            expected = "v x y z"
+        except ValueError as error:
+            expected = f"v x y z ({error})"
             if kind == "f":
                 expected = (
                     "f with three or more of v, v/vt, v//vn, v/vt/vn, "

@@ -12,7 +12,11 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
+from handjax.data.formats.arrays import check_archive
 from handjax.pose.skeleton import SKELETONS
+
+_LARGEST_BYTES = 1 << 32  # of an unpacked file; a small one may claim any size
+_TEXTS = ("ids", "joints", "kind")
 
 _OPTIONAL_2D = ("confidence", "truth", "visible", "labelled", "box_px", "image_px")
 
@@ -157,8 +161,9 @@ def read_arrays(
     try:
         # Opened here, because np.load leaves a broken archive open.
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+            check_archive(archive.zip, _LARGEST_BYTES)
             names = (*required, *(name for name in optional if name in archive))
-            return {name: archive[name] for name in names}
+            arrays = {name: archive[name] for name in names}
     except (
         ValueError,
         KeyError,
@@ -169,7 +174,26 @@ def read_arrays(
         zipfile.BadZipFile,
         zlib.error,
     ) as error:
-        raise ValueError(f"{path}: not a predictions.npz with {' and '.join(required)}") from error
+        raise ValueError(
+            f"{path}: not a predictions.npz with {' and '.join(required)} "
+            f"({' '.join(str(error).split())[:80]})"
+        ) from error
+    for name, array in arrays.items():
+        _check_array(path, name, array)
+    return arrays
+
+
+def _check_array(path: Path, name: str, array: np.ndarray) -> None:
+    """ValueError for what no predictions.npz holds under that name: text for numbers, numbers for
+    text, a scalar, what is not finite."""
+    text = name in _TEXTS
+    if array.dtype.kind not in ("US" if text else "biuf") or (array.ndim == 0 and name != "kind"):
+        expected = "texts" if text else "an array of numbers"
+        raise ValueError(
+            f"{path}: {name} is {array.dtype} of shape {list(array.shape)}; expected {expected}"
+        )
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        raise ValueError(f"{path}: {name} has NaN or Inf; expected finite numbers, predict again")
 
 
 def read_predictions3d(path: str | Path) -> Predictions3d:

@@ -5,13 +5,16 @@ in mm. It does not name its data set, so the data set's name fixes the number of
 and the intrinsics. In memory, joints are in the skeleton's order and xyz is in camera mm.
 """
 
-import math
+import gzip
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from jaxtyping import Float
 
+from handjax.data.formats.words import to_number
 from handjax.pose.pinhole import uvd_to_xyz, xyz_to_uvd
 from handjax.pose.skeleton import SKELETONS, Skeleton
 
@@ -77,16 +80,20 @@ def camera_to_uvd(xyz: Float[np.ndarray, "n j 3"], dataset: str) -> Float[np.nda
 
 def read_uvd(path: str | Path, dataset: str) -> Float[np.ndarray, "n j 3"]:
     """Frames of a text file as (u, v, d), joints in the skeleton's order. Float64, to keep the
-    text's precision. ValueError or FileNotFoundError, one line, for an invalid file."""
+    text's precision. The file may be compressed by gzip. ValueError or FileNotFoundError, one line,
+    for an invalid file."""
     path, form = Path(path), UVD_FORMATS[dataset]
     if not path.is_file():
         kind = "is a folder, not a" if path.is_dir() else "no such"
         raise FileNotFoundError(f"{path}: {kind} file of joint positions")
     rows: list[list[float]] = []
     longest = form.numbers * MAX_NUMBER * 2
-    with path.open("rb") as file:
+    with _open(path) as file:
         for number in range(1, MAX_FRAMES + 2):
-            line = file.readline(longest + 1)
+            try:
+                line = file.readline(longest + 1)
+            except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+                raise ValueError(f"{path}: damaged gzip ({error}); copy it again") from None
             if not line:
                 break
             if len(line) > longest:
@@ -111,10 +118,25 @@ def read_uvd(path: str | Path, dataset: str) -> Float[np.ndarray, "n j 3"]:
     return np.array(rows).reshape(len(rows), -1, 3)[:, form.order]
 
 
+def _open(path: Path) -> BinaryIO | gzip.GzipFile:
+    """The file, or what is in it if it is compressed by gzip, whatever its name."""
+    with path.open("rb") as file:
+        compressed = file.read(2) == b"\x1f\x8b"
+    return gzip.open(path) if compressed else path.open("rb")
+
+
 def read_pair(
     predictions: str | Path, groundtruth: str | Path, dataset: str
 ) -> tuple[Float[np.ndarray, "n j 3"], Float[np.ndarray, "n j 3"]]:
     """Predicted and true joints of the same frames, in camera mm."""
+    pred, true = read_uvd_pair(predictions, groundtruth, dataset)
+    return uvd_to_camera(pred, dataset), uvd_to_camera(true, dataset)
+
+
+def read_uvd_pair(
+    predictions: str | Path, groundtruth: str | Path, dataset: str
+) -> tuple[Float[np.ndarray, "n j 3"], Float[np.ndarray, "n j 3"]]:
+    """Predicted and true joints of the same frames, (u, v, d) in px and mm."""
     pred, true = read_uvd(predictions, dataset), read_uvd(groundtruth, dataset)
     if len(pred) != len(true):
         hint = ""
@@ -124,7 +146,7 @@ def read_pair(
             f"{predictions} has {len(pred)} frames, {groundtruth} has {len(true)}{hint}; "
             "both must list the same frames"
         )
-    return uvd_to_camera(pred, dataset), uvd_to_camera(true, dataset)
+    return pred, true
 
 
 def write_uvd(path: str | Path, xyz: Float[np.ndarray, "n j 3"], dataset: str) -> Path:
@@ -154,23 +176,10 @@ def _numbers(line: bytes, where: str) -> list[float]:
     values = []
     for word in line.split():
         try:
-            if b"_" in word:  # Python would read 1_0 as ten
-                raise ValueError
-            values.append(float(word))
-        except ValueError:
-            raise ValueError(
-                f"{where}: {_quoted(word)} is not a number; expected u v d of every joint"
-            ) from None
-        if not math.isfinite(values[-1]):
-            raise ValueError(
-                f"{where}: {_quoted(word)} is not a position; every u, v and d must be finite"
-            )
+            values.append(to_number(word.decode("latin-1")))
+        except ValueError as error:
+            raise ValueError(f"{where}: {error}; expected u v d of every joint, finite") from None
     return values
-
-
-def _quoted(word: bytes) -> str:
-    text = ascii(word.decode("latin-1"))
-    return text if len(text) <= 30 else f"{text[:27]}..."
 
 
 def _wrong_length(path: Path, number: int, count: int, first: int, dataset: str) -> str:

@@ -69,34 +69,39 @@ class VoxelH5:
         self._packed: np.ndarray | None = None
         self._lock = threading.Lock()
         self._handle: tuple[int, h5py.File] | None = None  # process id, and its open file
-        file = self._open()
+        try:
+            file = self._open()
 
-        # --- tables
-        n = self._count(file)
-        labels = self._labels(file, labels_key, n, max_label)
-        self.cube_mm = self._floats(self._get(file, cube_key, "cube_key", h5py.Dataset), (n, 3))
-        if (self.cube_mm <= 0).any():
-            row = int(np.argmax((self.cube_mm <= 0).any(-1)))
-            edges = self.cube_mm[row].tolist()
-            raise ValueError(
-                f"{self.path}: {cube_key} of row {row} is {edges}; expected edges > 0 mm"
-            )
-        self._refuse(f"{cube_key}", [plausible.cube_fault(cube) for cube in self.cube_mm])
-        offsets = labels * self.cube_mm[:, None] / 2
-        if labels.shape[1] >= _LEAST_JOINTS:
-            self._refuse(f"{labels_key} * {cube_key} / 2", plausible.span_faults(offsets))
-        self.center_from, self.center_xyz = self._centers(file, offsets)
-        self.joints_xyz = offsets + self.center_xyz[:, None]
-        self._has_names = isinstance(file.get("file_name"), h5py.Group)
+            # --- tables
+            n = self._count(file)
+            labels = self._labels(file, labels_key, n, max_label)
+            self.cube_mm = self._floats(self._get(file, cube_key, "cube_key", h5py.Dataset), (n, 3))
+            if (self.cube_mm <= 0).any():
+                row = int(np.argmax((self.cube_mm <= 0).any(-1)))
+                edges = self.cube_mm[row].tolist()
+                raise ValueError(
+                    f"{self.path}: {cube_key} of row {row} is {edges}; expected edges > 0 mm"
+                )
+            self._refuse(f"{cube_key}", [plausible.cube_fault(cube) for cube in self.cube_mm])
+            offsets = labels * self.cube_mm[:, None] / 2
+            if labels.shape[1] >= _LEAST_JOINTS:
+                self._refuse(f"{labels_key} * {cube_key} / 2", plausible.span_faults(offsets))
+            self.center_from, self.center_xyz = self._centers(file, offsets)
+            self.joints_xyz = offsets + self.center_xyz[:, None]
+            self._has_names = isinstance(file.get("file_name"), h5py.Group)
 
-        # --- grids
-        self.size = len(self._grid(0))
-        if in_memory:
-            packed = np.empty((n, self.size, self.size, self.size // 8), np.uint8)
-            for i in tqdm(range(n), desc=self.path.name, unit="frame", disable=n < 1000):
-                packed[i] = pack_voxels(self._grid(i))
-            self._packed = packed
+            # --- grids
+            self.size = len(self._grid(0))
+            if in_memory:
+                packed = np.empty((n, self.size, self.size, self.size // 8), np.uint8)
+                for i in tqdm(range(n), desc=self.path.name, unit="frame", disable=n < 1000):
+                    packed[i] = pack_voxels(self._grid(i))
+                self._packed = packed
+                self.close()
+        except (RuntimeError, KeyError, OverflowError) as error:  # h5py's, for damaged trees
             self.close()
+            reason = " ".join(str(error).split())
+            raise ValueError(f"{self.path}: damaged HDF5 ({reason}); copy it again") from None
 
     def __len__(self) -> int:
         return len(self.joints_xyz)

@@ -150,7 +150,7 @@ DAMAGE = {
     "no image": (
         LABELS.replace("json", "jpg"),
         lambda p: p.write_text("no image"),
-        "_l.jpg: not a PNG or JPEG",
+        "_l.jpg: a text; expected a picture",
     ),
     "lost image": (LABELS.replace("json", "jpg"), lambda p: p.unlink(), "_l.jpg: no such file"),
 }

@@ -132,7 +132,7 @@ DAMAGE = {
     "empty image": (
         "training/mask/00000.png",
         lambda p: p.write_bytes(b""),
-        "mask/00000.png.*not a PNG",
+        "mask/00000.png: an empty file",
     ),
     "lost image": (
         "training/mask/00000.png",

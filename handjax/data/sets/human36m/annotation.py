@@ -9,6 +9,7 @@ import numpy as np
 from etils import epath
 from jaxtyping import Float
 
+from handjax.data.formats.words import to_number
 from handjax.pose.joint_orders import ORDERS
 
 # The 17 of the file's 32 joints that are used, numbered from 1; the file lists them as well.
@@ -112,16 +113,9 @@ def _numbers(
     """The last `count` words of a line; a name may precede them."""
     words = line.split()
     try:
-        if (
-            len(words) in (count, count + 1)
-            and np.isfinite(values := np.array([float(word) for word in words[-count:]])).all()
-        ):
-            return values
-        problem = (
-            f"{len(words)} words"
-            if len(words) not in (count, count + 1)
-            else "a number that is not finite"
-        )
+        if len(words) in (count, count + 1):
+            return np.array([to_number(word) for word in words[-count:]])
+        problem = f"{len(words)} words"
     except ValueError as error:
         problem = str(error)
     raise ValueError(
