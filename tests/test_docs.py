@@ -10,6 +10,7 @@ import importlib
 import re
 import runpy
 import shlex
+import subprocess
 import sys
 import tomllib
 from pathlib import Path
@@ -18,6 +19,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
+import handjax
 from handjax import __main__ as console
 from handjax.engine import cli
 from handjax.engine import config as configs
@@ -237,3 +239,25 @@ def test_lines_are_at_most_100_columns():
         if "](http" not in line
     ]
     assert not long, "\n".join(long)
+
+
+WRITES = {"--workdir", "--output", "--out", "--json", "--report", "--data_dir", "--submission"}
+
+
+@pytest.mark.parametrize(("page", "command"), COMMANDS)
+def test_git_ignores_what_the_commands_of_the_docs_write(page, command):
+    if not (ROOT / ".git").exists():
+        pytest.skip("not a clone")
+    words = shlex.split(command.replace("=", " "), comments=True)
+    for flag, path in zip(words, words[1:], strict=False):
+        if flag in WRITES and not path.isupper() and not path.startswith(("/", "~", "-", "$")):
+            done = subprocess.run(["git", "check-ignore", "-q", f"{path}/x"], cwd=ROOT)
+            assert done.returncode == 0, f"{path}: name a folder below runs/"
+
+
+def test_the_version_is_the_same_everywhere():
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    assert handjax.__version__ == version
+    assert f"\nversion: {version}\n" in (ROOT / "CITATION.cff").read_text()
+    assert f"Version {version}" in (ROOT / "README.md").read_text()
+    assert f"## [{version}]" in (ROOT / "CHANGELOG.md").read_text()
