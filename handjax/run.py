@@ -29,7 +29,6 @@ from handjax.sources import SOURCES, Source
 from handjax.sources.base import unchanged
 from handjax.tasks import TASKS
 
-
 _PARTS = ("data", "model", "optimizer", "task")  # of every config
 
 

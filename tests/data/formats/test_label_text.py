@@ -58,7 +58,11 @@ def test_texts_in_either_frame(tmp_path):
         ),
         (read_joints, "a.png\n", "line 1: 0 numbers"),
         (read_joints, "a.png\t1\t2\t3\n\nb.png\t1\t2\t3\n", "line 2: blank"),
-        (read_joints, "a.png\t1\tzwei\t3\n", "line 1: 'zwei' is not a number; expected numbers in mm"),
+        (
+            read_joints,
+            "a.png\t1\tzwei\t3\n",
+            "line 1: 'zwei' is not a number; expected numbers in mm",
+        ),
         (read_joints, "a.png\t1\tnan\t3\n", "line 1: .* has NaN or Inf"),
         (read_centers, "1 2 3\n1 2\n", "line 2: 2 values; expected 'x y z' in mm, or 'invalid'"),
         (read_centers, "1 2 Inf\n", "line 1: .* has NaN or Inf"),
