@@ -3,6 +3,8 @@
 skin.png     one pose per column, as skin, spheres and depth, seen by the same camera
 rgb.jpg      samples of `synthetic.hands.rgb_sample`, without and with labels
 fitting.png  samples of `synthetic.spherehand`, the inputs of the sphere hand's network
+hand_crops.png  samples of `synthetic.camera_world.crop_sample`, those of the hand network, and
+                frames, those of its finder
 
 Seeds are fixed, so the hands are the same each time.
 """
@@ -21,9 +23,10 @@ import numpy as np
 from make_skin import BIND_POSE
 from matplotlib.figure import Figure
 
+from handjax.pose.pinhole import project
 from handjax.pose.skeleton import COLOURS, SKELETONS
 from handjax.rigs import hand, poses, skinning, spheres
-from handjax.synthetic import hands, render, shade, spherehand
+from handjax.synthetic import camera_world, hands, render, shade, spherehand
 
 PIXELS = 320
 HELD_UP = np.float32([3.14, 0.0, 1.57] + [0.0] * 23)
@@ -135,12 +138,43 @@ def fitting_picture() -> Figure:
     return figure
 
 
+def crops_picture() -> Figure:
+    """Two rows of crops with the visible joints of right hands, two rows of frames with hands."""
+    figure, grid = sheet(4, 8, 12.0)
+    crops = draw_samples(camera_world.crop_sample, 16)
+    skeleton = SKELETONS["hand21"]
+    for i, axes in enumerate(grid[:2].flat):
+        depth, distance = crops["depth"][i], crops["center_xyz"][i, 2]
+        seen = np.where(depth > 0, np.clip((depth - distance) / 150, -1, 1), 1)
+        axes.imshow(seen, cmap="gray_r", vmin=-1.3, vmax=1.0)
+        if crops["right"][i]:
+            uv = project(crops["joints_xyz"][i], crops["k"][i])
+            for a, b in skeleton.bones:
+                axes.plot(uv[[a, b], 0], uv[[a, b], 1], color=COLOURS[skeleton.groups[b]], lw=1.5)
+        axes.set(xlim=(-0.5, 63.5), ylim=(63.5, -0.5))
+    frames = draw_samples(camera_world.frame_sample, 16)
+    colours = {1.0: COLOURS["index"], -1.0: COLOURS["ring"]}
+    for i, axes in enumerate(grid[2:].flat):
+        depth = frames["depth"][i]
+        axes.imshow(np.where(depth > 0, depth, 1600), cmap="gray_r", vmin=0, vmax=1600)
+        uv = project(frames["hands"][i], frames["k"][i])
+        for at, side, there in zip(uv, frames["sides"][i], frames["present"][i], strict=True):
+            if there:
+                axes.plot(*at, "o", ms=14, mfc="none", mew=2, color=colours[float(side)])
+    return figure
+
+
 def draw_samples(sample: Callable, count: int, **options: Any) -> dict[str, np.ndarray]:
     keys = jax.vmap(lambda index: hands.sample_key(0, False, index))(jnp.arange(count))
     return jax.device_get(jax.jit(jax.vmap(partial(sample, **options)))(keys))
 
 
-PICTURES = {"skin.png": skin_picture, "rgb.jpg": rgb_picture, "fitting.png": fitting_picture}
+PICTURES = {
+    "skin.png": skin_picture,
+    "rgb.jpg": rgb_picture,
+    "fitting.png": fitting_picture,
+    "hand_crops.png": crops_picture,
+}
 
 
 def main(argv: list[str]) -> None:
