@@ -1,5 +1,7 @@
 """Text files of joints: the real ones, round trips, and invalid files."""
 
+import gzip
+
 import numpy as np
 import pytest
 
@@ -64,6 +66,20 @@ def test_msra_lines_end_with_the_thumb(tmp_path):
     place = {name: int(u) for name, u in zip(joints, uvd[0, :, 0], strict=True)}
     assert place["wrist"] == 0 and place["index_base"] == 1 and place["little_tip"] == 16
     assert [place[f"thumb_{part}"] for part in ("base", "mid", "end", "tip")] == [17, 18, 19, 20]
+
+
+@pytest.mark.parametrize("name", ["a.txt.gz", "a.txt"])
+def test_files_compressed_by_gzip(tmp_path, name):
+    plain = write(tmp_path / "plain.txt", LINE, LINE)
+    path = tmp_path / name
+    path.write_bytes(gzip.compress(plain.read_bytes()))
+    np.testing.assert_array_equal(uvd_text.read_uvd(path, "nyu"), uvd_text.read_uvd(plain, "nyu"))
+    whole = path.read_bytes()
+    for damaged in (whole[:-12], whole[:30] + b"?" + whole[31:], whole[:12]):
+        path.write_bytes(damaged)
+        with pytest.raises(ValueError, match=f"{name}: damaged gzip .*; copy it again") as caught:
+            uvd_text.read_uvd(path, "nyu")
+        assert "\n" not in str(caught.value)
 
 
 def test_line_ends_and_spaces_do_not_matter(tmp_path):
