@@ -533,3 +533,47 @@ def test_fakes_are_written_into_empty_folders_only(repo, tmp_path):
     assert again.returncode == 2 and "exists and is not an empty folder" in again.stderr
     assert fakes("mpii", "--out", str(tmp_path / "other"), "--config", "x").returncode == 2
     assert not (tmp_path / "other").exists()
+
+
+def test_labels_in_fractions_are_refused_until_they_are_px(tmp_path_factory, tmp_path):
+    root = fake("keypoint_list", tmp_path_factory, 4)
+    right = {path: path.read_text() for path in root.glob("*.txt")}
+    for path, text in right.items():
+        rows = [line.rsplit(maxsplit=63) for line in text.splitlines()]
+        path.write_text(
+            "\n".join(
+                " ".join(
+                    [
+                        row[0],
+                        *(w if i % 3 == 2 else str(float(w) / 320) for i, w in enumerate(row[1:])),
+                    ]
+                )
+                for row in rows
+            )
+        )
+    argv = command("keypoint_list", root, tmp_path)
+    words = ("train: 4 of 4 frames: all joints lie within 1 px", "fractions of the picture")
+    refused(argv, *words)
+    refused([*argv, "--check", f"--report={tmp_path / 'check'}"], *words)
+    assert not (tmp_path / "out/keypoint_list/keypoint_list/1.0.0").exists()
+    for path, text in right.items():
+        path.write_text(text)
+    main(argv)  # nothing of the refused run is kept
+    prepared = pipeline.RecordDataset(
+        tmp_path / "out/keypoint_list/keypoint_list/1.0.0", "train", keys=("joints_uv",)
+    )
+    assert np.ptp(prepared.rows(np.arange(4))["joints_uv"], axis=1).min() > 20
+
+
+def test_a_box_without_size_is_named_and_replaced(tmp_path_factory, tmp_path, capsys):
+    root = fake("coco_person", tmp_path_factory, 2)
+    path = root / "annotations/person_keypoints_train2017.json"
+    content = json.loads(path.read_text())
+    (person,) = [entry for entry in content["annotations"] if entry["id"] == 1010]
+    person["bbox"] = [10, 10, 0, 0]
+    path.write_text(json.dumps(content))
+    main(command("coco_person", root, tmp_path))
+    said = capsys.readouterr().out
+    assert "train: 1 of 4 frames: a box without size" in said and "000000001000_1010" in said
+    prepared = pipeline.RecordDataset(tmp_path / "out/coco_person/1.0.0", "train", keys=("box",))
+    assert prepared.rows(np.arange(4))["box"][:, 2:].min() > 20
