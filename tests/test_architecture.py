@@ -43,6 +43,7 @@ PACKAGES = {
         "data",
         "rigs",
         "targets",
+        "models",
         "pose",
         "engine",
     },

@@ -94,7 +94,7 @@ def test_fit_finds_hand(done):
     _, out, truth, frames = done
     with np.load(out / "predictions.npz", allow_pickle=False) as found:
         assert list(found["ids"]) == ["2.png", "10.png"]  # in the order of their numbers
-        assert found["side"] == "left"
+        assert list(found["side"]) == ["left"] * 2
         off = np.linalg.norm(found["centers_xyz"] - np.stack([c for c, _ in truth]), axis=-1).mean(
             1
         )
@@ -115,14 +115,15 @@ def test_fit_finds_hand(done):
     assert after.max() < 3
     assert before[0] > 2 * after[0]
     # The second frame starts where the first ended, in another cube.
-    assert np.abs(frames[0].cube.center_xyz - frames[1].cube.center_xyz).max() > 5
-    np.testing.assert_allclose(frames[1].before.centers, frames[0].after.centers, atol=0.01)
+    first, second = (frame.fitted for frame in frames)
+    assert np.abs(first.cube.center_xyz - second.cube.center_xyz).max() > 5
+    np.testing.assert_allclose(second.before.centers, first.after.centers, atol=0.01)
 
 
 def test_result_files(done):
     argv, out, *_ = done
     data = json.loads((out / "predictions.json").read_text())
-    assert data["side"] == "left"
+    assert [hand["side"] for hand in data["hands"]] == ["left"] * 2
     assert len(data["joints"]) == 21
     assert [hand["img_name"] for hand in data["hands"]] == ["2.png", "10.png"]
     assert np.shape(data["hands"][0]["joints_xyz"]) == (21, 3)
@@ -186,6 +187,7 @@ BAD = [
     ([*CAMERA, "--unit", "-1"], "expected mm, above 0"),
     ([*CAMERA, "--start", "rest", "--refine", "0"], "with --start rest 1 or more"),
     ([*CAMERA, "--start", "rest", "--workdir", "."], "--start rest uses no network"),
+    ([*CAMERA, "--model", "spherehand", "--weights", "w.npz"], "both name a network: give one"),
     ([*CAMERA, "--workdir", "nowhere"], "no such folder; expected a trained run"),
     ([*CAMERA, "--weights", "nowhere.npz"], "nowhere.npz: no such file of weights"),
     (
