@@ -1,6 +1,6 @@
 """Hand and body pose networks in JAX.
 
-    predictor = handjax.load("spherehand")    # or the folder of a trained run
+    predictor = handjax.load("hand-depth")    # or the folder of a trained run
     result = predictor(depth, camera=(fx, fy, cx, cy))
     result["index_tip"]                       # camera mm
 

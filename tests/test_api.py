@@ -94,7 +94,7 @@ def test_import_is_free():
 
 def test_public_names():
     assert set(handjax.__all__) <= set(dir(handjax))
-    assert list(handjax.list_models()) == ["spherehand"]
+    assert list(handjax.list_models()) == ["hand-depth", "spherehand"]
     with pytest.raises(AttributeError, match="no attribute 'lode'"):
         handjax.lode  # noqa: B018
 
@@ -107,7 +107,7 @@ def test_readme_snippet_runs(repo, capsys):
     depth[80:160, 120:200] = 500
     exec(code, dict(depth=depth, fx=300.0, fy=300.0, cx=160.0, cy=120.0))
     printed = capsys.readouterr().out
-    shapes = "xyz [21, 3] mm (camera frame), uv [21, 2] px, center [3] mm"
+    shapes = "xyz [21, 3] mm (camera frame), uv [21, 2] px, std [21] mm, presence [], center [3] mm"
     assert f"Prediction(21 joints; {shapes})" in printed
     assert "index_tip" in printed
 
