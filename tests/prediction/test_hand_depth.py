@@ -1,0 +1,105 @@
+"""The hand network on whole pictures: hands of either side are found, and nothing else is one."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import handjax
+from handjax.ops.rasterize import rasterize, to_screen
+from handjax.pose.pinhole import project
+from handjax.rigs import skinning
+from handjax.synthetic import camera_world
+
+pytestmark = [pytest.mark.optimized, pytest.mark.slow]
+
+HEIGHT, WIDTH = 240, 320
+K = np.array([[240, 0, 159.5], [0, 240, 119.5], [0, 0, 1]], np.float32)
+WALL_MM = 1400.0
+COUNT = 12
+
+
+@jax.jit
+def _pictures(keys):
+    """Right hands with their palm or back to the camera, anywhere in the picture, before a wall."""
+    skin = skinning.hand_skin()
+
+    def one(key):
+        drawn = camera_world.draw_hand(
+            key, 0.0, skin=skin, scale=(0.85, 0.95), frontal=1.0, modes=("straight", "open")
+        )
+        u = jax.random.uniform(key, (3,))
+        z = 400.0 + 300.0 * u[0]
+        placed = drawn.at(jnp.stack([(u[1] - 0.5) * z, (u[2] - 0.5) * 0.6 * z, z]))
+        screen = to_screen(
+            placed.vertices, jnp.asarray(K), projection="pinhole", interpolation="perspective"
+        )
+        depth, _ = rasterize(screen, skin.faces, HEIGHT, WIDTH, near=1.0)
+        return jnp.where(depth > 0, depth, WALL_MM), placed.joints
+
+    return jax.lax.map(one, keys)
+
+
+@pytest.fixture(scope="module")
+def pictures():
+    return jax.device_get(_pictures(jax.random.split(jax.random.key(7), COUNT)))
+
+
+@pytest.fixture(scope="module")
+def predictor():
+    return handjax.load("hand-depth")
+
+
+def test_hands_are_found_and_their_sides(pictures, predictor):
+    depth, joints = pictures
+    found = predictor(depth, camera=K)
+    errors = np.linalg.norm(found.xyz - joints, axis=-1)
+    near = np.linalg.norm(found.center - joints.mean(1), axis=-1) < 40
+    assert near.mean() >= 0.9
+    assert np.median(errors) < 20
+    assert np.mean([side == "right" for side in found.side]) >= 0.75
+    assert (found.presence[near] > 0.5).mean() >= 0.9
+    np.testing.assert_allclose(found.uv, project(found.xyz, K[None]), atol=1e-2)
+    assert found.std.shape == (COUNT, 21) and (found.std > 0).all()
+
+
+def test_a_mirrored_picture_is_answered_by_the_mirrored_hand(pictures, predictor):
+    depth, joints = pictures
+    center = joints.mean(1)
+    right = predictor(depth, camera=K, center=center, side="right")
+    mirror = np.array([-1, 1, 1], np.float32)
+    left = predictor(depth[..., ::-1], camera=K, center=center * mirror, side="left")
+    # Pixels between two measurements may take the other one.
+    np.testing.assert_allclose(left.xyz * mirror, right.xyz, atol=3)
+    assert left.side == ("left",) * COUNT and right.side == ("right",) * COUNT
+
+
+def test_a_given_center_comes_before_all(pictures, predictor):
+    depth, joints = pictures
+    crowded = depth.copy()
+    crowded[:, 100:140, 20:50] = 300.0  # something nearer
+    found = predictor(crowded, camera=K, center=joints.mean(1), side="right")
+    assert np.median(np.linalg.norm(found.xyz - joints, axis=-1)) < 25
+
+
+def test_a_single_frame_and_a_batch_agree(pictures, predictor):
+    depth, _ = pictures
+    batch, single = predictor(depth[:2], camera=K), predictor(depth[1], camera=K)
+    np.testing.assert_array_equal(batch.xyz[1], single.xyz)
+    assert single.presence.shape == () and single.side == batch.side[1]
+
+
+def test_a_wall_and_a_box_are_no_hands(predictor):
+    wall = np.full((HEIGHT, WIDTH), 700.0, np.float32)
+    box = np.full((HEIGHT, WIDTH), WALL_MM, np.float32)
+    box[80:170, 120:200] = 500.0
+    found = predictor(np.stack([wall, box]), camera=K)
+    assert (found.presence < 0.5).all()
+
+
+def test_nothing_in_range_is_one_line(predictor):
+    with pytest.raises(ValueError, match="no depth between 150 and 1500 mm") as error:
+        predictor(np.zeros((HEIGHT, WIDTH), np.float32), camera=K)
+    assert "\n" not in str(error.value)
+    with pytest.raises(ValueError, match="expected auto or right or left"):
+        predictor(np.ones((HEIGHT, WIDTH), np.float32), camera=K, side="both")
