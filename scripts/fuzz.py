@@ -283,6 +283,7 @@ def depth(rng: random.Random) -> Iterator[Case]:
 def labels(rng: random.Random) -> Iterator[Case]:
     from handjax.data.formats import hand_labels, label_text, uvd_text
     from handjax.data.formats.keypoint_text import read_keypoint_rows
+    from handjax.pose.skeleton import SKELETONS
     from handjax.prediction.boxes import read_boxes
 
     points = [[round(20.5 + 3 * j, 1), round(90.25 - 2 * j, 2), 1] for j in range(21)]
@@ -322,7 +323,8 @@ def labels(rng: random.Random) -> Iterator[Case]:
     def read_squares(path: Path) -> Any:
         from handjax.engine import config as configs
 
-        found = read_boxes(str(path), "rhd", configs.load("cpm:quick"), None)
+        skeleton = SKELETONS["hand21"]
+        found = read_boxes(str(path), "rhd", configs.load("cpm:quick"), skeleton)
         return found("a.jpg", (100, 100))
 
     content = json.dumps(boxes).encode()

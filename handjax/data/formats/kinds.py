@@ -8,7 +8,7 @@ import io
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import NamedTuple
 
 
 class Kind(NamedTuple):
@@ -153,7 +153,7 @@ def _kind_at(path: Path) -> Kind:
         return Kind(f"cannot be read: {error.strerror}")
 
 
-def _zip(file: IO[bytes]) -> Kind:
+def _zip(file: io.BytesIO | io.BufferedReader) -> Kind:
     try:
         with zipfile.ZipFile(file) as archive:
             names = archive.namelist()
