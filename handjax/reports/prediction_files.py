@@ -22,7 +22,7 @@ from handjax.data.formats.predictions_npz import (
     read_body_predictions,
     read_predictions2d,
 )
-from handjax.data.formats.uvd_text import UVD_FORMATS, read_pair
+from handjax.data.formats.uvd_text import UVD_FORMATS, read_uvd_pair, uvd_to_camera
 from handjax.metrics import body, joints3d, keypoints2d
 from handjax.metrics.published.keypoints2d import TEST_HANDS
 from handjax.pose.skeleton import SKELETONS, Skeleton
@@ -30,6 +30,7 @@ from handjax.reports.base import Comparison, Report
 from handjax.reports.body import BodyReport
 from handjax.reports.joints3d import Joints3dReport
 from handjax.reports.keypoints2d import Keypoints2dReport
+from handjax.reports.prediction_forms import check_uv, check_uvd
 from handjax.reports.results import as_text, write_results
 from handjax.reports.submission import submit
 
@@ -97,7 +98,9 @@ def kind_of(predictions: str, dataset: str | None = None) -> str:
 def joints3d_report(predictions: str, groundtruth: str, dataset: str) -> Joints3dReport:
     """Text files of (u, v, d), projected to camera mm."""
     skeleton = UVD_FORMATS[dataset].skeleton
-    pred, true = read_pair(predictions, groundtruth, dataset)
+    pred_uvd, true_uvd = read_uvd_pair(predictions, groundtruth, dataset)
+    check_uvd(predictions, groundtruth, pred_uvd, true_uvd, UVD_FORMATS[dataset])
+    pred, true = (uvd_to_camera(uvd, dataset) for uvd in (pred_uvd, true_uvd))
     ids = [f"line {n + 1}" for n in range(len(pred))]
     metrics = joints3d.summarize(pred, true, skeleton.joints, root=skeleton.root)
     return Joints3dReport(Path(predictions).stem, ids, pred, true, skeleton, metrics)
@@ -136,6 +139,8 @@ def keypoints2d_report(
     low = np.where(labelled[..., None], true, np.inf).min(1)
     high = np.where(labelled[..., None], true, -np.inf).max(1)
     box_px = np.where(labelled.any(-1), (high - low).max(-1), 1.0)
+    sizes = np.maximum(box_px, 1.0)
+    check_uv(predictions, groundtruth, pred, true, labelled, sizes, skeleton.joints)
     metrics = keypoints2d.summarize(pred, true, skeleton.joints, visible, box_px, labelled=labelled)
     return Keypoints2dReport(
         Path(predictions).stem,
