@@ -20,7 +20,7 @@ _NAMED = 3  # names in a line
 
 
 @dataclass(frozen=True)
-class LeftOut:
+class Lacking:
     """What a split lacks: name of the sample, or of a sequence → why."""
 
     unreadable: dict[str, str] = field(default_factory=dict)
@@ -43,21 +43,21 @@ def _some(names: Mapping[str, str]) -> str:
     return ", ".join(first) + (", ..." if len(names) > _NAMED else "")
 
 
-def write(folder: str | os.PathLike, splits: Mapping[str, LeftOut]) -> None:
+def write(folder: str | os.PathLike, splits: Mapping[str, Lacking]) -> None:
     """Writes the file if there is anything to say."""
     content = {split: asdict(left) for split, left in splits.items() if left}
     if content:
         write_atomic(epath.Path(folder) / FILE, json.dumps(content, indent=1) + "\n")
 
 
-def read(folder: str | os.PathLike) -> dict[str, LeftOut]:
+def read(folder: str | os.PathLike) -> dict[str, Lacking]:
     """By split; empty if the set lacks nothing. ValueError, one line, for a damaged file."""
     path = epath.Path(folder) / FILE
     if not path.exists():
         return {}
     try:
         content = json.loads(path.read_bytes())
-        return {split: LeftOut(**_checked(left)) for split, left in content.items()}
+        return {split: Lacking(**_checked(left)) for split, left in content.items()}
     except (ValueError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"{path}: damaged ({error}); prepare the data set again") from None
 
@@ -69,9 +69,9 @@ def _checked(left: dict[str, dict[str, str]]) -> dict[str, dict[str, str]]:
     return left
 
 
-def of_split(folder: str | os.PathLike, split: str) -> LeftOut:
+def of_split(folder: str | os.PathLike, split: str) -> Lacking:
     """What the splits lack that an expression such as "train" or "P1+P2[:10%]" names."""
-    result = LeftOut()
+    result = Lacking()
     for name, left in read(folder).items():
         if re.search(rf"\b{re.escape(name)}\b", split):
             result.unreadable.update(left.unreadable)

@@ -11,7 +11,7 @@ from typing import Any
 from etils import epath
 from tqdm import tqdm
 
-from handjax.data.left_out import LeftOut
+from handjax.data.left_out import Lacking
 from handjax.data.preparation import plausibility, validate
 from handjax.data.preparation.registry import known_holes, published_frames, raw_files
 from handjax.data.preparation.split import Split
@@ -127,10 +127,10 @@ def _write(preparation: Any, options: PrepareOptions, write_report: WriteReport)
     )
 
 
-def left_out_of(options: PrepareOptions, splits: dict[str, Split]) -> dict[str, LeftOut]:
+def left_out_of(options: PrepareOptions, splits: dict[str, Split]) -> dict[str, Lacking]:
     """What each split lacks."""
     return {
-        split: LeftOut(
+        split: Lacking(
             data.findings.left_out if options.leave_out_unreadable else {},
             known_holes(options.name, options.manual_dir, split, options.config),
         )

@@ -29,7 +29,7 @@ from etils import epath
 from tqdm import tqdm
 
 from handjax.data import left_out
-from handjax.data.left_out import LeftOut
+from handjax.data.left_out import Lacking
 from handjax.data.plausible import Figure
 from handjax.data.preparation import lock, plausibility, preview, validate
 from handjax.data.preparation.examples import Examples, LazyExamples
@@ -196,7 +196,7 @@ class Preparation:
         return result
 
     def finish(
-        self, splits: dict[str, Split], left: Mapping[str, LeftOut], overwrite: bool
+        self, splits: dict[str, Split], left: Mapping[str, Lacking], overwrite: bool
     ) -> None:
         """Moves the set to `folder`, with what it lacks and whatever else is in `unfinished`."""
         info = self._builder.info
