@@ -69,7 +69,9 @@ def read_hands(
 
 
 def _check_px(path: Path, hands: list[Float[np.ndarray, "j 3"]]) -> None:
-    faults = [plausible.joints_uv_fault(hand[:, :2], hand[:, :2].any(-1)) for hand in hands]
+    faults = [
+        plausible.joints_uv_fault(hand[:, :2], np.asarray(hand[:, :2].any(-1))) for hand in hands
+    ]
     if 2 * faults.count("fractions") > len(faults):
         raise ValueError(
             f"{path}: {faults.count('fractions')} of {len(faults)} hands: "
