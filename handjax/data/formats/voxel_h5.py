@@ -29,7 +29,7 @@ import numpy as np
 from jaxtyping import Bool, Float32, Int
 from tqdm import tqdm
 
-from handjax.data import plausible
+from handjax.data import plausible, surface_check
 from handjax.data.batch import pack_voxels
 from handjax.data.formats.voxel_grid import MAX_SIZE, SLACK, decode_grid
 
@@ -92,6 +92,8 @@ class VoxelH5:
 
             # --- grids
             self.size = len(self._grid(0))
+            if labels.shape[1] >= _LEAST_JOINTS:
+                self._check_surface(offsets)
             if in_memory:
                 packed = np.empty((n, self.size, self.size, self.size // 8), np.uint8)
                 for i in tqdm(range(n), desc=self.path.name, unit="frame", disable=n < 1000):
@@ -233,6 +235,17 @@ class VoxelH5:
                 f"{self.path}: {what} of row {rows[0]}: {faults[rows[0]]}, as in {len(rows)} of "
                 f"{len(faults)} rows; correct the file"
             )
+
+    def _check_surface(self, offsets: Float32[np.ndarray, "n j 3"]) -> None:
+        """ValueError if the joints, mm from the crop centers, do not lie on the occupied cells."""
+        frames = []
+        for row in surface_check.spread(len(offsets)):
+            cells = np.argwhere(self._grid(row))[:, [1, 0, 2]]  # (row y, column x, depth z)
+            points = (cells / self.size - 0.5) * self.cube_mm[row]
+            frames.append(surface_check.LabelledDepth(points, offsets[row].astype(np.float64)))
+        found = surface_check.check(frames)
+        if found.refused:
+            raise ValueError(f"{self.path}: {found}")
 
     def _get(self, file: h5py.File, key: str, option: str | None, kind: type) -> Any:
         if key not in file:

@@ -5,6 +5,7 @@ import cv2
 import numpy as np
 import pytest
 from etils import epath
+from PIL import Image
 
 from handjax.data.sets.keypoint_list import fake, raw
 from handjax.pose.joint_orders import ORDERS
@@ -271,3 +272,25 @@ def test_list_of_real_images(real_data, tmp_path):
             )
             < 75
         ).all()
+
+
+@pytest.mark.parametrize("turn", [1, 3, 6, 8])
+def test_labels_of_pictures_that_show_turned(tmp_path, turn):
+    """A phone's picture: labelled as it is shown, stored as the sensor had it."""
+    shown = np.full((60, 40, 3), 90, np.uint8)
+    uv = np.stack([np.arange(21) * 1.5 + 4, np.arange(21) * 2.5 + 5 + np.arange(21) % 2 * 3], -1)
+    for u, v in uv.astype(int):
+        cv2.circle(shown, (int(u), int(v)), 1, (10, 10, 240), -1)  # red, in OpenCV's order
+    turns = {1: 0, 3: 2, 6: 1, 8: 3}[turn]  # quarter turns to the left that were made
+    stored = Image.fromarray(np.ascontiguousarray(np.rot90(shown, turns)[..., ::-1]))
+    exif = Image.Exif()
+    exif[0x0112] = turn
+    (tmp_path / "train").mkdir()
+    stored.save(tmp_path / "train" / "a.jpg", quality=95, subsampling=0, exif=exif.tobytes())
+    words = " ".join(f"{u:.1f} {v:.1f} 1" for u, v in uv)
+    (tmp_path / "train.txt").write_text(f"a.jpg {words}\n")
+    (sample,) = dict(raw.samples(epath.Path(tmp_path), "train")).values()
+    rgb = pixels(sample["image"]).astype(int)
+    assert rgb.shape == (60, 40, 3)
+    u, v = sample["joints_uv"].astype(int).T
+    assert (rgb[v, u, 0] - rgb[v, u, 2] > 100).all()
