@@ -1,5 +1,6 @@
 """Strict by default: eight CPU devices, no silent broadcasting, no silent dtype promotion."""
 
+import contextlib
 import os
 
 # Before jax is imported anywhere: tests see eight devices.
@@ -16,6 +17,36 @@ jax.config.update("jax_numpy_dtype_promotion", "strict")
 
 ROOT = Path(__file__).resolve().parent.parent
 
+# With -n, a worker takes whole files, since the tests of a file share what they prepare and what
+# they compile. Files that share the finished run of tests/e2e/conftest.py are taken as one.
+ONE_RUN = {f"test_{name}.py" for name in ("restart", "evaluate_run", "mistakes", "old_run")}
+ONE_RUN.add("test_without_kernels.py")
+# Folders of long tests come first, so that no worker is left alone with one at the end.
+LONG = ["e2e", "multiprocess", "browser", "data"]
+
+
+def pytest_collection_modifyitems(items):
+    def order(item):
+        folder = item.path.relative_to(ROOT / "tests").parts[0]
+        return LONG.index(folder) if folder in LONG else len(LONG)
+
+    items.sort(key=order)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    if config.getoption("dist") != "load":  # asked for by --dist
+        return None
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByFile(LoadScopeScheduling):
+        def _split_scope(self, nodeid):
+            path = nodeid.partition("::")[0]
+            return "one run" if Path(path).name in ONE_RUN else path
+
+    config.option.loadscopereorder = False
+    return ByFile(config, log)
+
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item):
@@ -30,6 +61,33 @@ def pytest_runtest_setup(item):
     os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = str(quick).lower()
     if not kernels and item.path.is_relative_to(ROOT / "tests" / "kernels"):
         pytest.skip("HANDJAX_OPS=off turns off the kernels under test")
+
+
+@pytest.fixture(scope="session")
+def shared_compile_cache(tmp_path_factory):
+    """shared_compile_cache() → a context in which runs, in all processes that this one starts,
+    share one compile cache; the user's own is not used."""
+    from handjax.engine import runtime
+
+    folder = str(tmp_path_factory.mktemp("cache"))
+    names = "jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_secs"
+
+    @contextlib.contextmanager
+    def share():
+        before = {name: getattr(jax.config, name) for name in names}
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("XDG_CACHE_HOME", folder)
+            # JAX's own limit is a second, which few of the tests' programs take.
+            patch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
+            jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+            runtime.use_compile_cache()
+            try:
+                yield
+            finally:
+                for name, value in before.items():
+                    jax.config.update(name, value)
+
+    return share
 
 
 @pytest.fixture(scope="session")

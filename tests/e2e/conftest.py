@@ -4,12 +4,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-import jax
 import numpy as np
 import pytest
 
 from handjax.data.formats.voxel_h5_writer import write_voxel_h5
-from handjax.engine import runtime
 
 # Large steps: ten of them change every metric.
 TINY = """
@@ -22,14 +20,9 @@ TINY = """
 
 
 @pytest.fixture(scope="package", autouse=True)
-def compile_cache(tmp_path_factory):
-    """Runs share one compile cache, in all processes; the user's own is not used."""
-    before = jax.config.jax_compilation_cache_dir
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
-        runtime.use_compile_cache()
+def compile_cache(shared_compile_cache):
+    with shared_compile_cache():
         yield
-    jax.config.update("jax_compilation_cache_dir", before)
 
 
 def hands(number: int, seed: int = 0, size: int = 16):

@@ -9,6 +9,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 
+from handjax import run as runs
 from handjax import train
 
 pytestmark = pytest.mark.slow
@@ -104,9 +105,11 @@ def test_a_finished_run_is_left_alone(finished, tiny, snapshot, capsys):
     assert snapshot(finished) == before
 
 
-def test_a_finished_run_can_be_extended(finished, tiny, tmp_path, capsys):
-    workdir = shutil.copytree(finished, tmp_path / "run")
+def test_a_finished_run_can_be_extended(finished, tiny, tmp_path, capsys, monkeypatch):
+    workdir, traced, step = shutil.copytree(finished, tmp_path / "run"), [], runs.train_step
+    monkeypatch.setattr(runs, "train_step", lambda *a, **k: traced.append(1) or step(*a, **k))
     train.main(tiny(workdir, "--config.steps=12"))
+    assert len(traced) == 1  # the check by shapes and the compilation share it
     assert "resume at step 10 of 12" in capsys.readouterr().out
     assert steps(workdir) == [*steps(finished), 11, 12, 12]
     assert json.loads((workdir / "done.json").read_text())["step"] == 12

@@ -16,7 +16,6 @@ import pytest
 
 from handjax import evaluate, train
 from handjax.data.formats.voxel_h5_writer import write_voxel_h5
-from handjax.engine import runtime
 
 pytestmark = pytest.mark.slow
 
@@ -63,14 +62,9 @@ def flags(repo, voxels):
 
 
 @pytest.fixture(scope="module", autouse=True)
-def compile_cache(tmp_path_factory):
-    """Runs share one compile cache; the user's own is not used."""
-    before = jax.config.jax_compilation_cache_dir
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
-        runtime.use_compile_cache()
+def compile_cache(shared_compile_cache):
+    with shared_compile_cache():
         yield
-    jax.config.update("jax_compilation_cache_dir", before)
 
 
 @pytest.fixture(scope="module")
