@@ -254,3 +254,15 @@ def test_an_image_without_a_lens_is_returned_as_it_is():
     depth = np.full((480, 640), 500, np.float32)
     found = read_camera(SR305).pinhole(depth)
     assert found.depth is depth
+
+
+def test_docs_list_the_presets(repo):
+    text = (repo / "docs" / "cameras.md").read_text(encoding="utf-8")
+    table = text.partition("<!-- checked: cameras -->")[2].partition("<!-- end -->")[0]
+    found = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines()[3:]]
+    want = []
+    for name in NAMES:
+        known = preset(name)
+        sizes = ", ".join(f"{width} x {height}" for width, height in known.modes)
+        want.append([f"`{name}`", known.title, sizes, "yes" if known.lens else "–"])
+    assert found == want
