@@ -214,7 +214,9 @@ def files(
             path.write_bytes(content)
             return read(path)
 
-        return Case(area, f"{name}: {what}", run, (name,), sound)
+        # What is wrong with a value of a config names its key, as on the command line.
+        names = (name, "config.") if name == "config.json" else (name,)
+        return Case(area, f"{name}: {what}", run, names, sound)
 
     for what, content in (*damaged(data, rng), *more):
         yield case(what, content)

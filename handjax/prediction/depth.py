@@ -109,11 +109,11 @@ def main(argv: Sequence[str]) -> None:
     images = common.list_images(Path(flags.input), ENDINGS, exclude=folder)
     camera = read_camera(flags.camera)
     _check(flags)
+    range_mm = depth_range("--range", flags.range) if flags.range else depth_cube.RANGE_MM
     refuse_to_replace(folder, common.OUTPUTS, flags.overwrite)
     finder, network = _networks(flags)
     steps = flags.refine if flags.refine is not None else 0 if finder else 150
     fit = FrameFitter(network, steps, flags.method, not flags.no_forearm, flags.sequence)
-    range_mm = depth_range("--range", flags.range) if flags.range else depth_cube.RANGE_MM
     if finder and flags.range:
         finder.range_mm = range_mm
     frames: list[Frame] = []
