@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from benchmarks import networks, rasterizer_gpu, torch_networks, voxel_data
+from benchmarks import bench, networks, rasterizer_gpu, torch_networks, voxel_data
 from benchmarks.harness import Effort
 from handjax.synthetic import hands
 
@@ -19,21 +19,21 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
-def bench(repo):
-    """bench(*arguments) → the finished process."""
+def command(repo):
+    """command(*arguments) → the finished process."""
 
     def run(*arguments: str) -> subprocess.CompletedProcess:
         env = {**os.environ, "PYTHONPATH": str(repo), "JAX_PLATFORMS": "cpu"}
         env["XLA_FLAGS"] = "--xla_backend_optimization_level=0"  # compiled in half the time
-        command = [sys.executable, repo / "benchmarks" / "bench.py", *arguments]
-        return subprocess.run(command, env=env, capture_output=True, text=True, timeout=120)
+        words = [sys.executable, repo / "benchmarks" / "bench.py", *arguments]
+        return subprocess.run(words, env=env, capture_output=True, text=True, timeout=120)
 
     return run
 
 
-def test_table_and_json(bench, tmp_path):
+def test_table_and_json(command, tmp_path):
     file = tmp_path / "bench.json"
-    done = bench("rasterizer", "spheres", "--tiny", "--json", str(file))
+    done = command("rasterizer", "spheres", "--tiny", "--json", str(file))
     assert done.returncode == 0, done.stderr
     assert (
         "rasterizer: parallel rays, 8 x 8, 2 hands on the CPU" in done.stdout
@@ -54,7 +54,7 @@ def test_table_and_json(bench, tmp_path):
         for row in others:
             assert row["missing"] or row["ratio"] > 0
             assert row["name"] in done.stdout
-    again = bench("spheres", "--tiny", "--json", str(file))
+    again = command("spheres", "--tiny", "--json", str(file))
     assert (
         again.returncode == 2
         and "exists; choose another" in again.stderr
@@ -62,10 +62,10 @@ def test_table_and_json(bench, tmp_path):
     )
 
 
-def test_networks_against_their_references(bench, tmp_path):
+def test_networks_against_their_references(command, tmp_path):
     pytest.importorskip("torch")
     file = tmp_path / "bench.json"
-    done = bench("v2v", "--tiny", "--json", str(file))
+    done = command("v2v", "--tiny", "--json", str(file))
     assert done.returncode == 0, done.stderr
     layouts = ["PyTorch", "PyTorch, channels last"]
     peers = layouts + [f"{layout}, memory kept" for layout in layouts]
@@ -160,10 +160,12 @@ def test_voxels_by_numpy_equal_ours():
         (("--json", "/nowhere/x.json"), "there is no folder /nowhere"),
     ],
 )
-def test_invalid_arguments_print_one_line(bench, arguments, what):
-    done = bench(*arguments)
-    assert done.returncode == 2 and what in done.stderr.splitlines()[-1]
-    assert "Traceback" not in done.stderr
+def test_invalid_arguments_print_one_line(capsys, arguments, what):
+    with pytest.raises(SystemExit) as ended:
+        bench.main([*arguments])
+    said = capsys.readouterr().err
+    assert ended.value.code == 2 and what in said.splitlines()[-1]
+    assert "Traceback" not in said
 
 
 def test_naive_kernel_compiles_and_lowers():
