@@ -8,6 +8,7 @@ grows where others use the machine.
 import argparse
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -47,8 +48,7 @@ def commands(folder: Path) -> list[Command]:
     depth_frame = ("depth", str(folder / "depth.png"), camera, "--overwrite")
 
     def train(name: str, workdir: str) -> tuple[str, ...]:
-        config = str(ROOT / "configs" / f"{name}.py:quick")
-        return ("train", "--config", config, "--workdir", workdir, *QUICK)
+        return ("train", "--config", f"{name}:quick", "--workdir", workdir, *QUICK)
 
     found = str(folder / "found")
     return [
@@ -110,7 +110,7 @@ def measure(options: argparse.Namespace) -> dict:
     runs = []
     with tempfile.TemporaryDirectory(prefix="handjax-commands-") as name:
         folder = Path(name)
-        every = commands(folder)[:1] if options.tiny else commands(folder)
+        every = commands(folder)[-1:] if options.tiny else commands(folder)
         for number, command in enumerate(every):
             env = {
                 **os.environ,
@@ -122,9 +122,8 @@ def measure(options: argparse.Namespace) -> dict:
                 log(f"commands: {command.name}, {cache} cache")
                 if command.words[0] == "train":  # a finished run would not train again
                     workdir = command.words[command.words.index("--workdir") + 1]
-                    subprocess.run(["rm", "-rf", workdir], check=True)
-                module = (sys.executable, "-m", f"handjax.{command.words[0]}")
-                result = timed(command._replace(words=command.words[1:]), module, env, folder)
+                    shutil.rmtree(workdir, ignore_errors=True)
+                result = timed(command, (sys.executable, "-m", "handjax"), env, folder)
                 runs.append({"command": command.name, "cache": cache, **result})
     columns = ["command", "cache", "first line", "first answer", "end", "CPU seconds"]
     rows = [
@@ -133,7 +132,3 @@ def measure(options: argparse.Namespace) -> dict:
     ]
     print_table("From the command to its first answer, seconds", columns, rows)
     return {"runs": runs}
-
-
-if __name__ == "__main__":
-    measure(argparse.Namespace(tiny=False))

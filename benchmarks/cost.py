@@ -1,6 +1,8 @@
 #!/usr/bin/env python3
-"""The cost of a run, as Markdown tables: python benchmarks/cost.py [startup] [memory] [growth]
+"""The cost of a run, as Markdown tables: python benchmarks/cost.py [SECTION …]
 
+commands seconds from every command to its first line, its first answer and its end, with an empty
+         and a filled compile cache, each in a fresh process
 startup  seconds from the command to the end of the first step, with an empty and a filled compile
          cache, each in a fresh process of the real command (handjax.train), and what it imports
 memory   memory of the compiled training step of each default config, and the smallest
@@ -22,6 +24,7 @@ from pathlib import Path
 if __package__ in (None, ""):  # run as a script
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from benchmarks.commands import measure
 from benchmarks.growth import growth
 from benchmarks.harness import (
     add_output_options,
@@ -33,7 +36,7 @@ from benchmarks.memory import memory
 from benchmarks.startup import startup
 from handjax.engine.runtime import keep_memory
 
-SECTIONS = {"startup": startup, "memory": memory, "growth": growth}
+SECTIONS = {"commands": measure, "startup": startup, "memory": memory, "growth": growth}
 
 
 def main(argv: Sequence[str]) -> None:

@@ -111,10 +111,14 @@ def test_tables_and_json(cost, tmp_path, capsys):
     cost.main(["--tiny", "--gigabytes", "1e-3", "--json", str(file)])
     said, written = capsys.readouterr(), json.loads(file.read_text())
     assert (
-        set(written) == {"machine", "startup", "memory", "growth"}
+        set(written) == {"machine", "commands", "startup", "memory", "growth"}
         and written["machine"]["cores"] > 0
     )
 
+    for run_of_it in written["commands"]["runs"]:
+        assert run_of_it["command"] == "prepare --help"
+        assert 0 < run_of_it["line"] <= run_of_it["answer"] <= run_of_it["end"]
+        assert run_of_it["cpu"] > 0
     empty, filled = written["startup"]["runs"]
     assert (empty["cache"], filled["cache"]) == ("empty", "filled")
     assert (
@@ -216,7 +220,7 @@ def test_first_step_is_that_of_the_command(cost, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "what"),
     [
-        (("nonsense",), "nonsense: expected one of startup"),
+        (("nonsense",), "nonsense: expected one of commands"),
         (("--turns", "0"), "--turns 0: expected more than 0"),
         (("--json", "/nowhere/x.json"), "there is no folder /nowhere"),
     ],
