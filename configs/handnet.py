@@ -28,8 +28,8 @@ def get_config(variant: str = "") -> ConfigDict:
     )
     config.model = ConfigDict(
         dict(
-            widths=(64, 128, 256),  # channels at a quarter, an eighth and a sixteenth of the crop
-            blocks=(1, 2, 3),  # residual blocks there
+            widths=(64, 128, 192),  # channels at a quarter, an eighth and a sixteenth of the crop
+            blocks=(2, 2, 2),  # residual blocks there
             dtype="float32",
         )
     )

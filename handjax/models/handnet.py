@@ -1,5 +1,5 @@
 """The hand network: depth crop → 3D joints with their uncertainty, and whether a right hand is
-there. Sized for CPUs, 63 million floating-point operations a crop.
+there. Sized for CPUs, 58 million floating-point operations a crop.
 
 An encoder-decoder in the manner of Newell et al. 2016 with residual bottlenecks (He et al. 2016).
 Where it is decoded: targets/handnet.py.
@@ -28,8 +28,8 @@ class HandNet(nn.Module):
     """
 
     joints: int = 21
-    widths: tuple[int, int, int] = (64, 128, 256)
-    blocks: tuple[int, int, int] = (1, 2, 3)
+    widths: tuple[int, int, int] = (64, 128, 192)
+    blocks: tuple[int, int, int] = (2, 2, 2)
     dtype: Any = jnp.float32
 
     @nn.compact
@@ -42,8 +42,9 @@ class HandNet(nn.Module):
         conv = partial(ConvNorm, dtype=self.dtype, train=train)
         block = partial(BottleneckUnit, dtype=self.dtype, train=train)
 
-        x = space_to_depth(x.astype(self.dtype), CELL_PX)
-        x = nn.relu(conv(top, 3, name="stem")(x))
+        x = space_to_depth(x.astype(self.dtype), 2)
+        x = nn.relu(conv(top // 4, 3, name="fine")(x))
+        x = nn.relu(conv(top, 1, name="stem")(space_to_depth(x, 2)))
         skips = []
         for level, (width, count) in enumerate(zip(self.widths, self.blocks, strict=True)):
             if level:

@@ -30,6 +30,7 @@ SIZE = 64  # px of a crop
 CANDIDATES = 3  # places that the finder proposes; the nearest thing is one more
 REFINEMENTS = 3  # crops around the joints of the crop before
 RANGE_MM = (150.0, 1500.0)  # distance of hands from the camera
+_NEAREST = 0.2  # score of the nearest thing beside the finder's
 UNSURE = 0.5  # presence below which a hand is not to be trusted
 NETWORK = Path(models.__file__).with_name("handnet.npz")
 FINDER = Path(models.__file__).with_name("handfinder.npz")
@@ -77,12 +78,12 @@ def find(
     (`pose.center.hand_center`). Each is cropped and seen as a right and as a left hand; the surest
     of all stays, and is cropped again around its joints, three times.
     """
-    places = _places(networks, depth, k, range_mm)
+    places, prior = _places(networks, depth, k, range_mm)
     rotation, distance = look_at.towards(places), jnp.linalg.norm(places, axis=-1)
     crops = _crops(depth, k, rotation, distance)
     both = jnp.concatenate([crops, crops[..., ::-1]])
     _, _, logits = _apply(networks.hand, both, jnp.tile(distance, 2))
-    odds = logits.reshape(2, -1) + sides[:, None]
+    odds = logits.reshape(2, -1) + sides[:, None] + prior[None]
     best = jnp.argmax(odds)
     side = 1.0 - 2.0 * (best // len(places)).astype(depth.dtype)
     return at(networks, depth, k, places[best % len(places)], side, REFINEMENTS)
@@ -122,12 +123,12 @@ def at(
 
 def _places(
     networks: Networks, depth: Array, k: Array, range_mm: tuple[float, float]
-) -> Float[Array, "n 3"]:
-    """Where hands may be, camera mm, in front of the camera."""
+) -> tuple[Float[Array, "n 3"], Float[Array, " n"]]:
+    """Where hands may be, camera mm, in front of the camera, and the log of how likely."""
     nearest = hand_center(depth, k, jnp.full(3, target.CROP_MM), range_mm)
     nearest = jnp.where(nearest[2] > 0, nearest, jnp.array([0.0, 0.0, 500.0]))
     if networks.finder is None:
-        return nearest[None]
+        return nearest[None], jnp.zeros(1)
     height, width = depth.shape
     # The whole picture must fit: wider ones are seen smaller, with depths that are as much larger.
     corners = jnp.abs(jnp.stack([(0 - k[0, 2]), (width - 1 - k[0, 2])])).max() / k[0, 0]
@@ -146,7 +147,8 @@ def _places(
     wide = own.at[0, 0].set(finder_target.FOCAL).at[1, 1].set(finder_target.FOCAL)
     found = finder_target.decode(maps, wide, CANDIDATES)
     places = found.xyz * jnp.stack([jnp.ones_like(larger), jnp.ones_like(larger), 1 / larger])
-    return jnp.concatenate([places, nearest[None]])
+    likely = jnp.log(jnp.append(found.score, _NEAREST) + 1e-3)
+    return jnp.concatenate([places, nearest[None]]), likely
 
 
 def _crops(
