@@ -777,7 +777,7 @@ COMMANDS: tuple[tuple[str, str], ...] = (
     ("predict depth D --camera 0,0,0,0 --output O", "0,0,0,0"),
     ("predict depth D --camera nan,nan,nan,nan --output O", "nan"),
     ("predict depth D --camera inf,588,320,240 --output O", "inf"),
-    ("predict depth D --camera 0.4966,0.5085,0.4788,0.6384 --output O", "0.4966"),
+    ("predict depth D --start rest --camera 0.4966,0.5085,0.4788,0.6384 --output O", "0.4966"),
     ("predict depth D --camera 588,588,1e9,240 --output O", "1e9"),
     ("predict depth D --camera mars --output O", "mars"),
     ("predict depth D --camera nyu --unit 0 --output O", "--unit"),

@@ -61,15 +61,17 @@ class Checkpoints:
             )
             # Without an explicit handler, orbax does not find the shapes of a saved state.
             handler = ocp.StandardCheckpointHandler()
-            try:
-                self._manager = ocp.CheckpointManager(
-                    self.folder, options=options, item_handlers=handler
-                )
-            except ValueError as error:  # orbax reads metrics/metrics of all checkpoints
-                raise ValueError(
-                    f"{self.folder}: checkpoint metrics are corrupt ({error}); "
-                    "resume training to repair them"
-                ) from error
+            for file in self.folder.glob("*/metrics/metrics"):  # orbax reads all of them
+                try:
+                    _check_metrics(file)
+                except ValueError as error:
+                    raise ValueError(
+                        f"{self.folder}: checkpoint metrics are corrupt ({error}); "
+                        "resume training to repair them"
+                    ) from error
+            self._manager = ocp.CheckpointManager(
+                self.folder, options=options, item_handlers=handler
+            )
         return self._manager
 
     def steps(self) -> list[int]:
@@ -168,7 +170,7 @@ class Checkpoints:
         """Renames truncated metrics files: orbax reads all of them at the start and would fail."""
         for file in self.folder.glob("*/metrics/metrics") if jax.process_index() == 0 else ():
             try:
-                json.loads(file.read_bytes())
+                _check_metrics(file)
             except ValueError:
                 self.log(
                     f"warning: {file} cannot be read: its checkpoint no longer counts as a "
@@ -213,6 +215,14 @@ class Checkpoints:
         if manager is not None:
             with contextlib.suppress(Exception):  # it would tell the same error again
                 manager.close()
+
+
+def _check_metrics(file: Path) -> None:
+    """ValueError if a checkpoint's metrics are not {"error": number}."""
+    metrics = json.loads(file.read_bytes())
+    error = metrics.get("error") if isinstance(metrics, dict) else None
+    if not isinstance(error, float | int):
+        raise ValueError(f"{file.parent.parent.name} has no error among them")
 
 
 def _not_of_orbax(record: logging.LogRecord) -> bool:

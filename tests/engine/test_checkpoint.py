@@ -198,9 +198,10 @@ def test_a_full_disk_is_one_line_and_keeps_the_last(tmp_path, state, full_disk, 
     assert capfd.readouterr().err == ""
 
 
-def test_a_reader_reports_truncated_metrics(tmp_path, state):
+@pytest.mark.parametrize("text", ['{"err', '{"errog": 0.5}', '{"error": "x"}', "[]", "1"])
+def test_a_reader_reports_corrupt_metrics(tmp_path, state, text):
     folder = saved(tmp_path / "c", state, {5: 1.0, 10: 0.5})
-    (folder / "10" / "metrics" / "metrics").write_text('{"err')
+    (folder / "10" / "metrics" / "metrics").write_text(text)
     before = snapshot(tmp_path)
     with pytest.raises(
         ValueError,
