@@ -181,6 +181,11 @@ BAD = [
     (["--camera", ""], "camera (nothing): expected FX,FY,CX,CY in px"),
     ([], "the following arguments are required: --camera"),
     (["--camera", "200,200,80"], "camera 200,200,80: expected FX,FY,CX,CY in px"),
+    (
+        ["--camera", "0.4966,0.5085,0.4788,0.6384", "--start", "rest", "--refine", "1"],
+        "fractions of the picture, in the order CX,CY,FX,FY? expected px",
+    ),
+    (["--camera", "nyu", "--start", "rest", "--refine", "1"], "its images are 640 x 480 px"),
     (["--camera", "0,200,80,60"], "FX and FY above 0, or one of icvl, msra, nyu"),
     ([*CAMERA, "--range", "900"], "--range 900: expected 2 numbers joined by commas"),
     ([*CAMERA, "--range", "900,200"], "the nearer first"),
