@@ -195,9 +195,9 @@ def _from_center(scale: float) -> Callable[[LabelledDepth], np.ndarray]:
 def _from_uvd(scale: float, flip: bool = False) -> Callable[[LabelledDepth], np.ndarray]:
     def change(frame: LabelledDepth) -> np.ndarray:
         assert frame.k is not None
-        uvd = np.float64(frame.joints) * [1, 1, scale]
+        uvd = frame.joints.astype(np.float64) * [1, 1, scale]
         if flip:
             uvd[:, 1] = 2 * frame.k[1, 2] - uvd[:, 1]
-        return uvd_to_xyz(uvd, np.float64(frame.k))
+        return uvd_to_xyz(uvd, frame.k.astype(np.float64))
 
     return change

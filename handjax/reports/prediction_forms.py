@@ -170,10 +170,10 @@ def _forms3d(form: UvdFormat) -> Iterator[tuple[str, Callable[[np.ndarray], np.n
     for name, flips in {"v": (0, 1, 0), "u": (1, 0, 0), "u and v": (1, 1, 0)}.items():
         for unit, scale in _UNITS.items():
             # Mirrored at the camera's axis; at the image's middle it is half a pixel less.
-            offset, sign = np.multiply(flips, size), 1 - 2 * np.array(flips)
+            offset, turned = np.multiply(flips, size), 1 - 2 * np.array(flips)
             yield (
                 f"u v d with {name} counted from the other side" + _depth_in(unit),
-                uvd(lambda n, o=offset, s=sign, d=scale: (o + s * n) * [1, 1, d]),
+                uvd(_mirrored(offset, turned, scale)),
             )
     yield "v u d", uvd(lambda numbers: numbers[..., [1, 0, 2]])
     yield "d u v", uvd(lambda numbers: numbers[..., [1, 2, 0]])
@@ -185,6 +185,12 @@ def _forms3d(form: UvdFormat) -> Iterator[tuple[str, Callable[[np.ndarray], np.n
             uvd(scaled((1 / factor, 1 / factor, 1))),
         )
     yield "u v d with u and v from the image's middle", uvd(lambda n: n + [cx, cy, 0])
+
+
+def _mirrored(
+    offset: np.ndarray, sign: np.ndarray, scale: float
+) -> Callable[[np.ndarray], np.ndarray]:
+    return lambda numbers: (offset + sign * numbers) * [1, 1, scale]
 
 
 def _depth_in(unit: str) -> str:
