@@ -22,7 +22,6 @@ COMMANDS = {
     "bench": "measure a model on your own labelled depth frames",
     "prepare": "turn a data set's own files into what training reads",
     "view": "show a hand in the browser and fit it to a depth image",
-    "bench": "measure a model on your own labelled depth frames",
 }
 # Commands without a module.
 OWN = {

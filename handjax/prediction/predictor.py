@@ -46,9 +46,10 @@ def load(name_or_folder: str | Path, checkpoint: str = "last") -> Predictor:
     there is no such model or run, ValueError if it cannot be read.
     """
     path = Path(name_or_folder)
-    included = {"hand-depth": HandDepthPredictor, "spherehand": SpherePredictor}
-    if str(name_or_folder) in included:
-        return included[str(name_or_folder)].included()
+    if str(name_or_folder) == "hand-depth":
+        return HandDepthPredictor.included()
+    if str(name_or_folder) == "spherehand":
+        return SpherePredictor.included()
     if not (path / "config.json").is_file():
         raise FileNotFoundError(
             f"{name_or_folder}: expected a model ({', '.join(MODELS)}) or the folder of a trained "
