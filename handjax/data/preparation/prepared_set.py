@@ -245,7 +245,9 @@ def _unreadable(splits: dict[str, Split], options: PrepareOptions) -> str:
     for split, data in splits.items():
         if data.findings.complete(options.leave_out_unreadable):
             continue
-        if lines := list(data.findings.unreadable):
+        samples = set(data.findings.left_out.values())
+        # First what cannot be left out.
+        if lines := sorted(data.findings.unreadable, key=lambda line: line in samples):
             count = data.findings.counts["unreadable"]
             more = f" ({len(lines) - 1} more in the report)" if len(lines) > 1 else ""
             result.append(f"{split}: {count} unreadable: {lines[0]}{more}")
