@@ -78,25 +78,24 @@ def commands(folder: Path) -> list[Command]:
 def timed(command: Command, python: Sequence[str], env: dict[str, str], cwd: Path) -> dict:
     """Runs one command; seconds to the first line, the answer and the end, and CPU seconds."""
     before, began = os.times(), time.time()
-    process = subprocess.Popen(
+    marks: dict[str, float] = {}
+    lines = []
+    with subprocess.Popen(
         [*python, *command.words],
         env=env,
         cwd=cwd,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-    )
-    assert process.stdout is not None
-    marks: dict[str, float] = {}
-    lines = []
-    for line in process.stdout:
-        lines.append(line)
-        marks.setdefault("line", time.time() - began)
-        if "answer" not in marks and re.search(command.answer, line.rpartition("\r")[2]):
-            marks["answer"] = time.time() - began
-            if not command.ends:
-                process.terminate()
-    process.wait()
+    ) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            lines.append(line)
+            marks.setdefault("line", time.time() - began)
+            if "answer" not in marks and re.search(command.answer, line.rpartition("\r")[2]):
+                marks["answer"] = time.time() - began
+                if not command.ends:
+                    process.terminate()
     after = os.times()
     if "answer" not in marks or (command.ends and process.returncode):
         raise RuntimeError(f"{command.name}: {''.join(lines)[-800:]}")
