@@ -127,7 +127,7 @@ def tell_compiling() -> None:
     compiling = "/jax/core/compile/backend_compile_duration"
     timers: dict[int, threading.Timer] = {}  # by thread
 
-    def began(event: str, value: float, **kwargs: str | int) -> None:
+    def began(event: str, value: float | int, **kwargs: str | int) -> None:
         if event == compiling:
             function = str(kwargs.get("fun_name", ""))
             timer = threading.Timer(MOMENT_SECONDS, _say_compiling, [function])

@@ -15,6 +15,7 @@ import orbax.checkpoint as ocp
 import pytest
 
 from handjax import evaluate, train
+from handjax.data import surface_check
 from handjax.data.formats.voxel_h5_writer import write_voxel_h5
 
 pytestmark = pytest.mark.slow
@@ -28,18 +29,22 @@ FLAGS = """
 """.split()
 
 
+def write_hands(path: Path, samples: int) -> Path:
+    rng = np.random.default_rng(0)
+    center, cube = np.float32([0, 0, 700]), np.full(3, 300, np.float32)
+    joints = (center[None, None] + rng.uniform(-100, 100, (samples, 14, 3))).astype(np.float32)
+    grids = (rng.random((16,) * 3) < 0.05 for _ in range(samples))
+    write_voxel_h5(
+        path,
+        ((grid, joints[n], center, cube, f"frame_{n}") for n, grid in enumerate(grids)),
+    )
+    return path
+
+
 @pytest.fixture(scope="module")
 def voxels(tmp_path_factory) -> Path:
     """A file of 11 samples: the last batch of an evaluation is padded."""
-    rng = np.random.default_rng(0)
-    path = tmp_path_factory.mktemp("data") / "hands.h5"
-    center, cube = np.float32([0, 0, 700]), np.full(3, 300, np.float32)
-    joints = (center[None, None] + rng.uniform(-100, 100, (11, 14, 3))).astype(np.float32)
-    write_voxel_h5(
-        path,
-        ((rng.random((16,) * 3) < 0.05, joints[n], center, cube, f"frame_{n}") for n in range(11)),
-    )
-    return path
+    return write_hands(tmp_path_factory.mktemp("data") / "hands.h5", 11)
 
 
 @pytest.fixture(scope="module")
@@ -159,18 +164,18 @@ def test_an_error_of_both_is_shown_for_each(flags, launch, tmp_path):
 
 def test_an_error_of_one_ends_both(flags, launch, voxels, tmp_path):
     """In a row that only the second process reads."""
-    bad = tmp_path / "bad.h5"
-    shutil.copy(voxels, bad)
+    bad = write_hands(tmp_path / "bad.h5", 16)
+    assert 6 not in surface_check.spread(16)  # the grids that both read when they open the file
     with h5py.File(bad, "r+") as file:
-        del file["real_voxels/5"]  # of rows 0 to 7, process 1 evaluates 4 to 7
-        file["real_voxels/5"] = np.asarray([np.void(b"hello")])
+        del file["real_voxels/6"]  # of rows 0 to 7, process 1 evaluates 4 to 7
+        file["real_voxels/6"] = np.asarray([np.void(b"hello")])
     done = launch(
         *flags(tmp_path / "run", f"--config.data.path={voxels}", f"--config.data.val_path={bad}")
     )
     assert done.returncode == 2, done.stdout + done.stderr
     errors = [line for line in done.stdout.splitlines() if "error:" in line]
     assert len(errors) == 1 and errors[0].startswith(
-        f"[1] error: {bad}: real_voxels/5 is not a readable zip archive"
+        f"[1] error: {bad}: real_voxels/6 is not a readable zip archive"
     )
     assert "process 1 ended with 2; the others were stopped" in done.stderr
     # The first process is stopped and does not wait until it fails as well.
