@@ -29,6 +29,8 @@ _SENSOR_FOCAL = (200.0, 640.0)  # px: from a wide 320 x 240 to a narrow 640 x 48
 FRAME_FOCAL = 64.0  # px of an image of 96 x 80: a view of 74 by 64 degrees
 ADULT_AND_CHILD = (0.68, 1.02)  # size of hands, relative to the model's
 
+_SPREAD = tuple(i for i, name in enumerate(hand.POSE_NAMES) if name.endswith("abduction"))[:4]
+_THUMB = tuple(hand.POSE_NAMES.index(f"thumb_{motion}") for motion in ("abduction", "flexion_3"))
 _NUMBERS = 160  # uniform numbers of a sample
 
 
@@ -72,8 +74,8 @@ def draw_hand(
     camera within 60 degrees, palm or back; the others point in every direction alike. A share
     `upright` is then turned about the optical axis until it points up, give or take 15 degrees."""
     pose_key, build_key = random.split(key)
-    pose = poses.sample_pose(pose_key, modes=modes)
-    draws = Draws(build_key, 20)
+    draws = Draws(build_key, 23)
+    pose = _natural(poses.sample_pose(pose_key, modes=modes), draws.uniform(3))
     u, axes = draws.uniform(10), 1 + stretch * (2 * draws.uniform(3) - 1)
     sizes = fingers[0] + (fingers[1] - fingers[0]) * draws.uniform(5)
     turn = jnp.pi * (2.0 * u[:3] - 1.0)
@@ -210,6 +212,19 @@ def frame_sample(
         "sizes": jnp.stack([one.size for one in hands]),
         "present": jnp.stack([~gone & seen(hands[0]), scene.has_second & seen(hands[1])]),
     }
+
+
+def _natural(pose: Float[Array, "26"], u: Float[Array, "3"]) -> Float[Array, "26"]:
+    """A sampled pose with the fingers and thumb of people.
+
+    sphereHand's sampler spreads the little finger by up to 53 degrees, so that it looks like a
+    thumb, and crosses straight fingers; the thumb seldom points away from the hand. Here fingers
+    spread by half as much, and six of ten thumbs are stretched out, by up to 55 degrees.
+    """
+    pose = pose.at[jnp.array(_SPREAD)].multiply(0.55)
+    out = jnp.stack([0.95 * u[1], 0.7 * u[2] - 0.5])
+    thumb = jnp.array(_THUMB)
+    return pose.at[thumb].set(jnp.where(u[0] < 0.6, out, pose[thumb]))
 
 
 class _Scene(NamedTuple):
