@@ -45,8 +45,7 @@ OPTIONS = {
     "base_lr": "--config.optimizer.lr",
     "start_iters": "not needed: a run resumes from its newest checkpoint",
     "resume": "not needed: a run resumes from the newest checkpoint of its --workdir",
-    "best_model": "not needed: the best checkpoint is kept; "
-    "--checkpoint best of handjax evaluate",
+    "best_model": "not needed: the best checkpoint is kept; --checkpoint best of handjax evaluate",
     "lr_policy": "--config.optimizer.schedule",
     "policy_parameter": "--config.optimizer.factor and the schedule's other numbers "
     "(engine/schedules.py)",

@@ -52,8 +52,7 @@ OPTIONS = {
     "model_dir": "--workdir",
     "initial_model": "--config.init, the folder of another run",
     "restore_from_model": "not needed: a run resumes from the newest checkpoint of its --workdir",
-    "restore_from_epoch": "--checkpoint of handjax evaluate; "
-    "training resumes from the newest",
+    "restore_from_epoch": "--checkpoint of handjax evaluate; training resumes from the newest",
     "num_stacks": "--config.model.stacks",
     "epoch": "--config.steps and, a third of them, --config.optimizer.step_size",
     "dataset_dir": "--config.data.path",
