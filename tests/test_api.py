@@ -347,7 +347,7 @@ def test_invalid_camera_says_what_is_expected(camera):
 
 
 def test_invalid_models(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"nowhere: expected a model \(spherehand\) or the"):
+    with pytest.raises(FileNotFoundError, match=r"nowhere: expected a model \(hand-depth, sph"):
         handjax.load("nowhere")
     (tmp_path / "config.json").write_text("[]")
     with pytest.raises(ValueError, match="not a config"):
@@ -369,7 +369,7 @@ DEPTH = np.full((12, 16), 500, np.float32)
         ({"camera": "nyu"}, "its images are 640 x 480 px, this one is 16 x 12"),
         ({"camera": (20, 20, 8, 6, 0.1)}, "1 distortion coefficients"),
         ({"center": [0, 0]}, r"center: \[2\]; expected camera mm, \[3\] or \[1, 3\]"),
-        ({"side": "both"}, "side='both': expected left or right"),
+        ({"side": "both"}, "side='both': expected right or left"),
     ],
 )
 def test_invalid_depth_arguments(arguments, message):

@@ -165,7 +165,8 @@ SKELETONS: dict[str, Skeleton] = {
     "nyu36": _skeleton("nyu36", _NYU36),
     # ICVL (Tang et al. 2014): the palm, then thumb to little finger, three joints each.
     "icvl16": _skeleton("icvl16", _star("palm", ("base", "mid", "tip"))),
-    # A hand as a whole: the mean of its joints.
-    "hand_middle": _skeleton("hand_middle", (("middle", -1),)),
     "body18": _body("body18", _BODY18),
 }
+
+# A hand as a whole, the mean of its joints: what the finder finds.
+HAND_MIDDLE = _skeleton("hand_middle", (("middle", -1),))

@@ -100,5 +100,5 @@ def run_skeleton(config: ConfigDict, variables: Variables) -> Skeleton:
     if "joints" in config.data:
         return SKELETONS[config.data.joints]
     by_task = {"body": "body18", "keypoints2d": "hand21", "spherehand": "nyu14"}
-    by_task |= {"handnet": "hand21", "handfinder": "hand_middle"}
+    by_task["handnet"] = "hand21"
     return SKELETONS[by_task[config.task.name]]

@@ -7,6 +7,7 @@ from handjax.prediction.depth_predictors import SpherePredictor, VoxelPredictor
 from handjax.prediction.hand_depth import HandDepthPredictor
 from handjax.prediction.image_predictors import BodyPredictor, HandPredictor
 from handjax.prediction.network import open_network
+from handjax.run import read_config
 
 # Networks that come with handjax, by the name that `load` takes.
 MODELS = {
@@ -54,6 +55,11 @@ def load(name_or_folder: str | Path, checkpoint: str = "last") -> Predictor:
         raise FileNotFoundError(
             f"{name_or_folder}: expected a model ({', '.join(MODELS)}) or the folder of a trained "
             "run, which has a config.json"
+        )
+    task = read_config(path).task.name
+    if task not in PREDICTORS:
+        raise ValueError(
+            f"{path}: a run of {task} predicts no joints; expected one of {', '.join(PREDICTORS)}"
         )
     network = open_network(path, checkpoint)
     name = f"{path}, step {network.step}"

@@ -6,7 +6,7 @@ from ml_collections import ConfigDict
 
 from handjax.engine import config as configs
 from handjax.engine.config import Rule
-from handjax.pose.skeleton import SKELETONS
+from handjax.pose.skeleton import HAND_MIDDLE, SKELETONS
 from handjax.sources.base import Source
 from handjax.sources.synthetic import custom_skin, endless
 from handjax.synthetic import camera_world, depth_cameras
@@ -50,7 +50,7 @@ def handfinder_world(config: ConfigDict, train: bool = True) -> Source:
         **data.hands,
     )
     description = f"synthetic depth images held out by seed {data.eval_seed}"
-    return endless(config, sample, SKELETONS["hand_middle"], description)
+    return endless(config, sample, HAND_MIDDLE, description)
 
 
 def _check(config: ConfigDict) -> None:

@@ -3,7 +3,20 @@ import pytest
 
 from handjax.data.batch import BATCH, batch_table, check_batch, pack_voxels, unpack_voxels
 
-SIZES = {"b": 2, "j": 5, "h": 6, "w": 7, "d": 8, "e": 8, "f/8": 1, "v": 3, "n": 4, "s": 9, "m": 2}
+SIZES = {
+    "b": 2,
+    "j": 5,
+    "h": 6,
+    "w": 7,
+    "d": 8,
+    "e": 8,
+    "f/8": 1,
+    "v": 3,
+    "n": 4,
+    "s": 9,
+    "m": 2,
+    "p": 3,
+}
 
 
 def full_batch() -> dict:

@@ -234,7 +234,7 @@ BAD = [
     (["--presence", "2"], "--presence 2: expected 0 to 1"),
     (["--refine", "-1"], "--refine -1: expected 0 steps or more"),
     (["--give", "side,middle"], "--give side,middle: expected some of side, center, box"),
-    (["--give", "box"], "--give box: spherehand does not take it; it takes side, center"),
+    (["--give", "box"], "--give box: hand-depth does not take it; it takes side, center"),
     (["--range", "900,200"], "the nearer first"),
     (["--model", "nowhere"], "nowhere: expected a model"),
 ]

@@ -123,7 +123,7 @@ BAD = [
     ),
     (
         {"order": "hand21", "frames": {"a.png": {"xyz_mm": [[0, i, 900] for i in range(21)]}}},
-        "'xyz_mm': the joints span too little: in centimetres? expected mm",
+        "'xyz_mm': the joints span a tenth of a hand or person: in centimetres? expected mm",
     ),
     (
         {"frames": {"a.png": LABELS | {"xyz_mm": [[40, 19, 400], None]}}},

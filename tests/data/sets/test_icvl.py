@@ -161,7 +161,7 @@ def encoded(array):
         (image(lambda data: data[:1000]), "image_0002.png: a PNG image; .* cut short"),
         (
             image(lambda data: data[:200] + bytes(64) + data[264:]),
-            "image_0002.png: PNG that does not decode",
+            "image_0002.png: a PNG image; .* it is cut short or damaged",
         ),
         (image(encoded(np.zeros((480, 640), np.uint16))), "640 x 480 pixels; expected 320 x 240"),
         (image(encoded(np.zeros((240, 320), np.uint8))), "8 bits and color type 0"),
