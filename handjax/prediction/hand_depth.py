@@ -76,17 +76,18 @@ def find(
     `sides`: the log-odds of a right and of a left hand before looking: (0, -inf) if only a right
     one is asked for. Places come from the finder and, as one more, from the nearest thing
     (`pose.center.hand_center`). Each is cropped and seen as a right and as a left hand; the surest
-    of all stays, and is cropped again around its joints, three times.
+    place stays, and is cropped again around its joints, three times.
     """
     places, prior = _places(networks, depth, k, range_mm)
     rotation, distance = look_at.towards(places), jnp.linalg.norm(places, axis=-1)
     crops = _crops(depth, k, rotation, distance)
     both = jnp.concatenate([crops, crops[..., ::-1]])
     _, _, logits = _apply(networks.hand, both, jnp.tile(distance, 2))
-    odds = logits.reshape(2, -1) + sides[:, None] + prior[None]
-    best = jnp.argmax(odds)
-    side = 1.0 - 2.0 * (best // len(places)).astype(depth.dtype)
-    return at(networks, depth, k, places[best % len(places)], side, REFINEMENTS)
+    logits = logits.reshape(2, -1)
+    # A hand is at the likeliest place, of whichever side it looks; then the side asked for counts.
+    best = jnp.argmax(logits.max(0) + prior)
+    side = 1.0 - 2.0 * jnp.argmax(logits[:, best] + sides).astype(depth.dtype)
+    return at(networks, depth, k, places[best], side, REFINEMENTS)
 
 
 def at(
