@@ -242,7 +242,7 @@ def corners_fault(
     return "box_corners" if held.mean() > 0.9 else None
 
 
-def cube_fault(cube_mm: Float[np.ndarray, "... 3"]) -> str | None:
+def cube_fault(cube_mm: Float[np.ndarray, "..."]) -> str | None:
     """Why edges of crops are not mm of a hand or a person, in words."""
     edges = np.asarray(cube_mm, np.float64)
     wrong = edges[~((edges >= _CUBE_MM[0]) & (edges <= _CUBE_MM[1]))]

@@ -45,7 +45,7 @@ def unchanged(batch: Batch, keys: Key[Array, " b"] | None = None) -> Batch:
 
 def check_cube(config: ConfigDict) -> None:
     """ValueError if `config.data.cube_mm` is no crop of a hand or a person, as one in metres."""
-    if fault := plausible.cube_fault(np.asarray(config.data.cube_mm)):
+    if fault := plausible.cube_fault(np.asarray(config.data.cube_mm, np.float64)):
         raise ValueError(f"config.data.cube_mm={config.data.cube_mm}: {fault}")
 
 
