@@ -106,7 +106,7 @@ class BottleneckUnit(nn.Module):
         return nn.relu(x + conv(self.width, 1, name="widen")(y))
 
 
-def space_to_depth(x: Float[Array, "b h w c"], n: int) -> Float[Array, "b h/n w/n n*n*c"]:
+def space_to_depth(x: Float[Array, "b h w c"], n: int) -> Float[Array, "b h/{n} w/{n} {n}*{n}*c"]:
     """Blocks of n x n pixels as channels."""
     b, h, w, c = x.shape
     x = x.reshape(b, h // n, n, w // n, n, c)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from handjax import train
+from handjax.data.formats.voxel_h5 import VoxelH5
 
 # An error leaves threads and files of the run open until the process ends.
 pytestmark = [
@@ -205,7 +206,7 @@ def test_the_command_prints_one_line(command, tiny, tmp_path):
         "handjax.train",
         *tiny(tmp_path / "run", "--config.devices=8", "--config.batch_size=12"),
     )
-    assert (done.returncode, done.stdout) == (2, "")
+    assert done.returncode == 2 and len(done.stdout.splitlines()) == 1  # what is trained, and where
     assert done.stderr == "error: config.batch_size=12 is not divisible by 8 devices; use 8 or 16\n"
     assert not (tmp_path / "run").exists()
 
@@ -269,8 +270,10 @@ def test_unreadable_checkpoints_are_not_touched(finished, tiny, tmp_path, snapsh
     assert snapshot(workdir) == before
 
 
-def test_a_bad_row_is_named_when_it_is_read(broken, voxels, tiny, tmp_path):
+def test_a_bad_row_is_named_when_it_is_read(broken, voxels, tiny, tmp_path, monkeypatch):
     """By the thread that reads ahead of the training, and by the evaluation."""
+    # Of so small a file, opening reads every row.
+    monkeypatch.setattr(VoxelH5, "_check_surface", lambda self, offsets: None)
     path = broken(replace("real_voxels/6", blob(b"hello")))
     words = f"{path}: real_voxels/6 is not a readable zip archive"
     refused(
