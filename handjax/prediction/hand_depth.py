@@ -147,7 +147,8 @@ def _places(
     maps = cast(Array, HandFinder().apply(networks.finder, x[None]))[0]
     wide = own.at[0, 0].set(finder_target.FOCAL).at[1, 1].set(finder_target.FOCAL)
     found = finder_target.decode(maps, wide, CANDIDATES)
-    places = found.xyz * jnp.stack([jnp.ones_like(larger), jnp.ones_like(larger), 1 / larger])
+    # (x, y, z) of the wide camera is (x, y, z / larger) of the real one, along the same ray.
+    places = found.xyz.at[:, 2].divide(larger)
     likely = jnp.log(jnp.append(found.score, _NEAREST) + 1e-3)
     return jnp.concatenate([places, nearest[None]]), likely
 

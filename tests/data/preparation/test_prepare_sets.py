@@ -527,7 +527,7 @@ def test_fakes_are_written_into_empty_folders_only(repo, tmp_path):
 
     done = fakes("mpii", "--out", str(tmp_path / "new/mpii"), "-n", "2", "--seed", "5")
     assert done.returncode == 0, done.stderr
-    assert f"handjax.prepare mpii --manual_dir {tmp_path / 'new/mpii'}" in done.stdout
+    assert f"handjax prepare mpii --manual_dir {tmp_path / 'new/mpii'}" in done.stdout
     assert mpii.missing(epath.Path(tmp_path / "new/mpii")) == []
     again = fakes("mpii", "--out", str(tmp_path / "new/mpii"))
     assert again.returncode == 2 and "exists and is not an empty folder" in again.stderr

@@ -219,13 +219,13 @@ LACKS = [
         "coco_person",
         None,
         ["images/train2017", "annotations/person_keypoints_val2017.json"],
-        "missing images/train2017; annotations/person_keypoints_val2017.json; python -m ",
+        "missing images/train2017; annotations/person_keypoints_val2017.json; handjax prepare ",
     ),
     (
         "human36m_challenge",
         None,
         ["Val/POSE/00001.csv", "Val/POSE/00002.csv", "Test/IMG/00001.jpg", "Test/IMG/00002.jpg"],
-        "missing Val/POSE; Test/IMG; python -m",
+        "missing Val/POSE; Test/IMG; handjax prepare",
     ),
     (
         "icvl",

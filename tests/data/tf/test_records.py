@@ -358,7 +358,7 @@ def test_other_file_format(folder, tmp_path):
 
 def test_default_needs_no_tensorflow(repo):
     script = (
-        "import sys, handjax, handjax.train, handjax evaluate, handjax.sources, handjax.data.batch;"
+        "import sys, handjax, handjax.train, handjax.evaluate, handjax.sources, handjax.data.batch;"
         "sys.exit(bool({'tensorflow', 'tensorflow_datasets'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", script], cwd=repo).returncode == 0
