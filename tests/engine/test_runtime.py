@@ -124,8 +124,8 @@ import os, sys, warnings
 warnings.simplefilter("error")
 import jax, jax.numpy as jnp
 from handjax.engine import runtime
-jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 runtime.use_compile_cache()
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 for n in range(int(sys.argv[1])):
     value = jax.jit(lambda x: x * n + 1)(jnp.ones(100))
     assert float(value[0]) == n + 1
