@@ -46,8 +46,7 @@ def main(argv: Sequence[str]) -> None:
     fake.write(args.out, args.n, args.seed, **options)
     more = f" --config {config}" if config else ""
     print(
-        f"{args.out}: fake {args.name}; "
-        f"handjax prepare {args.name}{more} --manual_dir {args.out}"
+        f"{args.out}: fake {args.name}; handjax prepare {args.name}{more} --manual_dir {args.out}"
     )
 
 
