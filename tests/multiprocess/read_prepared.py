@@ -34,7 +34,9 @@ def source(path):
     )
     return SOURCES["rgb_hand"](
         ConfigDict(
-            dict(seed=SEED, data=data | dict(root="as_labelled", image_size=(8, 8), crop_boxes=0.0))
+            dict(
+                seed=SEED, data=data | dict(root="as_labelled", image_size=(32, 32), crop_boxes=0.0)
+            )
         )
     )
 

@@ -34,10 +34,9 @@ def folder(tmp_path_factory):
 
     def samples(first, count):
         for n in range(first, first + count):
-            hand = dict(
-                joints_uv=np.full((21, 2), n, np.float32), visible=np.ones(21, bool), root="wrist"
-            )
-            yield f"{n}", {"image": np.full((8, 8, 3), n, np.uint8), "id": f"{n}", **hand}
+            uv = np.random.default_rng(n).uniform(4, 28, (21, 2)).astype(np.float32)
+            hand = dict(joints_uv=uv, visible=np.ones(21, bool), root="wrist")
+            yield f"{n}", {"image": np.full((32, 32, 3), n, np.uint8), "id": f"{n}", **hand}
 
     tfds.dataset_builders.store_as_tfds_dataset(
         name="keypoint_list",
