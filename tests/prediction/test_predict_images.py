@@ -281,7 +281,7 @@ def test_known_joints_become_boxes(workdir, images_folder, tmp_path):
 def test_evaluate_reads_the_predictions(done, tmp_path, capsys):
     (tmp_path / "truth").mkdir()
     for name, points in read_hands(done / "predictions.json")[1].items():
-        points = points + np.array([3.0, 4.0, 1.0])
+        points = np.concatenate([points[:, :2] + [3.0, 4.0], np.ones((len(points), 1))], axis=1)
         (tmp_path / "truth" / (name.replace("/", "_") + ".json")).write_text(
             json.dumps({"img_name": name, "hand_pts": points.tolist()})
         )

@@ -64,7 +64,8 @@ def test_visible_joints_lie_under_the_surface_that_is_seen(bare):
         bare["depth"], bare["k"], bare["joints_xyz"], bare["visible"], strict=True
     ):
         uv = np.rint(project(joints, k)).astype(int)[visible]
-        deeper.append(joints[visible, 2] - depth[uv[:, 1], uv[:, 0]])
+        seen = depth[uv[:, 1], uv[:, 0]]
+        deeper.append((joints[visible, 2] - seen)[seen > 0])  # one crop in twelve is cut
     deeper = np.concatenate(deeper)
     assert len(deeper) > 8 * COUNT
     assert -8 < np.median(deeper) < 25 and deeper.max() < 40

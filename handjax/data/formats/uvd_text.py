@@ -9,7 +9,7 @@ import gzip
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -118,7 +118,7 @@ def read_uvd(path: str | Path, dataset: str) -> Float[np.ndarray, "n j 3"]:
     return np.array(rows).reshape(len(rows), -1, 3)[:, form.order]
 
 
-def _open(path: Path) -> BinaryIO | gzip.GzipFile:
+def _open(path: Path) -> Any:
     """The file, or what is in it if it is compressed by gzip, whatever its name."""
     with path.open("rb") as file:
         compressed = file.read(2) == b"\x1f\x8b"
