@@ -5,6 +5,9 @@ from collections.abc import Iterable
 from ml_collections import ConfigDict
 
 from handjax.rigs.poses import ALL_MODES, ROTATION_ANY
+from handjax.synthetic.camera_world import ADULT_AND_CHILD
+from handjax.synthetic.depth_cameras import KINDS
+from handjax.synthetic.surroundings import USUAL
 
 
 def common() -> ConfigDict:
@@ -66,6 +69,38 @@ def hand_pose(**changes) -> dict:
         fingers=(1.0, 1.0),  # size of each finger relative to the palm
     )
     return pose | changes
+
+
+def depth_camera_world(name: str, none: float, hands: dict, **more) -> ConfigDict:
+    """`config.data`: hands before the depth cameras of users, rendered on the device."""
+    return ConfigDict(
+        dict(
+            name=name,
+            mesh="",  # of the skin: .npz, .obj or sphereHand's .pkl; empty: our own
+            none=none,  # share of the samples without a hand, or without their first
+            **more,
+            shares=USUAL._asdict(),  # how often each thing is around the hand
+            sensors=tuple(KINDS),  # empty: no sensor's effects
+            hands=dict(
+                distance_mm=(250.0, 1200.0),
+                frontal=0.35,  # share of the hands held out to the camera
+                scale=ADULT_AND_CHILD,  # of the hand
+                **hands,
+            ),
+            **synthetic_eval(),
+        )
+    )
+
+
+def our_own(config: ConfigDict, quick: bool) -> None:
+    """The run of the hand network and of its finder."""
+    config.update(batch_size=128, eval_batch_size=128, save_every=1_000, keep=3)
+    config.optimizer.update(name="adam", lr=2e-3, schedule="cosine", warmup=500, clip_norm=2.0)
+    if quick:
+        config.update(batch_size=32, eval_batch_size=64)
+        config.update(steps=1_250, eval_every=625, save_every=625)
+        config.optimizer.warmup = 100
+        config.data.eval_size = 256
 
 
 def hand_rgb_world() -> ConfigDict:

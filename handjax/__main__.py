@@ -11,7 +11,7 @@ import difflib
 import importlib
 from collections.abc import Sequence
 
-import handjax
+from handjax import __version__
 from handjax.engine import cli, runtime
 
 # Command, a module of this name → what it does.
@@ -34,7 +34,7 @@ SHELLS = ("bash", "zsh")
 def parser() -> cli.Parser:
     """The flags before a command."""
     flags = cli.Parser(prog="handjax", description=__doc__)
-    flags.add_argument("--version", action="version", version=handjax.__version__)
+    flags.add_argument("--version", action="version", version=__version__)
     commands = flags.add_subparsers(metavar="COMMAND", title="commands")
     for name, text in (COMMANDS | OWN).items():
         commands.add_parser(name, help=text, add_help=False)
@@ -68,8 +68,9 @@ def main(argv: Sequence[str]) -> None:
 def models() -> str:
     """The included models, the configs by name, and the place and size of the compile cache."""
     from handjax.engine import config as configs
+    from handjax.prediction.predictor import list_models
 
-    listed = handjax.list_models()
+    listed = list_models()
     width = max(map(len, listed))
     folder = runtime.compile_cache()
     used = sum(file.stat().st_size for file in folder.glob("*-cache"))

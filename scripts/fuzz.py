@@ -101,7 +101,7 @@ class _Runs:
 
 def _hostile_npz() -> bytes:
     stream = io.BytesIO()
-    np.savez(stream, vertices=np.array([_Runs()], dtype=object), allow_pickle=True)
+    np.savez(stream, vertices=np.array([_Runs()], dtype=object))
     return stream.getvalue()
 
 

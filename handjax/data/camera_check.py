@@ -56,7 +56,8 @@ class Finding(NamedTuple):
 def check(camera: "Camera", size: Size) -> Finding:
     """`camera` (with its k) as that of an image of `size`."""
     assert camera.k is not None
-    numbers: Numbers = tuple(float(camera.k[at]) for at in ((0, 0), (1, 1), (0, 2), (1, 2)))  # type: ignore[assignment]
+    k = camera.k
+    numbers: Numbers = (float(k[0, 0]), float(k[1, 1]), float(k[0, 2]), float(k[1, 2]))
     fisheye = camera.lens is not None and camera.lens.model == "fisheye"
     problems = _problems(numbers, size, fisheye, camera.cropped)
     problems += _lens_problems(camera.lens, numbers, size)
@@ -183,12 +184,13 @@ def _explanations(numbers: Numbers, size: Size, fisheye: bool) -> Iterator[str]:
             yield f"in the order {name}? expected FX,FY,CX,CY: {_text(guess)}"
     fx, fy, cx, cy = numbers
     if _view_deg(fx, (width - 1) / 2, width, fisheye) > LENS_DEG[1] and 15 < min(fx, fy) < 180:
-        by_angle = tuple(
+        own_fx, own_fy = (
             n / 2 / math.tan(math.radians(min(f, 179.0) / 2))
             for f, n in zip((fx, fy), size, strict=True)
         )
-        if _fits((*by_angle, cx, cy), size):  # type: ignore[arg-type]
-            yield f"degrees of the field of view? expected px: {_text((*by_angle, cx, cy))}"  # type: ignore[arg-type]
+        by_angle = own_fx, own_fy, cx, cy
+        if _fits(by_angle, size):
+            yield f"degrees of the field of view? expected px: {_text(by_angle)}"
     if max(fx, fy) < 60 and _view_deg(fx, (width - 1) / 2, width, fisheye) > LENS_DEG[1]:
         pitch = cx / ((width - 1) / 2), cy / ((height - 1) / 2)  # mm per px, if cx is in mm as well
         guess = (

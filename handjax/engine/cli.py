@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import functools
+import importlib
 import logging
 import os
 import shlex
@@ -10,7 +11,8 @@ import sys
 import threading
 import traceback
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import ModuleType
 from typing import NoReturn
 
 from handjax.engine import config as configs
@@ -104,9 +106,39 @@ def config_help(spec: str) -> str:
     return "\n".join([head, *keys])
 
 
-def one_after_the_other(parsers: Iterable[argparse.ArgumentParser]) -> str:
-    """The help of several commands, each below a line."""
-    return "\n".join(f"{'─' * 72}\n{parser.format_help()}" for parser in parsers)
+class Group:
+    """A command that has commands of its own, each a module with `parser()` and `main(argv)`."""
+
+    def __init__(self, prog: str, description: str | None, modules: Mapping[str, str]):
+        """`modules`: command → its module, by its full name; imported where it is used."""
+        self.prog, self.description, self.modules = prog, description, modules
+
+    def parser(self) -> Parser:
+        """The flags of all commands, and the help of all of them, each below a line."""
+        flags = Parser(prog=self.prog, description=self.description)
+        commands = flags.add_subparsers(metavar="COMMAND", required=True)
+        texts = []
+        for name in self.modules:
+            own = self._module(name).parser()
+            title = (own.description or "").partition("\n")[0].partition(": ")[2]
+            commands.add_parser(name, help=title, parents=[own], add_help=False)
+            texts.append(f"{'─' * 72}\n{own.format_help()}")
+        flags.epilog = "\n".join(texts)
+        return flags
+
+    def main(self, argv: Sequence[str]) -> None:
+        """Runs the command that the first argument names; help and errors as of the parser."""
+        command, *rest = argv or ["--help"]
+        if command in self.modules:
+            module = self._module(command)
+            runtime.use_compile_cache()
+            runtime.tell_compiling()
+            module.main(rest)
+        else:
+            self.parser().parse_args([command])
+
+    def _module(self, name: str) -> ModuleType:
+        return importlib.import_module(self.modules[name])
 
 
 @contextlib.contextmanager

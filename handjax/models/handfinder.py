@@ -11,11 +11,10 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from handjax.models.handnet import BottleneckUnit, ConvNorm, double, mean_pool, space_to_depth
+from handjax.models.handnet import CELL_PX, BottleneckUnit, ConvNorm, hourglass, space_to_depth
 
 CHANNELS = 3  # of the input: depth, its inverse, and where it was measured
 OUTPUTS = 6  # of the maps: right and left hand (logits), x and y in the cell, depth, log size
-CELL_PX = 4  # pixels of the input per cell of the maps, along each axis
 
 
 class HandFinder(nn.Module):
@@ -29,21 +28,11 @@ class HandFinder(nn.Module):
     def __call__(
         self, x: Float[Array, "b h w 3"], train: bool = False
     ) -> Float[Array, "b h/4 w/4 6"]:
-        top, middle, bottom = self.widths
         conv = partial(ConvNorm, dtype=self.dtype, train=train)
         block = partial(BottleneckUnit, dtype=self.dtype, train=train)
         x = space_to_depth(x.astype(self.dtype), CELL_PX)
-        x = nn.relu(conv(top, 3, name="stem")(x))
-        skips = []
-        for level, (width, count) in enumerate(zip(self.widths, self.blocks, strict=True)):
-            if level:
-                skips.append(x)
-                x = nn.relu(conv(width, 1, name=f"enter{level}")(mean_pool(x)))
-            for i in range(count):
-                x = block(width, name=f"down{level}_{i}")(x)
-        for level, width in ((1, middle), (0, top)):
-            x = double(conv(width, 1, name=f"leave{level}")(x)) + skips.pop()
-            x = block(width, name=f"up{level}")(nn.relu(x))
+        x = nn.relu(conv(self.widths[0], 3, name="stem")(x))
+        x, _ = hourglass(x, self.widths, self.blocks, conv, block)
         maps = nn.Dense(OUTPUTS, dtype=self.dtype, bias_init=_rare, name="maps")(x)
         return maps.astype(jnp.float32)
 

@@ -5,6 +5,7 @@ An encoder-decoder in the manner of Newell et al. 2016 with residual bottlenecks
 Where it is decoded: targets/handnet.py.
 """
 
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -38,27 +39,41 @@ class HandNet(nn.Module):
     ) -> tuple[Float[Array, "b n/4 n/4 3*{self.joints}"], Float[Array, " b"]]:
         if x.shape[1] % (4 * CELL_PX):
             raise ValueError(f"a crop of {x.shape[1]} px is not divisible by {4 * CELL_PX} px")
-        top, middle, bottom = self.widths
+        top = self.widths[0]
         conv = partial(ConvNorm, dtype=self.dtype, train=train)
         block = partial(BottleneckUnit, dtype=self.dtype, train=train)
 
         x = space_to_depth(x.astype(self.dtype), 2)
         x = nn.relu(conv(top // 4, 3, name="fine")(x))
         x = nn.relu(conv(top, 1, name="stem")(space_to_depth(x, 2)))
-        skips = []
-        for level, (width, count) in enumerate(zip(self.widths, self.blocks, strict=True)):
-            if level:
-                skips.append(x)
-                x = nn.relu(conv(width, 1, name=f"enter{level}")(mean_pool(x)))
-            for i in range(count):
-                x = block(width, name=f"down{level}_{i}")(x)
-        seen = x.mean((1, 2))
-        for level, width in ((1, middle), (0, top)):
-            x = double(conv(width, 1, name=f"leave{level}")(x)) + skips.pop()
-            x = block(width, name=f"up{level}")(nn.relu(x))
+        x, seen = hourglass(x, self.widths, self.blocks, conv, block)
         maps = nn.Dense(3 * self.joints, dtype=self.dtype, name="maps")(x)
         presence = nn.Dense(1, dtype=self.dtype, name="presence")(seen)
         return maps.astype(jnp.float32), presence[:, 0].astype(jnp.float32)
+
+
+def hourglass(
+    x: Float[Array, "b h w c"],
+    widths: Sequence[int],
+    blocks: Sequence[int],
+    conv: Callable[..., nn.Module],
+    block: Callable[..., nn.Module],
+) -> tuple[Float[Array, "b h w c"], Float[Array, "b d"]]:
+    """Down to a quarter of the size and up again, with a residual unit a level on the way up and
+    sums across; and the mean of the features at the narrowest. Layers are those of the caller."""
+    skips = []
+    for level, (width, count) in enumerate(zip(widths, blocks, strict=True)):
+        if level:
+            skips.append(x)
+            x = nn.relu(conv(width, 1, name=f"enter{level}")(mean_pool(x)))
+        for i in range(count):
+            x = block(width, name=f"down{level}_{i}")(x)
+    narrowest = x.mean((1, 2))
+    for level in reversed(range(len(widths) - 1)):
+        width = widths[level]
+        x = double(conv(width, 1, name=f"leave{level}")(x)) + skips.pop()
+        x = block(width, name=f"up{level}")(nn.relu(x))
+    return x, narrowest
 
 
 class ConvNorm(nn.Module):

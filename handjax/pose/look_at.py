@@ -10,6 +10,10 @@ from jaxtyping import Array, Float
 
 from handjax.pose import geometry, pinhole
 
+CROP_MM = 300.0  # what the hand network's crop shows, at the distance of its middle
+# Height, width and focal length, px, of the picture that the finder sees: 74 by 64 degrees.
+FRAME_SIZE, FRAME_FOCAL = (80, 96), 64.0
+
 # Where around its center a pixel looks for a measurement, px: the center first.
 _TAPS = ((0.0, 0.0), (0.3, 0.3), (-0.3, -0.3), (0.3, -0.3), (-0.3, 0.3))
 
@@ -38,14 +42,17 @@ def roll(joints_xyz: Float[Array, "*b 21 3"]) -> Float[Array, "*b"]:
     return jnp.arctan2(forward[..., 0], -forward[..., 1] + 1e-6)
 
 
-def crop_camera(
-    distance: Float[Array, "*b"], extent_mm: float, size: int
-) -> Float[Array, "*b 3 3"]:
-    """Intrinsics of a crop of `size` px that shows `extent_mm` at `distance`, centered."""
-    focal = size * distance / extent_mm
-    zero, one, middle = jnp.zeros_like(focal), jnp.ones_like(focal), (size - 1) / 2
-    rows = [focal, zero, one * middle, zero, focal, one * middle, zero, zero, one]
+def centered_camera(focal: Float[Array, "*b"], height: int, width: int) -> Float[Array, "*b 3 3"]:
+    """Intrinsics of an image whose optical axis is in its middle."""
+    zero, one = jnp.zeros_like(focal), jnp.ones_like(focal)
+    cx, cy = one * ((width - 1) / 2), one * ((height - 1) / 2)
+    rows = [focal, zero, cx, zero, focal, cy, zero, zero, one]
     return jnp.stack(rows, axis=-1).reshape(*focal.shape, 3, 3)
+
+
+def crop_camera(distance: Float[Array, "*b"], size: int) -> Float[Array, "*b 3 3"]:
+    """Intrinsics of a crop of `size` px that shows CROP_MM at `distance`."""
+    return centered_camera(size * distance / CROP_MM, size, size)
 
 
 def resample(

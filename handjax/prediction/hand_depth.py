@@ -4,6 +4,7 @@ Two networks come with handjax (models/handnet.md): the finder looks at the whol
 network at crops of 300 mm. Both were learnt from synthetic hands alone.
 """
 
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple, cast
@@ -30,8 +31,9 @@ SIZE = 64  # px of a crop
 CANDIDATES = 3  # places that the finder proposes; the nearest thing is one more
 REFINEMENTS = 3  # crops around the joints of the crop before
 RANGE_MM = (150.0, 1500.0)  # distance of hands from the camera
-_NEAREST = 0.2  # score of the nearest thing beside the finder's
 UNSURE = 0.5  # presence below which a hand is not to be trusted
+_NEAREST = 0.2  # score of the nearest thing beside the finder's
+_FARTHEST_MM = 4000.0  # what the finder sees of a room
 NETWORK = Path(models.__file__).with_name("handnet.npz")
 FINDER = Path(models.__file__).with_name("handfinder.npz")
 
@@ -53,9 +55,18 @@ class Networks(NamedTuple):
     finder: dict[str, Any] | None
 
 
-def is_hand_network(variables: dict[str, Any]) -> bool:
+def is_hand_network(variables: Mapping[str, Any]) -> bool:
     """Whether these are variables of a `HandNet`."""
     return {"stem", "maps", "presence"} <= set(variables.get("params", ()))
+
+
+def _network(variables: Mapping[str, Any]) -> HandNet:
+    """The network of these variables, whatever its widths and blocks."""
+    params = variables["params"]
+    entries = ("stem", "enter1", "enter2")
+    widths = [params[name]["conv"]["kernel"].shape[-1] for name in entries]
+    blocks = [sum(name.startswith(f"down{level}_") for name in params) for level in range(3)]
+    return HandNet(params["maps"]["bias"].shape[0] // 3, tuple(widths), tuple(blocks))
 
 
 @cache
@@ -100,7 +111,6 @@ def at(
 ) -> HandFound:
     """The hand of `side` in the crop around `center`, camera mm, which then moves `refinements`
     times to the mean of the joints, and turns until the hand points up in it."""
-
     mirror = jnp.stack([side, jnp.ones_like(side), jnp.ones_like(side)])
 
     def look(center: Array, roll: Array) -> HandFound:
@@ -126,37 +136,40 @@ def _places(
     networks: Networks, depth: Array, k: Array, range_mm: tuple[float, float]
 ) -> tuple[Float[Array, "n 3"], Float[Array, " n"]]:
     """Where hands may be, camera mm, in front of the camera, and the log of how likely."""
-    nearest = hand_center(depth, k, jnp.full(3, target.CROP_MM), range_mm)
+    nearest = hand_center(depth, k, jnp.full(3, look_at.CROP_MM), range_mm)
     nearest = jnp.where(nearest[2] > 0, nearest, jnp.array([0.0, 0.0, 500.0]))
     if networks.finder is None:
         return nearest[None], jnp.zeros(1)
-    height, width = depth.shape
-    # The whole picture must fit: wider ones are seen smaller, with depths that are as much larger.
-    corners = jnp.abs(jnp.stack([(0 - k[0, 2]), (width - 1 - k[0, 2])])).max() / k[0, 0]
-    tall = jnp.abs(jnp.stack([(0 - k[1, 2]), (height - 1 - k[1, 2])])).max() / k[1, 1]
-    fits = jnp.minimum(finder_target.WIDTH / 2 / corners, finder_target.HEIGHT / 2 / tall)
-    focal = jnp.minimum(finder_target.FOCAL, fits)
-    larger = finder_target.FOCAL / focal
-    own = jnp.diag(jnp.stack([focal, focal, jnp.ones_like(focal)]))
-    own = own.at[:2, 2].set(
-        jnp.array([(finder_target.WIDTH - 1) / 2, (finder_target.HEIGHT - 1) / 2])
-    )
-    seen = look_at.resample(depth, k, jnp.eye(3), own, finder_target.HEIGHT, finder_target.WIDTH)
-    inside = (seen > range_mm[0]) & (seen < 4000.0)
-    x = finder_target.network_input(jnp.where(inside, seen * larger, 0.0))
+    rows, columns = look_at.FRAME_SIZE
+    focal = jnp.minimum(look_at.FRAME_FOCAL, _whole_picture(k, *depth.shape))
+    own = look_at.centered_camera(focal, rows, columns)
+    seen = look_at.resample(depth, k, jnp.eye(3), own, rows, columns)
+    inside = (seen > range_mm[0]) & (seen < _FARTHEST_MM)
+    # Seen by a shorter focal length, all is smaller, as if it were as much further away.
+    further = look_at.FRAME_FOCAL / focal
+    x = finder_target.network_input(jnp.where(inside, seen * further, 0.0))
     maps = cast(Array, HandFinder().apply(networks.finder, x[None]))[0]
-    wide = own.at[0, 0].set(finder_target.FOCAL).at[1, 1].set(finder_target.FOCAL)
-    found = finder_target.decode(maps, wide, CANDIDATES)
-    # (x, y, z) of the wide camera is (x, y, z / larger) of the real one, along the same ray.
-    places = found.xyz.at[:, 2].divide(larger)
+    known = look_at.centered_camera(jnp.asarray(look_at.FRAME_FOCAL), rows, columns)
+    found = finder_target.decode(maps, known, CANDIDATES)
+    places = found.xyz.at[:, 2].divide(further)
     likely = jnp.log(jnp.append(found.score, _NEAREST) + 1e-3)
     return jnp.concatenate([places, nearest[None]]), likely
+
+
+def _whole_picture(k: Array, height: int, width: int) -> Float[Array, ""]:
+    """Focal length, px, with which the finder's frame shows the whole picture of camera `k`."""
+    rows, columns = look_at.FRAME_SIZE
+    aside, up = (
+        jnp.maximum(k[axis, 2], size - 1 - k[axis, 2]) / k[axis, axis]
+        for axis, size in ((0, width), (1, height))
+    )
+    return jnp.minimum(columns / 2 / aside, rows / 2 / up)
 
 
 def _crops(
     depth: Array, k: Array, rotation: Float[Array, "n 3 3"], distance: Float[Array, " n"]
 ) -> Float[Array, "n s s"]:
-    cameras = look_at.crop_camera(distance, target.CROP_MM, SIZE)
+    cameras = look_at.crop_camera(distance, SIZE)
     return jax.vmap(lambda r, c: look_at.resample(depth, k, r, c, SIZE, SIZE))(rotation, cameras)
 
 
@@ -164,10 +177,10 @@ def _apply(
     variables: dict[str, Any], crops: Float[Array, "n s s"], distance: Float[Array, " n"]
 ) -> tuple[Float[Array, "n 21 3"], Float[Array, "n 21"], Float[Array, " n"]]:
     """Joints in mm of each crop's camera, their deviations, and the logit of a right hand."""
-    outputs = HandNet().apply(variables, target.network_input(crops, distance))
+    outputs = _network(variables).apply(variables, target.network_input(crops, distance))
     maps, presence = cast(tuple[Array, Array], outputs)
     joints, std = target.decode(maps)
-    k = look_at.crop_camera(distance, target.CROP_MM, SIZE)
+    k = look_at.crop_camera(distance, SIZE)
     return target.camera_coordinates(joints, k, distance, SIZE), std, presence
 
 
@@ -194,7 +207,13 @@ class HandDepthPredictor(DepthPredictor):
 
     @classmethod
     def of_run(cls, name: str, network: TrainedNetwork) -> "HandDepthPredictor":
-        """A run of configs/handnet.py, with the included finder."""
+        """A run of configs/handnet.py, with the included finder. ValueError for crops of another
+        size."""
+        if (size := network.config.data.image_size) != SIZE:
+            raise ValueError(
+                f"{name}: it learnt from crops of {size} px; prediction needs "
+                f"config.data.image_size={SIZE}"
+            )
         return cls(name, Networks(dict(network.variables), included().finder))
 
     def locate(

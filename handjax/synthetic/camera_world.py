@@ -16,6 +16,7 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from handjax.ops.rasterize import rasterize, to_screen
 from handjax.pose import geometry, look_at, pinhole
+from handjax.pose.look_at import CROP_MM, FRAME_FOCAL, FRAME_SIZE
 from handjax.rigs import hand, poses, skinning
 from handjax.synthetic import depth_cameras, render, surroundings
 from handjax.synthetic.draws import Draws
@@ -23,10 +24,8 @@ from handjax.synthetic.surroundings import USUAL, Shares
 
 Share = float | Float[Array, ""]
 
-CROP_MM = 300.0  # side of the crop, at the distance of its middle
 NEAR_MM, FAR_MM = 100.0, 8000.0  # what a sensor can measure
 _SENSOR_FOCAL = (200.0, 640.0)  # px: from a wide 320 x 240 to a narrow 640 x 480 image
-FRAME_FOCAL = 64.0  # px of an image of 96 x 80: a view of 74 by 64 degrees
 ADULT_AND_CHILD = (0.68, 1.02)  # size of hands, relative to the model's
 
 _SPREAD = tuple(i for i, name in enumerate(hand.POSE_NAMES) if name.endswith("abduction"))[:4]
@@ -35,7 +34,7 @@ _THUMB = tuple(hand.POSE_NAMES.index(f"thumb_{motion}") for motion in ("abductio
 _NUMBERS = 160  # uniform numbers of a sample
 
 
-class Hand(NamedTuple):
+class DrawnHand(NamedTuple):
     """A posed hand at the origin of its own frame, and what is needed to place it."""
 
     vertices: Float[Array, "v 3"]
@@ -44,7 +43,7 @@ class Hand(NamedTuple):
     side: Float[Array, ""]  # -1 left, 1 right
     size: Float[Array, ""]  # relative to the model
 
-    def rolled(self, angle: Float[Array, ""]) -> "Hand":
+    def rolled(self, angle: Float[Array, ""]) -> "DrawnHand":
         """Turned about the optical axis."""
         turn = geometry.rotation_z(angle)
         return self._replace(
@@ -52,7 +51,7 @@ class Hand(NamedTuple):
             joints=geometry.map_points(turn, self.joints),
         )
 
-    def at(self, position: Float[Array, "3"]) -> "Hand":
+    def at(self, position: Float[Array, "3"]) -> "DrawnHand":
         """Moved so that the mean of its joints is at `position`."""
         shift = (position - self.joints.mean(0))[None]
         return self._replace(vertices=self.vertices + shift, joints=self.joints + shift)
@@ -69,7 +68,7 @@ def draw_hand(
     stretch: float = 0.07,
     fingers: poses.Range = (0.9, 1.12),
     modes: tuple[str, ...] = poses.ALL_MODES,
-) -> Hand:
+) -> DrawnHand:
     """A random hand, left with probability `left`: `scale` relative to the model, each axis by up
     to `stretch` and each finger by `fingers` more or less. A share `frontal` is held out to the
     camera within 60 degrees, palm or back; the others point in every direction alike. A share
@@ -91,7 +90,7 @@ def draw_hand(
     _, radii, joints = render.hand_in_camera(pose, zero, "hand21", *build)
     vertices = render.skin_in_camera(skin, pose, zero, *build)
     own = jnp.asarray(hand.JOINT_SPHERES["hand21"])
-    drawn = Hand(vertices, joints, radii[own], side, size)
+    drawn = DrawnHand(vertices, joints, radii[own], side, size)
     level = jnp.deg2rad(15.0) * draws.normal() - look_at.roll(joints)
     return drawn.rolled(jnp.where(draws.uniform() < upright, level, 0.0))
 
@@ -128,8 +127,7 @@ def crop_sample(
     u = draws.uniform(9)
     z = distance_mm[0] * (distance_mm[1] / distance_mm[0]) ** u[0]
     middle = jnp.stack([jnp.zeros(()), jnp.zeros(()), z])
-    focal = image_size * z / CROP_MM
-    k = _intrinsics(focal, (image_size - 1) / 2, (image_size - 1) / 2)
+    k = look_at.crop_camera(z, image_size)
 
     # --- where
     spread = jnp.where(u[1] < 0.67, shift_mm[0], shift_mm[1])
@@ -171,8 +169,6 @@ def frame_sample(
     key: PRNGKeyArray,
     *,
     skin: skinning.Skin | None = None,
-    height: int = 80,
-    width: int = 96,
     distance_mm: poses.Range = (250.0, 1200.0),
     none: Share = 0.15,
     shares: Shares = USUAL,
@@ -182,16 +178,17 @@ def frame_sample(
 ) -> dict[str, Array]:
     """A whole depth image with up to two hands, as one row of a Batch; a function of the key.
 
-    depth [h, w] mm; k [3, 3], a focal length of 64 px; hands [2, 3]: the mean of the joints of
+    depth [80, 96] mm; k [3, 3], a focal length of 64 px; hands [2, 3]: the mean of the joints of
     each, mm; sides [2]: -1 left, 1 right; present [2]: whether it is there, its middle in the
     image, and at least five joints can be seen; sizes [2], relative to the model.
     """
+    height, width = FRAME_SIZE
     skin = skin or skinning.hand_skin()
     hand_key, draw_key, sensor_key = random.split(key, 3)
     draws = Draws(draw_key, _NUMBERS)
     u = draws.uniform(4)
     z = distance_mm[0] * (distance_mm[1] / distance_mm[0]) ** u[0]
-    k = _intrinsics(jnp.asarray(FRAME_FOCAL), (width - 1) / 2, (height - 1) / 2)
+    k = look_at.centered_camera(jnp.asarray(FRAME_FOCAL), height, width)
     at = jnp.stack([(u[1] - 0.5) * width, (u[2] - 0.5) * height]) * 0.9
     position = jnp.concatenate([at * z / FRAME_FOCAL, z[None]])
     gone = u[3] < none
@@ -199,7 +196,7 @@ def frame_sample(
     clean = _render(scene, k, height, width, skin)
     depth = _sense(sensor_key, draws, clean, k, sensors)
 
-    def seen(one: Hand) -> Array:
+    def seen(one: DrawnHand) -> Array:
         middle = pinhole.project(one.joints.mean(0)[None], k)[0]
         inside = (middle >= 0).all() & (middle[0] < width) & (middle[1] < height)
         return (_visible(one, clean, k).sum() >= 5) & inside & (one.joints[:, 2].min() > NEAR_MM)
@@ -232,16 +229,11 @@ def _natural(pose: Float[Array, "26"], u: Float[Array, "6"]) -> Float[Array, "26
 
 
 class _Scene(NamedTuple):
-    hand: Hand
-    second: Hand
+    hand: DrawnHand
+    second: DrawnHand
     has_second: Bool[Array, ""]
     vertices: Float[Array, "v 3"]  # of both hands, then of what is around them
     planes: Float[Array, "2 4"]
-
-
-def _intrinsics(focal: Array, cx: float, cy: float) -> Float[Array, "3 3"]:
-    k = jnp.zeros((3, 3)).at[0, 0].set(focal).at[1, 1].set(focal)
-    return k.at[0, 2].set(cx).at[1, 2].set(cy).at[2, 2].set(1.0)
 
 
 def _scene(
@@ -293,7 +285,9 @@ def _faces(skin: skinning.Skin) -> np.ndarray:
     return np.concatenate([skin.faces, skin.faces + count, surroundings.faces() + 2 * count])
 
 
-def _visible(one: Hand, clean: Float[Array, "h w"], k: Float[Array, "3 3"]) -> Bool[Array, "21"]:
+def _visible(
+    one: DrawnHand, clean: Float[Array, "h w"], k: Float[Array, "3 3"]
+) -> Bool[Array, "21"]:
     uvd = pinhole.xyz_to_uvd(one.joints, k)
     return render.visible_in_depth(uvd, clean, clean > 0, one.radii)
 

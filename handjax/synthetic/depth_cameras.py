@@ -20,7 +20,7 @@ import jax.numpy as jnp
 from jax import lax, random
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
-from handjax.synthetic.draws import Draws
+from handjax.synthetic.draws import Draws, normal
 
 Range = tuple[float, float]
 _FAR = 1e5  # stands for a missing neighbour
@@ -125,7 +125,7 @@ def measure(
     # Sums of two uniform numbers, scaled to deviation 1: near enough to Gaussian, and cheap.
     n_u, n_v, n_z = ((a + b - 1.0) * 2.45 for a, b in ((u[0], u[4]), (u[1], u[5]), (u[2], u[6])))
     rest = (words[2 * height * width :] >> 8).astype(jnp.float32) / 2.0**24
-    coarse = _normal(rest[:corners]).reshape(5, _FIELD, _FIELD)
+    coarse = normal(rest[:corners]).reshape(5, _FIELD, _FIELD)
     fields = jax.image.resize(coarse, (5, height, width), "linear")
     fields = lax.optimization_barrier(fields)
 
@@ -208,11 +208,6 @@ def _shadow(
     at = jnp.arange(d.shape[1], dtype=d.dtype)[None] + shift
     hidden = (lax.cummax(at, axis=1) > at + 1.0) & (one_side > 0)
     return jnp.where(turned, hidden[:, ::-1], hidden)
-
-
-def _normal(uniform):
-    """[0, 1) → N(0, 1)."""
-    return 2.0**0.5 * lax.erf_inv(jnp.clip(2.0 * uniform - 1.0, -0.999999, 0.999999))
 
 
 def _normal_quantile(share):

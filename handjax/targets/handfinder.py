@@ -13,8 +13,8 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
 from handjax.pose import pinhole
+from handjax.pose.look_at import FRAME_SIZE
 
-HEIGHT, WIDTH, FOCAL = 80, 96, 64.0  # px
 CELL_PX = 4  # pixels per cell of the maps
 _UNIT_MM = 1000.0
 _SPREAD = 0.8  # cells: deviation of the target's heat
@@ -46,7 +46,7 @@ def encode(
 ) -> tuple[Float[Array, "*b r c 2"], Float[Array, "*b n 2"], Int[Array, "*b n 2"]]:
     """Heat for right and left hands, the highest of Gaussians; for each hand its place in its cell,
     -1/2 to 1/2 along x and y, and the cell, (row, column)."""
-    rows, columns = HEIGHT // CELL_PX, WIDTH // CELL_PX
+    rows, columns = (side // CELL_PX for side in FRAME_SIZE)
     uv = pinhole.project(jnp.where(present[..., None], hands, 1.0), k)
     cells = (uv + 0.5) / CELL_PX - 0.5  # centers of cells are at integers
     nearest = jnp.round(cells)

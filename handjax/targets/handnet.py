@@ -9,9 +9,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-CROP_MM = 300.0
+from handjax.pose.look_at import CROP_MM
+
 HALF_MM = CROP_MM / 2
-CELL_PX = 4  # pixels per cell of the maps
 _MIN_LOG, _MAX_LOG = -1.0, 5.0  # of a deviation in mm: 0.4 to 150 mm
 _SPREAD = 0.8  # cells: deviation of the heat that is learnt
 _START_LOG = 3.5  # of an untrained network: 33 mm

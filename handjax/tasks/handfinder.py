@@ -17,10 +17,12 @@ from handjax.engine.contracts import Batch, Inputs, Rows
 from handjax.metrics import joints3d as metrics
 from handjax.models.handfinder import CHANNELS, HandFinder
 from handjax.pose import losses
+from handjax.pose.look_at import FRAME_SIZE
 from handjax.pose.skeleton import Skeleton
 from handjax.targets import handfinder as target
 from handjax.tasks.base import Task
 from handjax.tasks.rules import DTYPE, at_least
+from handjax.tasks.views import from_the_side
 
 CANDIDATES = 3
 NEAR_MM = 60.0  # a candidate this near is of the hand
@@ -134,12 +136,9 @@ def visualize(inputs: Inputs) -> tuple[Float[Array, "b n n"], Float[Array, "b n 
     """The image, nearer is brighter, and from the side: rows y, columns z up to 2 m."""
     metres, measured = inputs["x"][..., 0], inputs["x"][..., 2] > 0
     front = jnp.where(measured, jnp.clip(1.1 - metres / 1.5, 0.05, 1.0), 0.0)
-    size = metres.shape[-1]
-    cell = jnp.where(measured, jnp.floor(metres / 2 * size), -1)
-    side = (cell[..., None] == jnp.arange(size, dtype=cell.dtype)[None, None, None]).any(2)
-    return front, side.astype(metres.dtype)
+    return front, from_the_side(metres / 2, measured)
 
 
 def dummy_inputs(samples: int) -> Inputs:
     """Images of zeros."""
-    return {"x": jnp.zeros((samples, target.HEIGHT, target.WIDTH, CHANNELS))}
+    return {"x": jnp.zeros((samples, *FRAME_SIZE, CHANNELS))}

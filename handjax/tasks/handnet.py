@@ -25,6 +25,7 @@ from handjax.pose.skeleton import Skeleton
 from handjax.targets import handnet as target
 from handjax.tasks.base import Task
 from handjax.tasks.rules import DTYPE, at_least
+from handjax.tasks.views import from_the_side
 
 Outputs = tuple[Array, Array]  # maps and presence, as HandNet returns them
 WEIGHTS = ("heat", "deviation", "presence")  # of the loss's terms besides `joints`
@@ -93,8 +94,8 @@ def loss(
     joints, std = target.decode(maps)
     true = target.crop_coordinates(inputs["joints_xyz"], inputs["k"], distance, size)
     there = inputs["labelled"] & inputs["mask"][:, None]
-    away = jnp.where(there[..., None], joints - true, 0.0)
-    error = geometry.safe_norm(away / _UNIT_MM)
+    true = jnp.where(there[..., None], true, 0.0)  # rows that only fill up may hold anything
+    error = geometry.safe_norm(jnp.where(there[..., None], joints - true, 0.0) / _UNIT_MM)
     count = jnp.maximum(there.sum(), 1).astype(error.dtype)
     known = jnp.minimum(jax.lax.stop_gradient(error) * _UNIT_MM, _FARTHEST_MM)
     likely = jnp.where(there, known**2 / (2 * std**2) + 3 * jnp.log(std), 0.0)
@@ -161,11 +162,7 @@ def score(rows: Rows, *, skeleton: Skeleton) -> dict[str, Any]:
 def visualize(inputs: Inputs) -> tuple[Float[Array, "b n n"], Float[Array, "b n n"]]:
     """The crop from the front, nearer is brighter, and from the side: rows y, columns z."""
     depth, inside = inputs["x"][..., 0], inputs["x"][..., 1] > 0
-    size = depth.shape[-1]
-    front = jnp.where(inside, 0.6 - 0.4 * depth, 0.0)
-    cell = jnp.where(inside, jnp.floor((depth + 1) / 2 * size), -1)
-    side = (cell[..., None] == jnp.arange(size, dtype=cell.dtype)[None, None, None]).any(2)
-    return front, side.astype(depth.dtype)
+    return jnp.where(inside, 0.6 - 0.4 * depth, 0.0), from_the_side((depth + 1) / 2, inside)
 
 
 def dummy_inputs(samples: int, *, size: int) -> Inputs:

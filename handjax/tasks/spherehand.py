@@ -35,6 +35,7 @@ from handjax.targets import spherehand
 from handjax.tasks.base import Task
 from handjax.tasks.rules import DTYPE, above
 from handjax.tasks.spherehand_losses import SPHERES, Outputs, decoded_views, loss
+from handjax.tasks.views import from_the_side
 
 
 def spherehand_task(config: ConfigDict, skeleton: Skeleton) -> Task:
@@ -206,11 +207,10 @@ def score(rows: Rows, *, skeleton: Skeleton) -> dict[str, Any]:
 def visualize(inputs: Inputs) -> tuple[Float[Array, "b n n"], Float[Array, "b n n"]]:
     """The hand in the first view, nearer is brighter, and from the side: rows y, columns z."""
     depth = inputs["cube_depth"][:, 0]
-    size, is_hand = depth.shape[-1], depth < BACKGROUND_MM - 1
+    is_hand = depth < BACKGROUND_MM - 1
     front = jnp.where(is_hand, jnp.clip(0.5 - depth / EXTENT_MM, 0.1, 1.0), 0.0)
-    cell = jnp.where(is_hand, jnp.round((depth / EXTENT_MM + 0.5) * size), -1)
-    side = (cell[..., None] == jnp.arange(size, dtype=cell.dtype)[None, None, None]).any(2)
-    return front, side.astype(depth.dtype)
+    half = 0.5 / depth.shape[-1]  # cells stand for their first edge, not their middle
+    return front, from_the_side(depth / EXTENT_MM + 0.5 + half, is_hand)
 
 
 def dummy_inputs(samples: int, *, size: int) -> Inputs:

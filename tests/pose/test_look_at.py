@@ -43,7 +43,7 @@ def test_an_image_resampled_is_the_image_of_the_turned_camera():
     radii = jnp.asarray(rng.uniform(8, 25, 12), jnp.float32)
     picture, _ = sphere_depth_pinhole(centers, radii, K, 240, 320)
     rotation, distance = look_at.towards(middle), jnp.linalg.norm(middle)
-    own = look_at.crop_camera(distance, 300.0, 64)
+    own = look_at.crop_camera(distance, 64)
     seen = np.asarray(look_at.resample(picture, K, rotation, own, 64, 64))
     turned = jnp.matmul(centers, rotation.T, precision="highest")
     true = np.asarray(sphere_depth_pinhole(turned, radii, own, 64, 64)[0])
@@ -55,7 +55,7 @@ def test_an_image_resampled_is_the_image_of_the_turned_camera():
 
 def test_holes_and_what_is_beyond_the_image_are_missing():
     depth = jnp.full((240, 320), 500.0).at[100:140, 100:200].set(0.0)
-    own = look_at.crop_camera(jnp.asarray(500.0), 300.0, 64)
+    own = look_at.crop_camera(jnp.asarray(500.0), 64)
     seen = np.asarray(look_at.resample(depth, K, jnp.eye(3), own, 64, 64))
     assert seen[32, 32] == 0 and seen[5, 32] == pytest.approx(500)
     aside = look_at.towards(jnp.array([400.0, 0.0, 400.0]))

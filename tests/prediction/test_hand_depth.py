@@ -1,15 +1,24 @@
 """The hand network on whole pictures: hands of either side are found, and nothing else is one."""
 
+import cv2
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import handjax
+from handjax import predict
+from handjax.engine import config as configs
+from handjax.engine import weights
+from handjax.models.handnet import HandNet
 from handjax.ops.rasterize import rasterize, to_screen
 from handjax.pose.pinhole import project
+from handjax.pose.skeleton import SKELETONS
+from handjax.prediction.hand_depth import HandDepthPredictor, Networks
+from handjax.prediction.network import TrainedNetwork
 from handjax.rigs import skinning
 from handjax.synthetic import camera_world
+from handjax.tasks import TASKS
 
 pytestmark = [pytest.mark.optimized, pytest.mark.slow]
 
@@ -103,3 +112,39 @@ def test_nothing_in_range_is_one_line(predictor):
     assert "\n" not in str(error.value)
     with pytest.raises(ValueError, match="expected auto or right or left"):
         predictor(np.ones((HEIGHT, WIDTH), np.float32), camera=K, side="both")
+
+
+def test_the_command_writes_what_the_predictor_says(pictures, predictor, tmp_path):
+    frames = np.rint(pictures[0][:2]).astype(np.uint16)
+    for name, frame in zip("ab", frames, strict=True):
+        cv2.imwrite(str(tmp_path / f"{name}.png"), frame)
+    camera = ("--camera", "240,240,159.5,119.5")
+    out = tmp_path / "out"
+    predict.main(["depth", str(tmp_path), *camera, "--output", str(out)])
+    expected = predictor(frames.astype(np.float32), camera=K)
+    with np.load(out / "predictions.npz", allow_pickle=False) as found:
+        assert list(found["ids"]) == ["a.png", "b.png"]
+        assert tuple(found["side"]) == expected.side
+        np.testing.assert_allclose(found["joints_xyz"], expected.xyz, atol=1e-2)
+        np.testing.assert_allclose(found["std_mm"], expected.std, rtol=1e-3)
+        np.testing.assert_allclose(found["presence"], expected.presence, rtol=1e-3)
+        alone = found["joints_xyz"]
+    fit = ("--refine", "20", "--side", "right", "--overwrite")
+    predict.main(["depth", str(tmp_path / "a.png"), *camera, "--output", str(out), *fit])
+    with np.load(out / "predictions.npz", allow_pickle=False) as found:
+        assert list(found["side"]) == ["right"]
+        assert found["distance_mm"][0] <= found["distance_before_mm"][0]
+        assert np.abs(found["joints_xyz"][0] - alone[0]).max() > 1
+
+
+def test_a_run_of_other_widths_is_read_and_one_of_other_crops_is_not(tmp_path, pictures):
+    model = HandNet(21, (16, 16, 16), (2, 2, 2))
+    variables = model.init(jax.random.key(0), jnp.zeros((1, 64, 64, 2)))
+    weights.save(tmp_path / "net.npz", variables)
+    small = HandDepthPredictor("small", Networks(weights.load(tmp_path / "net.npz"), None))
+    assert small(pictures[0][0], camera=K).xyz.shape == (21, 3)
+    config, skeleton = configs.load("handnet", ["config.data.image_size=96"]), SKELETONS["hand21"]
+    task = TASKS["handnet"](config, skeleton)
+    other = TrainedNetwork(config, skeleton, task, 0, variables, lambda variables, batch: {})
+    with pytest.raises(ValueError, match="it learnt from crops of 96 px"):
+        HandDepthPredictor.of_run("run", other)

@@ -75,7 +75,7 @@ class Scripted(DepthPredictor):
 
     @classmethod
     def of_run(cls, name, network):
-        raise NotImplementedError
+        raise AssertionError("a scripted predictor is of no run")
 
     def __call__(self, depth, camera, center=None, side="right"):
         key = depth.tobytes()
@@ -87,8 +87,8 @@ class Scripted(DepthPredictor):
             raise self.now
         return Prediction(JOINTS, uv=np.zeros((21, 2), np.float32), **self.now)
 
-    def _rows(self, frames, k, centers, left):
-        raise NotImplementedError
+    def _rows(self, frames, k, centers, side):
+        raise AssertionError("__call__ answers by itself")
 
 
 def prediction(xyz, presence=0.9, std=5.0, side="right", off=0.0):

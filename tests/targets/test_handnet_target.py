@@ -8,7 +8,7 @@ from handjax.pose.look_at import crop_camera
 from handjax.targets import handnet
 
 DISTANCE = jnp.array([420.0, 900.0])
-K = crop_camera(DISTANCE, handnet.CROP_MM, 64)
+K = crop_camera(DISTANCE, 64)
 
 
 def test_camera_coordinates_undo_crop_coordinates():

@@ -16,6 +16,7 @@ from handjax.data import left_out  # noqa: E402
 from handjax.data.records import RecordDataset, describe  # noqa: E402
 from handjax.data.sets.human36m import raw as human36m  # noqa: E402
 from handjax.prepare import main  # noqa: E402
+from tests.data.preparation.refusals import refused  # noqa: E402
 
 pytestmark = [pytest.mark.tensorflow, pytest.mark.slow]
 HOLE = "s_11_act_02_subact_02_ca_01"
@@ -35,15 +36,6 @@ def fake(tmp_path):
 def command(name, raw, tmp_path, *more):
     out = tmp_path / "out"
     return [name, f"--manual_dir={raw}", f"--data_dir={out}", "--workers=1", *more]
-
-
-def refused(argv, *words):
-    with pytest.raises((ValueError, OSError)) as mistake:
-        main(argv)
-    text = str(mistake.value)
-    assert "\n" not in text
-    for word in words:
-        assert word in text, text
 
 
 def test_one_split_of_a_set(fake, tmp_path, capsys):

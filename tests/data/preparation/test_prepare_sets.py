@@ -30,6 +30,7 @@ from handjax.data.preparation.registry import SETS, raw_files  # noqa: E402
 from handjax.data.sets.mpii import raw as mpii  # noqa: E402
 from handjax.data.sets.msra_hand import raw as msra_hand  # noqa: E402
 from handjax.prepare import main  # noqa: E402
+from tests.data.preparation.refusals import refused  # noqa: E402
 
 pytestmark = [pytest.mark.tensorflow, pytest.mark.slow]
 FRAMES = 8  # images per split of mpii, with two people in each
@@ -66,16 +67,6 @@ def run_command(argv, **options):
     return subprocess.run(
         [sys.executable, "-m", "handjax.prepare", *argv], capture_output=True, text=True, **options
     )
-
-
-def refused(argv, *words):
-    with pytest.raises((ValueError, OSError)) as mistake:
-        main(argv)
-    text = str(mistake.value)
-    assert "\n" not in text
-    for word in words:
-        assert word in text, text
-    return text
 
 
 def tree(folder):
