@@ -53,7 +53,7 @@ from handjax.prediction.hand_depth import (
 from handjax.reports import page as report
 from handjax.rigs import hand
 
-OVERLAY_PX = 400  # side of each of an overlay's two halves
+OVERLAY_PX = 400  # side of an overlay, or of each of its two halves
 
 
 def parser() -> cli.Parser:
@@ -116,19 +116,21 @@ def main(argv: Sequence[str]) -> None:
     fit = FrameFitter(network, steps, flags.method, not flags.no_forearm, flags.sequence)
     if finder and flags.range:
         finder.range_mm = range_mm
-    frames: list[Frame] = []
+    frames: list[DepthResult] = []
 
-    def predict(name: str, path: Path) -> tuple[PinholeImage, Frame]:
+    def predict(name: str, path: Path) -> tuple[PinholeImage, DepthResult]:
         image = camera.pinhole(read_depth(path, form=flags.format, scale=flags.unit))
         if finder is None:
             cube = depth_cube.crop_cube(*image, range_mm, flags.side == "left")
-            return image, Frame(fit(name, cube), None)
+            return image, DepthResult(fit(name, cube), None)
         found = finder.locate(*image, flags.side or "auto")
         left, center = bool(found.side < 0), np.asarray(found.center)
         cube = depth_cube.crop_cube(*image, left=left, center_xyz=center)
-        return image, Frame(fit(name, cube, cube.from_camera(np.asarray(found.joints))), found)
+        return image, DepthResult(
+            fit(name, cube, cube.from_camera(np.asarray(found.joints))), found
+        )
 
-    def draw(name: str, result: tuple[PinholeImage, Frame]) -> np.ndarray:
+    def draw(name: str, result: tuple[PinholeImage, DepthResult]) -> np.ndarray:
         image, frame = result
         frames.append(frame)
         tqdm.write(_line(name, frame, bool(steps)))
@@ -141,7 +143,7 @@ def main(argv: Sequence[str]) -> None:
     common.exit_if_incomplete(failed, len(images))
 
 
-class Frame(NamedTuple):
+class DepthResult(NamedTuple):
     """The hand of one depth image; `found`: what the hand network says, if it was asked."""
 
     fitted: FittedFrame
@@ -189,7 +191,7 @@ def _networks(
     return None, sphere_network.load(path)
 
 
-def _line(name: str, frame: Frame, fitted: bool) -> str:
+def _line(name: str, frame: DepthResult, fitted: bool) -> str:
     """What the command prints of an image."""
     before, after = frame.fitted.before.distance_mm, frame.fitted.after.distance_mm
     distance = f"{before:.1f} → {after:.1f} mm" if fitted else f"{before:.1f} mm"
@@ -207,11 +209,11 @@ def _line(name: str, frame: Frame, fitted: bool) -> str:
 def overlay(
     depth: Float[np.ndarray, "h w"], k: Float[np.ndarray, "3 3"], frame: FittedFrame
 ) -> UInt8[np.ndarray, "s t 3"]:
-    """The cube's part of the image with spheres and joints: on the left the hand before the fit,
-    on the right the fitted hand."""
+    """The cube's part of the image with spheres and joints: the hand before the fit, and on its
+    right the fitted one, if it was fitted."""
     grey, affine = common.depth_window(depth, k, frame.cube.center_xyz, EXTENT_MM, OVERLAY_PX)
-    halves = [_draw(grey.copy(), k, affine, placed) for placed in (frame.before, frame.after)]
-    return np.concatenate(halves, axis=1)
+    shown = [frame.before] if frame.after is frame.before else [frame.before, frame.after]
+    return np.concatenate([_draw(grey.copy(), k, affine, placed) for placed in shown], axis=1)
 
 
 def _draw(
@@ -237,7 +239,7 @@ def _draw(
 
 def write(
     folder: Path,
-    frames: Sequence[Frame],
+    frames: Sequence[DepthResult],
     failed: Mapping[str, str],
     subtitle: str,
 ) -> None:
@@ -265,12 +267,18 @@ def write(
     with (folder / "predictions.npz").open("xb") as file:
         np.savez_compressed(file, **content)
     _write_json(folder / "predictions.json", names, arrays, sides)
-    overlays = {
-        name: f"{name}: the hand before and after the fit, over the depth" for name in names
-    }
+    both = any(one.after is not one.before for one in fitted)
+    shown = "the hand before and after the fit" if both else "the hand"
+    overlays = {name: f"{name}: {shown}, over the depth" for name in names}
     summary = _summary(frames, failed, arrays)
     common.write_page(
-        folder, "Hands in depth images", subtitle, summary, failed, "Before and after", overlays
+        folder,
+        "Hands in depth images",
+        subtitle,
+        summary,
+        failed,
+        "Before and after" if both else "Hands",
+        overlays,
     )
 
 
@@ -297,7 +305,7 @@ def _write_json(
 
 
 def _summary(
-    frames: Sequence[Frame], failed: Mapping[str, str], arrays: Mapping[str, np.ndarray]
+    frames: Sequence[DepthResult], failed: Mapping[str, str], arrays: Mapping[str, np.ndarray]
 ) -> list[report.Block]:
     before, after = (float(arrays[f"distance{when}_mm"].mean()) for when in ("_before", ""))
     cards = report.keys(

@@ -129,12 +129,15 @@ def test_the_command_writes_what_the_predictor_says(pictures, predictor, tmp_pat
         np.testing.assert_allclose(found["std_mm"], expected.std, rtol=1e-3)
         np.testing.assert_allclose(found["presence"], expected.presence, rtol=1e-3)
         alone = found["joints_xyz"]
+    one = cv2.imread(str(out / "overlays" / "a.png"))
+    assert one.shape == (400, 400, 3)
     fit = ("--refine", "20", "--side", "right", "--overwrite")
     predict.main(["depth", str(tmp_path / "a.png"), *camera, "--output", str(out), *fit])
     with np.load(out / "predictions.npz", allow_pickle=False) as found:
         assert list(found["side"]) == ["right"]
         assert found["distance_mm"][0] <= found["distance_before_mm"][0]
         assert np.abs(found["joints_xyz"][0] - alone[0]).max() > 1
+    assert cv2.imread(str(out / "overlays" / "a.png")).shape == (400, 800, 3)
 
 
 def test_a_run_of_other_widths_is_read_and_one_of_other_crops_is_not(tmp_path, pictures):
