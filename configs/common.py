@@ -14,7 +14,8 @@ def common() -> ConfigDict:
     """The run: seed, devices, batches, intervals, optimizer."""
     config = ConfigDict()
     config.seed = 0  # of the initial weights, the order of samples and every random transform
-    config.init = ""  # initial weights: a run's folder, or .npz, as of scripts/convert_torch.py
+    # Initial weights: a run's folder, .npz, as of scripts/convert_torch.py, or hand-depth.
+    config.init = ""
     config.init_skip = ()  # arrays that stay random, by name, as in params/out/*
     config.devices = 0  # 0: all
     config.batch_size = 8  # global: divided over devices and accumulation steps
@@ -24,7 +25,10 @@ def common() -> ConfigDict:
     config.log_every = 10  # steps
     config.eval_every = 9_000  # steps; also before the first and after the last
     config.save_every = 9_000  # steps; also after the last
+    config.save_minutes = 10.0  # a checkpoint at least this often; 0: by steps alone
     config.keep = 10  # newest checkpoints kept, in addition to the best
+    config.skip_nonfinite = 0  # steps at most that are skipped because they are not finite
+    config.export = True  # model.stablehlo after the last step: the network for JAX alone
     config.compile_cache = True  # keep compiled steps in the user's cache folder for the next run
     config.optimizer = ConfigDict(
         dict(
@@ -129,6 +133,10 @@ RGB_HANDS = {
     "rhd": (("rhd",), (320, 320), 0.0),
     "stb": (("stb/bb",), (480, 640), 0.0),
     "rs": (("rhd", "stb/bb"), (480, 640), 0.0),
+    "freihand": (("freihand",), (224, 224), 0.0),
+    "dexycb": (("dexycb/s0",), (320, 320), 3.0),
+    "ho3d": (("ho3d/v3",), (320, 320), 3.0),
+    "interhand": (("interhand",), (512, 334), 0.0),
     "handdb": (("panoptic_hand/manual",), (640, 640), 3.0),
     "list": (("keypoint_list",), (640, 640), 3.0),
 }
@@ -151,3 +159,40 @@ def rgb_hand(variant: str) -> ConfigDict:
             crop_boxes=crop_boxes,  # side of the cropped image, in boxes; 0: the entire image
         )
     )
+
+
+# Variants of data sets with prepared RGB images: of hands, and of anything with your own joints.
+RGB_DATA = (*RGB_HANDS, "own")
+
+
+def rgb_data(variant: str) -> ConfigDict:
+    """`config.data` of a variant of RGB_DATA; synthetic hands without one."""
+    if variant == "own":
+        return own_landmarks()
+    return rgb_hand(variant) if variant else hand_rgb_world()
+
+
+def own_landmarks() -> ConfigDict:
+    """`config.data`: prepared RGB images with your own joints."""
+    return ConfigDict(
+        dict(
+            name="landmarks",
+            path="",  # the folder of the prepared sets, or that of one set
+            sets=("landmarks",),  # folders below `path`
+            weights=(),  # of several sets: their shares of a batch; empty: all samples alike
+            train_split="train",
+            eval_split="",  # empty: test, validation or val
+            eval_sets=(),  # empty: all
+            image_size=(640, 640),  # height, width in px; larger images are scaled down
+            crop_boxes=3.0,  # side of the cropped image, in boxes; 0: the entire image
+        )
+    )
+
+
+def own_joints(config: ConfigDict) -> None:
+    """Crop and augmentation for joints of anything: around its box, as much turned as resized."""
+    config.crop.update(rule="labelled", scale=1.25, pad_px=0.0, side_px=(8.0, 1e5))
+    config.augment.update(enabled=True, scale=(0.75, 1.25), rotation_deg=30.0)
+    config.augment.update(shift_px=0.06 * config.crop.size, brightness=0.2, contrast=0.2)
+    # Mirror images need pairs of left and right joints (docs/landmarks.md).
+    config.augment.update(flip=0.0, center_sigma_px=0.0, joint_sigma_px=0.0)

@@ -5,7 +5,7 @@
     handjax train --config configs/cpm.py:quick --workdir DIR
         the same, small: minutes on two CPU cores
     handjax train --config configs/cpm.py:handdb --workdir DIR --config.data.path=PREPARED
-        also rhd, stb, rs, list
+        also rhd, stb, rs, freihand, dexycb, ho3d, interhand, list
     handjax train --config configs/cpm.py:kwai,list --workdir DIR \\
         --config.data.path=PREPARED
 
@@ -17,12 +17,14 @@ times .333 every 13,275 steps, batches of 16, 62,500 steps.
 area, Adam at 1e-4, batches of 128, 16,000 steps at 64 px) with this network. Published for a
 ResNet-34 trained on synthetic hands, on photographs: a PCK@.2 above 78 %, a PCK@.05 above 28 %.
 
-Variants, joined by commas (`:kwai,list`): quick, kwai, and one of rhd, stb, rs, handdb, list.
+Variants, joined by commas (`:kwai,list`): quick, kwai, and one of rhd, stb, rs, freihand,
+dexycb, ho3d, interhand, handdb, list, own. `own` is for joints of your own, on anything
+(docs/landmarks.md).
 """
 
 from ml_collections import ConfigDict
 
-from configs.common import RGB_HANDS, at_most_one, common, hand_rgb_world, rgb_hand
+from configs.common import RGB_DATA, at_most_one, common, own_joints, rgb_data
 from handjax.engine.config import variants
 from handjax.rigs.poses import ROTATION_FRONTAL
 
@@ -59,8 +61,8 @@ OPTIONS = {
 
 
 def get_config(variant: str = "") -> ConfigDict:
-    wanted = variants(variant, ("quick", "kwai", *RGB_HANDS))
-    data_set = at_most_one(wanted, RGB_HANDS, "data sets")
+    wanted = variants(variant, ("quick", "kwai", *RGB_DATA))
+    data_set = at_most_one(wanted, RGB_DATA, "data sets")
     config = common()
     config.update(batch_size=16, steps=62_500, eval_every=6_250, save_every=6_250)
     config.optimizer.update(name="sgd", lr=4e-6, momentum=0.9, weight_decay=5e-4)
@@ -83,7 +85,7 @@ def get_config(variant: str = "") -> ConfigDict:
     )
     config.crop = ConfigDict(
         dict(
-            rule="height",  # palm, height, box, file or image (pose/crop2d.py)
+            rule="height",  # palm, height, box, labelled, file or image (pose/crop2d.py)
             size=SIZE,  # px, the network's square input
             pad_px=4.0,  # added to the hand's height, px of the image
             scale=1 / FILLED,  # side of the crop in an evaluation, relative to that height
@@ -105,7 +107,7 @@ def get_config(variant: str = "") -> ConfigDict:
             **dict(brightness=0.0, contrast=0.0, saturation=0.0),  # fractions, in both directions
         )
     )
-    config.data = rgb_hand(data_set) if data_set else hand_rgb_world()
+    config.data = rgb_data(data_set)
     if data_set == "handdb":
         config.crop.update(rule="file", pad_px=0.0, scale=2.2)  # of the hand, as its authors crop
         config.augment.scale = (0.7, 1.3)
@@ -113,6 +115,8 @@ def get_config(variant: str = "") -> ConfigDict:
         _kwai(config)
     if "quick" in wanted:
         _quick(config)
+    if data_set == "own":
+        own_joints(config)
     return config
 
 

@@ -5,6 +5,9 @@ any camera. Ours, learnt from synthetic hands alone.
         five million hands: hours on two CPU cores, minutes on a GPU
     python -m handjax.train --config configs/handnet.py:quick --workdir DIR
         the same world, 40,000 hands
+    handjax train --config configs/handnet.py:own --workdir DIR --config.data.path=FOLDER
+        your own labelled frames (docs/real_frames.md) among synthetic hands, from the included
+        weights
 
 A run that ends early goes on where it was; more steps continue a finished one under another
 `--workdir` by `--config.init=DIR`.
@@ -17,7 +20,7 @@ from handjax.engine.config import variants
 
 
 def get_config(variant: str = "") -> ConfigDict:
-    wanted = variants(variant, ("quick",))
+    wanted = variants(variant, ("quick", "own"))
     config = common()
     config.update(steps=40_000, eval_every=4_000)
     config.model = ConfigDict(
@@ -39,4 +42,21 @@ def get_config(variant: str = "") -> ConfigDict:
         eval_shift_mm=10.0,
     )
     our_own(config, quick="quick" in wanted)
+    if "own" in wanted:
+        _own(config)
     return config
+
+
+def _own(config):
+    """Users' own labelled frames."""
+    config.data.update(
+        name="labelled_crops",
+        path="",  # folder of frames.json and its images
+        also=(),  # more such folders
+        eval_path="",  # empty: the last people, sequences or frames of `path`
+        held_out=0.2,  # the share of those that is evaluated
+        drawn=0.5,  # share of the crops from the synthetic world: what own frames lack stays known
+    )
+    config.init = "hand-depth"
+    config.update(batch_size=32, steps=4_000, eval_every=500, save_every=500)
+    config.optimizer.update(lr=3e-4, warmup=100)

@@ -18,12 +18,13 @@ Published area under the PCK curve from 0 to 30 px, all joints: on RHD .837 with
 with DSNT, .855 with DSNT after 60,000 steps; on STB .898 and, with DSNT, .938.
 
 Variants, joined by commas (`:rhd,dsnt`): quick, heatmap or dsnt, augment, and one of rhd, stb, rs,
-handdb, list.
+freihand, dexycb, ho3d, interhand, handdb, list, own. `own` is for joints of your own, on anything
+(docs/landmarks.md).
 """
 
 from ml_collections import ConfigDict
 
-from configs.common import RGB_HANDS, at_most_one, common, hand_rgb_world, rgb_hand
+from configs.common import RGB_DATA, at_most_one, common, own_joints, rgb_data
 from handjax.engine.config import variants
 from handjax.rigs.poses import ROTATION_FRONTAL
 
@@ -67,8 +68,8 @@ OPTIONS = {
 
 
 def get_config(variant: str = "") -> ConfigDict:
-    wanted = variants(variant, ("quick", "heatmap", "dsnt", "augment", *RGB_HANDS))
-    data_set = at_most_one(wanted, RGB_HANDS, "data sets")
+    wanted = variants(variant, ("quick", "heatmap", "dsnt", "augment", *RGB_DATA))
+    data_set = at_most_one(wanted, RGB_DATA, "data sets")
     loss = at_most_one(wanted, ("heatmap", "dsnt"), "losses") or "heatmap"
     config = common()
     config.update(steps=30_000, eval_every=5_000, save_every=5_000)
@@ -86,7 +87,7 @@ def get_config(variant: str = "") -> ConfigDict:
     )
     config.crop = ConfigDict(
         dict(
-            rule="palm",  # palm, height, box, file or image (pose/crop2d.py)
+            rule="palm",  # palm, height, box, labelled, file or image (pose/crop2d.py)
             size=SIZE,  # px, the network's square input
             # Side of the crop, relative to twice the distance from the middle finger's base to the
             # farthest joint.
@@ -109,12 +110,14 @@ def get_config(variant: str = "") -> ConfigDict:
             **dict(brightness=0.0, contrast=0.0, saturation=0.0),  # fractions, in both directions
         )
     )
-    config.data = rgb_hand(data_set) if data_set else hand_rgb_world()
+    config.data = rgb_data(data_set)
     if data_set == "rhd":
         # The original never shrinks an image of 320 px and truncates larger hands.
         config.crop.side_px = (50.0, 256.0)
     if "quick" in wanted:
         _quick(config)
+    if data_set == "own":
+        own_joints(config)
     return config
 
 

@@ -32,7 +32,10 @@ BATCH = {
     "joints_uv": BatchKey("float32", "b j 2", "px of `image` or `depth` as it is in the batch"),
     "visible": BatchKey("bool", "b j", "inside the image and not known to be hidden"),
     "labelled": BatchKey(
-        "bool", "b j", "has a label; joints_uv is 0 without one. If the key is absent, all have one"
+        "bool",
+        "b j",
+        "has a label; without one joints_uv is 0, and joints_xyz any place that is finite. If the "
+        "key is absent, all have one",
     ),
     "source_from_image": BatchKey(
         "float32", "b 2 3", "affine map, px of `image` → px of the source's file"
@@ -40,6 +43,7 @@ BATCH = {
     "box": BatchKey(
         "float32", "b 4", "left, top, width, height of the data set's own box, px of `image`"
     ),
+    "area": BatchKey("float32", "b", "px² of the source's file that the object covers, for OKS"),
     "left": BatchKey("bool", "b", "whether it is a left hand"),
     "right": BatchKey("bool", "b", "whether a right hand is in the middle of the crop"),
     "hands": BatchKey("float32", "b p 3", "mean of the joints of up to p hands, mm, camera frame"),

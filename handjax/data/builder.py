@@ -34,9 +34,15 @@ class RawBuilder(tfds.core.GeneratorBasedBuilder):
     def features(self) -> dict[str, Feature]:
         """The features of this configuration by name. Their docs state unit, frame and order."""
 
+    def metadata(self) -> tfds.core.MetadataDict | None:
+        """What is written about the set besides its features; none for most."""
+        return None
+
     def _info(self) -> tfds.core.DatasetInfo:
         return self.dataset_info_from_configs(
-            features=tfds.features.FeaturesDict(self.features()), homepage=self.HOMEPAGE
+            features=tfds.features.FeaturesDict(self.features()),
+            homepage=self.HOMEPAGE,
+            metadata=self.metadata(),
         )
 
     def _split_generators(

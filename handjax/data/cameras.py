@@ -83,6 +83,14 @@ class Camera:
             return pinhole.project(xyz, self.k)
         return self.lens.project(xyz, self.k).astype(xyz.dtype)
 
+    def rays(self, uv: Float[np.ndarray, "n 2"]) -> Float[np.ndarray, "n 3"]:
+        """Px of the image → directions (x, y, 1), through the lens: `project` backwards."""
+        assert self.k is not None
+        slopes = (uv - self.k[:2, 2]) / np.array([self.k[0, 0], self.k[1, 1]])
+        if self.lens is not None:
+            slopes = self.lens.undistort(slopes)
+        return np.concatenate([slopes, np.ones_like(slopes[:, :1])], axis=-1)
+
     def _mode(self, size: Size) -> "Camera":
         """The mode of a preset whose images have `size`."""
         known = preset(self.name)
@@ -146,7 +154,10 @@ def intrinsics(camera: object) -> Float[np.ndarray, "3 3"]:
     if found.k is None:
         modes = preset(found.name).modes
         if len(modes) > 1 or preset(found.name).lens:
-            raise ValueError(f"camera {found.name}: its numbers depend on the size of the image")
+            raise ValueError(
+                f"camera {found.name}: its numbers depend on the size of the image; "
+                "give FX,FY,CX,CY"
+            )
         return _matrix(*next(iter(modes.values())))
     if found.lens is not None:
         raise ValueError(f"camera {found.name}: expected one without distortion")

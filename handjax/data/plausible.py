@@ -17,6 +17,7 @@ from jaxtyping import Bool, Float
 
 from handjax.pose.joint_orders import ORDERS
 from handjax.pose.skeleton import SKELETONS
+from handjax.pose.skeleton_file import NAME
 
 # Fault of a sample → what is wrong, and the likely cause.
 FAULTS = {
@@ -36,13 +37,17 @@ FAULTS = {
     "far_center": "the crop center lies far from the joints; expected camera mm for both",
     "box_corners": "a box that leaves the picture and fits as two corners; expected left, top, "
     "width, height; the joints' own box is used",
+    "box_centers": "a box that misses its joints and holds them if its first two numbers are its "
+    "center; expected left, top, width, height; the joints' own box is used",
     "box_replaced": "a box without size or away from its joints; the joints' own box is used",
 }
 # These do not make the joints wrong.
-_OF_BOXES = ("box_corners", "box_replaced")
+_OF_BOXES = ("box_corners", "box_centers", "box_replaced")
+# Boxes read as something else, which makes those wrong that do not look so.
+MISREAD_BOXES = ("box_corners", "box_centers")
 
 _FRACTION_PX, _PLACE_PX = 1.0, 2.0
-_LIMB_RATIO_UV = 20.0  # longest limb / median; at most 8.2 in 80,000 projected hands
+_LIMB_RATIO_UV = 12.0  # longest limb / median; at most 8.2 in 80,000 projected hands
 _LIMB_RATIO_XYZ = 8.0  # at most 2.9 in all sets
 _LEAST_LIMBS = 8  # known limbs that a median needs
 _CUBE_MM = (60.0, 6000.0)  # edge of a crop: half a child's hand to a person with arms spread
@@ -92,13 +97,17 @@ _LIMBS = (
 )
 
 
+# Users' own joints on anything: neither size nor proportions are known.
+OBJECT = Figure("object", (0.0, float("inf")), 180.0, ())
 # Joints of which nothing is known.
 ANY = Figure("hand or person", (35.0, 6000.0), 180.0, ())
 
 
 def figure(order: str) -> Figure:
     """The figure of a joint order, a key of SKELETONS or ORDERS; a hand without limbs for others,
-    and for files whose order is unknown."""
+    and for files whose order is unknown. Users' own joints are an object."""
+    if order == NAME:
+        return OBJECT
     if order in ("hand21", "icvl16", "nyu14"):  # nyu36 has two joints per knuckle
         return hand(SKELETONS[order].bones)
     joints = SKELETONS[order].joints if order in SKELETONS else ()
@@ -114,8 +123,9 @@ def joints_uv_fault(
 ) -> str | None:
     """Fault of the `known` joints, px of a picture of `size` (height, width)."""
     points = uv[known]
-    if len(points) < 3:
-        return None
+    if len(points) < 3:  # of one or two joints, only what is no whole number tells
+        fractions = len(points) and np.abs(points).max() <= _FRACTION_PX and (points % 1).all()
+        return "fractions" if fractions else None
     extent = np.ptp(points, axis=0)
     if extent.max() < _PLACE_PX:
         near_zero = np.abs(points).max() <= _FRACTION_PX and extent.max() > 0
@@ -242,6 +252,21 @@ def corners_fault(
     return "box_corners" if held.mean() > 0.9 else None
 
 
+def centers_fault(
+    box: Float[np.ndarray, "4"], uv: Float[np.ndarray, "j 2"], known: Bool[np.ndarray, " j"]
+) -> str | None:
+    """ "box_centers" if the box (left, top, width, height) misses joints that it holds with its
+    middle at (left, top)."""
+    sides = box[2:]
+    if known.sum() < 3 or sides.min() <= 1:
+        return None
+    margin = 0.05 * sides.max()
+    low = np.stack([box[:2], box[:2] - sides / 2]) - margin
+    points = uv[known][:, None]
+    held = ((points >= low) & (points <= low + sides + 2 * margin)).all(-1).mean(0)
+    return "box_centers" if held[0] < 0.6 and held[1] > 0.9 else None
+
+
 def cube_fault(cube_mm: Float[np.ndarray, "..."]) -> str | None:
     """Why edges of crops are not mm of a hand or a person, in words."""
     edges = np.asarray(cube_mm, np.float64)
@@ -283,9 +308,10 @@ def of_batch(batch: Mapping[str, Any], figure: Figure) -> list[str | None]:
                 uv = uv @ affine[:, :2].T + affine[:, 2][None]
             fault = joints_uv_fault(uv, known, figure.limbs)
         if fault is None and has_xyz[i]:
-            of_image = "labelled" in batch and has_uv[i]
+            # Where only some joints are in px, those in mm may be all there.
+            counts = "labelled" in batch and (has_uv[i] or "joints_uv" not in batch)
             fault = joints_xyz_fault(
-                batch["joints_xyz"][i], figure, batch["labelled"][i] if of_image else None
+                batch["joints_xyz"][i], figure, batch["labelled"][i] if counts else None
             )
         result[i] = fault
     return result

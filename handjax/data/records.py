@@ -154,6 +154,13 @@ def describe(folder: str | os.PathLike) -> Described:
     return Described(info.name, info.config_name, tuple(info.splits), tuple(info.features))
 
 
+def metadata(folder: str | os.PathLike) -> dict[str, Any]:
+    """What a prepared set says of itself besides its features, as plain JSON values."""
+    found = _open(epath.Path(folder)).info.metadata
+    # It is read from its file when its keys are asked for.
+    return {} if found is None else {key: found[key] for key in found.keys()}  # noqa: SIM118
+
+
 def _open(folder: epath.Path) -> Any:
     """The set's TFDS builder."""
     # Before TensorFlow does anything: the accelerators are JAX's.

@@ -21,6 +21,7 @@ FRAMES = 12  # that are looked at, spread over all
 _BETTER = 1 / 3
 _UNITS = {"m": 1e3, "cm": 10.0, "inches": 25.4, "tenths of a mm": 0.1, "micrometres": 1e-3}
 _HAND_MM = (40.0, 450.0)  # diagonal of a hand's joints
+_NEAREST_MM = 50.0  # from the camera; what is nearer is in another unit
 
 
 class LabelledDepth(NamedTuple):
@@ -81,7 +82,8 @@ def check(
 ) -> SurfaceCheck:
     """Looks at these frames; those without a measured point or a finite joint do not count.
 
-    `span_mm` is the diagonal of a hand's joints if `joints` are something else, `what`.
+    `span_mm` is the diagonal of the joints of what is seen, if `joints` are its centers, `what`, or
+    need not lie near the surface: they are then refused only where another reading fits.
     """
     found = [
         frame._replace(joints=frame.joints[np.isfinite(frame.joints).all(-1)]) for frame in frames
@@ -128,7 +130,8 @@ def _candidates(
 ) -> Iterator[tuple[str, Callable[[LabelledDepth], np.ndarray], float]]:
     """Likely mistakes, the simplest first: what it is, joints as they would be, and the factor by
     which depth would be wrong."""
-    hand = _HAND_MM[0] <= span_mm <= _HAND_MM[1]
+    far_mm = float(np.median([np.linalg.norm(frame.joints, axis=-1).mean() for frame in frames]))
+    hand = _HAND_MM[0] <= span_mm <= _HAND_MM[1] and far_mm > _NEAREST_MM
     if not hand:
         for unit, scale in _UNITS.items():
             yield f"{what} in {unit}", _scaled(scale), 1.0
@@ -159,7 +162,10 @@ def _candidates(
         if order != (0, 1, 2):
             name = ", ".join("xyz"[order.index(i)] for i in range(3))
             yield f"axes in the order {name}", _ordered(order), 1.0
-    for scale in (1e3, 100.0, 10.0, 8.0, 4.0, 2.0, 0.5, 0.25, 0.2, 0.125, 0.1, 0.01, 1e-3):
+    # Joints of another size are themselves in another unit, and in a scene scaled down to them all
+    # is near everything.
+    scales = (1e3, 100.0, 10.0, 8.0, 4.0, 2.0, 0.5, 0.25, 0.2, 0.125, 0.1, 0.01, 1e-3)
+    for scale in scales if hand else ():
         yield (
             f"depth {1 / scale:g} times too large"
             if scale < 1

@@ -1,5 +1,5 @@
-"""RGB images of people prepared by `handjax prepare`: Human3.6M, its challenge, MPII, COCO, and
-mixtures of them."""
+"""RGB images of people prepared by `handjax prepare`: Human3.6M, its challenge, MPI-INF-3DHP, MPII,
+COCO, and mixtures of them."""
 
 from collections.abc import Callable
 from functools import partial
@@ -20,7 +20,9 @@ _FEATURES = {
     "human36m_challenge": ("image", "joints_from_pelvis", "visible"),
     "mpii": ("image", "joints_uv", "visible", "box", "head_size"),
     "coco_person": ("image", "joints_uv", "visible", "hidden", "box"),
+    "mpi_inf_3dhp": ("image", "k", "joints_xyz", "joints_uv", "visible", "subject", "camera"),
 }
+_POSES = ("human36m", "human36m_challenge", "mpi_inf_3dhp")  # sets with joints in space
 # x, y, width, height → those of a box a quarter larger around the same middle, as MPII's are.
 _LARGER = np.array(
     [[1, 0, 0, 0], [0, 1, 0, 0], [-0.125, 0, 1.25, 0], [0, -0.125, 0, 1.25]], np.float32
@@ -40,9 +42,9 @@ def body(config: ConfigDict, train: bool = True) -> Source:
     thorax in COCO, as in JimmySuen/integral-human-pose.
 
     `box`, the usual crop, is the square of `data.box_mm` around the pelvis for Human3.6M (2000 mm
-    there), the authors' square for MPII, the person's box enlarged by a quarter for COCO, and the
-    image for the challenge. `data.crop_boxes` 0 keeps the entire image; otherwise it is cropped to
-    a square of that many boxes.
+    there) and MPI-INF-3DHP, the authors' square for MPII, the person's box enlarged by a quarter
+    for COCO, and the image for the challenge. `data.crop_boxes` 0 keeps the entire image; otherwise
+    it is cropped to a square of that many boxes.
     """
     data = config.data
     size = prepared.image_size(config)
@@ -56,7 +58,7 @@ def body(config: ConfigDict, train: bool = True) -> Source:
         description=f"images cropped to {data.crop_boxes:g} boxes"
         if data.crop_boxes
         else "entire images",
-        default_splits=("validation",),
+        default_splits=("validation", "test"),
     )
 
 
@@ -68,6 +70,7 @@ def _open(
 
     boxes: dict[str, Callable[[dict], dict]] = {
         "human36m": partial(body_box, size_mm=box_mm),
+        "mpi_inf_3dhp": partial(body_box, size_mm=box_mm),
         "human36m_challenge": image_box,
         "coco_person": _larger_box,
     }
@@ -98,7 +101,7 @@ def _to_batch(features: dict[str, np.ndarray], name: str) -> dict[str, np.ndarra
         labelled = order.convert(labelled, axis=-1)
         uv = None if uv is None else order.convert(uv)
         hidden = None if hidden is None else order.convert(hidden, axis=-1)
-    has_xyz = np.asarray(labelled.any(-1) & (name in ("human36m", "human36m_challenge")))
+    has_xyz = np.asarray(labelled.any(-1) & (name in _POSES))
     xyz = features.get("joints_xyz", features.get("joints_from_pelvis"))
     if uv is None:
         labelled, uv = np.zeros_like(labelled), np.zeros((rows, len(_BODY.joints), 2), np.float32)

@@ -60,18 +60,30 @@ class CropCenter:
 def crop_center(config: ConfigDict, label: str) -> CropCenter:
     """The center selected by `config.data.center` and `config.data.depth_mm`; `label` describes the
     one from the labels. Raises ValueError for invalid options."""
+    near, far = search_range(config)
+    descriptions = {
+        "depth": nearest_thing(near, far),
+        "refined": "from the file of refined centers",
+        "label": f"from the label: {label}",
+    }
+    description = configs.lookup(descriptions, config, "data.center")
+    return CropCenter(config.data.center, (near, far), description)
+
+
+def search_range(config: ConfigDict) -> tuple[float, float]:
+    """`config.data.depth_mm`, where the nearest thing is searched for. ValueError if it cannot."""
     depth_mm = config.data.depth_mm
     if len(depth_mm) != 2 or not 0 < depth_mm[0] < depth_mm[1] < float("inf"):
         raise ValueError(
             f"config.data.depth_mm={depth_mm}: expected two distances in mm, both above 0, "
             "the nearer one first"
         )
-    near, far = depth_mm
-    descriptions = {
-        "depth": f"from the depth: center of mass in {STEPS} steps, of the nearest thing within "
-        f"{near:g} to {far:g} mm",
-        "refined": "from the file of refined centers",
-        "label": f"from the label: {label}",
-    }
-    description = configs.lookup(descriptions, config, "data.center")
-    return CropCenter(config.data.center, (near, far), description)
+    return depth_mm[0], depth_mm[1]
+
+
+def nearest_thing(near: float, far: float) -> str:
+    """The center from the depth, in words."""
+    return (
+        f"from the depth: center of mass in {STEPS} steps, of the nearest thing within {near:g} to "
+        f"{far:g} mm"
+    )

@@ -1,4 +1,5 @@
-"""Depth images of hands prepared by `handjax prepare`: NYU, ICVL and MSRA."""
+"""Depth images of hands, and of people, prepared by `handjax prepare`: NYU, ICVL, MSRA, HANDS 2017,
+DexYCB, HO-3D; ITOP."""
 
 from functools import partial
 
@@ -16,16 +17,21 @@ from handjax.sources.crop_center import crop_center
 from handjax.sources.watch import Watch
 
 # Prepared set → the skeleton of its batches, the number of joints stored, and which of them to use.
-DEPTH_HANDS = {
+DEPTH_SETS = {
     "nyu_hand": ("nyu14", 36, ORDERS["nyu36"].to_common),
     "icvl": ("icvl16", 16, tuple(range(16))),
     "msra_hand": ("hand21", 21, tuple(range(21))),
+    "hands2017": ("hand21", 21, tuple(range(21))),
+    "dexycb": ("hand21", 21, tuple(range(21))),
+    "ho3d": ("hand21", 21, tuple(range(21))),
+    "itop": ("itop15", 15, tuple(range(15))),  # people
 }
+_SOME_UNLABELLED = ("hands2017",)  # sets with frames whose joints are not published
 _MSRA_PEOPLE = 9
 
 
 def depth_hand(config: ConfigDict, train: bool = True) -> Source:
-    """Entire frames of a prepared depth hand set.
+    """Entire frames of a prepared set of DEPTH_SETS.
 
     The crop's center (`config.data.center`) is the mean of the joints ("label"), the published one
     ("refined"), or the center of mass of the nearest thing within `data.depth_mm` ("depth", found
@@ -34,15 +40,18 @@ def depth_hand(config: ConfigDict, train: bool = True) -> Source:
     from handjax.data.records import RecordDataset  # synthetic sources work without TensorFlow
 
     data = config.data
-    name, stored, joints = DEPTH_HANDS[data.name]
+    name, stored, joints = DEPTH_SETS[data.name]
     check_cube(config)
     center = crop_center(config, "mean of the true joints")
     path = required_path(config, f"folder of the prepared {data.name}")
     train_split, eval_split = _splits(config)
     keys = ("depth", "k", "joints_xyz", *center.features)
+    keys += ("labelled",) if data.name in _SOME_UNLABELLED else ()
     eval_set = RecordDataset(path, eval_split, keys=keys)
     train_set = RecordDataset(path, train_split, keys=keys) if train else eval_set
-    shape = eval_set.rows(np.zeros(1, int))["joints_xyz"].shape
+    first = eval_set.rows(np.zeros(1, int))
+    _require_labels(first, path)
+    shape = first["joints_xyz"].shape
     if shape != (1, stored, 3):
         raise ValueError(
             f"{path}: joints of a sample are {list(shape[1:])}; a single view of {data.name} has "
@@ -52,6 +61,7 @@ def depth_hand(config: ConfigDict, train: bool = True) -> Source:
 
     def rows(numbers: Int[np.ndarray, " b"], records: RecordDataset) -> Batch:
         batch = records.rows(numbers)
+        _require_labels(batch, path)
         batch["joints_xyz"] = batch["joints_xyz"][:, joints]
         batch["cube_mm"] = np.tile(cube_mm, (len(numbers), 1))
         if center.rule == "label":
@@ -80,6 +90,15 @@ def depth_hand(config: ConfigDict, train: bool = True) -> Source:
         description=f"{len(eval_set)} frames of {data.name}, {eval_split}; crop center "
         f"{center.description}{left_out.told(path, eval_split)}",
     )
+
+
+def _require_labels(batch: Batch, path: str) -> None:
+    """Removes `labelled` from a batch; ValueError for frames whose joints are not published."""
+    if not np.all(batch.pop("labelled", True)):
+        raise ValueError(
+            f"{path}: the labels of some of these frames are not published; use parts of the split "
+            "train, as in config.data.eval_split=train[90%:]"
+        )
 
 
 def _splits(config: ConfigDict) -> tuple[str, str]:

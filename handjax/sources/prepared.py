@@ -32,7 +32,7 @@ def source(
     train: bool,
     known: Sequence[str],
     open_records: Callable[[list[PreparedSet]], list],
-    skeleton: Skeleton,
+    skeleton: Skeleton | Callable[[Sequence[PreparedSet]], Skeleton],
     description: str,
     default_splits: Sequence[str],
     check_sets: Callable[[list[PreparedSet]], None] = lambda sets: None,
@@ -41,6 +41,7 @@ def source(
 
     known           names of the sets that this source can read.
     open_records    sets → their `data.records.RecordDataset`, one for each.
+    skeleton        of the sets, or a function that reads it from them.
     default_splits  the first one that a set has is evaluated, unless the config names a split; the
                     default for training is "train".
     check_sets      sees the sets of training and evaluation; raises if they are incompatible.
@@ -62,6 +63,8 @@ def source(
     eval_sets = [_find(config, name, known, "eval_split", default_splits) for name in eval_names]
     train_sets = [_find(config, name, known, "train_split", ("train",)) for name in train_names]
     check_sets([*train_sets, *eval_sets])
+    if not isinstance(skeleton, Skeleton):
+        skeleton = skeleton([*train_sets, *eval_sets])
 
     evaluated = mixture.Concat(open_records(eval_sets))
     trained = evaluated

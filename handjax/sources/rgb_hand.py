@@ -1,5 +1,5 @@
-"""RGB images of hands prepared by `handjax prepare`: RHD, STB, HandDB, lists of keypoints, and
-mixtures of them."""
+"""RGB images of hands prepared by `handjax prepare`: RHD, STB, FreiHAND, DexYCB, HO-3D,
+InterHand2.6M, HandDB, lists of keypoints, and mixtures of them."""
 
 from functools import partial
 
@@ -15,8 +15,9 @@ from handjax.sources.base import Source
 
 _HAND = SKELETONS["hand21"]
 _MIDDLE, _RING = _HAND.joints.index("middle_base"), _HAND.joints.index("ring_base")
-_SETS = ("rhd", "stb", "panoptic_hand", "keypoint_list")
-_ALL_LABELLED = ("rhd", "stb")  # in the others `visible` says which joints are labelled
+_SETS = ("rhd", "stb", "freihand", "dexycb", "ho3d", "interhand", "panoptic_hand", "keypoint_list")
+# In the others `visible` says which joints are labelled.
+_ALL_LABELLED = ("rhd", "stb", "freihand", "dexycb", "ho3d")
 
 
 def rgb_hand(config: ConfigDict, train: bool = True) -> Source:

@@ -2,7 +2,7 @@
 
 from ml_collections import ConfigDict
 
-from handjax.pose.skeleton import SKELETONS, Skeleton
+from handjax.pose.skeleton import SKELETONS, Skeleton, unnamed
 from handjax.sources.base import Source, required_path, unchanged
 
 
@@ -51,5 +51,4 @@ def file_skeleton(joints: int, name: str) -> Skeleton:
         return SKELETONS[name]
     if joints == 14:
         return SKELETONS["nyu14"]
-    names = tuple(f"joint_{i}" for i in range(joints))
-    return Skeleton("unnamed", names, (-1,) + (0,) * (joints - 1), ("palm",) * joints)
+    return unnamed(tuple(f"joint_{i}" for i in range(joints)))

@@ -22,6 +22,10 @@ ENDINGS = (".png", ".npy", ".npz", ".tif", ".tiff", ".pgm", ".pfm")
 _OTHERS = "16-bit or float TIFF, 16-bit PGM, PFM, .npy or .npz"
 
 
+# Bits and color type of a PNG → the format that it has.
+_OTHER_PNG = {(bits, color): f"; use {name!r}" for name, (bits, color, _) in DEPTH_FORMATS.items()}
+
+
 def read_depth(
     path: str | os.PathLike, *, form: str, scale: float = 1.0
 ) -> Float32[np.ndarray, "h w"]:
@@ -81,7 +85,7 @@ def _png_units(path: str | os.PathLike, data: bytes, form: str) -> UInt16[np.nda
     if (data[24], data[25]) != (bits, color):
         raise ValueError(
             f"{path}: PNG of {data[24]} bits and color type {data[25]}; "
-            f"depth format {form!r} is {description}"
+            f"depth format {form!r} is {description}" + _OTHER_PNG.get((data[24], data[25]), "")
         )
     image = _decode(data)
     if problem := _turned(data, "PNG"):

@@ -21,6 +21,7 @@ from handjax.data import plausible
 from handjax.data.formats.keypoint_text import read_keypoint_rows
 from handjax.pose.joint_orders import ORDERS
 from handjax.pose.skeleton import SKELETONS, Skeleton
+from handjax.pose.skeleton_file import parse
 
 MAX_PX = 1e6
 ORDERS_2D = ("rhd", "stb", "handdb")  # joint orders that files without joint names may have
@@ -68,7 +69,7 @@ def read_hands(
     return next(iter(skeletons.values())), result
 
 
-def _check_px(path: Path, hands: list[Float[np.ndarray, "j 3"]]) -> None:
+def _check_px(path: Path, hands: list[Float[np.ndarray, "_ 3"]]) -> None:
     faults = [
         plausible.joints_uv_fault(hand[:, :2], np.asarray(hand[:, :2].any(-1))) for hand in hands
     ]
@@ -88,6 +89,12 @@ def skeleton_of(joints: tuple[str, ...], where: str | Path) -> Skeleton:
     raise ValueError(
         f"{where}: its joints, {', '.join(joints[:3])}, ..., match none of {', '.join(SKELETONS)}"
     )
+
+
+def named_joints(joints: tuple[str, ...], where: str | Path) -> Skeleton:
+    """The skeleton of these names; users' own are joints without bones."""
+    known = next((one for one in SKELETONS.values() if one.joints == joints), None)
+    return known or parse({"joints": list(joints)}, where)
 
 
 def _hands(file: Path) -> tuple[tuple[str, ...], list[tuple[str, Any]]]:
@@ -133,7 +140,7 @@ def _hand(where: str, hand: Any, stem: str, joints: int, labels: bool) -> tuple[
 
 def _skeleton(file: Path, names: tuple[str, ...], order: str) -> Skeleton:
     if names:
-        return skeleton_of(names, file)
+        return named_joints(names, file)
     if order not in ORDERS:
         raise ValueError(
             f"{file}: does not name the order of its joints; "

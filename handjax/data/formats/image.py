@@ -78,6 +78,13 @@ def _swapped(pixels: UInt8[np.ndarray, "h w *c"]) -> UInt8[np.ndarray, "h w *c"]
     return pixels[..., ::-1] if pixels.shape[2:] == (3,) else pixels
 
 
+def rgb_pixels(pixels: UInt8[np.ndarray, "h w *c"]) -> UInt8[np.ndarray, "h w 3"]:
+    """What `read_image` returns as RGB: grey images are repeated, an alpha channel is dropped."""
+    if pixels.ndim == 2:
+        return np.repeat(pixels[..., None], 3, axis=-1)
+    return np.ascontiguousarray(pixels if pixels.shape[2] == 3 else pixels[..., 2::-1])
+
+
 def below(root: epath.Path, name: str, where: str) -> epath.Path:
     """root / name, for a name read from a file at `where`. ValueError if it leads out of root."""
     parts = name.replace("\\", "/").split("/")

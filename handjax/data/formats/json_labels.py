@@ -45,8 +45,11 @@ def finite_numbers(
 
     ValueError otherwise; `where` is the file and the entry, for the message.
     """
+    given = content.get(key) if isinstance(content, dict) else None
     try:
-        values = np.array(content.get(key) if isinstance(content, dict) else None, float)
+        values = np.array(given, float)
+        if any(isinstance(each, bool) for each in np.array(given, object).flat):
+            raise TypeError("NumPy takes true and false for 1 and 0")
     except (TypeError, ValueError, OverflowError):
         values = np.array(np.nan)
     if values.shape != shape or not (np.abs(values) < limit).all():

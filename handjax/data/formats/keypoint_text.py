@@ -30,7 +30,7 @@ class Row:
     words: tuple[str, ...]
     problem: str = ""
 
-    def values(self) -> Float[np.ndarray, "21 3"]:
+    def values(self) -> Float[np.ndarray, "j 3"]:
         """x, y, v of every joint, finite. ValueError, one line, for anything else."""
         if self.problem:
             raise ValueError(f"{self.where}: {self.problem}")
@@ -39,11 +39,11 @@ class Row:
         if len(bad):
             raise ValueError(
                 f"{self.where}: {self.words[bad[0]]!r} is not a finite number of px; "
-                f"expected an image and {JOINTS} times x y v"
+                f"expected an image and {len(self.words) // 3} times x y v"
             )
-        return values.reshape(JOINTS, 3)
+        return values.reshape(-1, 3)
 
-    def points(self) -> Float[np.ndarray, "21 3"]:
+    def points(self) -> Float[np.ndarray, "j 3"]:
         """`values` of labels, whose v becomes 0 or 1."""
         points = self.values()
         marks = points[:, 2]
@@ -51,40 +51,41 @@ class Row:
             mark = marks[~np.isin(marks, (0, 1, 2))][0]
             hint = " (a confidence? choose which joints count)" if 0 < mark < 1 else ""
             raise ValueError(
-                f"{self.where}: v is {mark:g}{hint}; expected an image and {JOINTS} times x y v, "
-                "v 0 for no label, else 1 or 2"
+                f"{self.where}: v is {mark:g}{hint}; expected an image and {len(points)} times x y "
+                "v, v 0 for no label, else 1 or 2"
             )
         points[:, 2] = marks > 0
         return points
 
 
-def read_keypoint_rows(path: str | os.PathLike) -> list[Row]:
-    """The rows of a list; errors of single rows are raised by `Row.points`. ValueError or
-    FileNotFoundError, one line, for a file that is no text, is empty or has blank lines."""
+def read_keypoint_rows(path: str | os.PathLike, joints: int = JOINTS) -> list[Row]:
+    """The rows of a list of so many joints; errors of single rows are raised by `Row.points`.
+    ValueError or FileNotFoundError, one line, for a file that is no text, is empty or has blank
+    lines."""
     lines = read_lines(path)
-    rows = [_row(f"{path}, line {number}", line) for number, line in lines]
+    rows = [_row(f"{path}, line {number}", line, joints) for number, line in lines]
     if len(rows) > 1 and _is_header(lines[0][1]):
         rows = rows[1:]
     return rows
 
 
-def _row(where: str, line: str) -> Row:
+def _row(where: str, line: str, joints: int) -> Row:
     line = line.strip(" \t,;")
-    separator = _SEMICOLON if line.count(";") >= 2 * JOINTS else _SEPARATOR
+    separator = _SEMICOLON if line.count(";") >= 2 * joints else _SEPARATOR
     gaps = list(separator.finditer(line))
     tail = [line[gap.end() : after] for gap, after in zip(gaps, _ends(gaps, line), strict=True)]
     # A name may end in something like a number, so only a lack of numbers is certain.
     numbers = next((n for n, word in enumerate(reversed(tail)) if not _is_number(word)), len(tail))
-    if numbers < 3 * JOINTS and not (len(tail) >= 3 * JOINTS and numbers > 0):
+    if numbers < 3 * joints and not (len(tail) >= 3 * joints and numbers > 0):
         return Row(
             where,
             "",
             (),
-            f"{numbers} numbers at its end; expected an image and {JOINTS} times x y v, "
-            f"{3 * JOINTS} numbers",
+            f"{numbers} numbers at its end; expected an image and {joints} times x y v, "
+            f"{3 * joints} numbers",
         )
-    name = line[: gaps[-3 * JOINTS].start()].strip("\"'")
-    return Row(where, name, tuple(word.strip("\"'") for word in tail[-3 * JOINTS :]))
+    name = line[: gaps[-3 * joints].start()].strip("\"'")
+    return Row(where, name, tuple(word.strip("\"'") for word in tail[-3 * joints :]))
 
 
 def _ends(gaps: list[re.Match[str]], line: str) -> list[int]:

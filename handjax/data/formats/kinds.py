@@ -18,7 +18,10 @@ class Kind(NamedTuple):
     way: str = ""
 
 
-_FRAMES = "write its frames as images first: ffmpeg -i FILE frame_%06d.png"
+_FRAMES = (
+    "write its frames as images first: ffmpeg -i FILE frame_%06d.png, or use handjax predict video"
+)
+_BAG = "export its frames as PNG, or use handjax predict video"
 _AS_PNG = "convert it to PNG first"
 _UNPACK = "unpack it first"
 _VIDEO = {
@@ -45,9 +48,9 @@ _MAGIC: tuple[tuple[int, bytes, Kind], ...] = (
     (0, b"\x89HDF\r\n\x1a\n", Kind("an HDF5 file")),
     (0, b"MATLAB 7.3", Kind("a MATLAB 7.3 file")),
     (0, b"MATLAB", Kind("a MATLAB file")),
-    (0, b"#ROSBAG", Kind("a ROS bag (.bag, as RealSense records)", "export its frames as PNG")),
+    (0, b"#ROSBAG", Kind("a ROS bag (.bag, as RealSense records)", _BAG)),
     (0, b"\x89MCAP0", Kind("a ROS 2 bag (.mcap)", "export its frames as PNG")),
-    (0, b"SQLite format 3", Kind("an SQLite database (a ROS 2 bag?)", "export its frames as PNG")),
+    (0, b"SQLite format 3", Kind("an SQLite database (a ROS 2 bag?)", _BAG)),
     (0, b"\x1aE\xdf\xa3", Kind("a Matroska or WebM video", _FRAMES)),
     (0, b"FLV", Kind("a Flash video", _FRAMES)),
     (0, b"\0\0\x01\xba", Kind("an MPEG video", _FRAMES)),
@@ -137,14 +140,15 @@ def counted(files: Mapping[str, Path]) -> str:
         endings.setdefault(path.suffix or path.name, []).append(name)
     parts = []
     for ending, names in endings.items():
-        kind = _kind_at(files[names[0]])
+        kind = kind_at(files[names[0]])
         listed = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
         what = "; ".join(filter(None, kind))
         parts.append(f"{len(names)} {ending} ({listed}: {what})")
     return ", ".join(parts)
 
 
-def _kind_at(path: Path) -> Kind:
+def kind_at(path: Path) -> Kind:
+    """The kind of a file, by its first bytes."""
     try:
         with path.open("rb") as file:
             start = file.read(4096)
@@ -160,7 +164,7 @@ def _zip(file: io.BytesIO | io.BufferedReader) -> Kind:
     except Exception:  # zipfile raises a dozen kinds; a cut archive has lost its list of files
         return Kind("a zip or .npz archive, cut short or damaged", "copy it again")
     if names and all(name.endswith(".npy") for name in names):
-        return Kind("NumPy arrays (.npz)")
+        return Kind("NumPy arrays (.npz)", "of a picture, write it as a PNG file")
     if any(name.endswith("data.pkl") for name in names):
         return Kind("a file of PyTorch", "scripts/convert_torch.py converts weights")
     return Kind("a zip archive", _UNPACK)

@@ -19,12 +19,14 @@ from handjax.data.formats.depth import DEPTH_FORMATS
 from handjax.data.formats.json_labels import finite_numbers, read_json
 from handjax.pose.pinhole import project
 from handjax.pose.skeleton import SKELETONS, Skeleton
+from handjax.pose.skeleton_file import NAME as OWN
+from handjax.pose.skeleton_file import read_skeleton
 
 FILE = "frames.json"
 HANDS = ("right", "left", "unknown", "none")
 KINDS = ("surface", "joints")
 ORDERS = ("hand21", "nyu14")  # orders of joints that have a name
-SHARED_KEYS = ("k", "unit_mm", "format", "hand", "order", "kind", "remark", "frames")
+SHARED_KEYS = ("k", "unit_mm", "format", "hand", "skeleton", "order", "kind", "remark", "frames")
 FRAME_KEYS = ("uv", "xyz_mm", "k", "hand", "center", "box", "person", "sequence", "remark")
 _EXPECTED = "the labels of depth frames, see docs/real_frames.md"
 _NEAREST_MM, _LARGEST_MM = 50.0, 1e5
@@ -104,7 +106,8 @@ def read_frames(path: str | Path) -> FrameSet:
         raise ValueError(
             f"{file}: 'format' is {_shown(form)}; expected {' or '.join(DEPTH_FORMATS)}"
         )
-    skeleton, order = _order(content.get("order"), file)
+    own = _own_skeleton(content.get("skeleton"), file)
+    skeleton, order = _order(content.get("order"), file, own)
     labelled = any(isinstance(e, dict) and ("uv" in e or "xyz_mm" in e) for e in entries.values())
     kind = _kind(content.get("kind"), labelled, file)
     if labelled and order is None:
@@ -150,21 +153,36 @@ def _check_keys(content: object, known: tuple[str, ...], where: str) -> None:
         raise ValueError(f"{where}: unknown key {unknown[0]!r}; expected {', '.join(known)}")
 
 
-def _order(order: Any, file: Path) -> tuple[Skeleton, tuple[int, ...] | None]:
+def _own_skeleton(name: Any, file: Path) -> Skeleton | None:
+    """The skeleton of users' own joints, in a file beside the frames'."""
+    if name is None:
+        return None
+    place = PurePosixPath(name) if isinstance(name, str) and name else PurePosixPath("/")
+    if place.is_absolute() or ".." in place.parts:
+        raise ValueError(
+            f"{file}: 'skeleton' is {_shown(name)}; expected the path of a file below its folder, "
+            "with the names of your own joints (docs/landmarks.md)"
+        )
+    return read_skeleton(file.parent / place)
+
+
+def _order(order: Any, file: Path, own: Skeleton | None) -> tuple[Skeleton, tuple[int, ...] | None]:
     """The labels' skeleton, and which of its joints the rows of the labels are."""
     if order is None:
-        return SKELETONS["hand21"], None
-    if isinstance(order, str) and order in ORDERS:
+        every = None if own is None else tuple(range(len(own.joints)))
+        return own or SKELETONS["hand21"], every
+    if own is None and isinstance(order, str) and order in ORDERS:
         return SKELETONS[order], tuple(range(len(SKELETONS[order].joints)))
-    skeleton = SKELETONS["hand21"]
+    skeleton = own or SKELETONS["hand21"]
     if not isinstance(order, list) or not order:
         raise ValueError(
             f"{file}: 'order' is {_shown(order)}; expected a list of joints such as "
-            f"{', '.join(skeleton.joints[:2])}, or {' or '.join(ORDERS)}"
+            f"{', '.join(skeleton.joints[:2])}" + ("" if own else f", or {' or '.join(ORDERS)}")
         )
     for number, joint in enumerate(order):
         if joint not in skeleton.joints or joint in order[:number]:
-            what = "twice in" if joint in order[:number] else "no joint of hand21, in"
+            whose = "'skeleton'" if own else "hand21"
+            what = "twice in" if joint in order[:number] else f"no joint of {whose}, in"
             raise ValueError(
                 f"{file}: {_shown(joint)} is {what} 'order'; expected some of "
                 f"{', '.join(skeleton.joints)}"
@@ -232,12 +250,13 @@ def _frame(
         raise ValueError(
             f"{where}: 'xyz_mm' has z <= 0; expected camera mm: x right, y down, z forward"
         )
-    if in_mm.any() and (fault := plausible.joints_xyz_fault(xyz, plausible.hand(), in_mm)):
+    figure = plausible.figure(skeleton.name) if skeleton.name == OWN else plausible.hand()
+    if in_mm.any() and (fault := plausible.joints_xyz_fault(xyz, figure, in_mm)):
         raise ValueError(f"{where}: 'xyz_mm': {plausible.FAULTS[fault]}")
     if in_mm.any() and float(np.median(xyz[in_mm, 2])) < _NEAREST_MM:
         raise ValueError(
             f"{where}: 'xyz_mm' is {np.median(xyz[in_mm, 2]):g} mm from the camera; expected at "
-            f"least {_NEAREST_MM:g}: are the labels in metres?"
+            f"least {_NEAREST_MM:g}: are the labels in metres or centimetres?"
         )
     both = in_mm & in_px
     off = np.linalg.norm(project(xyz[both], k.astype(np.float64)) - uv[both], axis=-1)

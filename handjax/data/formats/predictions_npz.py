@@ -60,11 +60,13 @@ class PredictionArrays(Protocol):
 
 @dataclass(frozen=True)
 class Predictions3d:
-    """3D joints in camera mm; `truth` only where the frames are labelled."""
+    """3D joints in camera mm; `truth` only where the frames are labelled. `joints` are their names,
+    which files of before them lack."""
 
     ids: tuple[str, ...]
     joints_xyz: np.ndarray  # [n, j, 3]
     truth: np.ndarray | None = None  # [n, j, 3]
+    joints: tuple[str, ...] = ()
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Arrays by their name in the file."""
@@ -74,6 +76,8 @@ class Predictions3d:
         }
         if self.truth is not None:
             arrays["truth"] = np.asarray(self.truth, dtype=np.float32)
+        if self.joints:
+            arrays["joints"] = np.array(self.joints, np.str_)
         return arrays | {"kind": np.array("joints3d")}
 
 
@@ -198,19 +202,25 @@ def _check_array(path: Path, name: str, array: np.ndarray) -> None:
 
 def read_predictions3d(path: str | Path) -> Predictions3d:
     """Reads what `write_predictions` wrote of a Predictions3d."""
-    arrays = read_arrays(path, ("ids", "joints_xyz"), ("truth",))
+    arrays = read_arrays(path, ("ids", "joints_xyz"), ("truth", "joints"))
     ids, joints, truth = arrays["ids"], arrays["joints_xyz"], arrays.get("truth")
+    names = arrays.get("joints", np.array([], np.str_))
     if (
         joints.ndim != 3
         or joints.shape[2] != 3
-        or len(ids) != len(joints)
+        or not joints.size
+        or ids.shape != joints.shape[:1]
         or (truth is not None and truth.shape != joints.shape)
+        or (names.size and names.shape != joints.shape[1:2])
     ):
+        others = {"truth": truth, "joints": names if names.size else None}
+        found = [str(list(ids.shape)), str(list(joints.shape))]
+        found += [f"{k} {list(v.shape)}" for k, v in others.items() if v is not None]
         raise ValueError(
-            f"{path}: expected ids [n], joints_xyz [n, j, 3] and truth of its shape; "
-            f"found {ids.shape}, {joints.shape}"
+            f"{path}: expected ids [n], joints_xyz [n, j, 3], truth of its shape and joints [j]; "
+            f"found {', '.join(found)}"
         )
-    return Predictions3d(tuple(map(str, ids)), joints, truth)
+    return Predictions3d(tuple(map(str, ids)), joints, truth, tuple(map(str, names)))
 
 
 def read_predictions2d(path: str | Path) -> Predictions2d:

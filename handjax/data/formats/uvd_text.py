@@ -1,8 +1,9 @@
 """Text files of 3D joints as published results use them (awesome-hand-pose-estimation).
 
-A file has one frame per line: (u, v, d) of every joint, separated by spaces, u and v in pixels, d
-in mm. It does not name its data set, so the data set's name fixes the number of joints, their order
-and the intrinsics. In memory, joints are in the skeleton's order and xyz is in camera mm.
+A file has one frame per line: (u, v, d) of every joint, separated by spaces or commas, u and v in
+pixels, d in mm. It does not name its data set, so the data set's name fixes the number of joints,
+their order and the intrinsics. In memory, joints are in the skeleton's order and xyz is in camera
+mm.
 """
 
 import gzip
@@ -174,7 +175,7 @@ def write_uvd(path: str | Path, xyz: Float[np.ndarray, "n j 3"], dataset: str) -
 def _numbers(line: bytes, where: str) -> list[float]:
     """The finite numbers of one line."""
     values = []
-    for word in line.split():
+    for word in line.replace(b",", b" ").split():
         try:
             values.append(to_number(word.decode("latin-1")))
         except ValueError as error:

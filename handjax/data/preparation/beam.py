@@ -10,9 +10,10 @@ from typing import Any
 from handjax.data.preparation.shard import write_shard
 from handjax.data.preparation.shards import Preparation
 from handjax.data.preparation.split import Split
+from handjax.pose.skeleton import Skeleton
 
 
-def write(preparation: Preparation, options: str, skeleton: str | None) -> dict[str, Split]:
+def write(preparation: Preparation, options: str, skeleton: Skeleton | None) -> dict[str, Split]:
     """`Preparation.write` on a pipeline.
 
     `options`: Beam's own, without dashes: "runner=FlinkRunner,parallelism=8". Without a runner the

@@ -13,8 +13,15 @@ from tqdm import tqdm
 
 from handjax.data.left_out import Lacking
 from handjax.data.preparation import plausibility, validate
-from handjax.data.preparation.registry import known_holes, published_frames, raw_files
+from handjax.data.preparation.registry import (
+    known_holes,
+    published_frames,
+    raw_files,
+    skeleton_of,
+)
 from handjax.data.preparation.split import Split
+from handjax.pose.skeleton import Skeleton
+from handjax.pose.skeleton_file import NAME as OWN
 
 REPORT_FILES = ("report.json", "report.html")
 _MAX_LISTED = 50  # missing files in the error message
@@ -71,7 +78,7 @@ def _check(preparation: Any, options: PrepareOptions, write_report: WriteReport)
     from handjax.data.preparation.shards import check
     from handjax.data.preparation.workers import Workers
 
-    skeleton = raw_files(options.name).SKELETON
+    skeleton = skeleton_of(options.name, options.manual_dir, options.config)
     splits = {}
     with Workers(options.workers or os.cpu_count() or 1) as pool:
         for split, examples in preparation.examples().items():
@@ -84,14 +91,15 @@ def _check(preparation: Any, options: PrepareOptions, write_report: WriteReport)
     where = f"report: {Path(folder, 'report.html').resolve()}"
     if wrong := _unreadable(splits, options) or _refused(splits):
         raise ValueError(f"{wrong}; {where}")
-    return "\n".join([*_left_out_lines(options, splits), *_faults(splits), where])
+    lines = [*_joints(skeleton), *_left_out_lines(options, splits), *_faults(splits), where]
+    return "\n".join(lines)
 
 
 def _write(preparation: Any, options: PrepareOptions, write_report: WriteReport) -> str:
     from handjax.data.preparation import beam
     from handjax.data.preparation.workers import Workers
 
-    skeleton = raw_files(options.name).SKELETON
+    skeleton = skeleton_of(options.name, options.manual_dir, options.config)
     _refuse_to_replace(preparation.folder, options)
     with preparation.claimed():
         # Again, as another process may have finished it in the meantime.
@@ -120,6 +128,7 @@ def _write(preparation: Any, options: PrepareOptions, write_report: WriteReport)
     return "\n".join(
         [
             f"{preparation.folder}: {frames} frames",
+            *_joints(skeleton),
             *_left_out_lines(options, splits),
             *_faults(splits),
             f"report: {report}",
@@ -143,6 +152,19 @@ def _left_out_lines(options: PrepareOptions, splits: dict[str, Split]) -> list[s
         f"{split}: {line}"
         for split, left in left_out_of(options, splits).items()
         for line in left.lines()
+    ]
+
+
+def _joints(skeleton: Skeleton | None) -> list[str]:
+    """A line about a user's own joints, and what a mirror image swaps, which may follow from their
+    names alone."""
+    if skeleton is None or skeleton.name != OWN:
+        return []
+    names = skeleton.joints
+    pairs = [f"{names[a]} – {names[b]}" for a, b in skeleton.flip_pairs]
+    return [
+        f"joints: {', '.join(names)}; {len(skeleton.bones)} bones; mirrored pairs: "
+        f"{', '.join(pairs) or 'none'}"
     ]
 
 

@@ -10,7 +10,7 @@ from jaxtyping import Float, UInt8
 
 from handjax.data.preparation.examples import LazyExamples, Read
 from handjax.data.preparation.validate import Findings, images, readable
-from handjax.pose.skeleton import SKELETONS, Skeleton, rgb
+from handjax.pose.skeleton import Skeleton
 
 TILES, TILE_PX = 12, 240
 _GAP_PX = 6  # between tiles
@@ -35,16 +35,15 @@ class TileSampler:
                 heapq.heapreplace(self._heap, entry)
             yield key, read
 
-    def tiles(self, skeleton: str | None) -> list[tuple[str, UInt8[np.ndarray, "h w 3"]]]:
+    def tiles(self, skeleton: Skeleton | None) -> list[tuple[str, UInt8[np.ndarray, "h w 3"]]]:
         """(key, drawing) of the picked samples that are readable, sorted by key.
 
-        Joints are drawn with the bones of `skeleton`, a name in SKELETONS.
+        Joints are drawn with the bones of `skeleton`.
         """
-        bones = SKELETONS[skeleton] if skeleton else None
         examples = sorted(((key, read) for _, key, read in self._heap), key=lambda pair: pair[0])
-        return [(key, draw(sample, bones)) for key, sample in readable(examples, Findings())]
+        return [(key, draw(sample, skeleton)) for key, sample in readable(examples, Findings())]
 
-    def jpegs(self, skeleton: str | None) -> tuple[tuple[str, bytes], ...]:
+    def jpegs(self, skeleton: Skeleton | None) -> tuple[tuple[str, bytes], ...]:
         """`tiles` as JPEG files."""
         return tuple((key, contact_sheet([tile])) for key, tile in self.tiles(skeleton))
 
@@ -79,7 +78,7 @@ def draw(sample: dict[str, Any], skeleton: Skeleton | None) -> UInt8[np.ndarray,
 
     # --- joints
     points = np.rint((uv + 0.5 - corner) * scale - 0.5).clip(-4000, 4000).astype(int)
-    colours = [rgb(group) for group in skeleton.groups] if skeleton else [_YELLOW] * len(uv)
+    colours = skeleton.rgb if skeleton else (_YELLOW,) * len(uv)
     for parent, child in skeleton.bones if skeleton and visible.any() else ():
         if visible[parent] and visible[child]:
             ends = points[parent].tolist(), points[child].tolist()
@@ -90,7 +89,7 @@ def draw(sample: dict[str, Any], skeleton: Skeleton | None) -> UInt8[np.ndarray,
     return tile
 
 
-def contact_sheet(tiles: list[UInt8[np.ndarray, "h w 3"]], columns: int = 4) -> bytes:
+def contact_sheet(tiles: list[UInt8[np.ndarray, "_ _ 3"]], columns: int = 4) -> bytes:
     """JPEG of the tiles in rows, on white."""
     rows = -(-len(tiles) // columns)
     step = TILE_PX + _GAP_PX

@@ -38,6 +38,7 @@ from handjax.data.preparation.split import Split, tiles_from_json, tiles_to_json
 from handjax.data.preparation.workers import Workers
 from handjax.data.records import tf, tfds
 from handjax.engine.files import write_atomic
+from handjax.pose.skeleton import Skeleton
 
 Progress = Callable[[str], tqdm]  # split → its progress bar
 _VERSION = 2  # of the files in `unfinished`
@@ -100,12 +101,17 @@ class Preparation:
             "version": _VERSION,
             "manual_dir": str(self.manual_dir),
             "shard_bytes": self.shard_bytes,
+            # Of users' own joints: complete splits are left alone, so all need the same skeleton.
+            **dict(self._builder.info.metadata or {}),
         }
-        if path.exists() and json.loads(path.read_text()) != plan:
-            raise ValueError(
-                f"{self.unfinished}: started with {path.read_text()}; "
-                "use the same values, or remove that folder"
-            )
+        before = json.loads(path.read_text()) if path.exists() else plan
+        for key in {**before, **plan}:
+            if before.get(key) != plan.get(key):
+                was, now = (json.dumps(one.get(key))[:100] for one in (before, plan))
+                raise ValueError(
+                    f"{self.unfinished}: started with {key} {was}, now {now}; use the same values, "
+                    "or remove that folder"
+                )
         write_atomic(path, json.dumps(plan))
         return list(self._started)
 
@@ -119,10 +125,12 @@ class Preparation:
         path = self._split_path(split)
         return path.exists() and not Split.from_json(path.read_text()).findings.unreadable
 
-    def write(self, workers: Workers, progress: Progress, skeleton: str | None) -> dict[str, Split]:
+    def write(
+        self, workers: Workers, progress: Progress, skeleton: Skeleton | None
+    ) -> dict[str, Split]:
         """Writes all shards of all splits; those that an earlier, stopped call completed are kept.
 
-        `skeleton` names the skeleton that joints are drawn with.
+        `skeleton` is what joints are drawn with.
         """
         splits = self.start()
         for split in self.incomplete(splits):
@@ -135,7 +143,7 @@ class Preparation:
                         bar.set_postfix(unreadable=unreadable)
         return {split: self.collect(split) for split in splits}
 
-    def shards(self, split: str, skeleton: str | None) -> Iterator[tuple[Any, ...]]:
+    def shards(self, split: str, skeleton: Skeleton | None) -> Iterator[tuple[Any, ...]]:
         """Arguments of `write_shard` per shard. Writes SPLIT.all.json after the last."""
         sampler, error, shards = preview.TileSampler(), None, 0
         try:
@@ -249,7 +257,7 @@ def check(
     examples: LazyExamples,
     workers: Workers,
     bar: tqdm,
-    skeleton: str | None,
+    skeleton: Skeleton | None,
     chunk_bytes: int,
     figure: Figure,
 ) -> Split:

@@ -29,12 +29,13 @@ FAULTS = {
     "behind": "joints behind the camera",
     "outside": "visible joints outside the image",
     "empty_depth": "no depth at all",
-    "off_surface": "most visible joints farther than 50 mm from the depth",
+    "off_surface": "most visible joints farther than 50 mm from the depth, people's than 250 mm",
     "reprojection": "a joint more than 1 px from its projected 3D position",
     **plausible.FAULTS,
 }
 SURFACE_MM = (10, 20, 50)
 REPROJECTION_PX = 1.0
+_OFF_PERSON_MM = 250.0  # half a trunk, and clothes; of a hand SURFACE_MM[-1]
 _EXAMPLES = 5  # frames listed per fault
 _MAX_LINES = 200  # error messages kept
 
@@ -224,11 +225,11 @@ def _faults(sample: dict[str, Any], findings: Findings, figure: Figure) -> set[s
         return faults | {"not_finite"}
     pictures = list(images(sample))
     for image in pictures:
-        faults |= _faults_of_image(image, findings)
+        faults |= _faults_of_image(image, findings, figure)
     return faults | plausibility.faults_of_sample(sample, pictures, figure, findings)
 
 
-def _faults_of_image(image: dict[str, Any], findings: Findings) -> set[str]:
+def _faults_of_image(image: dict[str, Any], findings: Findings, figure: Figure) -> set[str]:
     faults = set()
     depth, pixels, uv, xyz = (image.get(k) for k in ("depth", "image", "joints_uv", "joints_xyz"))
     if depth is not None and not depth.any():
@@ -254,7 +255,8 @@ def _faults_of_image(image: dict[str, Any], findings: Findings) -> set[str]:
         findings.counts["surface_joints"] += len(distances)
         for mm in SURFACE_MM:
             findings.counts[f"surface_within_{mm}"] += int((distances <= mm).sum())
-        if len(distances) and (distances <= SURFACE_MM[-1]).mean() < 0.5:
+        limit = _OFF_PERSON_MM if figure.kind == "person" else SURFACE_MM[-1]
+        if len(distances) and (distances <= limit).mean() < 0.5:
             faults.add("off_surface")
     return faults
 

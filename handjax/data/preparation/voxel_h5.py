@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Float32
 from tqdm import tqdm
 
-from handjax.data import surface_check
+from handjax.data import plausible, surface_check
 from handjax.data.cameras import Camera, PinholeImage
 from handjax.data.formats.depth import read_depth
 from handjax.data.formats.label_text import read_centers, read_joints
@@ -102,6 +102,8 @@ def _validate(options: VoxelOptions) -> None:
         problems.append(f"--out {options.out}: no such folder {options.out.parent}; create it")
     if options.out.exists() and not options.overwrite:
         problems.append(f"--out {options.out}: exists; use another name or --overwrite")
+    if fault := plausible.cube_fault(np.array([options.cube])):
+        problems.append(f"--cube {fault}")
     if options.limit is not None and options.limit < 1:
         problems.append(f"--limit {options.limit}: expected at least 1")
     if problems:

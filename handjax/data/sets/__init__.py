@@ -22,14 +22,17 @@ class RawFiles(Protocol):
 
     LAYOUT    The expected files and where to get them: the text of `prepare NAME --help`.
     CONFIGS   Names of the configurations, the default first; empty for a set that has only one.
-    COUNTS    Published number of samples by split, or by configuration where each configuration has
-              one split of its own. None or absent: not published.
-    SKELETON  Name of the skeleton that the report draws joints with; None draws images only.
+    COUNTS    Published number of samples by split; by configuration where each configuration has
+              one split of its own; or by "configuration/split". None or absent: not published.
+    SKELETON  Name of the skeleton that the report draws joints with; None draws joints without
+              bones.
     missing   Files that a configuration needs and `root` lacks, one line each; empty if complete.
               `only`: those of these splits; None for all.
     splits    Splits of a configuration; they may depend on the files in `root`.
     samples   Examples of one split in the order of the files. Their keys are unique; values have
               the names, shapes and units of the builder's features.
+
+    A module whose joints are in its files has `skeleton(root, config)`: their names and bones.
 
     A module may also have `holes(root, split, config)`: samples or sequences that copies of the
     data set are known to lack and that `root` lacks, name → reason. `missing` does not list them,

@@ -1,6 +1,7 @@
 """Rendered hands for the fake hand sets.
 
-Each hand is 41 spheres, so depth, joints and color image are consistent with one another.
+Each hand is 41 spheres, so depth, joints and color image are consistent with one another. Images
+are drawn by NumPy, sphere by sphere: nothing is compiled for a few images of each size.
 """
 
 import functools
@@ -11,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 
-from handjax.rigs import hand, poses, spheres
+from handjax.rigs import hand, poses
 from handjax.synthetic import render
 
 SPHERES = len(hand.HAND.sphere_bones)
@@ -23,9 +24,7 @@ def _hands(keys, positions, sides, rotation):
     return render.hand_in_camera(pose, positions, side=sides)
 
 
-@functools.partial(jax.jit, static_argnames=("height", "width"))
-def _sphere_depth(centers, radii, k, height, width):
-    return spheres.sphere_depth_pinhole(centers, radii, k, height, width)
+_visible = jax.jit(render.visible_among_spheres, static_argnames="joint_spheres")
 
 
 def hands(
@@ -37,10 +36,13 @@ def hands(
     """
     keys = jax.random.split(jax.random.key(seed), len(positions))
     sides = jnp.where(jnp.asarray(left), -1.0, 1.0)
-    centers, radii, joints = _hands(
-        keys, jnp.asarray(positions, jnp.float32), sides, poses.ROTATION_FRONTAL
-    )
-    return np.asarray(centers), np.asarray(radii), np.asarray(joints)
+    places = jnp.asarray(positions, jnp.float32)
+    each = [  # one by one, so that one program serves any number
+        _hands(keys[i : i + 1], places[i : i + 1], sides[i : i + 1], poses.ROTATION_FRONTAL)
+        for i in range(len(positions))
+    ]
+    centers, radii, joints = (np.concatenate(part) for part in zip(*each, strict=True))
+    return centers, radii, joints
 
 
 def render_spheres(
@@ -54,9 +56,35 @@ def render_spheres(
 
     `centers` and `radii` in camera mm, `k` in px.
     """
-    centers32, radii32, k32 = (jnp.asarray(part, jnp.float32) for part in (centers, radii, k))
-    depth, winner = _sphere_depth(centers32, radii32, k32, height, width)
-    return np.asarray(depth), np.asarray(winner)
+    depth = np.full((height, width), np.inf)
+    winner = np.full((height, width), -1, np.int32)
+    scale, middle = np.array([k[0, 0], k[1, 1]], np.float64), np.array([k[0, 2], k[1, 2]])
+    balls = zip(np.asarray(centers, np.float64), np.asarray(radii, np.float64), strict=True)
+    for index, (center, radius) in enumerate(balls):
+        x, y, z = center
+        if z <= radius:
+            continue  # around or behind the camera
+        # The box around the sphere, projected, holds its outline.
+        ends = np.multiply.outer(
+            (center[:2] - radius, center[:2] + radius), (1 / (z - radius), 1 / (z + radius))
+        )
+        low = np.floor(ends.min((0, 2)) * scale + middle).astype(int).clip(0, (width, height))
+        high = (
+            np.ceil(ends.max((0, 2)) * scale + middle).astype(int).clip(-1, (width - 1, height - 1))
+        )
+        u, v = (np.arange(low[i], high[i] + 1) for i in (0, 1))
+        if not (u.size and v.size):
+            continue
+        a, b = (u - middle[0]) / scale[0], ((v - middle[1]) / scale[1])[:, None]
+        # The nearer point at which the ray (a, b, 1) meets the sphere.
+        square, along = a**2 + b**2 + 1, a * x + b * y + z
+        root = along**2 - square * (center @ center - radius**2)
+        near = np.where(root > 0, (along - np.sqrt(np.maximum(root, 0))) / square, np.inf)
+        part = (slice(v[0], v[-1] + 1), slice(u[0], u[-1] + 1))
+        nearer = near < depth[part]
+        depth[part][nearer] = near[nearer]
+        winner[part][nearer] = index
+    return np.where(winner >= 0, depth, 0).astype(np.float32), winner
 
 
 def visible(
@@ -73,7 +101,7 @@ def visible(
     joints32, centers32, radii32 = (
         jnp.asarray(part, jnp.float32) for part in (joints, centers, radii)
     )
-    return np.asarray(render.visible_among_spheres(joints32, centers32, radii32, own))
+    return np.asarray(_visible(joints32, centers32, radii32, own))
 
 
 def color_image(

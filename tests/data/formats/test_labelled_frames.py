@@ -119,7 +119,7 @@ BAD = [
     ({"frames": {"a.png": {"xyz_mm": [[1, 2, -3], None]}}}, "'xyz_mm' has z <= 0"),
     (
         {"frames": {"a.png": {"xyz_mm": [[0.1, 0.2, 0.5], None]}}},
-        "'xyz_mm' is 0.5 mm from the camera; expected at least 50: are the labels in metres?",
+        "'xyz_mm' is 0.5 mm from the camera; expected at least 50: are the labels in metres or",
     ),
     (
         {"order": "hand21", "frames": {"a.png": {"xyz_mm": [[0, i, 900] for i in range(21)]}}},

@@ -82,11 +82,12 @@ def test_files_compressed_by_gzip(tmp_path, name):
         assert "\n" not in str(caught.value)
 
 
-def test_line_ends_and_spaces_do_not_matter(tmp_path):
+def test_line_ends_spaces_and_commas_do_not_matter(tmp_path):
     plain = uvd_text.read_uvd(write(tmp_path / "a.txt", LINE, LINE), "nyu")
     (tmp_path / "b.txt").write_bytes(f"  {LINE.replace(' ', chr(9))} \r\n{LINE}\r\n\r\n\n".encode())
     (tmp_path / "c.txt").write_text(f"{LINE}\n{LINE}")
-    for name in ("b.txt", "c.txt"):
+    write(tmp_path / "d.txt", LINE.replace(" ", ","), LINE.replace(" ", ", "))
+    for name in ("b.txt", "c.txt", "d.txt"):
         np.testing.assert_array_equal(uvd_text.read_uvd(tmp_path / name, "nyu"), plain)
 
 
@@ -100,7 +101,8 @@ def test_line_ends_and_spaces_do_not_matter(tmp_path):
         ([LINE + " 1 2 3 4 5 6"], "line 1 has 48 numbers.*fits --dataset icvl"),
         ([LINE, LINE.replace("700", "7oo", 1)], "line 2: '7oo' is not a number"),
         ([LINE, LINE.replace("700", "7_0", 1)], "line 2: '7_0' is not a number"),
-        ([LINE.replace(" ", ",")], "line 1: .* is not a number"),
+        ([LINE.replace(" ", ";")], "line 1: .* is not a number"),
+        ([LINE.replace("700", "70,0", 1)], "line 1 has 43 numbers"),
         ([LINE.replace("700", "nan", 1)], "line 1: 'nan' is not a position"),
         ([LINE.replace("700", "1e999", 1)], "line 1: '1e999' is not a position"),
         ([LINE, "x" * 100_000], "line 2 is longer than 5376 characters"),

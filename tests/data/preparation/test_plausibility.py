@@ -136,6 +136,52 @@ def test_what_a_whole_split_tells():
     assert not reason and "upper left quarter" in plausibility.hints(findings)[0]
 
 
+def drawn(i):
+    """A hand of skin on a wall with things of other colours; size, place and fingers vary."""
+    rng = np.random.default_rng(i)
+    image = rng.integers(40, 200, (6, 8, 3), np.uint8)
+    image = cv2.resize(image, (WIDTH, HEIGHT), interpolation=cv2.INTER_CUBIC)
+    size, turn = rng.uniform(80, 120), rng.uniform(-0.7, 0.7)
+    finger, part = np.divmod(np.arange(20), 4)
+    angle = turn + (finger - 2) * 0.25
+    reach = size * np.where(part == 0, 0.5, 0.5 + 0.17 * part)
+    tips = np.stack([np.sin(angle), -np.cos(angle)], -1) * reach[:, None]
+    wrist = np.array([rng.uniform(100, 220), rng.uniform(140, 200)])
+    uv = np.concatenate([[wrist], wrist + tips])
+    for a, b in plausible.figure("hand21").limbs:
+        ends = [tuple(int(x) for x in uv[j]) for j in (a, b)]
+        cv2.line(image, *ends, (120, 150, 215), 12)
+    return image, uv.astype(np.float32)
+
+
+READINGS = {
+    "": lambda uv: uv,
+    "x and y swapped": lambda uv: uv[:, ::-1],
+    "y counted from below": lambda uv: np.array([0, HEIGHT - 1]) + uv * [1, -1],
+    "x counted from the right": lambda uv: np.array([WIDTH - 1, 0]) + uv * [-1, 1],
+}
+
+
+@pytest.mark.parametrize("kind", [np.uint8, "grey"])
+@pytest.mark.parametrize("reading", READINGS)
+def test_joints_that_fit_their_pictures_better_read_otherwise(reading, kind):
+    """Hands that stay inside their picture whichever way their labels are read."""
+
+    def read(i):
+        image, uv = drawn(i)
+        uv = READINGS[reading](uv).astype(np.float32)
+        image = image[..., 1] if kind == "grey" else image
+        file = io.BytesIO(cv2.imencode(".png", image)[1].tobytes())
+        return {"image": file, "joints_uv": uv, "visible": np.ones(21, bool)}
+
+    findings, reason = found([(f"d{i}", lambda i=i: read(i)) for i in range(30)], "keypoint_list")
+    hints = [hint for hint in plausibility.hints(findings) if "colours" in hint]
+    assert not reason
+    assert len(hints) == bool(reading) and all(f"better with {reading};" in h for h in hints)
+    few, _ = found([(f"d{i}", lambda i=i: read(i)) for i in range(6)], "keypoint_list")
+    assert not any("colours" in hint for hint in plausibility.hints(few))
+
+
 def person(turned):
     at = dict.fromkeys(ORDERS["coco17"].joints, (100, 40))
     for i, part in enumerate(("shoulder", "elbow", "wrist", "hip", "knee", "ankle")):
@@ -157,9 +203,10 @@ def test_people_who_all_lie_on_their_side(turned):
     assert any("lie on their side" in hint for hint in plausibility.hints(findings)) == turned
 
 
-def test_boxes_by_corners_refuse_a_split_and_replaced_ones_do_not():
-    findings, reason = found(hands(also=["box_corners"]))
-    assert "two corners; expected left, top, width, height" in reason
+def test_boxes_of_another_form_refuse_a_split_and_replaced_ones_do_not():
+    for fault, text in (("box_corners", "two corners"), ("box_centers", "are its center")):
+        findings, reason = found(hands(also=[fault]))
+        assert f"{text}; expected left, top, width, height" in reason
     findings, reason = found(hands(also=["box_replaced"]))
     assert not reason and findings.counts["box_replaced"] == FRAMES
 
@@ -192,8 +239,24 @@ def test_boxes(box, size, fault):
     assert plausible.box_fault(own, uv, known) is None
 
 
+@pytest.mark.parametrize("fill", [0.6, 1.0])
+@pytest.mark.parametrize("steps", [2, 5])
+def test_boxes_by_their_centers(fill, steps):
+    """The joints of people fill their box more or less, and may be few."""
+    middle, side = np.array([300.0, 250]), np.array([120.0, 260])
+    grid = np.stack(np.meshgrid(*[np.linspace(-0.5, 0.5, steps)] * 2), axis=-1).reshape(-1, 2)
+    uv, known = middle[None] + fill * grid * side[None], np.ones(steps**2, bool)
+    box = np.array([*(middle - side / 2), *side])
+    assert plausible.centers_fault(box, uv, known) is None
+    assert plausible.centers_fault(box + [60, 130, 0, 0], uv, known) == "box_centers"
+    # Another person's, which box_fault finds; too few joints to tell.
+    assert plausible.centers_fault(box + [240, 520, 0, 0], uv, known) is None
+    few = known & (np.arange(steps**2) < 2)
+    assert plausible.centers_fault(box + [60, 130, 0, 0], uv, few) is None
+
+
 def test_published_hands_have_no_fault(real_data):
-    """12,000 real frames and the predictions of two methods."""
+    """Every 29th of 10,000 real frames, and of the predictions of two methods."""
     for name, order, files in (
         ("nyu", "nyu14", ("nyu_test_groundtruth_uvd", "CVPR18_NYU_V2V_PoseNet")),
         ("icvl", "icvl16", ("icvl_test_groundtruth_uvd", "NEUCOM18_ICVL_Pose_REN")),
@@ -203,6 +266,6 @@ def test_published_hands_have_no_fault(real_data):
             uvd = read_uvd(real_data / "metrics" / f"{file}.txt", name)
             xyz, known = uvd_to_camera(uvd, name), np.ones(uvd.shape[1], bool)
             assert plausible.distance_fault(xyz[..., 2]) is None
-            for one, pixels in zip(xyz[::7], uvd[::7, :, :2], strict=True):
+            for one, pixels in zip(xyz[::29], uvd[::29, :, :2], strict=True):
                 assert plausible.joints_xyz_fault(one, figure) is None
                 assert plausible.joints_uv_fault(pixels, known, figure.limbs, size) is None

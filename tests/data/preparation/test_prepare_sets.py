@@ -568,3 +568,27 @@ def test_a_box_without_size_is_named_and_replaced(tmp_path_factory, tmp_path, ca
     assert "train: 1 of 4 frames: a box without size" in said and "000000001000_1010" in said
     prepared = pipeline.RecordDataset(tmp_path / "out/coco_person/1.0.0", "train", keys=("box",))
     assert prepared.rows(np.arange(4))["box"][:, 2:].min() > 20
+
+
+def test_skeleton_cannot_change_between_splits(tmp_path, capsys):
+    """A stopped preparation of users' own joints, which goes on after an edit of landmarks.json."""
+    raw = tmp_path / "raw"
+    raw.mkdir()
+    importlib.import_module("handjax.data.sets.landmarks.fake").write(raw, 1, 0)
+    picture = raw / "images/train/00001.jpg"
+    whole = picture.read_bytes()
+    picture.write_bytes(whole[:-100])
+    refused(command("landmarks", raw, tmp_path), "train: 2 unreadable", "finished shards are kept")
+    picture.write_bytes(whole)
+    (raw / "landmarks.json").write_text('{"joints": ["nose", "left_eye"]}')
+    words = "started with skeleton", "or remove that folder"
+    refused(command("landmarks", raw, tmp_path), *words)
+    (raw / "landmarks.json").unlink()
+    capsys.readouterr()
+    main(command("landmarks", raw, tmp_path))
+    said = capsys.readouterr().out
+    assert "train 1, test 1 frames" in said and "14 bones; mirrored pairs: left_top_front –" in said
+    with open(tmp_path / "out/landmarks/1.0.0/metadata.json") as file:
+        stored = json.load(file)
+    assert stored["labels"] == {"category": "", "held_out": 0.2}
+    assert len(stored["skeleton"]["joints"]) == 11

@@ -36,7 +36,7 @@ def test_sampled_tiles_do_not_depend_on_order():
     def picked(names):
         sampler = preview.TileSampler()
         assert [key for key, _ in sampler.passing(iter(given(*names)))] == names
-        return [key for key, _ in sampler.tiles("hand21")]
+        return [key for key, _ in sampler.tiles(SKELETONS["hand21"])]
 
     first = picked(names)
     assert len(first) == 12 and first == sorted(picked(names[::-1]))

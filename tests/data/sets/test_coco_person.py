@@ -256,13 +256,17 @@ def test_ids_may_be_texts_and_keypoints_absent(copy):
         ([0.1, 0.2, 0.3, 0.4], "box_replaced"),
         ([0, 0, 9, 9], "box_replaced"),
         ("corners", "box_corners"),
+        ("center", "box_centers"),
     ],
 )
 def test_joints_give_a_box_where_the_file_has_none(copy, box, fault):
     def change(entry):
         left, top, width, height = entry["bbox"]
-        corners = [left, top, left + width, top + height]
-        entry["bbox"] = corners if box == "corners" else box
+        forms = {
+            "corners": [left, top, left + width, top + height],
+            "center": [left + width / 2, top + height / 2, width, height],
+        }
+        entry["bbox"] = forms[box] if isinstance(box, str) else box
 
     want = people(copy)
     everyone(lambda a: change(a) if a["id"] == 1010 else None)(copy)

@@ -169,6 +169,10 @@ CORRUPT = {
     ),
     "json gone": (lambda r: (r / "annot/valid.json").unlink(), "valid.json: no such file"),
     "not a list": (broken("annot/valid.json", lambda b: b"{}"), "not a list of people"),
+    "true": (
+        person(joints=[[True, 5]] * 16),
+        "valid.json, person 3: 'joints' is not 16 x 2 finite numbers",
+    ),
     "nan": (
         person(joints=nan_joints),
         "valid.json, person 3: 'joints' is not 16 x 2 finite numbers",

@@ -13,6 +13,7 @@ pytest.importorskip(
 )
 
 import tensorflow_datasets as tfds  # noqa: E402
+from prepared import write  # noqa: E402
 
 from handjax.data import records as pipeline  # noqa: E402
 from handjax.data.batch import check_batch  # noqa: E402
@@ -131,6 +132,24 @@ def test_human36m(root):
     assert cut["source_from_image"][:, 0, 0].min() > 1.2 and np.all(
         (cut["joints_uv"] > -1) & (cut["joints_uv"] < 64)
     )
+
+
+def test_mpi_inf_3dhp_has_poses_in_space(tmp_path):
+    """Its test split is evaluated, since it has no validation."""
+    rng = np.random.default_rng(3)
+    k = np.array([[70, 0, 32], [0, 70, 30], [0, 0, 1]], np.float32)
+    xyz = (rng.uniform(-900, 900, (18, 3)) + [0, 0, 4000]).astype(np.float32)
+    one = {"id": "one", "image": np.full((64, 64, 3), 9, np.uint8), "k": k, "joints_xyz": xyz}
+    one |= {"joints_uv": ((xyz / xyz[:, 2:]) @ k[:2].T).astype(np.float32), "subject": 9}
+    one |= {"visible": np.arange(18) != 4}
+    write(tmp_path, "mpi_inf_3dhp", {"train": [one], "test": [one]}, "sample10")
+    source = make(tmp_path, sets=("mpi_inf_3dhp",), image_size=(64, 64))
+    batch = every(source)
+    assert source.description.startswith("frames: 1 of mpi_inf_3dhp, test;")
+    assert batch["has_uv"].all() and batch["has_xyz"].all() and batch["subject"].tolist() == [9]
+    np.testing.assert_array_equal(batch["joints_xyz"][0], xyz)
+    np.testing.assert_array_equal(batch["labelled"][0], one["visible"])
+    np.testing.assert_allclose(batch["box"][0, 2:], 2000 * 70 / xyz[0, 2], rtol=1e-5)
 
 
 def test_people_with_image_positions_only(root):

@@ -29,11 +29,19 @@ pytestmark = [pytest.mark.tensorflow, pytest.mark.slow]
 # Set → `n` of its fake files and the resulting samples by split, which for some sets are twice `n`.
 CASES = {
     "coco_person": (2, {"train": 4, "validation": 4}),
+    "dexycb": (1, {"train": 15, "validation": 8, "test": 8}),
+    "freihand": (1, {"train": 4, "test": 1}),
+    "hands2017": (2, {"train": 2, "test": 2}),
+    "ho3d": (1, {"train": 2, "test": 1}),
     "hpoes_voxels": (1, {"train": 1, "test": 1}),
     "human36m": (1, {"validation": 16}),
     "human36m_challenge": (2, {"train": 2, "validation": 2, "test": 2}),
     "icvl": (2, {"train": 2, "test": 4}),
+    "interhand": (2, {"train": 4, "validation": 4, "test": 4}),
+    "itop": (2, {"train": 2, "test": 2}),
     "keypoint_list": (2, {"train": 2, "test": 2}),
+    "landmarks": (2, {"train": 2, "test": 2}),
+    "mpi_inf_3dhp": (1, {"train": 128, "test": 6}),
     "mpii": (2, {"train": 4, "validation": 4, "test": 4}),
     "msra_hand": (2, {f"P{person}": 2 for person in range(9)}),
     "nyu_hand": (2, {"train": 2, "test": 2}),
@@ -42,7 +50,8 @@ CASES = {
     "stb": (1, {"train": 10, "test": 2}),
 }
 # The configuration of the TFDS case where not all are tested.
-CONFIGS = {"human36m": "validact03", "panoptic_hand": "manual"}
+CONFIGS = {"dexycb": "s0", "ho3d": "v3", "human36m": "validact03", "itop": "side"}
+CONFIGS |= {"mpi_inf_3dhp": "sample10", "panoptic_hand": "manual"}
 
 
 def modules(name):
@@ -88,9 +97,11 @@ def case(name):
     return Case
 
 
-TestCocoPerson, TestHpoesVoxels, TestHuman36m, TestHuman36mChallenge = map(case, list(CASES)[:4])
-TestIcvl, TestKeypointList, TestMpii, TestMsraHand = map(case, list(CASES)[4:8])
-TestNyuHand, TestPanopticHand, TestRhd, TestStb = map(case, list(CASES)[8:])
+TestCocoPerson, TestDexycb, TestFreihand, TestHands2017 = map(case, list(CASES)[:4])
+TestHo3d, TestHpoesVoxels, TestHuman36m, TestHuman36mChallenge = map(case, list(CASES)[4:8])
+TestIcvl, TestInterhand, TestItop, TestKeypointList = map(case, list(CASES)[8:12])
+TestLandmarks, TestMpiInf3dhp, TestMpii, TestMsraHand = map(case, list(CASES)[12:16])
+TestNyuHand, TestPanopticHand, TestRhd, TestStb = map(case, list(CASES)[16:])
 
 
 @pytest.fixture(scope="module")
@@ -126,9 +137,21 @@ def test_every_set_has_its_raw_files_and_builder(name):
     assert [config.name for config in builder_class.BUILDER_CONFIGS] == list(raw.CONFIGS)
 
 
-@pytest.mark.parametrize("name", ["coco_person", "human36m_challenge", "icvl", "mpii", "rhd"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "coco_person",
+        "freihand",
+        "hands2017",
+        "human36m_challenge",
+        "icvl",
+        "interhand",
+        "mpii",
+        "rhd",
+    ],
+)
 def test_prepared_samples_equal_the_raw_ones(tree, tmp_path, name):
-    root, (_, raw, builder_class) = tree(name), modules(name)
+    root, (_, raw, builder_class) = tree(name, CASES[name][0]), modules(name)
     builder = prepared(builder_class, root, data_dir=tmp_path)
     for split in raw.COUNTS:
         samples = dict(raw.samples(epath.Path(root / "raw"), split))
@@ -140,6 +163,10 @@ def test_prepared_samples_equal_the_raw_ones(tree, tmp_path, name):
 @pytest.mark.parametrize(
     ("name", "config"),
     [
+        ("dexycb", "s2"),
+        ("ho3d", "v3"),
+        ("itop", "side"),
+        ("itop", "top"),
         ("nyu_hand", "single"),
         ("nyu_hand", "multiview"),
         ("stb", "bb"),
@@ -222,6 +249,30 @@ LACKS = [
         "missing images/train2017; annotations/person_keypoints_val2017.json; handjax prepare ",
     ),
     (
+        "dexycb",
+        "s0",
+        ["20200709-subject-01/20200709_140019/836212060125/labels_000001.npz"],
+        "missing .*140019/836212060125: 1 of 6 files, the first labels_000001.npz; handjax prepare",
+    ),
+    (
+        "freihand",
+        None,
+        ["training/rgb/00000006.jpg", "evaluation_xyz.json"],
+        "missing training/rgb: 1 of 8 images, the first 00000006.jpg; evaluation_xyz.json; ",
+    ),
+    (
+        "hands2017",
+        None,
+        ["training/images/image_D00000002.png"],
+        "missing .*/training/images/image_D00000002.png: 1 of 2 depth frames, the first of them",
+    ),
+    (
+        "ho3d",
+        "v3",
+        ["train/MC1/meta/0001.pkl", "evaluation_xyz.json"],
+        "missing train/MC1/meta: 1 of 2 .pkl files, the first 0001.pkl; evaluation_xyz.json; ",
+    ),
+    (
         "human36m_challenge",
         None,
         ["Val/POSE/00001.csv", "Val/POSE/00002.csv", "Test/IMG/00001.jpg", "Test/IMG/00002.jpg"],
@@ -234,10 +285,22 @@ LACKS = [
         "missing .*image_0000.png: 1 of 4 depth frames",
     ),
     (
+        "interhand",
+        None,
+        ["images/val/Capture0/ROM01/cam400263/image00001.jpg"],
+        "missing images/val/Capture0/ROM01/cam400263: 1 of 2 images, the first image00001.jpg; ",
+    ),
+    (
         "keypoint_list",
         None,
         ["test/some folder/00000.jpg"],
         "incomplete, missing test/some folder/00000.jpg: 1 of 2 images of test.txt",
+    ),
+    (
+        "mpi_inf_3dhp",
+        "sample10",
+        ["S2/Seq1/annot.mat", "S3/Seq2/imageFrames/video_4/frame_000001.jpg"],
+        "missing S2/Seq1/annot.mat; S3/Seq2/imageFrames/video_4: 1 of 1 frames, the first frame_0",
     ),
     (
         "mpii",
@@ -282,6 +345,13 @@ def test_incomplete_folder_is_refused_before_writing(copy, name, config, removed
 @pytest.mark.parametrize(
     ("name", "removed", "whole", "broken", "message"),
     [
+        (
+            "itop",
+            "ITOP_top_test_labels.h5",
+            "side",
+            "top",
+            "incomplete, missing ITOP_top_test_labels.h5; handjax prepare itop",
+        ),
         (
             "stb",
             "images/B2Random/SK_depth_0.png",

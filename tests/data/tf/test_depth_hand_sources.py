@@ -21,11 +21,17 @@ from handjax.tasks.v2v import v2v_task  # noqa: E402
 
 pytestmark = [pytest.mark.tensorflow, pytest.mark.slow]
 
+# Set → variant of the config, joints.
 SETS = {
     "nyu_hand": ("nyu", 14),
     "icvl": ("icvl", 16),
     "msra_hand": ("msra", 21),
-}  # variant of the config, joints
+    "hands2017": ("hands2017", 21),
+}
+VARIANTS = {name: variant for name, (variant, _) in SETS.items()} | {
+    "dexycb": "dexycb",
+    "itop": "itop",
+}
 
 
 def prepare(name, root, n, config=None):
@@ -46,10 +52,39 @@ def prepared(tmp_path_factory):
 
 def settings(prepared, name, repo, **changes):
     changes = {"path": prepared[name], "center": "label", "cube_mm": 300.0} | changes
+    if name == "hands2017":  # a tenth of three frames is none
+        changes = {"train_split": "train", "eval_split": "train"} | changes
     overrides = [f"config.data.{key}={value}" for key, value in changes.items()]
     return configs.load(
-        f"{repo}/configs/v2v.py:quick,{SETS[name][0]}", [*overrides, "config.task.grid=48"]
+        f"{repo}/configs/v2v.py:quick,{VARIANTS[name]}", [*overrides, "config.task.grid=48"]
     )
+
+
+def test_hands_of_dexycb_meet_the_depth(tmp_path, repo):
+    folder = {"dexycb": prepare("dexycb", tmp_path, 1, "s2")}
+    source = SOURCES["dexycb"](settings(folder, "dexycb", repo))
+    batch = source.eval_rows(np.arange(3))
+    check_batch(batch)
+    assert (source.train_size, source.eval_size, source.skeleton.name) == (24, 3, "hand21")
+    for depth, xyz, k in zip(batch["depth"], batch["joints_xyz"], batch["k"], strict=True):
+        u, v = np.rint((xyz / xyz[:, 2:]) @ k[:2].T).astype(int).T
+        behind = xyz[:, 2] - depth[v, u]
+        assert (behind > -2).all() and np.median(behind) < 40
+    with pytest.raises(ValueError, match="center_xyz"):
+        SOURCES["dexycb"](settings(folder, "dexycb", repo, center="refined"))
+
+
+def test_people_are_inside_the_voxels(tmp_path, repo):
+    """ITOP, in cubes of 2 m around the published centers."""
+    folder = {"itop": prepare("itop", tmp_path, 2, "top")}
+    config = settings(folder, "itop", repo, center="refined", cube_mm=2000.0)
+    assert SOURCES["itop"](config).skeleton.name == "itop15"
+    occupied, joints, batch = voxels_and_joints(config, "itop", np.arange(2))
+    np.testing.assert_allclose(batch["center_xyz"], batch["joints_xyz"].mean(1), atol=0.5)
+    for cells, of_person in zip(occupied, joints, strict=True):
+        to_surface = np.linalg.norm(cells[None] - of_person[:, None], axis=-1).min(1)
+        assert (to_surface < 250).all() and np.median(to_surface) < 120
+        assert ((of_person > 0) & (of_person < 2000)).all()
 
 
 def voxels_and_joints(config, name, numbers):
@@ -76,7 +111,7 @@ def test_joints_are_inside_the_voxels(prepared, repo, name):
     check_batch(batch)
     assert batch["mask"].all() and batch["joints_xyz"].shape == (3, SETS[name][1], 3)
     assert len(source.skeleton.joints) == SETS[name][1] and len(set(source.names(numbers))) == 3
-    assert source.train_size == {"nyu_hand": 3, "icvl": 3, "msra_hand": 24}[name]
+    assert source.train_size == {"nyu_hand": 3, "icvl": 3, "msra_hand": 24, "hands2017": 3}[name]
     assert "crop center from the label" in source.description
     for occupied, joints in zip(*voxels_and_joints(config, name, numbers)[:2], strict=True):
         to_surface = np.linalg.norm(occupied[None] - joints[:, None], axis=-1).min(1)
@@ -85,7 +120,7 @@ def test_joints_are_inside_the_voxels(prepared, repo, name):
 
 @pytest.mark.parametrize("name", SETS)
 def test_the_center_is_found_in_the_depth(prepared, repo, name):
-    cube = {"nyu_hand": 250.0, "icvl": 200.0, "msra_hand": 200.0}[name]  # the papers' own
+    cube = 250.0 if name in ("nyu_hand", "hands2017") else 200.0  # the papers' own
     config = settings(prepared, name, repo, center="depth", cube_mm=cube)
     assert (
         "crop center from the depth: center of mass in 5 steps, of the nearest thing"
@@ -164,6 +199,11 @@ def test_invalid_options_are_reported(prepared, repo, tmp_path):
             r"joints of a sample are \[3, 36, 3\]",
         ),
         ("nyu_hand", dict(eval_split="P3"), "P3"),
+        (
+            "hands2017",
+            dict(eval_split="test"),
+            "labels of some of these frames are not published; use parts of the split train",
+        ),
         ("msra_hand", dict(subject=9), "config.data.subject=9: expected 0 to 8"),
     ]
     for name, changes, words in cases:

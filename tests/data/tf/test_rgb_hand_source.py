@@ -21,6 +21,9 @@ pytestmark = [pytest.mark.tensorflow, pytest.mark.slow]
 
 SIZES = {
     "rhd": (320, 320),
+    "freihand": (224, 224),
+    "dexycb": (480, 640),
+    "interhand": (334, 512),
     "stb": (480, 640),
     "panoptic_hand": (90, 160),
     "keypoint_list": (50, 40),
@@ -38,7 +41,7 @@ def sample(name: str, number: int) -> dict:
     uv = (np.array(size[::-1]) / 2 + rng.uniform(-reach, reach, (21, 2))).astype(np.float32)
     z = rng.uniform(400, 600, (21, 1))
     visible = np.arange(21) != 5
-    if name in ("panoptic_hand", "keypoint_list"):
+    if name in ("panoptic_hand", "keypoint_list", "interhand"):
         uv[~visible] = 0
     return {
         "id": f"{name}-{number}",
@@ -63,6 +66,17 @@ def samples(name, first, count):
 def root(tmp_path_factory):
     root = tmp_path_factory.mktemp("prepared")
     write(root, "rhd", {"train": samples("rhd", 1, 6), "test": samples("rhd", 101, 3)})
+    write(
+        root, "freihand", {"train": samples("freihand", 51, 3), "test": samples("freihand", 151, 2)}
+    )
+    write(
+        root, "dexycb", {"train": samples("dexycb", 61, 2), "test": samples("dexycb", 161, 2)}, "s0"
+    )
+    write(
+        root,
+        "interhand",
+        {"train": samples("interhand", 71, 2), "validation": samples("interhand", 171, 2)},
+    )
     write(root, "stb", {"train": samples("stb", 11, 4), "test": samples("stb", 111, 2)}, "bb")
     write(
         root,
@@ -177,6 +191,24 @@ def test_the_mixture_of_the_originals(root):
     np.testing.assert_allclose(
         (projected[..., :2] / projected[..., 2:])[:, 1:], batch["joints_uv"][:, 1:], atol=1e-2
     )
+
+
+def test_freihand_and_dexycb_have_all_joints_and_a_wrist(root):
+    sets = ("rhd", "freihand", "dexycb/s0")
+    batch, true = every(make(root, sets=sets, image_size=(480, 640)))
+    assert batch["labelled"].all() and batch["image"].shape == (7, 480, 640, 3)
+    for row, one in enumerate(true):
+        for key in ("joints_uv", "joints_xyz", "k", "visible"):
+            np.testing.assert_array_equal(batch[key][row], one[key])
+
+
+def test_joints_of_interhand_may_lack_a_label(root):
+    batch, true = every(make(root, sets=("interhand",), image_size=(334, 512)))
+    assert not batch["labelled"][:, 5].any() and batch["labelled"].sum() == 40
+    np.testing.assert_array_equal(batch["labelled"], batch["visible"])
+    for row, one in enumerate(true):
+        np.testing.assert_array_equal(batch["joints_xyz"][row], one["joints_xyz"])
+        assert batch["left"][row] == (one["side"] == "left")
 
 
 def test_the_wrist_follows_from_the_palm(root):

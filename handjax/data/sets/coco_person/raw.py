@@ -185,7 +185,8 @@ def _box(
     if person["bbox"] is None:
         return _inside(plausible.box_around(uv, known), size), ()
     box = finite_numbers(person, "bbox", where, 4)
-    if fault := plausible.corners_fault(box, uv, known, size):
+    fault = plausible.corners_fault(box, uv, known, size)
+    if fault := fault or plausible.centers_fault(box, uv, known):
         return _inside(plausible.box_around(uv, known), size), (fault,)
     inside = _inside(box, size)
     if fault := plausible.box_fault(inside, uv, known):

@@ -14,6 +14,7 @@ import numpy as np
 from etils import epath
 
 from handjax.data.formats.depth import read_depth_png
+from handjax.data.formats.folders import names_in
 from handjax.data.formats.label_text import read_joints, read_lines, read_optional_centers
 from handjax.data.preparation.examples import Examples, LazyExamples
 from handjax.pose.pinhole import uvd_to_xyz
@@ -86,7 +87,7 @@ def without_image(root: epath.Path, split: str) -> list[str]:
     frames, present = [PurePosixPath(name) for name in _names(root, split)], {}
     for parent in {frame.parent for frame in frames}:
         folder = root / LABELS[split][0] / "Depth" / str(parent)
-        present[parent] = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+        present[parent] = names_in(folder)
     return [str(frame) for frame in frames if frame.name not in present[frame.parent]]
 
 

@@ -13,6 +13,7 @@ from etils import epath
 from jaxtyping import UInt8
 
 from handjax.data.formats import unpickle
+from handjax.data.formats.folders import names_in
 from handjax.data.formats.image import read_image
 from handjax.data.preparation.examples import Examples, LazyExamples, unreadable
 from handjax.pose.joint_orders import ORDERS
@@ -49,7 +50,7 @@ def missing(
             continue
         for images in IMAGES:
             at = root / folder / images
-            present = {path.name for path in at.iterdir()} if at.exists() else set()
+            present = names_in(at)
             if absent := sorted(names - present):
                 lines.append(
                     f"{folder}/{images}: {len(absent)} of {len(names)} images, "

@@ -15,6 +15,7 @@ from etils import epath
 from jaxtyping import Float
 
 from handjax.data.formats import mat
+from handjax.data.formats.folders import names_in
 from handjax.data.formats.image import read_image
 from handjax.data.preparation.examples import Examples, LazyExamples, unreadable
 from handjax.pose.joint_orders import ORDERS
@@ -63,7 +64,7 @@ def missing(
             lines.append(str(error))
             continue
         folder = root / "images" / sequence
-        present = {path.name for path in folder.iterdir()} if folder.exists() else set()
+        present = names_in(folder)
         for camera in CONFIGS[config]:
             names = [f"{camera}_{i}.png" for i in range(count)]
             if absent := [name for name in names if name not in present]:
