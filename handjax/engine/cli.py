@@ -16,10 +16,17 @@ from types import ModuleType
 from typing import NoReturn
 
 from handjax.engine import config as configs
-from handjax.engine import runtime
+from handjax.engine import processes, runtime
+from handjax.engine.files import WAYS_OUT, refuse_scheme, way_out
+from handjax.engine.interruption import REQUEUE, Interrupted
 
 PATIENCE_SECONDS = 5  # that a failed process gives the other processes of its run
 SILENT_SECONDS = 1.5  # after which a command that is still loading says so
+LOST = 76  # EX_PROTOCOL: the exit code of a process whose run has lost another one
+_GONE = (
+    "another process of the run failed or is gone ({}); nothing is saved from here. Its own "
+    "message says why; the same command continues from the last checkpoint"
+)
 
 
 def split_overrides(argv: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -74,16 +81,30 @@ class Parser(argparse.ArgumentParser):
         if unknown:
             name = unknown[0].lstrip("-").partition("=")[0]
             spec = unknown[0].startswith("--") and getattr(flags, "config", None)
-            hint = configs.suggest(spec, name) if spec else ""
+            # `prepare` has a --config as well, of another kind.
+            hint = configs.suggest(spec, name) if spec and self._reads_configs() else ""
             self.error(
                 f"unrecognized arguments: {' '.join(unknown)}" + (f"; {hint}" if hint else "")
             )
+        for name, value in vars(flags).items():
+            option = self._option(name)
+            for one in value if isinstance(value, list | tuple) else [value]:
+                if isinstance(one, str):
+                    refuse_scheme(option, one)
         return flags
 
+    def _option(self, name: str) -> str:
+        """How the flag that is kept as `name` is written."""
+        action = next((a for a in self._actions if a.dest == name), None)
+        return action.option_strings[-1] if action and action.option_strings else name.upper()
+
+    def _reads_configs(self) -> bool:
+        """Whether this parser has a flag --config that takes any value."""
+        return any("--config" in a.option_strings and not a.choices for a in self._actions)
+
     def _given_config(self, args: Sequence[str]) -> str:
-        """The value of --config in `args`, if this parser has a flag of that name with any value;
-        "" otherwise."""
-        if not any("--config" in a.option_strings and not a.choices for a in self._actions):
+        """The value of --config in `args`, if this parser takes configs; "" otherwise."""
+        if not self._reads_configs():
             return ""
         given = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
         given.add_argument("--config", nargs="?", default="")
@@ -158,6 +179,7 @@ def run(main: Callable[[Sequence[str]], None]) -> None:
 
     ValueError and OSError are user errors: one line on stderr and exit code 2. With
     HANDJAX_TRACEBACK=1 they show their traceback instead. Warnings of handjax are one line too.
+    A run that was asked to end, and can be continued, has the exit code REQUEUE.
     """
     runtime.keep_memory()
     if not os.environ.get("HANDJAX_TRACEBACK"):
@@ -166,17 +188,42 @@ def run(main: Callable[[Sequence[str]], None]) -> None:
     try:
         main(sys.argv[1:])
     except (ValueError, OSError) as error:
+        _leave_if_alone(error)
         if os.environ.get("HANDJAX_TRACEBACK"):
             raise
-        print("error:", " ".join(str(error).split()), file=sys.stderr)
+        print("error:", " ".join(_said(error).split()), file=sys.stderr)
         _leave(2)
+    except Interrupted as stop:
+        runtime.log(str(stop))
+        _leave(REQUEUE)
     except KeyboardInterrupt:
         _leave(130)
-    except Exception:
+    except Exception as error:
         if not runtime.is_distributed():
             raise
+        _leave_if_alone(error)
         traceback.print_exc()
         _leave(1)
+
+
+def _leave_if_alone(error: Exception) -> None:
+    """Ends this process with LOST if `error` came of another process of the run that is gone."""
+    if not runtime.is_distributed() or os.environ.get("HANDJAX_TRACEBACK"):
+        return
+    if processes.lost_another(error):
+        print("error:", _GONE.format(_brief(error)), file=sys.stderr, flush=True)
+        os._exit(LOST)  # JAX's own exit would wait for a process that is gone
+
+
+def _said(error: ValueError | OSError) -> str:
+    """What an error says; of a full disk and the like, the file and what to do."""
+    if isinstance(error, OSError) and error.errno in WAYS_OUT:
+        return f"{error.filename or 'a file'}: {way_out(os.strerror(error.errno))}"
+    return str(error)
+
+
+def _brief(error: Exception) -> str:
+    return " ".join(str(error).split())[:160]
 
 
 def _format_warning(others: Callable[..., str], message, category, *where, **more) -> str:
@@ -212,3 +259,10 @@ def add_distributed(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--num_processes", type=int, metavar="N")
     parser.add_argument("--process_id", type=int, metavar="I")
+    parser.add_argument(
+        "--join_seconds",
+        type=float,
+        default=processes.PATIENCE_SECONDS,
+        metavar="S",
+        help="how long to wait for the other processes at the start (default: %(default)g)",
+    )

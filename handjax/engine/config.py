@@ -18,17 +18,17 @@ from typing import Any, NamedTuple, TypeVar
 from ml_collections import ConfigDict
 
 from handjax.engine import renamed
+from handjax.engine.files import refuse_scheme
 
 T = TypeVar("T")
 
-# What may change when a run resumes; any other change makes it another run. Data paths and devices
-# may differ between machines.
+# What may differ between the machines of a run.
+PER_MACHINE = ("compile_cache", "data.path", "data.val_path", "data.in_memory")
+# What may change when a run resumes; any other change makes it another run.
 RESUMABLE = (
-    *("steps", "log_every", "eval_every", "save_every", "keep", "compile_cache"),
-    *("eval_batch_size", "devices", "data.path", "data.val_path", "data.in_memory"),
+    *("steps", "log_every", "eval_every", "save_every", "save_minutes", "skip_nonfinite", "keep"),
+    *("export", "eval_batch_size", "devices", *PER_MACHINE),
 )
-
-
 SHARED = "common"  # the file among the configs that is none
 
 
@@ -56,9 +56,14 @@ def suggest(spec: str, option: str) -> str:
 def override(
     config: ConfigDict, overrides: Sequence[str], options: Mapping[str, str] | None = None
 ) -> ConfigDict:
-    """Applies overrides as in "config.key=value" in place and locks the config."""
+    """Applies overrides as in "config.key=value" in place and locks the config. ValueError for the
+    address of a bucket, also if it is no override."""
     for text in overrides:
         _apply(config, text, options or {})
+    for key, value in flatten(config).items():
+        for one in value if isinstance(value, tuple | list) else [value]:
+            if isinstance(one, str):
+                refuse_scheme(f"--config.{key}", one)
     return config.lock()
 
 

@@ -2,7 +2,7 @@
 
 import collections
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -37,17 +37,28 @@ def _epoch_order(epoch: int, size: int, seed: int) -> np.ndarray:
     return np.random.default_rng((seed, epoch)).permutation(size)
 
 
+def step_rows(source: Source, batch_size: int, seed: int, step: int) -> np.ndarray:
+    """This process's sample numbers of step `step`."""
+    return sharding.process_rows(train_indices(step, batch_size, source.train_size, seed))
+
+
 def train_batches(
-    source: Source, mesh: Mesh, batch_size: int, seed: int, start: int, steps: int
+    source: Source,
+    mesh: Mesh,
+    batch_size: int,
+    seed: int,
+    start: int,
+    steps: int,
+    more: Callable[[int], Batch] = lambda rows: {},
 ) -> Iterator[Batch]:
     """Global batches of steps `start` to `steps`.
 
-    Threads read the next ones while the device works on the current one.
+    Threads read the next ones while the device works on the current one. `more` gives further
+    keys for a number of rows, at the time when the batch is used.
     """
 
     def read(step):
-        indices = train_indices(step, batch_size, source.train_size, seed)
-        return source.train_rows(sharding.process_rows(indices))
+        return source.train_rows(step_rows(source, batch_size, seed, step))
 
     with ThreadPoolExecutor(AHEAD) as pool:
         ahead = collections.deque(
@@ -57,4 +68,4 @@ def train_batches(
             rows = ahead.popleft().result()
             if step + AHEAD < steps:
                 ahead.append(pool.submit(read, step + AHEAD))
-            yield sharding.put_batch(rows, mesh)
+            yield sharding.put_batch({**rows, **more(len(next(iter(rows.values()))))}, mesh)

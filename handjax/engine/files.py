@@ -4,6 +4,7 @@ import contextlib
 import errno
 import json
 import os
+import re
 from collections.abc import Iterator, Sequence
 from itertools import count
 from pathlib import Path
@@ -39,7 +40,7 @@ def naming(path: str | os.PathLike) -> Iterator[None]:
 
 
 # What the system says about a disk → what to do about it.
-_WAYS_OUT = {
+WAYS_OUT = {
     errno.ENOSPC: "free some space and run the command again",
     errno.EDQUOT: "free some space or raise the quota, and run the command again",
     errno.EFBIG: "raise the limit (ulimit -f) and run the command again",
@@ -52,7 +53,7 @@ _WAYS_OUT = {
 def way_out(message: str) -> str:
     """The system's reason in the `message` of a library that failed to write, with the way out; of
     any other message the beginning."""
-    for number, way in _WAYS_OUT.items():
+    for number, way in WAYS_OUT.items():
         if (reason := os.strerror(number)) in message:
             return f"{reason}; {way}"
     return " ".join(message.split())[:160]
@@ -75,6 +76,24 @@ def back_up(path: str | Path) -> Path | None:
         return None
     free = (path.with_name(f"{path.stem}.{number}{path.suffix}") for number in count(1))
     return path.rename(next(kept for kept in free if not kept.exists()))
+
+
+def refuse_scheme(flag: str, value: str) -> None:
+    """ValueError for a `value` such as s3://bucket/run, which the system would take for a folder of
+    that name below the working directory."""
+    found = _SCHEME.match(value)
+    if found is None:
+        return
+    if found[1].lower() == "file":
+        raise ValueError(f"{flag} {value}: name the path itself, without file://")
+    raise ValueError(
+        f"{flag} {value}: {found[1]}:// cannot be read or written here; mount the bucket (gcsfuse, "
+        "mountpoint-s3, rclone mount) and name that folder, or use a local folder and copy from "
+        "and to the bucket (of checkpoints/, finished steps only)"
+    )
+
+
+_SCHEME = re.compile(r"\s*([A-Za-z][A-Za-z0-9+.-]+):/+(?=[^/\\])")
 
 
 def refuse_to_replace(folder: Path, names: Sequence[str], overwrite: bool) -> None:

@@ -24,6 +24,10 @@ _OUTSIDE = (
     "--distributed: no cluster found (Slurm, Open MPI or a TPU pod); start it there, by srun or "
     "mpirun, or give --coordinator HOST:PORT --num_processes N --process_id I to each process"
 )
+# In the messages of collectives and of JAX's coordination service, once a process is gone. They
+# come as RuntimeError, ValueError or, of a checkpoint that is being written, as OSError.
+_GONE = ("gloo ", "closed by peer", "reset by peer", "coordination service")
+_LOOPBACK = " (this address is each machine's own: other hosts need that of process 0)"
 
 
 class Place(NamedTuple):
@@ -34,12 +38,24 @@ class Place(NamedTuple):
     process: int | None
 
 
-def join(coordinator: str | None, processes: int | None, process: int | None) -> None:
+def join(
+    coordinator: str | None,
+    processes: int | None,
+    process: int | None,
+    seconds: float = PATIENCE_SECONDS,
+) -> None:
     """Connects to the other processes; without arguments, as the cluster says.
 
-    What it waits for is said on stderr after SILENT_SECONDS. After PATIENCE_SECONDS the process
-    ends with one line. ValueError, one line, for arguments that cannot be, and outside a cluster.
+    What it waits for, where and how long is said on stderr after SILENT_SECONDS. After `seconds`
+    the process ends with one line. With a coordinator alone the numbers are those of Slurm or Open
+    MPI. ValueError, one line, for arguments that cannot be, and outside a cluster.
     """
+    devices = None
+    if coordinator is not None and processes is None and process is None:
+        processes, process = _ranks(os.environ)
+        devices = _own_device(os.environ)
+        if process is None:
+            raise ValueError(_OUTSIDE)
     if coordinator is not None:
         _check(coordinator, processes, process)
     place = Place(coordinator, processes, process)
@@ -48,11 +64,11 @@ def join(coordinator: str | None, processes: int | None, process: int | None) ->
     import jax
 
     joined = threading.Event()
-    watch = threading.Thread(target=_watch, args=(place, joined), daemon=True)
+    watch = threading.Thread(target=_watch, args=(place, joined, seconds), daemon=True)
     watch.start()
     try:
         jax.distributed.initialize(
-            coordinator, processes, process, initialization_timeout=_JAX_SECONDS
+            coordinator, processes, process, devices, initialization_timeout=_JAX_SECONDS
         )
     except Exception as error:  # ValueError, KeyError, RuntimeError: the cluster's or the network's
         reason = " ".join(str(error).split())[:160]
@@ -61,6 +77,17 @@ def join(coordinator: str | None, processes: int | None, process: int | None) ->
         raise ValueError(f"--coordinator {coordinator}: {reason}") from error
     finally:
         joined.set()
+
+
+def lost_another(error: BaseException) -> bool:
+    """Whether `error`, or one that it was raised from, says that another process is gone."""
+    cause: BaseException | None = error
+    while cause is not None:
+        text = str(cause).lower()
+        if type(cause).__name__ == "JaxRuntimeError" or any(sign in text for sign in _GONE):
+            return True
+        cause = cause.__cause__
+    return False
 
 
 def _check(coordinator: str, processes: int | None, process: int | None) -> None:
@@ -85,6 +112,14 @@ def _ranks(environment: Mapping[str, str]) -> tuple[int | None, int | None]:
     return None, None
 
 
+def _own_device(environment: Mapping[str, str]) -> list[int] | None:
+    """The GPU of a process that is one of several on its host, as JAX has it for a cluster."""
+    for name in ("SLURM_LOCALID", "OMPI_COMM_WORLD_LOCAL_RANK"):
+        if environment.get(name, "").isdecimal():
+            return [int(environment[name])]
+    return None
+
+
 def waited_for(place: Place) -> str:
     """Who has not come, and what to set."""
     others = [n for n in range(place.processes or 0) if n != place.process]
@@ -93,7 +128,7 @@ def waited_for(place: Place) -> str:
     if place.process > 0 and place.coordinator and (why := _unreachable(place.coordinator)):
         return (
             f"process 0 at {place.coordinator} ({why}): start it with --process_id 0, or correct "
-            "--coordinator"
+            f"--coordinator{_LOOPBACK if _is_loopback(place.coordinator) else ''}"
         )
     names = f"process {others[0]}" if len(others) == 1 else f"processes {_ranges(others)}"
     set_it = (
@@ -105,6 +140,11 @@ def waited_for(place: Place) -> str:
     return (
         f"{names} of {place.processes}{'' if len(others) == 1 else ', or some of them'}: {set_it}"
     )
+
+
+def _is_loopback(coordinator: str) -> bool:
+    host = coordinator.rpartition(":")[0].strip("[]")
+    return host in ("localhost", "::1") or host.startswith("127.")
 
 
 def _unreachable(coordinator: str) -> str:
@@ -127,18 +167,22 @@ def _ranges(numbers: list[int]) -> str:
     return ", ".join(f"{p[0]} to {p[-1]}" if len(p) > 1 else f"{p[0]}" for p in parts)
 
 
-def _watch(place: Place, joined: threading.Event) -> None:
-    start, wait = time.monotonic(), SILENT_SECONDS
+def _watch(place: Place, joined: threading.Event, seconds: float) -> None:
+    start, wait = time.monotonic(), min(SILENT_SECONDS, seconds)
     while not joined.wait(wait):
         waited, who = time.monotonic() - start, waited_for(place)
         if joined.is_set():
             return
-        if waited >= PATIENCE_SECONDS:
-            print(f"error: waited {waited:.0f} s for {who}", file=sys.stderr, flush=True)
+        if waited >= seconds:
+            print(
+                f"error: waited {waited:.0f} s for {who} (--join_seconds)",
+                file=sys.stderr,
+                flush=True,
+            )
             os._exit(2)  # JAX's own call cannot be interrupted
         print(
-            f"waiting for {who} ({waited:.0f} s; gives up after {PATIENCE_SECONDS:.0f} s)",
+            f"waiting for {who} ({waited:.0f} s; gives up after {seconds:.0f} s)",
             file=sys.stderr,
             flush=True,
         )
-        wait = max(min(60.0, PATIENCE_SECONDS - waited), 0.1)
+        wait = max(min(60.0, seconds - waited), 0.1)

@@ -26,18 +26,23 @@ _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -2, -4, -8  # gli
 def start_distributed(flags: argparse.Namespace) -> None:
     """Joins the other processes of a run, by the flags of `cli.add_distributed`.
 
-    Call it before anything uses a device. Raises ValueError if some of the three explicit flags are
-    missing, and as `processes.join`.
+    Call it before anything uses a device. With --distributed, --coordinator may be given alone:
+    the numbers are then those of the cluster. Raises ValueError if some of the three explicit flags
+    are missing, and as `processes.join`.
     """
     given = [flags.coordinator, flags.num_processes, flags.process_id]
-    if any(value is not None for value in given) and any(value is None for value in given):
+    missing = {value is None for value in given}
+    if len(missing) == 2 and not (flags.distributed and given[1:] == [None, None]):
         raise ValueError(
             "--coordinator, --num_processes and --process_id belong together: "
             "give all three, or --distributed"
         )
     if flags.coordinator is None and not flags.distributed:
         return
-    processes.join(*given)
+    if flags.join_seconds <= 0:
+        raise ValueError(f"--join_seconds {flags.join_seconds:g}: expected more than 0")
+    place = flags.coordinator, flags.num_processes, flags.process_id
+    processes.join(*place, seconds=flags.join_seconds)
 
 
 def is_distributed() -> bool:

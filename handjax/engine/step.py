@@ -7,7 +7,7 @@ import flax
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Bool, Float, Key
 
 from handjax.engine import sharding
 from handjax.engine.contracts import Batch, Rows, Task
@@ -16,7 +16,7 @@ Materialize = Callable[[Batch, Key[Array, " b"] | None], Batch]  # `Source.mater
 
 
 class TrainState(flax.struct.PyTreeNode):
-    """Everything a run needs to resume. `step` counts applied updates."""
+    """Everything a run needs to resume. `step` counts steps, also those without an update."""
 
     step: Any  # int32 scalar; no array type, since shapes and shardings take its place at times
     params: Any
@@ -74,7 +74,7 @@ def train_step(
     """One update → (state, terms). `terms` has `loss`, its terms, `grad_norm` and `finite`.
 
     All randomness comes from fold_in(key, step). If the loss or the gradient is not finite, the
-    update is withheld: the returned state is the one passed in.
+    update is withheld: the returned state is the one passed in, at the next step.
 
     With `accumulate` > 1 the batch is processed in that many slices and their gradients are
     averaged. Batch normalization then sees one slice at a time.
@@ -115,7 +115,8 @@ def train_step(
     new = TrainState(
         state.step + 1, optax.apply_updates(state.params, updates), model_state, opt_state
     )
-    return jax.tree.map(lambda new, old: jnp.where(terms["finite"], new, old), new, state), terms
+    kept = jax.tree.map(lambda new, old: jnp.where(terms["finite"], new, old), new, state)
+    return kept.replace(step=new.step), terms
 
 
 def eval_step(
@@ -123,8 +124,9 @@ def eval_step(
 ) -> tuple[Rows, Float[Array, ""]]:
     """Per-sample rows and the mean loss.
 
-    Rows are predictions, the ground truth under the prefix `true_`, `mask` and `index`. Nothing is
-    random: the keys are constant and `prepare` runs without augmentation.
+    Rows are predictions, the ground truth under the prefix `true_`, `mask`, `index`, and `finite`:
+    whether the network's output and the prediction are. Nothing is random: the keys are constant
+    and `prepare` runs without augmentation.
     """
     keys = jax.random.split(jax.random.key(0), batch["mask"].shape[0])
     batch = materialize(batch, None)
@@ -134,5 +136,22 @@ def eval_step(
     )
     loss, _ = task.loss(outputs, inputs)
     true = {f"true_{name}": value for name, value in task.ground_truth(batch).items()}
-    rows = {**task.predict(outputs, inputs), **true}
+    predicted = task.predict(outputs, inputs)
+    finite = finite_rows((outputs, predicted), batch["mask"].shape[0])
+    rows = {**predicted, **true, "finite": finite}
     return {**rows, "mask": batch["mask"], "index": batch["index"]}, loss
+
+
+def finite_rows(values: Any, rows: int) -> Bool[Array, " rows"]:
+    """Whether each sample's values in all arrays of a tree are finite.
+
+    A sample may have several rows in a row, such as its two views under `flip_test`. An array whose
+    first axis is no such number counts for all samples.
+    """
+    finite = jnp.ones(rows, bool)
+    for value in jax.tree.leaves(values):
+        if jnp.issubdtype(value.dtype, jnp.inexact):
+            one = jnp.isfinite(value)
+            per_sample = value.ndim > 0 and value.shape[0] % rows == 0
+            finite &= one.reshape(rows, -1).all(1) if per_sample else one.all()
+    return finite

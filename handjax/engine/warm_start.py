@@ -1,6 +1,6 @@
 """Weights from a run's folder or a file, and a network initialized from them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
@@ -19,8 +19,10 @@ def warm_start(
     """The fresh `state` with the arrays of `path` of the same names, and a summary for people.
 
     `path` is as in `read_weights`. Step and optimizer stay fresh. Arrays that only one of the two
-    has are ignored. Raises ValueError for an array of another shape, unless its name matches a
-    pattern of `skip`, as in `params/out/*`, and if no parameter matches at all.
+    has are ignored, and those whose names match a pattern of `skip`, as in `params/out/*`. So are
+    those that differ by the number of joints, as heads do: along one axis, by the same number in
+    all of them; the summary names them. Raises ValueError for an array of any other shape, and if
+    no parameter matches at all.
     """
     try:
         variables = read_weights(path)
@@ -33,13 +35,8 @@ def warm_start(
         for name in own
         if name in found and not any(fnmatch(name, pattern) for pattern in skip)
     ]
-    for name in both:
-        if found[name].shape != own[name].shape:
-            raise ValueError(
-                f"config.init={path}: {name} is {list(found[name].shape)} there and "
-                f"{list(own[name].shape)} here; use the same config.model, or exclude it by "
-                "config.init_skip"
-            )
+    heads = _of_other_joints({name: (found[name].shape, own[name].shape) for name in both}, path)
+    both = [name for name in both if name not in heads]
     if not any(name.startswith("params/") for name in both):
         theirs = next((name for name in found if name.startswith("params/")), "nothing")
         raise ValueError(
@@ -52,24 +49,46 @@ def warm_start(
     }
     variables = unflatten_dict({**own, **taken}, sep="/")
     summary = f"{len(both)} of {len(own)} arrays are initialized from {path}"
+    if heads:
+        summary += f"; at random, for another number of joints: {', '.join(sorted(heads))}"
     return state.replace(params=variables.pop("params"), model_state=variables), summary
+
+
+def _of_other_joints(
+    shapes: Mapping[str, tuple[tuple[int, ...], tuple[int, ...]]], path: str | Path
+) -> list[str]:
+    """The arrays whose shapes, (there, here), differ along one axis, all by the same number.
+    ValueError if any differs in another way."""
+    differ = {name: pair for name, pair in shapes.items() if pair[0] != pair[1]}
+    steps = {
+        name: [b - a for a, b in zip(there, here, strict=False) if a != b]
+        for name, (there, here) in differ.items()
+    }
+    common = next(iter(steps.values()), [])
+    for name, (there, here) in differ.items():
+        if len(there) != len(here) or len(steps[name]) != 1 or steps[name] != common:
+            raise ValueError(
+                f"config.init={path}: {name} is {list(there)} there and {list(here)} here; use the "
+                "same config.model, or exclude it by config.init_skip"
+            )
+    return list(differ)
 
 
 def read_weights(path: str | Path) -> dict[str, Any]:
     """A network's variables as numpy arrays: {"params": …, "batch_stats": …}.
 
-    `path` is the folder of a run, whose newest checkpoint is read, or an .npz of
-    `engine/weights.py`. Raises FileNotFoundError or ValueError if there are none to read.
+    `path` is the folder of a run, whose newest readable checkpoint is taken, or an .npz
+    of `engine/weights.py`. Raises FileNotFoundError or ValueError if there are none to read.
     """
     path = Path(path)
     if not path.is_dir():
         return weights.load(path)
     checkpoints = Checkpoints(path / "checkpoints", read_only=True)
     try:
-        if not (steps := checkpoints.steps()):
+        if not (found := checkpoints.newest(checkpoints.weights)):
             raise FileNotFoundError(
                 f"{path}: no checkpoint there; name the folder of a run, or an .npz of weights"
             )
-        return checkpoints.weights(steps[-1])
+        return found[1]
     finally:
         checkpoints.close()

@@ -30,9 +30,11 @@ class Writer:
         if not self.active:
             return
         self.path = workdir / "metrics.jsonl"
+        self.evaluated: set[int] = set()  # steps with the line of an evaluation
         if self.path.exists():
             # A run that starts from scratch writes step 0 again as well.
             lines = [line for line in read_jsonl(self.path) if 0 < start and line["step"] <= start]
+            self.evaluated = {line["step"] for line in lines if "eval_loss" in line}
             write_atomic(self.path, "".join(json.dumps(line) + "\n" for line in lines))
         self.tensorboard = _tensorboard(workdir / "tensorboard", start)
         self.bar = tqdm(
@@ -63,9 +65,10 @@ class Writer:
             self._write(step, {name: value for name, value in terms.items() if name != "finite"})
 
     def evaluation(self, step: int, metrics: dict[str, float]) -> None:
-        """Prints the metrics of an evaluation and writes them as eval_NAME."""
+        """Prints the metrics of an evaluation and writes them as eval_NAME, once per step."""
         if self.active:
-            self._write(step, {f"eval_{name}": value for name, value in metrics.items()})
+            if step not in self.evaluated:
+                self._write(step, {f"eval_{name}": value for name, value in metrics.items()})
             self.log(
                 f"step {step}: "
                 + ", ".join(f"{name} {value:.4g}" for name, value in metrics.items())

@@ -1,3 +1,5 @@
+import asyncio
+import gc
 import json
 import shutil
 
@@ -6,7 +8,7 @@ import numpy as np
 import optax
 import pytest
 
-from handjax.engine import sharding
+from handjax.engine import checksums, ranking, sharding
 from handjax.engine.checkpoint import Checkpoints
 from handjax.engine.step import init_state, state_target
 
@@ -239,4 +241,165 @@ def test_the_state_of_another_network_is_rejected(tmp_path, state, tiny_task):
 
 def test_metrics_are_stored_with_the_state(tmp_path, state):
     folder = saved(tmp_path / "c", state, {5: 1.25})
-    assert json.loads((folder / "5" / "metrics" / "metrics").read_text()) == {"error": 1.25}
+    assert json.loads((folder / "5" / ranking.FILE).read_text())["error"] == 1.25
+
+
+def test_a_nan_is_never_the_best(tmp_path, state):
+    errors = {1: float("nan"), 2: 3.0, 3: float("nan"), 4: None}
+    checkpoints = Checkpoints(saved(tmp_path / "c", state, errors, keep=1))
+    assert checkpoints.steps() == [2, 4] and checkpoints.best() == 2
+    checkpoints.close()
+
+
+def test_another_error_than_was_saved_does_not_rank(tmp_path, state):
+    folder = saved(tmp_path / "c", state, {5: 1.0, 10: 7.0})
+    metrics = folder / "10" / ranking.FILE
+    metrics.write_text(metrics.read_text().replace("7.0", "0.0"))
+    said = []
+    checkpoints = Checkpoints(folder, log=said.append)
+    assert int(checkpoints.restore_latest(state(0)[1]).step) == 10
+    assert checkpoints.best() == 5 and len(said) == 1
+    checkpoints.close()
+
+
+def test_a_step_is_ranked_after_it_was_saved(tmp_path, state):
+    folder = saved(tmp_path / "c", state, {5: 1.0, 10: None})
+    checkpoints = Checkpoints(folder)
+    assert checkpoints.ranked(5) and not checkpoints.ranked(10)
+    checkpoints.rank(10, 0.5)
+    assert checkpoints.ranked(10) and checkpoints.best() == 10
+    equal(checkpoints.restore(10, state(0)[1]), state(10)[0])
+    checkpoints.close()
+
+
+def flip(file, place, bit):
+    content = bytearray(file.read_bytes())
+    content[place] ^= 1 << bit
+    file.write_bytes(content)
+
+
+def forget(folder, step, arrays):
+    """Removes the list of files of a step, and its arrays' checksums."""
+    (folder / str(step) / "files.json").unlink()
+    if arrays:
+        metadata = folder / str(step) / "_CHECKPOINT_METADATA"
+        content = json.loads(metadata.read_text())
+        del content["custom_metadata"]
+        metadata.write_text(json.dumps(content))
+
+
+def largest(folder):
+    return max(folder.rglob("d/*"), key=lambda path: path.stat().st_size)
+
+
+def test_a_flipped_bit_names_the_file(tmp_path, state):
+    folder = saved(tmp_path / "c", state, {5: 1.0, 10: 0.5})
+    file = largest(folder / "10")
+    flip(file, file.stat().st_size // 2, 3)
+    said = []
+    reader = Checkpoints(folder, log=said.append, read_only=True)
+    step, variables = reader.newest(reader.weights)
+    assert step == 5
+    equal(variables["params"], state(5)[0].params)
+    (line,) = said
+    assert f"{folder / '10'} cannot be read: {file.relative_to(folder / '10')} is damaged" in line
+    assert line.endswith("using the checkpoint of step 5") and (folder / "10").is_dir()
+    with pytest.raises(ValueError, match=f"{file.name} is damaged: its checksum"):
+        reader.restore(10, state(0)[1])
+    reader.close()
+
+
+def test_changed_numbers_name_the_array(tmp_path, state):
+    """What the files' checksums cannot know: here, two checkpoints of which one is the other."""
+    folder = saved(tmp_path / "c", state, {5: 1.0, 10: 0.5})
+    shutil.rmtree(folder / "10" / "default")
+    shutil.copytree(folder / "5" / "default", folder / "10" / "default")
+    forget(folder, 10, arrays=False)
+    reader = Checkpoints(folder, read_only=True)
+    with pytest.raises(ValueError, match=r"10 cannot be read: params/\S+ is damaged: its checksum"):
+        reader.weights(10)
+    reader.close()
+
+
+def test_checkpoints_without_checksums_are_read(tmp_path, state):
+    folder = saved(tmp_path / "c", state, {5: 1.0, 10: 0.5})
+    forget(folder, 5, arrays=True)
+    forget(folder, 10, arrays=True)
+    said = []
+    checkpoints = Checkpoints(folder, log=said.append)
+    equal(checkpoints.restore_latest(state(0)[1]), state(10)[0])
+    equal(checkpoints.restore(5, state(0)[1]), state(5)[0])
+    checkpoints.close()
+    assert len(said) == 1 and f"{folder / '10'} has no checksums" in said[0]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("listed", "bits"), [(True, 20), (False, 100)])
+def test_no_flipped_bit_goes_unnoticed(tmp_path, state, listed, bits):
+    """One at a time: the state is the saved one, or that of the step before. The list of files
+    names the file; without it the arrays' checksums are enough."""
+    good = saved(tmp_path / "good", state, {5: 1.0, 10: 0.5})
+    if not listed:
+        forget(good, 10, arrays=False)
+    files = sorted(p.relative_to(good) for p in (good / "10").rglob("*") if p.stat().st_size)
+    files = [file for file in files if (good / file).is_file()]
+    rng, fell_back = np.random.default_rng(0), 0
+    for number in range(bits):
+        folder = tmp_path / "flipped" / "checkpoints"
+        shutil.rmtree(folder.parent, ignore_errors=True)
+        shutil.copytree(good, folder)
+        file = folder / files[number % len(files)]
+        flip(file, rng.integers(file.stat().st_size), rng.integers(8))
+        said = []
+        checkpoints = Checkpoints(folder, log=said.append)
+        restored = checkpoints.restore_latest(state(0)[1])
+        step = int(restored.step)
+        equal(restored, state(step)[0])
+        fell_back += step == 5
+        assert step == 10 or "cannot be read" in said[0]
+        assert checkpoints.best() == 10 or said  # ranked as it was, or not at all
+        checkpoints.close()
+    assert fell_back > (0.7 if listed else 0.2) * bits
+
+
+@pytest.mark.parametrize(("part", "value"), [("params", np.nan), ("opt_state", np.nan)])
+def test_a_state_that_is_not_finite_is_not_saved(tmp_path, state, part, value):
+    folder = saved(tmp_path / "c", state, {5: 1.0})
+    bad, _ = state(10)
+    broken = jax.tree.map(lambda x: x * value if x.dtype == np.float32 else x, getattr(bad, part))
+    checkpoints = Checkpoints(folder)
+    with pytest.raises(ValueError, match=f"step 10 is not saved: {part}/.* is not finite"):
+        checkpoints.save(bad.replace(**{part: broken}), 0.1)
+    checkpoints.close()
+    assert {path.name for path in folder.iterdir()} == {"5"}
+
+
+def test_a_network_that_is_not_finite_is_not_read(tmp_path, state, monkeypatch):
+    bad, target = state(10)
+    bad = bad.replace(params=jax.tree.map(lambda x: x * np.float32(np.inf), bad.params))
+    with monkeypatch.context() as patch:
+        patch.setattr(checksums, "check_finite", lambda state: None)
+        checkpoints = Checkpoints(tmp_path / "c")
+        checkpoints.save(bad)
+        checkpoints.close()
+    with pytest.raises(ValueError, match=r"params/\S+ is not finite \(\d+ of \d+ numbers\)"):
+        checkpoints.restore(10, target)
+    checkpoints.close()
+
+
+def test_errors_that_orbax_leaves_behind_are_not_printed(tmp_path, caplog):
+    """Arrays that fail together: the first is raised, the others are asyncio's to log."""
+    Checkpoints(tmp_path / "run", 1)
+
+    async def fails():
+        raise ValueError("NOT_FOUND")
+
+    async def both():
+        tasks = [asyncio.ensure_future(fails()) for _ in range(2)]
+        await asyncio.sleep(0)
+        with pytest.raises(ValueError):
+            await tasks[0]
+
+    asyncio.run(both())
+    gc.collect()
+    assert not caplog.records

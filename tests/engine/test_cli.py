@@ -1,4 +1,6 @@
+import errno
 import logging
+import os
 import sys
 import threading
 import warnings
@@ -112,3 +114,24 @@ def test_a_warning_of_handjax_is_one_line(monkeypatch):
     one = warnings.formatwarning(CameraWarning("camera:\nunusual"), CameraWarning, "a.py", 3)
     assert one == "warning: camera: unusual\n"
     assert "a.py:3: UserWarning: other" in warnings.formatwarning("other", UserWarning, "a.py", 3)
+
+
+def test_a_bucket_in_any_flag_is_refused():
+    parser = cli.Parser()
+    parser.add_argument("input", nargs="+")
+    parser.add_argument("-o", "--output")
+    with pytest.raises(ValueError, match="^--output s3://b/x: s3:// cannot be read"):
+        parser.parse_args(["a", "--output", "s3://b/x"])
+    with pytest.raises(ValueError, match="^INPUT gs://b: gs:// cannot be read"):
+        parser.parse_args(["a", "gs://b"])
+
+
+def test_a_full_disk_says_what_to_do(monkeypatch, capsys):
+    def full(argv):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.delenv("HANDJAX_TRACEBACK", raising=False)
+    with pytest.raises(SystemExit):
+        cli.run(full)
+    said = "error: a file: No space left on device; free some space and run the command again\n"
+    assert capsys.readouterr().err == said

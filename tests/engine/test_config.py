@@ -231,3 +231,15 @@ def test_a_config_of_ones_own_shares_what_the_included_ones_do(tmp_path):
     assert configs.load(str(tmp_path / "own.py")).steps == 11
     # Nothing of it is left for the next config, which may have neighbours of the same name.
     assert not [name for name in set(sys.modules) - before if name.startswith("configs")]
+
+
+def test_a_bucket_in_a_config_is_refused(tmp_path):
+    """Whether it is an override or the config's own."""
+    words = r"^--config\.data\.path s3://b: s3:// cannot be read"
+    with pytest.raises(ValueError, match=words):
+        configs.load("v2v:h5", ["config.data.path=s3://b"])
+    text = 'from ml_collections import ConfigDict\ndef get_config(variant=""):\n'
+    text += '    return ConfigDict(dict(data=dict(path="s3://b")))\n'
+    (tmp_path / "own.py").write_text(text)
+    with pytest.raises(ValueError, match=words):
+        configs.load(str(tmp_path / "own.py"))

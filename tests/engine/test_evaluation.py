@@ -58,6 +58,27 @@ def test_the_loss_is_the_mean_over_samples(one_by_one):
     )
 
 
+def test_what_is_not_finite_is_not_scored(tiny_source):
+    """The sample is named; the padding of the last batch does not count."""
+
+    def step(state, batch):
+        keys = {key: np.asarray(batch[key]) for key in ("index", "mask")}
+        return {**keys, "finite": keys["mask"] & (keys["index"] != 9)}, 0.0
+
+    with pytest.raises(ValueError, match="not finite for 1 of 11 samples, first for 9: no result"):
+        predict_split(step, None, tiny_source(SIZE), 4, sharding.make_mesh(1))
+
+
+def test_an_evaluation_can_be_left(tiny_source):
+    def leave():
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        predict_split(
+            lambda *_: ({}, 0), None, tiny_source(SIZE), 4, sharding.make_mesh(1), between=leave
+        )
+
+
 def test_no_progress_bar_by_default(evaluated, capsys, tiny_task, tiny_source):
     evaluated(4)
     assert capsys.readouterr().err == ""

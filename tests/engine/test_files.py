@@ -1,6 +1,13 @@
 import pytest
 
-from handjax.engine.files import atomic_path, back_up, read_jsonl, refuse_to_replace, write_atomic
+from handjax.engine.files import (
+    atomic_path,
+    back_up,
+    read_jsonl,
+    refuse_scheme,
+    refuse_to_replace,
+    write_atomic,
+)
 
 
 def test_back_up_keeps_every_version(tmp_path):
@@ -49,3 +56,18 @@ def test_results_are_not_replaced_unasked(tmp_path):
         refuse_to_replace(tmp_path, ["a.json", "b.json"], overwrite=False)
     with pytest.raises(NotADirectoryError, match="a file, not a folder"):
         refuse_to_replace(tmp_path / "a.json", [], overwrite=True)
+
+
+@pytest.mark.parametrize(
+    "value", ["s3://bucket/run", "gs://b", "hf://x/y", " S3://b", "s3:/b", "https://x.org/a.png"]
+)
+def test_buckets_are_refused_with_a_way(value):
+    with pytest.raises(ValueError, match=r"^--workdir .*cannot be read or written here; mount"):
+        refuse_scheme("--workdir", value)
+
+
+def test_paths_are_no_buckets():
+    for value in ("runs/a", "/data/x:1", "a:b", "C:/data", "node1:1234", "", "v2v:quick,h5"):
+        refuse_scheme("--workdir", value)
+    with pytest.raises(ValueError, match="without file://"):
+        refuse_scheme("--workdir", "file:///data")

@@ -8,13 +8,13 @@ import sys
 import pytest
 
 from handjax.engine import processes
-from handjax.engine.processes import Place, waited_for
+from handjax.engine.processes import Place, lost_another, waited_for
 
 JOIN = """
 import sys
 from handjax.engine import processes
-processes.SILENT_SECONDS, processes.PATIENCE_SECONDS = 0.5, 3.0
-processes.join(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))
+processes.SILENT_SECONDS = 0.5
+processes.join(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), 3.0)
 """
 
 
@@ -58,6 +58,7 @@ def test_who_is_waited_for(free):
         text = waited_for(Place(free, 8, 3))
         assert text.startswith("processes 0 to 2, 4 to 7 of 8")
     assert "process 0 at" in waited_for(Place(free, 8, 3))
+    assert "other hosts need that of process 0" in waited_for(Place(free, 8, 3))
     assert "--coordinator" in text and "--num_processes" in text
     assert "the cluster" in waited_for(Place(None, None, None))
 
@@ -88,7 +89,43 @@ def test_outside_a_cluster(monkeypatch):
     assert "\n" not in str(caught.value)
 
 
+def test_a_coordinator_with_the_numbers_of_a_cluster(monkeypatch):
+    """Open MPI 5, whose coordinator JAX does not find."""
+    import jax
+
+    joined = []
+    monkeypatch.setattr(jax.distributed, "initialize", lambda *given, **_: joined.append(given))
+    monkeypatch.delenv("SLURM_PROCID", raising=False)
+    for name, value in (("RANK", "3"), ("SIZE", "8"), ("LOCAL_RANK", "1")):
+        monkeypatch.setenv(f"OMPI_COMM_WORLD_{name}", value)
+    processes.join("node1:1234", None, None)
+    assert joined == [("node1:1234", 8, 3, [1])]
+    monkeypatch.delenv("OMPI_COMM_WORLD_RANK")
+    with pytest.raises(ValueError, match="no cluster found"):
+        processes.join("node1:1234", None, None)
+
+
 def test_ranks_of_clusters():
     assert processes._ranks({}) == (None, None)
     assert processes._ranks({"SLURM_PROCID": "3", "SLURM_NTASKS": "8"}) == (8, 3)
     assert processes._ranks({"OMPI_COMM_WORLD_RANK": "x", "OMPI_COMM_WORLD_SIZE": "8"})[0] is None
+
+
+@pytest.mark.parametrize(
+    ("said", "lost"),
+    [
+        ("UNKNOWN: Gloo AllGather failed: Connection closed by peer [127.0.0.1]:5353", True),
+        ("UNAVAILABLE: the coordination service is not there", True),
+        ("runs/gloom is not a run's folder", False),
+    ],
+)
+@pytest.mark.parametrize("kind", [ValueError, OSError, RuntimeError])
+def test_what_says_that_another_process_is_gone(said, lost, kind):
+    assert lost_another(kind(said)) is lost
+    try:
+        try:
+            raise kind(said)
+        except kind as error:
+            raise OSError("checkpoint 5 cannot be written") from error
+    except OSError as error:
+        assert lost_another(error) is lost

@@ -2,12 +2,20 @@ import re
 from functools import cache, partial
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 
 from handjax.engine import feed, sharding
-from handjax.engine.step import create_state, eval_step, init_state, state_target, train_step
+from handjax.engine.step import (
+    create_state,
+    eval_step,
+    finite_rows,
+    init_state,
+    state_target,
+    train_step,
+)
 
 KEY = jax.random.key(3)
 
@@ -176,9 +184,11 @@ def test_a_non_finite_update_is_withheld(machine, bad, accumulate):
     broken = sharding.put_batch({"x": x, "joints_xyz": y.astype(np.float32)}, sharding.make_mesh(8))
     state, terms = step(state, batches[0] | broken)
     assert not terms["finite"] and not np.isfinite(terms["loss"])
-    jax.tree.map(np.testing.assert_array_equal, jax.device_get(state), before)
+    assert state.step == 1
+    kept = jax.device_get(state).replace(step=before.step)
+    jax.tree.map(np.testing.assert_array_equal, kept, before)
     state, terms = step(state, batches[1])
-    assert terms["finite"] and state.step == 1
+    assert terms["finite"] and state.step == 2
 
 
 def test_terms(machine):
@@ -196,8 +206,19 @@ def test_evaluation_is_deterministic_and_read_only(machine, tiny_task, tiny_sour
     step = jax.jit(partial(eval_step, task=tiny_task(True), materialize=tiny_source(1).materialize))
     (rows, loss), (again, _) = step(state, batches[0]), step(state, batches[0])
     jax.tree.map(np.testing.assert_array_equal, jax.device_get(rows), jax.device_get(again))
-    assert set(rows) == {"joints_xyz", "confidence", "true_joints_xyz", "mask", "index"}
+    names = {"joints_xyz", "confidence", "true_joints_xyz", "mask", "index", "finite"}
+    assert set(rows) == names and rows["finite"].all()
     np.testing.assert_allclose(
         loss, np.mean((rows["joints_xyz"] - rows["true_joints_xyz"]) ** 2), rtol=1e-5
     )
     jax.tree.map(np.testing.assert_array_equal, jax.device_get(state), before)
+
+
+def test_rows_that_are_not_finite():
+    maps = jnp.ones((3, 2, 4)).at[1, 0, 2].set(jnp.nan)
+    counts = jnp.ones(3, int)
+    assert finite_rows((maps, counts), 3).tolist() == [True, False, True]
+    assert finite_rows([maps, jnp.float32(jnp.inf)], 3).tolist() == [False] * 3
+    assert finite_rows({"joints": jnp.ones((3, 2))}, 3).all()
+    views = jnp.ones((6, 2)).at[3].set(jnp.inf)  # two of each sample, one after the other
+    assert finite_rows(views, 3).tolist() == [True, False, True]

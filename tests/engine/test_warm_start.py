@@ -97,6 +97,33 @@ def test_export_weights_writes_a_run_to_a_file(other, tmp_path, repo, capsys):
             main(flags)
 
 
+def test_the_mean_of_runs(other, tmp_path, repo):
+    main = runpy.run_path(str(repo / "scripts" / "export_weights.py"))["main"]
+    twice = other.replace(params=jax.tree.map(lambda x: 2 * x, other.params))
+    for name, state in (("a", other), ("b", twice)):
+        checkpoints = Checkpoints(tmp_path / name / "checkpoints")
+        checkpoints.save(state.replace(step=np.int32(7)))
+        checkpoints.close()
+    main([str(tmp_path / "a"), str(tmp_path / "b"), str(tmp_path / "mean.npz")])
+    found = flatten_dict(weights.load(tmp_path / "mean.npz"), sep="/")
+    for name, array in arrays(other).items():
+        factor = 1.5 if name.startswith("params/") else 1.0
+        np.testing.assert_allclose(found[name], factor * array, rtol=1e-6)
+        assert found[name].dtype == array.dtype
+
+
+def test_no_mean_of_different_networks(other, tmp_path, repo):
+    main = runpy.run_path(str(repo / "scripts" / "export_weights.py"))["main"]
+    wider = other.replace(params=jax.tree.map(lambda x: np.stack([x, x]), other.params))
+    for name, state in (("a", other), ("b", wider)):
+        checkpoints = Checkpoints(tmp_path / name / "checkpoints")
+        checkpoints.save(state)
+        checkpoints.close()
+    with pytest.raises(ValueError, match="b: another network than .*a; expected runs of one conf"):
+        main([str(tmp_path / "a"), str(tmp_path / "b"), str(tmp_path / "mean.npz")])
+    assert not (tmp_path / "mean.npz").exists()
+
+
 def test_skipped_arrays_stay_random(fresh, other, tmp_path):
     file = tmp_path / "w.npz"
     weights.save(file, {"params": other.params})
@@ -130,3 +157,24 @@ def test_unusable_weights_are_explained(fresh, other, tmp_path):
         warm_start(state, tmp_path)
     with pytest.raises(FileNotFoundError, match="^config.init=.*no such file of weights"):
         warm_start(state, tmp_path / "none.npz")
+
+
+def test_heads_of_other_joints_are_named_and_left(fresh, other, tmp_path):
+    """Two arrays with three joints more; everything else is taken."""
+    file, params = tmp_path / "w.npz", jax.device_get(other.params)
+    head = "Dense_1"
+    params = {**params, head: {k: np.repeat(v, 2, -1) for k, v in params[head].items()}}
+    weights.save(file, {"params": params})
+    first = fresh(0)
+    state, said = warm_start(first, file)
+    mine, before, theirs = arrays(state), arrays(first), arrays(other)
+    left = [f"params/{head}/bias", f"params/{head}/kernel"]
+    assert said.endswith(f"; at random, for another number of joints: {', '.join(sorted(left))}")
+    for key, array in mine.items():
+        own = key in left or not key.startswith("params/")
+        np.testing.assert_array_equal(array, (before if own else theirs)[key])
+    # Arrays that differ by different numbers are of another network.
+    params = {**params, head: {**params[head], "bias": np.zeros(5, np.float32)}}
+    weights.save(file, {"params": params})
+    with pytest.raises(ValueError, match=rf"params/{head}/\S+ is \[.*\] there and .*init_skip$"):
+        warm_start(first, file)

@@ -1,0 +1,15 @@
+"""The config of tiny_train.py."""
+
+from configs.common import common
+
+
+def get_config(variant=""):
+    config = common()
+    config.update(batch_size=8, eval_batch_size=8, steps=40, eval_every=10, save_every=5, keep=3)
+    config.update(log_every=1, compile_cache=False)
+    config.optimizer.update(name="sgd", lr=0.05)
+    # pause: seconds per read; bad: the sample that is NaN, of training and of evaluation.
+    config.data = dict(name="tiny", pause=0.0, bad=-1, bad_eval=-1)
+    config.model = dict(width=8)
+    config.task = dict(name="tiny")
+    return config
