@@ -1,0 +1,146 @@
+"""handjax export: a trained network as a file that runs without handjax.
+
+    handjax export MODEL --to onnx --output FILE.onnx
+    handjax export MODEL --to stablehlo --output FILE.stablehlo
+
+MODEL is a name that `handjax models` lists, or the folder of a run. The file takes whole pictures
+or depth images and returns joints in px or mm: crop, normalization and decoding are inside, the
+batch is of any size. Names, units and this command are in its metadata. docs/export.md has an
+example that reads it in 20 lines, and what each format can do.
+
+The file is then run on a few inputs and its largest difference from handjax is printed. They are
+held-out samples of the run, rendered hands, or your own: --check.
+"""
+
+import importlib.util
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from handjax import __version__
+from handjax.engine import cli, runtime
+from handjax.exporter import parity
+from handjax.exporter.contents import Contents, beside
+from handjax.exporter.depth_contents import CENTERS
+from handjax.exporter.model import contents_of, describe
+from handjax.exporter.samples import samples
+from handjax.prediction.predictor import load
+from handjax.run import read_config
+
+FORMATS = {"onnx": ".onnx", "stablehlo": ".stablehlo"}
+
+
+def parser() -> cli.Parser:
+    """The command's flags."""
+    flags = cli.Parser(prog="handjax export", description=__doc__)
+    add = flags.add_argument
+    add("model", metavar="MODEL", help="a name that `handjax models` lists, or a run's folder")
+    add("--to", choices=FORMATS, required=True, help="the format")
+    add("--output", metavar="FILE", required=True, help="the file to write")
+    add("--overwrite", action="store_true", help="replace FILE")
+    add("--checkpoint", metavar="WHICH", default="last", help="of a run: last, best or a step")
+    add(
+        "--size",
+        metavar="WIDTHxHEIGHT",
+        help="of the images, px (default: 640x480 for depth, and as in training for RGB)",
+    )
+    add(
+        "--center",
+        choices=CENTERS,
+        help="depth: where the crop is: found by the hand network, at the nearest object, or given "
+        "as an input (default: as `handjax.load` does)",
+    )
+    add(
+        "--side", choices=("right", "left"), help="depth: of the hand (default: as in handjax.load)"
+    )
+    add(
+        "--weights",
+        choices=("float32", "float16"),
+        default="float32",
+        help="ONNX: how large weights are stored; float16 halves the file, not the arithmetic",
+    )
+    add(
+        "--check",
+        metavar="PATH",
+        help="inputs to compare on: a folder with frames.json for depth, images for RGB",
+    )
+    return flags
+
+
+def main(argv: Sequence[str]) -> None:
+    """Runs the command; ValueError and OSError are invalid input."""
+    flags = parser().parse_args(argv)
+    path = Path(flags.output)
+    _check(flags, path)
+    runtime.use_compile_cache()
+    runtime.tell_compiling()
+    predictor = load(flags.model, flags.checkpoint)
+    folder = Path(flags.model)
+    config = read_config(folder) if (folder / "config.json").is_file() else None
+    contents = contents_of(predictor, config, _size(flags.size), flags.center, flags.side)
+    inputs = samples(contents, Path(flags.check) if flags.check else None, config)
+    command = f"handjax export {shlex.join(argv)}"
+    metadata = describe(contents, __version__, command, flags.weights)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    run = _written(contents, metadata, flags, path)
+    nodes = ", ".join(f"{name} {list(port.shape)}" for name, port in contents.inputs.items())
+    print(f"{path}: {path.stat().st_size / 1e6:.1f} MB; {nodes} → {', '.join(contents.outputs)}")
+    if run is None:
+        print("not compared with handjax: pip install onnxruntime", file=sys.stderr)
+        return
+    found = parity.differences(contents.ours(inputs.arrays), run(inputs.arrays))
+    print(f"largest difference from handjax on {inputs.origin}: {parity.summary(found)}")
+    if flags.weights == "float32" and (names := parity.beyond(found)):
+        print(
+            f"warning: {', '.join(names)} differ by more than rounding does; look at the results "
+            "before you rely on the file",
+            file=sys.stderr,
+        )
+
+
+def _check(flags: Any, path: Path) -> None:
+    ending = FORMATS[flags.to]
+    if path.suffix != ending:
+        raise ValueError(f"--output {path}: expected a file that ends in {ending}")
+    if path.is_dir():
+        raise IsADirectoryError(f"--output {path}: a folder; expected a file")
+    for file in (path, beside(path)) if flags.to == "stablehlo" else (path,):
+        if file.exists() and not flags.overwrite:
+            raise FileExistsError(f"{file} is there already: use --overwrite or another --output")
+    if flags.to != "onnx" and flags.weights != "float32":
+        raise ValueError("--weights float16 is for --to onnx")
+    package = {"onnx": "onnx", "stablehlo": "flatbuffers"}[flags.to]
+    if importlib.util.find_spec(package) is None:
+        raise ValueError(f"--to {flags.to} needs {package}: pip install 'handjax[export]'")
+
+
+def _size(text: str | None) -> tuple[int, int] | None:
+    """Height and width; None: the default."""
+    if text is None:
+        return None
+    width, x, height = text.partition("x")
+    if not (x and width.isdecimal() and height.isdecimal() and int(width) and int(height)):
+        raise ValueError(f"--size {text}: expected WIDTHxHEIGHT in px, as 640x480")
+    return int(height), int(width)
+
+
+def _written(contents: Contents, metadata: dict[str, Any], flags: Any, path: Path) -> Any:
+    """Write the file; it as a function of NumPy arrays, None if nothing here can run it."""
+    # Optional packages.
+    if flags.to == "onnx":
+        from handjax.exporter.onnx_file import onnx_function, to_onnx, write_onnx
+
+        model = to_onnx(contents, metadata, flags.weights == "float16")
+        write_onnx(model, path)
+        return onnx_function(model)
+    from handjax.exporter.stablehlo import stablehlo_function, to_stablehlo, write_stablehlo
+
+    program = to_stablehlo(contents)
+    write_stablehlo(program, metadata, path)
+    return stablehlo_function(program)
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,124 @@
+"""Inputs on which an export is compared with handjax: your own, a run's held-out samples, or
+rendered hands."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from handjax.data.formats.depth import read_depth
+from handjax.data.formats.image import ENDINGS, read_image, rgb_pixels
+from handjax.data.formats.labelled_frames import read_frames
+from handjax.engine import config as configs
+from handjax.exporter.contents import Contents
+from handjax.prediction.common import list_images
+from handjax.sources import SOURCES
+from handjax.synthetic import hands
+
+COUNT = 4  # samples
+_DISTANCE_MM = 400.0  # of a hand whose place is not known
+
+
+class Samples(NamedTuple):
+    """Inputs of a model, and where they are from."""
+
+    arrays: dict[str, np.ndarray]
+    origin: str
+
+
+def samples(contents: Contents, check: Path | None, config: ConfigDict | None) -> Samples:
+    """A few inputs: from `check`, else from the data of the run's `config`, else rendered.
+
+    `check` is a folder with frames.json (depth), or images, or a folder of them (RGB; the box is
+    the whole image). Raises ValueError or FileNotFoundError if it cannot be read.
+    """
+    if check is not None:
+        found = _frames(check) if "depth" in contents.inputs else _images(check)
+        return Samples(_fitted(contents, found), f"{len(found)} of {check}")
+    if config is not None:
+        try:
+            found = _held_out(config)
+        except (ValueError, OSError):  # its data is not on this machine
+            found = []
+        if found:
+            return Samples(_fitted(contents, found), f"{len(found)} held-out samples of the run")
+    if "depth" in contents.inputs:
+        found = _rendered()
+        return Samples(_fitted(contents, found), f"{len(found)} rendered hands")
+    raise ValueError(
+        "the run's data is not on this machine: name images to compare on by --check IMAGES"
+    )
+
+
+def _frames(path: Path) -> list[dict[str, Any]]:
+    frames = read_frames(path)
+    read = []
+    for frame in frames.frames[:COUNT]:
+        depth = read_depth(frame.path, form=frames.form, scale=frames.unit_mm)
+        read.append({"depth": depth, "k": frame.k, "center": frame.center})
+    return read
+
+
+def _images(path: Path) -> list[dict[str, Any]]:
+    files = list(list_images(path, ENDINGS, exclude=path / "overlays").values())
+    return [{"image": rgb_pixels(read_image(file)[1])} for file in files[:COUNT]]
+
+
+def _held_out(config: ConfigDict) -> list[dict[str, Any]]:
+    """Samples of the run's evaluation split with depth or an image."""
+    source = configs.lookup(SOURCES, config, "data.name")(config, train=False)
+    indices = np.arange(min(COUNT, source.eval_size))
+    batch = jax.device_get(jax.jit(source.materialize)(source.eval_rows(indices), None))
+    kinds = [name for name in ("depth", "image") if name in batch]
+    rows = []
+    for i in range(len(indices) if kinds else 0):
+        row = {kinds[0]: batch[kinds[0]][i]}
+        for name, key in (("k", "k"), ("center", "center_xyz"), ("box", "box"), ("left", "left")):
+            if key in batch:
+                row[name] = batch[key][i]
+        if "joints_uv" in batch and "box" not in row:
+            row["box"] = _around(batch["joints_uv"][i])
+        rows.append(row)
+    return rows
+
+
+def _around(uv: np.ndarray) -> np.ndarray:
+    """The square around joints, half as large again."""
+    low, high = uv.min(0), uv.max(0)
+    side = max(1.5 * float((high - low).max()), 2.0)
+    return np.array([*((low + high) / 2 - side / 2), side, side], np.float32)
+
+
+def _rendered() -> list[dict[str, Any]]:
+    def one(index: Any) -> dict[str, Any]:
+        key = hands.sample_key(0, True, index)
+        return hands.depth_sample(key, surface="skin", image_size=128)
+
+    made = jax.device_get(jax.jit(jax.vmap(one))(np.arange(COUNT)))
+    return [
+        {"depth": made["depth"][i], "k": made["k"][i], "center": made["center_xyz"][i]}
+        for i in range(COUNT)
+    ]
+
+
+def _fitted(contents: Contents, rows: list[dict[str, Any]]) -> dict[str, np.ndarray]:
+    """Arrays of the model's inputs: frames are cut, or filled up, to its size at the right and the
+    lower border, so that cameras and boxes stay true."""
+    fitted: dict[str, list[np.ndarray]] = {name: [] for name in contents.inputs}
+    for row in rows:
+        for name, port in contents.inputs.items():
+            value: Any = row.get(name)
+            if name in ("depth", "image"):
+                height, width = np.minimum(value.shape[:2], port.shape[:2])
+                whole = np.zeros(port.shape, port.dtype)
+                whole[:height, :width] = value[:height, :width]
+                value = whole
+            elif name == "box" and value is None:
+                height, width = row["image"].shape[:2]
+                value = np.array([-0.5, -0.5, width, height])
+            elif name == "center" and value is None:
+                value = np.array([0.0, 0.0, _DISTANCE_MM])
+            fitted[name].append(np.asarray(False if value is None else value, port.dtype))
+    return {name: np.stack(values) for name, values in fitted.items()}
