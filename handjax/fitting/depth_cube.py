@@ -15,12 +15,11 @@ SIZE = 64  # cells per edge
 RANGE_MM = (200.0, 900.0)  # distance of hands from the camera
 
 
-class DepthCube(NamedTuple):
-    """The depth around a hand. Left hands are mirrored in x, so everything is of a right hand."""
+class CubeFrame(NamedTuple):
+    """The axes of a cube: those of the camera, from the cube's middle; mirrored for left hands, so
+    that every hand is a right one."""
 
-    depth: Float32[np.ndarray, "n n"]  # mm from the middle, BACKGROUND_MM where there is no hand
-    points: Float32[np.ndarray, "p 3"]  # every measured pixel in the cube, mm from the middle
-    center_xyz: Float32[np.ndarray, "3"]  # the middle, camera mm, not mirrored
+    center_xyz: Float[np.ndarray, "3"]  # the middle, camera mm
     left: bool
 
     def to_camera(self, points: Float[np.ndarray, "*b 3"]) -> Float[np.ndarray, "*b 3"]:
@@ -34,6 +33,23 @@ class DepthCube(NamedTuple):
     @property
     def _mirror(self) -> Float32[np.ndarray, "3"]:
         return np.array([-1 if self.left else 1, 1, 1], np.float32)
+
+
+class DepthCube(NamedTuple):
+    """The depth around a hand. Left hands are mirrored in x, so everything is of a right hand."""
+
+    depth: Float32[np.ndarray, "n n"]  # mm from the middle, BACKGROUND_MM where there is no hand
+    points: Float32[np.ndarray, "p 3"]  # every measured pixel in the cube, mm from the middle
+    center_xyz: Float32[np.ndarray, "3"]  # the middle, camera mm, not mirrored
+    left: bool
+
+    def to_camera(self, points: Float[np.ndarray, "*b 3"]) -> Float[np.ndarray, "*b 3"]:
+        """mm of the cube → camera mm, of the hand's own side."""
+        return CubeFrame(self.center_xyz, self.left).to_camera(points)
+
+    def from_camera(self, points: Float[np.ndarray, "*b 3"]) -> Float[np.ndarray, "*b 3"]:
+        """Camera mm → mm of the cube, in which every hand is a right one."""
+        return CubeFrame(self.center_xyz, self.left).from_camera(points)
 
 
 def crop_cube(

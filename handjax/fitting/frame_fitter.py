@@ -3,10 +3,11 @@
 import time
 from typing import NamedTuple
 
+import jax
 import numpy as np
 from jaxtyping import Bool, Float
 
-from handjax.fitting import surface
+from handjax.fitting import hand_state, surface
 from handjax.fitting.depth_cube import DepthCube
 from handjax.fitting.hand_state import HandState
 from handjax.fitting.sphere_network import SphereNetwork
@@ -15,6 +16,8 @@ from handjax.pose.skeleton import SKELETONS
 from handjax.rigs import hand
 
 SKELETON = SKELETONS["hand21"]
+_spheres, _joints = jax.jit(hand_state.spheres), jax.jit(hand_state.joints21)
+_arm = jax.jit(hand_state.forearm)
 
 
 class PlacedHand(NamedTuple):
@@ -36,6 +39,7 @@ class FittedFrame(NamedTuple):
     after: PlacedHand
     forearm_share: float  # of the pixels in the cube
     seconds: float
+    std: Float[np.ndarray, "21"] | None = None  # deviation of the fitted joints along an axis, mm
 
 
 class FrameFitter:
@@ -76,34 +80,42 @@ class FrameFitter:
             first = fit = start
         else:
             raise ValueError("0 steps without a start: nothing finds the hand")
-        arm = np.zeros(len(cube.points), bool)
-        if self.forearm:
-            arm = surface.nearer_to_forearm(
-                cube.points, self.tracker.spheres(fit), self.tracker.forearm(fit)
-            )
-        before, after = (self._placed(state, cube, ~arm) for state in (first, fit))
-        # A network's own points need not be those of a hand.
-        if centers is not None:
-            before = self._placed(first, cube, ~arm, centers)
-        elif joints is not None:
-            before = before._replace(joints=cube.to_camera(joints))
-        after = after if self.steps else before
-        seconds = time.perf_counter() - began
-        self.last = FittedFrame(name, cube, fit, before, after, float(arm.mean()), seconds)
+        frame = place(name, cube, first, fit, self.forearm, centers)
+        if joints is not None:  # a network's need not be those of a hand
+            frame = frame._replace(before=frame.before._replace(joints=cube.to_camera(joints)))
+        after = frame.after if self.steps else frame.before
+        self.last = frame._replace(after=after, seconds=time.perf_counter() - began)
         return self.last
 
-    def _placed(
-        self,
-        state: HandState,
-        cube: DepthCube,
-        counted: Bool[np.ndarray, " p"],
-        centers: Float[np.ndarray, "41 3"] | None = None,
-    ) -> PlacedHand:
-        """The hand of a state, or that of the network's `centers` (mm of the cube)."""
-        own, radii = (np.asarray(part) for part in self.tracker.spheres(state))
-        if centers is None:
-            centers, joints = own, np.asarray(self.tracker.joints21(state))
-        else:
-            joints = centers[np.array(hand.JOINT_SPHERES[SKELETON.name])]
-        distance = surface.mean_distance(cube.points[counted], (centers, radii))
-        return PlacedHand(cube.to_camera(centers), radii, cube.to_camera(joints), distance)
+
+def place(
+    name: str,
+    cube: DepthCube,
+    first: HandState,
+    fit: HandState,
+    forearm: bool,
+    centers: Float[np.ndarray, "41 3"] | None = None,
+) -> FittedFrame:
+    """The start of a fit and its end in a frame, with their distances to the pixels that are nearer
+    to the hand than to its forearm, where there may be one. `centers`: spheres of a network, mm of
+    the cube, in place of those of `first`."""
+    hands = [[np.asarray(x) for x in (*_spheres(state), _joints(state))] for state in (first, fit)]
+    if centers is not None:
+        own = np.array(hand.JOINT_SPHERES[SKELETON.name])
+        hands[0] = [centers, hands[0][1], centers[own]]
+    arm = np.zeros(len(cube.points), bool)
+    if forearm:
+        arm = surface.nearer_to_forearm(cube.points, (hands[1][0], hands[1][1]), _arm(fit))
+    before, after = (_placed(cube, ~arm, *one) for one in hands)
+    return FittedFrame(name, cube, fit, before, after, float(arm.mean()), 0.0)
+
+
+def _placed(
+    cube: DepthCube,
+    counted: Bool[np.ndarray, " p"],
+    centers: Float[np.ndarray, "41 3"],
+    radii: Float[np.ndarray, "41"],
+    joints: Float[np.ndarray, "21 3"],
+) -> PlacedHand:
+    distance = surface.mean_distance(cube.points[counted], (centers, radii))
+    return PlacedHand(cube.to_camera(centers), radii, cube.to_camera(joints), distance)

@@ -35,7 +35,7 @@ class HandParameters(NamedTuple):
     """
 
     base: Float[Array, "*b 3 3"]  # constant: the rotation that `rotation` is relative to
-    rotation: Float[Array, "*b 3"]  # see `_palm`
+    rotation: Float[Array, "*b 3"]  # see `palm_turn`
     translation: Float[Array, "*b 3"]  # 100 mm
     angles: Float[Array, "*b 20"]
     log_size: Float[Array, "*b"]
@@ -44,9 +44,9 @@ class HandParameters(NamedTuple):
 
 
 # The forearm: spheres along a line from the middle of the wrist, in mm of the rig.
-_FOREARM_MM, _FOREARM_RADIUS = np.arange(20.0, 181.0, 20.0), 27.0
+FOREARM_MM, FOREARM_RADIUS = np.arange(20.0, 181.0, 20.0), 27.0
 _CLOSED = (0.0, 1.3, 1.5, 1.2) * 4 + (0.0, 0.4, 0.1, -0.8)  # finger angles of a fist, rad
-_WRIST = hand.HAND.sphere_centers[5]
+WRIST_MM = hand.HAND.sphere_centers[5]
 
 
 # --- conversions
@@ -72,7 +72,7 @@ def to_parameters(state: HandState) -> HandParameters:
 
 def from_parameters(parameters: HandParameters) -> HandState:
     """The state with the 26 pose parameters of the rig."""
-    matrix = _mirror_rotation(_palm(parameters))
+    matrix = _mirror_rotation(palm_turn(parameters))
     palm = jnp.stack(
         [
             jnp.arctan2(matrix[..., 2, 1], matrix[..., 2, 2]),
@@ -100,38 +100,60 @@ def translated(state: HandState, by: Float[Array, "*b 3"]) -> HandState:
 # --- spheres and joints
 
 
+class HandPoints(NamedTuple):
+    """A hand of spheres and its forearm, mm of the cube."""
+
+    centers: Float[Array, "*b 41 3"]
+    radii: Float[Array, "*b 41"]
+    arm: Float[Array, "*b 9 3"]  # centers of spheres along the forearm, from the wrist
+    arm_radii: Float[Array, "*b 9"]
+    joints: Float[Array, "*b 21 3"]  # hand21
+
+
 def spheres(
     state: HandState | HandParameters,
 ) -> tuple[Float[Array, "*b 41 3"], Float[Array, "*b 41"]]:
     """Centers and radii of the 41 spheres, mm of the cube."""
     parameters = state if isinstance(state, HandParameters) else to_parameters(state)
-    return hand_and_forearm(parameters)[:2]
+    points = hand_points(parameters)
+    return points.centers, points.radii
 
 
 def forearm(state: HandState) -> tuple[Float[Array, "*b a 3"], Float[Array, "*b a"]]:
     """Centers and radii of the spheres that represent the forearm, mm of the cube."""
-    return hand_and_forearm(to_parameters(state))[2:]
+    points = hand_points(to_parameters(state))
+    return points.arm, points.arm_radii
 
 
 def joints21(state: HandState) -> Float[Array, "*b 21 3"]:
     """Joints (skeleton "hand21"), mm of the cube."""
-    sizes = jnp.broadcast_to(jnp.exp(state.log_size)[..., None], (*state.log_size.shape, 3))
-    return hand.joints21(state.pose, sizes, jnp.exp(state.log_fingers))
+    return hand_points(to_parameters(state)).joints
 
 
-def hand_and_forearm(
-    parameters: HandParameters,
-) -> tuple[
-    Float[Array, "*b 41 3"], Float[Array, "*b 41"], Float[Array, "*b a 3"], Float[Array, "*b a"]
-]:
-    """Centers and radii of the spheres of the hand, and of those of the forearm, mm of the cube."""
+def hand_points(parameters: HandParameters) -> HandPoints:
+    """Spheres, forearm and joints of a hand, mm of the cube."""
     still = jnp.concatenate(
         [jnp.zeros_like(parameters.angles[..., :6]), parameters.angles], axis=-1
     )
     size = jnp.exp(parameters.log_size)
     sizes = jnp.broadcast_to(size[..., None], (*size.shape, 3))
-    centers, radii = hand.spheres(still, sizes, jnp.exp(parameters.log_fingers))
-    about_y, about_z = parameters.wrist[..., 0], parameters.wrist[..., 1]
+    centers, radii, joints = hand.spheres_and_joints(still, sizes, jnp.exp(parameters.log_fingers))
+    arm = _arm(parameters.wrist) * size[..., None, None]
+    moved = (
+        geometry.matmul(
+            jnp.concatenate([centers, arm, joints], axis=-2),
+            jnp.swapaxes(palm_turn(parameters), -1, -2),
+        )
+        + 100.0 * parameters.translation[..., None, :]
+    )
+    arm_radii = jnp.broadcast_to(FOREARM_RADIUS * size[..., None], arm.shape[:-1])
+    centers, arm, joints = jnp.split(moved, (41, 41 + len(FOREARM_MM)), axis=-2)
+    return HandPoints(centers, radii, arm, arm_radii, joints)
+
+
+def _arm(wrist: Float[Array, "*b 2"]) -> Float[Array, "*b a 3"]:
+    """Spheres of a forearm of the rig's size, in camera axes, before the palm turns."""
+    about_y, about_z = wrist[..., 0], wrist[..., 1]
     # Direction of the forearm from the wrist, with x mirrored.
     away = jnp.stack(
         [
@@ -141,19 +163,10 @@ def hand_and_forearm(
         ],
         axis=-1,
     )
-    wrist = jnp.broadcast_to(
-        jnp.asarray(_WRIST, away.dtype) * jnp.asarray([-1.0, 1.0, 1.0]), away.shape
-    )
-    arm = wrist[..., None, :] + away[..., None, :] * jnp.broadcast_to(
-        jnp.asarray(_FOREARM_MM, away.dtype)[:, None], (*away.shape[:-1], len(_FOREARM_MM), 3)
-    )
-    both = jnp.concatenate([centers, arm * size[..., None, None]], axis=-2)
-    moved = (
-        geometry.matmul(both, jnp.swapaxes(_palm(parameters), -1, -2))
-        + 100.0 * parameters.translation[..., None, :]
-    )
-    arm_radii = jnp.broadcast_to(_FOREARM_RADIUS * size[..., None], (*size.shape, len(_FOREARM_MM)))
-    return moved[..., :41, :], radii, moved[..., 41:, :], arm_radii
+    start = jnp.asarray(WRIST_MM, away.dtype) * jnp.asarray([-1.0, 1.0, 1.0], away.dtype)
+    steps = jnp.asarray(FOREARM_MM, away.dtype)[:, None]
+    shape = (*wrist.shape[:-1], len(FOREARM_MM), 3)
+    return jnp.broadcast_to(start, shape) + away[..., None, :] * jnp.broadcast_to(steps, shape)
 
 
 # --- initial hands
@@ -209,7 +222,7 @@ def _cube_rotations() -> Float32[np.ndarray, "24 3 3"]:
 # --- rotations
 
 
-def _palm(parameters: HandParameters) -> Float[Array, "*b 3 3"]:
+def palm_turn(parameters: HandParameters) -> Float[Array, "*b 3 3"]:
     """Rotation of the palm: `rotation` after `base`.
 
     `rotation` / 2 is an axis whose length is the tangent of half the angle (Rodrigues parameters),

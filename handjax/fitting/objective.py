@@ -30,7 +30,7 @@ from handjax.fitting.hand_state import (
     MEAN_SIZE,
     HandParameters,
     HandState,
-    hand_and_forearm,
+    hand_points,
     hands_in_all_directions,
     spheres,
 )
@@ -79,7 +79,7 @@ def objective(
     depth need not contain any. `previous` is the hand of the previous frame.
     """
     weights = {**WEIGHTS, **(weights or {})}
-    centers, radii, arm, arm_radii = hand_and_forearm(parameters)
+    centers, radii, arm, arm_radii, _ = hand_points(parameters)
     prior = angle_prior()
     hand_cells = jnp.maximum((observation.depth <= BACKGROUND_MM - 1).sum(), 1).astype(jnp.float32)
 

@@ -34,7 +34,7 @@ def observe(depth: Float[Array, "n n"], points: int = POINTS) -> Observation:
         count > points, (number + 0.5) * count.astype(jnp.float32) / points, number
     ).astype(jnp.int32)
     chosen = all_points[first[jnp.minimum(spread, size * size - 1)]]
-    inside, outside = _distance_to(~is_hand), _distance_to(is_hand)
+    inside, outside = distance_to(~is_hand), distance_to(is_hand)
     return Observation(
         depth,
         chosen,
@@ -53,7 +53,12 @@ def middle(observation: Observation) -> Float[Array, "3"]:
 def sample_field(field: Float[Array, "n n"], xy: Float[Array, "s 2"]) -> Float[Array, " s"]:
     """Bilinear interpolation of a field of cells at mm of the cube, clamped at its edge."""
     size = field.shape[0]
-    u, v = jnp.moveaxis(jnp.clip(xy * (size / EXTENT_MM) + size / 2, 0.0, size - 1.001), -1, 0)
+    return sample_pixels(field, xy * (size / EXTENT_MM) + size / 2)
+
+
+def sample_pixels(field: Float[Array, "n n"], uv: Float[Array, "s 2"]) -> Float[Array, " s"]:
+    """Bilinear interpolation of a field at px, clamped at its edge."""
+    u, v = jnp.moveaxis(jnp.clip(uv, 0.0, field.shape[0] - 1.001), -1, 0)
     left, top = jnp.floor(u).astype(jnp.int32), jnp.floor(v).astype(jnp.int32)
     a, b = u - left.astype(u.dtype), v - top.astype(v.dtype)
     upper = field[top, left] * (1 - a) + field[top, left + 1] * a
@@ -61,7 +66,7 @@ def sample_field(field: Float[Array, "n n"], xy: Float[Array, "s 2"]) -> Float[A
     return upper * (1 - b) + lower * b
 
 
-def _distance_to(mask: Bool[Array, "n n"]) -> Float[Array, "n n"]:
+def distance_to(mask: Bool[Array, "n n"]) -> Float[Array, "n n"]:
     """Distance transform: cells from each to the nearest in the mask, 2 n if it is empty.
 
     Separable as in Felzenszwalb and Huttenlocher 2012, but O(n³), without their lower envelope.

@@ -1,17 +1,25 @@
-"""Prior of the fitted hand: a Gaussian over the finger angles of the pose sampler, and sizes."""
+"""Prior of the fitted hand: a Gaussian over the finger angles of people, and sizes.
+
+The angles' is estimated from sampled hands by scripts/angle_prior.py, and kept in a file: sampling
+them anew would take every command some seconds of compiling.
+"""
 
 from functools import cache
+from pathlib import Path
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import random
 from jaxtyping import Array, Float, Float32
 
 from handjax.rigs import poses
 
 # Standard deviations: logarithms of the sizes of hand and fingers, and the wrist, rad.
 SIZE_DEVIATION, FINGER_DEVIATION, WRIST_DEVIATION = 0.06, 0.05, 0.6
+ANGLES = Path(__file__).with_name("angle_prior.npz")
+_SAMPLED, _KEPT = 4096, 256
 
 
 class AnglePrior(NamedTuple):
@@ -30,15 +38,21 @@ class AnglePrior(NamedTuple):
 
 @cache
 def angle_prior() -> AnglePrior:
-    """The prior, estimated from 4096 sampled hands."""
-    with jax.ensure_compile_time_eval():
-        drawn = jax.jit(jax.vmap(poses.sample_pose))(jax.random.split(jax.random.key(0), 4096))
-        angles = np.asarray(drawn, np.float64)[:, 6:]
+    """The prior that comes with handjax."""
+    with np.load(ANGLES, allow_pickle=False) as file:
+        return AnglePrior(**{name: file[name] for name in AnglePrior._fields})
+
+
+def estimated() -> AnglePrior:
+    """The prior of 4,096 hands of the sampler with the fingers of people (`poses.natural`)."""
+
+    def draw(key: Array) -> Array:
+        pose_key, natural_key = random.split(key)
+        return poses.natural(poses.sample_pose(pose_key), random.uniform(natural_key, (6,)))
+
+    drawn = jax.jit(jax.vmap(draw))(random.split(random.key(0), _SAMPLED))
+    angles = np.asarray(drawn, np.float64)[:, 6:]
     # Allow 0.1 rad of what the sampler never does, as a thumb's second flexion without its first.
     root = np.linalg.cholesky(np.linalg.inv(np.cov(angles.T) + 0.01 * np.eye(20)))
-    return AnglePrior(
-        *(
-            a.astype(np.float32)
-            for a in (angles.mean(0), root, angles.min(0), angles.max(0), angles[:256])
-        )
-    )
+    parts = (angles.mean(0), root, angles.min(0), angles.max(0), angles[:_KEPT])
+    return AnglePrior(*(part.astype(np.float32) for part in parts))

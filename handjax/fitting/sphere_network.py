@@ -24,6 +24,7 @@ def load(path: str | Path | None = None) -> SphereNetwork:
     default the network that comes with handjax.
 
     Raises FileNotFoundError if there is none, and ValueError for the weights of another network.
+    The function raises ValueError for an output that is not finite.
     """
     path = Path(path) if path else SHIPPED
     if path == SHIPPED and not path.exists():
@@ -44,4 +45,12 @@ def load(path: str | Path | None = None) -> SphereNetwork:
         maps, _ = model.apply({"params": params}, spherehand.network_input(cube_depth)[None])
         return spherehand.decode(*spherehand.split(maps[0, -1]))
 
-    return lambda cube_depth: np.asarray(centers(jnp.asarray(cube_depth, jnp.float32)))
+    def network(cube_depth: Float[np.ndarray, "n n"]) -> Float[np.ndarray, "41 3"]:
+        found = np.asarray(centers(jnp.asarray(cube_depth, jnp.float32)))
+        if not np.isfinite(found).all():
+            raise ValueError(
+                f"{path} gives an output that is not finite: no result; use another checkpoint"
+            )
+        return found
+
+    return network

@@ -1,5 +1,6 @@
 """Building blocks: channels last, float32 parameters, arithmetic in `dtype`."""
 
+from functools import partial
 from typing import Any, Literal, overload
 
 import flax.linen as nn
@@ -58,6 +59,12 @@ class Upsample3D(nn.Module):
 def max_pool3d(x: Float[Array, "b d h w c"]) -> Float[Array, "b d//2 h//2 w//2 c"]:
     """Maximum over 2³ voxels. At ties, of which empty space consists, the gradient goes to the
     first voxel in memory order, as in PyTorch."""
+    with jax.named_scope("max_pool_2_0"):  # by which an export knows it
+        return _max_pool3d(x)
+
+
+@jax.jit
+def _max_pool3d(x: Float[Array, "b d h w c"]) -> Float[Array, "b d//2 h//2 w//2 c"]:
     for axis in (3, 2, 1):
         x = x.reshape(*x.shape[:axis], x.shape[axis] // 2, 2, *x.shape[axis + 1 :])
         first, second = jnp.take(x, 0, axis=axis + 1), jnp.take(x, 1, axis=axis + 1)
@@ -127,7 +134,8 @@ class GroupNorm(nn.Module):
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
         scale = self.param("scale", nn.initializers.ones, (x.shape[-1],))
         bias = self.param("bias", nn.initializers.zeros, (x.shape[-1],))
-        return normalize(x, scale, bias, self.groups, 1e-5)[0]
+        with jax.named_scope(f"group_norm_{self.groups}"):  # by which an export knows it
+            return normalize(x, scale, bias, self.groups, 1e-5)[0]
 
 
 class Residual3D(nn.Module):
@@ -183,6 +191,12 @@ def max_pool2d(x: Float[Array, "b h w c"], size: int, padding: int = 0) -> Float
     times as long on a CPU. At ties the gradient goes to the first pixel in memory order, as in XLA
     and PyTorch.
     """
+    with jax.named_scope(f"max_pool_{size}_{padding}"):  # by which an export knows it
+        return _max_pool2d(x, size, padding)
+
+
+@partial(jax.jit, static_argnums=(1, 2))
+def _max_pool2d(x: Float[Array, "b h w c"], size: int, padding: int) -> Float[Array, "b y x c"]:
     for axis in (2, 1):
         border = [(padding, padding) if a == axis else (0, 0) for a in range(4)]
         x = jnp.pad(x, border, constant_values=-jnp.inf)

@@ -12,19 +12,21 @@ both results are measured. Unreadable images are left out, and the exit code is 
 """
 
 import sys
+from collections import Counter
 from collections.abc import Callable, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 from jaxtyping import Float
 from tqdm import tqdm
 
 from handjax.data.cameras import depth_range
-from handjax.data.formats.hand_labels import skeleton_of
 from handjax.data.formats.labelled_frames import FrameSet, read_frames
+from handjax.data.frame_checks import check_labels
 from handjax.engine import cli
 from handjax.engine.files import refuse_to_replace
 from handjax.fitting import depth_cube, sphere_network
+from handjax.fitting.depth_fitter import DepthFitter, SeenJoints
 from handjax.fitting.frame_fitter import FrameFitter
 from handjax.prediction import common
 from handjax.prediction.base import Prediction
@@ -85,6 +87,7 @@ def main(argv: Sequence[str]) -> None:
     given = _given(flags.give)
     range_mm = depth_range("--range", flags.range) if flags.range else None
     refuse_to_replace(folder, report.OUTPUTS, flags.overwrite)
+    surfaces = {name: check_labels(one) for name, one in sets.items()}
     predictor = load(flags.model, flags.checkpoint)
     if not isinstance(predictor, DepthPredictor):
         raise ValueError(
@@ -102,7 +105,8 @@ def main(argv: Sequence[str]) -> None:
     total, done = sum(len(one.frames) for one in sets.values()), []
     with tqdm(total=total, unit="frame", leave=False) as bar:
         for name, one in sets.items():
-            done.append(_measure(name, one, model, joints[name], folder, bar.update))
+            measured = _measure(name, one, model, joints[name], folder, bar.update)
+            done.append(measured._replace(surface=surfaces[name]))
     left_out = {
         f"{one.name}/{n}": why for one in done for n, why in one.figures["left_out"].items()
     }
@@ -150,16 +154,17 @@ def _measure(
     tick: Callable[[], object],
 ) -> report.MeasuredSet:
     """The answers to a set, whose pictures are written on the way."""
-    skeleton = skeleton_of(model.predictor.joints, model.predictor.name)
+    skeleton = model.predictor.skeleton
     found: list[Answer] = []
     left, pictures = {}, {}
+    files = _picture_names([frame.name for frame in frames.frames])
     for frame, answer in measure.answers(frames, model, joints):
         tick()
         if isinstance(answer, common.LeftOut):
             tqdm.write(f"left out: {name}/{frame.name}: {answer.reason}", file=sys.stderr)
             left[frame.name] = answer.reason
             continue
-        path = f"pictures/{name}/{frame.name}.png"
+        path = f"pictures/{name}/{files[frame.name]}.png"
         common.write_png(folder / path, picture(answer, joints, skeleton, frames.kind))
         pictures[frame.name] = path
         found.append(answer._replace(depth=np.zeros((0, 0), np.float32)))  # to keep memory small
@@ -167,25 +172,34 @@ def _measure(
     return report.MeasuredSet(name, frames, joints, found, figures, pictures)
 
 
+def _picture_names(images: Sequence[str]) -> dict[str, str]:
+    """Paths of images → of their pictures, without the ending; with it where two would be one."""
+    bare = {image: str(PurePosixPath(image).with_suffix("")) for image in images}
+    often = Counter(bare.values())
+    return {image: name if often[name] == 1 else image for image, name in bare.items()}
+
+
 def _fit(model: str, predictor: DepthPredictor, steps: int) -> measure.Refine:
-    """The sphere fit of `handjax predict depth`, in the crop of the prediction."""
-    network, size = None, depth_cube.SIZE
+    """The fit of `handjax predict depth`, in the crop of the prediction."""
+    size = predictor.size if isinstance(predictor, SpherePredictor) else depth_cube.SIZE
     if isinstance(predictor, SpherePredictor):
         network = sphere_network.load(None if model in MODELS else model)
-        size = predictor.size
+        tracker = FrameFitter(network, steps, "adam", forearm=True, sequence=False)
     elif not isinstance(predictor, HandDepthPredictor):
         raise ValueError(
             f"--refine {steps}: the fit starts from 21 joints or a sphere hand, not from {model}; "
             "leave it out"
         )
-    fitter = FrameFitter(network, steps, "adam", forearm=True, sequence=False)
+    fitter = DepthFitter(steps)
 
     def refine(
         prediction: Prediction, depth: Float[np.ndarray, "h w"], k: Float[np.ndarray, "3 3"]
     ) -> Float[np.ndarray, "j 3"]:
         left, center = prediction.side == "left", prediction.center
         cube = depth_cube.crop_cube(depth, k, predictor.range_mm, left, center, size)
-        start = None if network is not None else cube.from_camera(np.asarray(prediction.xyz))
-        return fitter("", cube, start).after.joints
+        if isinstance(predictor, SpherePredictor):
+            return tracker("", cube).after.joints
+        joints, std = np.asarray(prediction.xyz), np.asarray(prediction.std)
+        return fitter("", cube, SeenJoints(joints, std, depth, k)).after.joints
 
     return refine

@@ -11,16 +11,16 @@ from jaxtyping import Float
 
 from handjax.data.formats.depth import read_depth
 from handjax.data.formats.labelled_frames import FrameSet, LabelledFrame
+from handjax.data.frame_checks import camera_fits
 from handjax.metrics import calibration, joints3d
 from handjax.prediction.base import Prediction, Predictor
 from handjax.prediction.common import LeftOut, left_out
-from handjax.realframes.joints import (
+from handjax.realframes.joints import Pairs, pairs
+from handjax.rigs.hand_middle import (
     MOST_UNCERTAIN_MM,
     Middle,
-    Pairs,
     hand_middle,
     inner_points,
-    pairs,
     skin_points,
 )
 
@@ -114,7 +114,8 @@ def counterpart(
 def answers(
     frames: FrameSet, model: Model, common: Pairs
 ) -> Iterator[tuple[LabelledFrame, Answer | LeftOut]]:
-    """The model's answer to every frame; unreadable images are left out."""
+    """The model's answer to every frame; unreadable images are left out. ValueError for a camera
+    that cannot be an image's: it would count as a hand that was not found."""
     seen: set[tuple[int, ...]] = set()
     for frame in frames.frames:
         try:
@@ -122,6 +123,7 @@ def answers(
         except (ValueError, OSError) as error:
             yield frame, left_out(error)
             continue
+        camera_fits(frames, frame, *depth.shape)
         placed = frame.placed(depth)
         if depth.shape not in seen:  # the first call of a size compiles, and is not timed
             answer(frames, placed, depth, model, common)

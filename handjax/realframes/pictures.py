@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from handjax.pose.skeleton import Skeleton, rgb
+from handjax.pose.skeleton import Skeleton
 from handjax.prediction import common
 from handjax.realframes.joints import Pairs
 from handjax.realframes.measure import Answer, counterpart
@@ -36,8 +36,7 @@ def picture(
             ahead, uv = common.to_window(joints, k, affine)
             common.draw_bones(pixels, uv, skeleton, 2, visible=ahead)
             for joint in np.flatnonzero(ahead):
-                colour = rgb(skeleton.groups[joint])
-                _disc(pixels, uv[joint], 2.5, colour)
+                _disc(pixels, uv[joint], 2.5, skeleton.rgb[joint])
             _, ends = common.to_window(counterpart(joints, pairs, kind), k, affine)
             _, starts = common.to_window(labels, k, affine)
             for i in np.flatnonzero(known):

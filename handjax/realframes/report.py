@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float
 
 from handjax.data.formats.labelled_frames import FrameSet
+from handjax.data.surface_check import SurfaceCheck
 from handjax.engine.files import write_atomic
 from handjax.realframes import measure
 from handjax.realframes.joints import Pairs
@@ -33,6 +34,7 @@ class MeasuredSet(NamedTuple):
     answers: Sequence[Answer]
     figures: Mapping[str, Any]
     pictures: Mapping[str, str]  # frame → path below the report's folder
+    surface: SurfaceCheck | None = None  # of the labels in mm
 
 
 def write(
@@ -44,6 +46,9 @@ def write(
         "sets": {
             one.name: {
                 **one.figures,
+                "labels_to_surface_mm": one.surface.median_mm
+                if one.surface and one.surface.frames
+                else None,
                 "joints": list(one.common.names),
                 "rows": [measure.frame_row(answer, model) for answer in one.answers],
             }
@@ -74,6 +79,8 @@ def lines(one: MeasuredSet) -> list[str]:
                 f"{stage} {e['mean_mm']:.1f} mm mean, {e['median_mm']:.1f} median, worst frame "
                 f"{e['worst_frame_mm']:.0f}"
             )
+    if one.surface:
+        text.append(f"labels: {one.surface}")
     if f["middle"]:
         m = f["middle"]
         text.append(

@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Bool, Float32
 
 from handjax.data.batch import unpack_voxels
-from handjax.data.cameras import EXPECTED, intrinsics, numbers
+from handjax.data.cameras import EXPECTED, numbers, read_camera
 from handjax.data.formats.labelled_frames import FILE, HANDS, ORDERS
 from handjax.engine import cli
 from handjax.engine.files import refuse_to_replace, write_atomic
@@ -49,10 +49,14 @@ def main(argv: Sequence[str]) -> None:
     from handjax.data.formats.voxel_h5 import VoxelH5  # only this command needs h5py
 
     flags = parser().parse_args(argv)
-    folder, k = Path(flags.output), intrinsics(flags.camera)
+    folder = Path(flags.output)
     width, height = (int(side) for side in numbers("--size", flags.size, 2))
     if not (0 < width <= _LARGEST_PX and 0 < height <= _LARGEST_PX):
         raise ValueError(f"--size {flags.size}: expected 1 to {_LARGEST_PX} px per side")
+    camera = read_camera(flags.camera).of_image(height, width)
+    if camera.k is None or camera.lens is not None:
+        raise ValueError(f"--camera {flags.camera}: expected one without distortion")
+    k = camera.k
     file = VoxelH5(flags.input, max_label=2.0)
     skeleton = SKELETONS[flags.order]
     if file.joints != len(skeleton.joints):

@@ -183,9 +183,9 @@ SPHERE_GROUPS = tuple(("palm", *FINGERS)[finger] for finger in _SPHERE_FINGERS)
 
 # Skeleton "hand21": the bones whose origins are the wrist and the three joints of each finger, from
 # thumb to little, and the last sphere of each finger.
-_JOINT21_BONES = (1, 14, 15, 16, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13)
-_TIP_SPHERES = (39, 15, 21, 27, 33)
-_JOINT21_ORDER = (0, 1, 2, 3, 16, 4, 5, 6, 17, 7, 8, 9, 18, 10, 11, 12, 19, 13, 14, 15, 20)
+JOINT21_BONES = (1, 14, 15, 16, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13)
+TIP_SPHERES = (39, 15, 21, 27, 33)
+JOINT21_ORDER = (0, 1, 2, 3, 16, 4, 5, 6, 17, 7, 8, 9, 18, 10, 11, 12, 19, 13, 14, 15, 20)
 
 # The sphere each joint lies in or is nearest to. Its radius is the joint's depth under the skin.
 JOINT_SPHERES = {
@@ -241,15 +241,28 @@ def spheres(
     `scale` stretches the posed hand along x, y and z, as in the original's synthesis. Radii are
     scaled by the mean of the three; the original scales a mesh, which has no radii.
     """
-    centers = kinematics.attached_points(
-        bone_transforms(pose, fingers), HAND.sphere_bones, HAND.sphere_centers
-    )
-    scales = jnp.broadcast_to(jnp.asarray(scale, pose.dtype), (*pose.shape[:-1], 3))
-    sizes = jnp.broadcast_to(jnp.asarray(fingers, pose.dtype), (*pose.shape[:-1], 5))
+    return _spheres(bone_transforms(pose, fingers), scale, fingers)
+
+
+def spheres_and_joints(
+    pose: Float[Array, "*b 26"], scale: Float[Array, "*b 3"] | float = 1.0, fingers: Fingers = 1.0
+) -> tuple[Float[Array, "*b 41 3"], Float[Array, "*b 41"], Float[Array, "*b 21 3"]]:
+    """`spheres` and `joints21` of the same hand, whose bones are computed once."""
+    transforms = bone_transforms(pose, fingers)
+    return *_spheres(transforms, scale, fingers), right_hand(_joints21(transforms), scale)
+
+
+def _spheres(
+    transforms: Float[Array, "*b 17 4 4"], scale: Float[Array, "*b 3"] | float, fingers: Fingers
+) -> tuple[Float[Array, "*b 41 3"], Float[Array, "*b 41"]]:
+    batch, dtype = transforms.shape[:-3], transforms.dtype
+    centers = kinematics.attached_points(transforms, HAND.sphere_bones, HAND.sphere_centers)
+    scales = jnp.broadcast_to(jnp.asarray(scale, dtype), (*batch, 3))
+    sizes = jnp.broadcast_to(jnp.asarray(fingers, dtype), (*batch, 5))
     sizes = jnp.concatenate([jnp.ones_like(sizes[..., :1]), sizes], axis=-1)[
         ..., jnp.asarray(_SPHERE_FINGERS)
     ]
-    radii = jnp.broadcast_to(jnp.asarray(HAND.sphere_radii, pose.dtype), sizes.shape) * sizes
+    radii = jnp.broadcast_to(jnp.asarray(HAND.sphere_radii, dtype), sizes.shape) * sizes
     return right_hand(centers, scale), radii * jnp.mean(scales, axis=-1, keepdims=True)
 
 
@@ -261,15 +274,17 @@ def joints21(
     The wrist is the origin of the carpals, base, mid and end are the origins of a finger's bones,
     and the tip is the center of its last sphere, so one radius under the skin.
     """
-    transforms = bone_transforms(pose, fingers)
-    origins = kinematics.bone_origins(HAND, transforms, _JOINT21_BONES)
+    return right_hand(_joints21(bone_transforms(pose, fingers)), scale)
+
+
+def _joints21(transforms: Float[Array, "*b 17 4 4"]) -> Float[Array, "*b 21 3"]:
+    origins = kinematics.bone_origins(HAND, transforms, JOINT21_BONES)
     tips = kinematics.attached_points(
         transforms,
-        tuple(HAND.sphere_bones[s] for s in _TIP_SPHERES),
-        tuple(HAND.sphere_centers[s] for s in _TIP_SPHERES),
+        tuple(HAND.sphere_bones[s] for s in TIP_SPHERES),
+        tuple(HAND.sphere_centers[s] for s in TIP_SPHERES),
     )
-    joints = jnp.concatenate([origins, tips], axis=-2)[..., jnp.asarray(_JOINT21_ORDER), :]
-    return right_hand(joints, scale)
+    return jnp.concatenate([origins, tips], axis=-2)[..., jnp.asarray(JOINT21_ORDER), :]
 
 
 def joints14(

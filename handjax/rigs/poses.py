@@ -8,6 +8,8 @@ import numpy as np
 from jax import lax, random
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from handjax.rigs.hand import POSE_NAMES
+
 Range = tuple[float, float]
 Ranges = tuple[Range, Range, Range]
 
@@ -70,6 +72,11 @@ MODES: dict[str, tuple[str, str, str, str]] = {
 ALL_MODES = tuple(MODES)
 ORIGINAL_MODES = tuple(mode for mode in MODES if mode != "index_little")
 
+# Entries of a pose that `natural` changes.
+_SPREAD = tuple(i for i, name in enumerate(POSE_NAMES) if name.endswith("abduction"))[:4]
+_KNUCKLES = tuple(i for i, name in enumerate(POSE_NAMES) if name.endswith("flexion_1"))
+_THUMB_OUT = tuple(POSE_NAMES.index(f"thumb_{motion}") for motion in ("abduction", "flexion_3"))
+
 
 def sample_pose(
     key: PRNGKeyArray,
@@ -100,6 +107,22 @@ def sample_pose(
     return jnp.concatenate(
         [_between(u["palm"], rotation + translation), fingers.ravel(), _thumb(u["thumb"])]
     )
+
+
+def natural(pose: Float[Array, "26"], u: Float[Array, "6"]) -> Float[Array, "26"]:
+    """A sampled pose with the fingers and thumb of people; `u`: uniform numbers.
+
+    sphereHand's sampler spreads the little finger by up to 53 degrees, so that it looks like a
+    thumb, and crosses straight fingers; the thumb seldom points away from the hand. Here fingers
+    spread by half as much, six of ten thumbs are stretched out, by up to 55 degrees, and a third of
+    the hands bend their fingers backwards, by up to 25 degrees.
+    """
+    pose = pose.at[jnp.array(_SPREAD)].multiply(0.55)
+    back = jnp.where(u[3] < 1 / 3, 0.35 * u[4] + 0.1 * u[5], 0.0)
+    pose = pose.at[jnp.array(_KNUCKLES)].add(-back)
+    out = jnp.stack([0.95 * u[1], 0.7 * u[2] - 0.5])
+    thumb = jnp.array(_THUMB_OUT)
+    return pose.at[thumb].set(jnp.where(u[0] < 0.6, out, pose[thumb]))
 
 
 def uniform(key: PRNGKeyArray, ranges: Sequence[Range]) -> Float[Array, " r"]:

@@ -28,9 +28,6 @@ NEAR_MM, FAR_MM = 100.0, 8000.0  # what a sensor can measure
 _SENSOR_FOCAL = (200.0, 640.0)  # px: from a wide 320 x 240 to a narrow 640 x 480 image
 ADULT_AND_CHILD = (0.68, 1.02)  # size of hands, relative to the model's
 
-_SPREAD = tuple(i for i, name in enumerate(hand.POSE_NAMES) if name.endswith("abduction"))[:4]
-_KNUCKLES = tuple(i for i, name in enumerate(hand.POSE_NAMES) if name.endswith("flexion_1"))
-_THUMB = tuple(hand.POSE_NAMES.index(f"thumb_{motion}") for motion in ("abduction", "flexion_3"))
 _NUMBERS = 160  # uniform numbers of a sample
 
 
@@ -75,7 +72,7 @@ def draw_hand(
     `upright` is then turned about the optical axis until it points up, give or take 15 degrees."""
     pose_key, build_key = random.split(key)
     draws = Draws(build_key, 26)
-    pose = _natural(poses.sample_pose(pose_key, modes=modes), draws.uniform(6))
+    pose = poses.natural(poses.sample_pose(pose_key, modes=modes), draws.uniform(6))
     u, axes = draws.uniform(10), 1 + stretch * (2 * draws.uniform(3) - 1)
     sizes = fingers[0] + (fingers[1] - fingers[0]) * draws.uniform(5)
     turn = jnp.pi * (2.0 * u[:3] - 1.0)
@@ -210,22 +207,6 @@ def frame_sample(
         "sizes": jnp.stack([one.size for one in hands]),
         "present": jnp.stack([~gone & seen(hands[0]), scene.has_second & seen(hands[1])]),
     }
-
-
-def _natural(pose: Float[Array, "26"], u: Float[Array, "6"]) -> Float[Array, "26"]:
-    """A sampled pose with the fingers and thumb of people.
-
-    sphereHand's sampler spreads the little finger by up to 53 degrees, so that it looks like a
-    thumb, and crosses straight fingers; the thumb seldom points away from the hand. Here fingers
-    spread by half as much, six of ten thumbs are stretched out, by up to 55 degrees, and a third of
-    the hands bend their fingers backwards, by up to 25 degrees.
-    """
-    pose = pose.at[jnp.array(_SPREAD)].multiply(0.55)
-    back = jnp.where(u[3] < 1 / 3, 0.35 * u[4] + 0.1 * u[5], 0.0)
-    pose = pose.at[jnp.array(_KNUCKLES)].add(-back)
-    out = jnp.stack([0.95 * u[1], 0.7 * u[2] - 0.5])
-    thumb = jnp.array(_THUMB)
-    return pose.at[thumb].set(jnp.where(u[0] < 0.6, out, pose[thumb]))
 
 
 class _Scene(NamedTuple):

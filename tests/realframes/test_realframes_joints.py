@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from handjax.pose.skeleton import SKELETONS
-from handjax.realframes.joints import hand_middle, inner_points, pairs, skin_points
+from handjax.realframes.joints import pairs
 from handjax.rigs import hand, poses
+from handjax.rigs.hand_middle import hand_middle, inner_points, skin_points
 
 HAND21, NYU14 = SKELETONS["hand21"], SKELETONS["nyu14"]
 

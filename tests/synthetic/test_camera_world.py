@@ -105,12 +105,13 @@ def test_a_left_hand_is_the_mirror_image(bare):
 
 
 def test_upright_hands_point_up_and_others_anywhere():
+    @partial(jax.jit, static_argnums=0)
     def roll(share):
         def one(key):
             drawn = camera_world.draw_hand(key, 0.0, skin=skinning.hand_skin(), upright=share)
             return look_at.roll(drawn.joints)
 
-        return np.rad2deg(jax.vmap(one)(KEYS))
+        return jnp.rad2deg(jax.vmap(one)(KEYS))
 
     assert 8 < roll(1.0).std() < 25 < 60 < roll(0.0).std()
 
@@ -131,7 +132,7 @@ def test_planes_are_behind_the_hand():
     def planes(key):
         return surroundings.planes(Draws(key, 10), points, always)
 
-    for plane in np.concatenate(jax.vmap(planes)(KEYS)):
+    for plane in np.concatenate(jax.jit(jax.vmap(planes))(KEYS)):
         assert plane[2] > 0 or plane[3] > 0
         assert (points @ plane[:3]).max() < plane[3]
 

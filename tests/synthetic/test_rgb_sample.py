@@ -62,6 +62,7 @@ def test_camera_projects_joints_to_their_pixels():
         np.testing.assert_allclose(sample["k"][:, 0, 0], sample["k"][:, 1, 1], rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_visible_joints_are_inside_the_mask():
     for sample in (_draw(), _draw(**LARGE)):
         size, seen, uv = sample["mask"].shape[1], sample["visible"], sample["joints_uv"]
@@ -79,6 +80,7 @@ def test_visible_joints_are_inside_the_mask():
     )  # some are outside the image
 
 
+@pytest.mark.slow
 def test_fraction_is_that_of_the_ball_around_the_hand():
     """The same hands, their balls first 0.6 to 1 of the edge, then 1.4."""
     small, large = _draw(), _draw(**LARGE)
@@ -98,6 +100,7 @@ def test_fraction_is_that_of_the_ball_around_the_hand():
     assert 0.7 < reach.max() < 1
 
 
+@pytest.mark.slow
 def test_left_hands_are_half_and_mirrored():
     sample = _draw()
     assert 0.42 < sample["left"].mean() < 0.58 and not np.any(_draw(**LARGE)["left"])
@@ -140,6 +143,7 @@ def test_normals_are_those_of_the_skin_for_both_sides(side):
     assert np.median(agree) > 0.99 and np.mean(agree > 0.8) > 0.9
 
 
+@pytest.mark.slow
 def test_images_are_well_exposed_and_all_differ():
     image = _draw()["image"] / 255
     mean = image.mean((1, 2, 3))
@@ -151,6 +155,7 @@ def test_images_are_well_exposed_and_all_differ():
     assert apart.min() > 0.02
 
 
+@pytest.mark.slow
 def test_hands_vary_in_colour_and_stand_out():
     sample = _draw()
     image, mask = sample["image"] / 255, sample["mask"][..., None]
