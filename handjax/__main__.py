@@ -18,9 +18,10 @@ from handjax.engine import cli, runtime
 COMMANDS = {
     "train": "train what a config describes",
     "evaluate": "evaluate a run's checkpoints, or prediction files",
-    "predict": "find hands in your own images and depth images",
+    "predict": "joints in your own images, depth images, videos and cameras",
     "bench": "measure a model on your own labelled depth frames",
     "prepare": "turn a data set's own files into what training reads",
+    "export": "write a trained network as a file that runs without handjax",
     "view": "show a hand in the browser and fit it to a depth image",
 }
 # Commands without a module.

@@ -19,10 +19,11 @@ evaluates image joints: predictions.npz of a 2D run, which contains its ground t
 predictions.json of handjax predict; and json files of {"img_name", "hand_pts"}, one per image, as
 in hand_pose and HandDB, in the joint order of --dataset. Hands are matched by image name.
 
-    handjax evaluate --predictions predictions.npz --output OUT
+    handjax evaluate --predictions predictions.npz [--groundtruth TRUE.npz] --output OUT
 
-evaluates the predictions of a run on people again. With --submission FOLDER, predictions for the
-Human3.6M challenge of ECCV 2018 are written there in its format, one 00001.csv per frame:
+evaluates the predictions.npz of any run again. Those of 3D joints may also have their ground truth
+in another .npz: ids, and joints_xyz [n, j, 3] in camera mm. With --submission FOLDER, predictions
+for the Human3.6M challenge of ECCV 2018 are written there in its format, one 00001.csv per frame:
 
     handjax evaluate --workdir DIR --submission FOLDER \\
         --config.data.eval_sets="('human36m_challenge',)" --config.data.eval_split=test

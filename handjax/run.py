@@ -6,11 +6,11 @@ whatever devices there are.
 """
 
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
@@ -22,13 +22,16 @@ from handjax.engine import runtime, sharding
 from handjax.engine.checkpoint import Checkpoints
 from handjax.engine.contracts import Batch, Rows, Task
 from handjax.engine.evaluation import predict_split
+from handjax.engine.interruption import exchanging
 from handjax.engine.optimizer import Optimizer, make_optimizer
 from handjax.engine.step import TrainState, create_state, eval_step, state_target, train_step
 from handjax.pose.skeleton import Skeleton
 from handjax.sources import SOURCES, Source
 from handjax.sources.base import unchanged
+from handjax.sources.own_joints import check_joints
 from handjax.tasks import TASKS
 
+T = TypeVar("T")
 _PARTS = ("data", "model", "optimizer", "task")  # of every config
 
 
@@ -75,7 +78,7 @@ class Run:
         )
         state = jax.tree.map(lambda t: t.sharding, self.target)
         shardings = (state, sharding.replicated(self.mesh))
-        return jax.jit(step, donate_argnums=0, out_shardings=shardings)
+        return jax.jit(exchanging(step), donate_argnums=0, out_shardings=shardings)
 
     @functools.cached_property
     def eval_step(self) -> jax.stages.Wrapped:
@@ -83,21 +86,25 @@ class Run:
         step = partial(eval_step, task=self.task, materialize=self.source.materialize)
         return jax.jit(step, out_shardings=sharding.replicated(self.mesh))
 
-    def predict(self, state: TrainState) -> tuple[Rows, float]:
-        """Postprocessed rows of the evaluation split, the same on every process, and the loss."""
+    def predict(
+        self, state: TrainState, between: Callable[[], None] | None = None
+    ) -> tuple[Rows, float]:
+        """Postprocessed rows of the evaluation split, the same on every process, and the loss;
+        `between` is called before each batch, and may raise."""
         rows, loss = predict_split(
-            self.eval_step, state, self.source, self.eval_batch_size, self.mesh, show=True
+            self.eval_step, state, self.source, self.eval_batch_size, self.mesh, True, between
         )
         return self.task.postprocess(rows), loss
 
     def restore(self, which: str) -> Iterator[tuple[int, TrainState]]:
-        """(step, state) of the checkpoints that `which` names, as in `choose_steps`."""
+        """(step, state) of the checkpoints that `which` names, as in `read_steps`."""
         if self.workdir is None:
             raise ValueError("a run that is not on disk has no checkpoints")
         checkpoints = Checkpoints(self.workdir / "checkpoints", read_only=True)
         try:
-            for step in choose_steps(checkpoints, which):
-                yield step, checkpoints.restore(step, self.target)
+            yield from read_steps(
+                checkpoints, which, lambda step: checkpoints.restore(step, self.target)
+            )
         finally:
             checkpoints.close()
 
@@ -133,7 +140,10 @@ def open_run(workdir: Path, overrides: Sequence[str] = (), source: Source | None
     """The run in the folder `workdir`, for evaluation."""
     config = read_config(workdir, overrides)
     try:
-        return build(config, train=False, source=source, workdir=workdir)
+        run = build(config, train=False, source=source, workdir=workdir)
+        if source is None:
+            check_joints(workdir, config, run.source.skeleton)
+        return run
     except (TypeError, AttributeError, KeyError) as error:  # a value of another kind, or none
         reason = " ".join(str(error).split())
         raise ValueError(
@@ -207,6 +217,35 @@ def choose_steps(checkpoints: Checkpoints, which: str) -> list[int]:
             f"there are {', '.join(map(str, steps))}"
         )
     return wanted
+
+
+def read_steps(
+    checkpoints: Checkpoints, which: str, read: Callable[[int], T]
+) -> Iterator[tuple[int, T]]:
+    """(step, read(step)) of the checkpoints that `which` names, as in `choose_steps`.
+
+    `last` is the newest that can be read, `all` are all that can be; the others are named to the
+    log of `checkpoints`. ValueError for any other that cannot be read.
+    """
+    steps = choose_steps(checkpoints, which)
+    if which == "last":
+        if found := checkpoints.newest(read):
+            yield found
+        return
+    damaged: list[ValueError] = []
+    for step in steps:
+        try:
+            found = step, read(step)
+        except ValueError as error:
+            if which != "all":
+                raise ValueError(f"{error}; use another --checkpoint, such as last") from error
+            damaged.append(error)
+            continue
+        yield found
+    if damaged and len(damaged) == len(steps):
+        raise damaged[-1]
+    for reason in damaged:
+        checkpoints.log(f"warning: {reason}; it is left out")
 
 
 def combine(runs: Sequence[dict[str, Any]], ensemble: str) -> dict[str, Any]:

@@ -20,6 +20,11 @@ Host NumPy. Lengths are px of the source image, so they do not depend on the siz
                                     (HowieMa/NSRMhand, where the box is the crop / 2.2) and 0.2
                                     (mmpose, whose box is the annotation's)
 
+    oks                             COCO's similarity of keypoints (cocodataset.org/
+                                    #keypoints-eval), with sigmas of the joints alone: mean over
+                                    the labelled joints of exp(-e² / (8 sigma² area)); its mean over
+                                    the objects, and the fraction of at least 0.5 and 0.75
+
 pck_image and pck_box are averaged over the joints too, as in mmpose; NSRMhand and Kwai's code pool
 all joints. The two agree if every joint is labelled in every hand.
 
@@ -40,6 +45,7 @@ MMPOSE_PX = tuple(1.5 * i for i in range(20))
 IMAGE_SHARES = tuple(i / 100 for i in range(21))
 BOX_SHARES = (0.04, 0.06, 0.08, 0.1, 0.12, 0.2)
 QUOTED_IMAGE_SHARES = (0.05, 0.2)
+QUOTED_OKS = (0.5, 0.75)
 
 # Side of a square per hand (px), the fractions of it to evaluate, and those to report.
 _Side = tuple[np.ndarray, Sequence[float], Sequence[float]]
@@ -65,6 +71,23 @@ def pck_of_side(
     return pck_curve(errors / side[:, None], shares, counted, strict=True)
 
 
+def similarity(
+    errors: Float[np.ndarray, "n j"],
+    area_px: Float[np.ndarray, " n"],
+    sigmas: Sequence[float],
+    labelled: Bool[np.ndarray, "n j"],
+) -> Float[np.ndarray, " n"]:
+    """COCO's similarity of keypoints, 0 to 1; NaN for objects without a label or an area.
+
+    errors, px, and area_px, px², in one image; sigmas relative to the root of the area.
+    """
+    scale = 8 * np.square(np.asarray(sigmas, np.float64))[None] * area_px[:, None]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        each = np.where(labelled, np.exp(-np.square(errors) / scale), 0.0)
+        found = each.sum(1) / labelled.sum(1)
+    return np.where(area_px > 0, found, np.nan)
+
+
 def summarize(
     pred: Float[np.ndarray, "n j 2"],
     true: Float[np.ndarray, "n j 2"],
@@ -73,6 +96,8 @@ def summarize(
     box_px: Float[np.ndarray, " n"] | None = None,
     image_px: Float[np.ndarray, " n"] | None = None,
     labelled: Bool[np.ndarray, "n j"] | None = None,
+    area_px: Float[np.ndarray, " n"] | None = None,
+    sigmas: Sequence[float] = (),
 ) -> dict[str, Any]:
     """All metrics of one test set, as plain JSON values for `metrics.json`.
 
@@ -80,7 +105,8 @@ def summarize(
     None if no joint is visible. By default all joints are labelled, and all labelled ones visible.
 
     `box_px` is the side of the hand's box and `image_px` that of the network's input square, both
-    in px of the source image. Raises ValueError for inputs that cannot be evaluated.
+    in px of the source image. With `area_px`, px², and the `sigmas` of the joints there is "oks".
+    Raises ValueError for inputs that cannot be evaluated.
     """
     labelled = np.ones(true.shape[:2], bool) if labelled is None else labelled
     visible = labelled if visible is None else labelled & visible
@@ -98,7 +124,19 @@ def summarize(
         "joints": len(joints),
         **_metrics_of(errors, labelled, joints, sides),
         "visible": _metrics_of(errors, visible, joints, sides) if visible.any() else None,
+        **({} if area_px is None or not sigmas else _oks(errors, area_px, sigmas, labelled)),
     }
+
+
+def _oks(
+    errors: np.ndarray, area_px: np.ndarray, sigmas: Sequence[float], labelled: np.ndarray
+) -> dict[str, Any]:
+    of_object = similarity(errors, area_px, sigmas, labelled)
+    of_object = of_object[np.isfinite(of_object)]
+    if not of_object.size:
+        return {}
+    above = {str(least): float((of_object >= least).mean()) for least in QUOTED_OKS}
+    return {"oks": {"mean": float(of_object.mean()), "above": above}}
 
 
 def _metrics_of(

@@ -31,6 +31,25 @@ def per_sample(function: Callable, ranks: tuple[int, ...], *operands: Array) -> 
     return _with_rules(function, ranks, shared)(*operands)
 
 
+def as_one_batch(function: Callable[[Any, Array], Any], shared: Any, x: Array) -> Any:
+    """function(shared, x) for a function of independent samples along the first axis of x, which
+    under vmap sees one long batch. `shared`, as a network's variables, is the same for all."""
+
+    @custom_vmap
+    def batched(shared, x):
+        return function(shared, x)
+
+    @batched.def_vmap
+    def over_new_axis(size, has_axis, shared, x):
+        if any(jax.tree.leaves(has_axis[0])):
+            raise ValueError("as_one_batch: `shared` differs between samples")
+        folded = as_one_batch(function, shared, x.reshape(size * x.shape[1], *x.shape[2:]))
+        results = jax.tree.map(lambda y: y.reshape(size, -1, *y.shape[1:]), folded)
+        return results, jax.tree.map(lambda _: True, results)
+
+    return batched(shared, x)
+
+
 def reduce_over_batch(function: Callable, *operands: Array, sets: bool = False) -> Array:
     """function(*operands) for a function that sums over samples, with rules for vmap and sharding.
 

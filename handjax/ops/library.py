@@ -1,9 +1,12 @@
 """Loads the compiled kernels, checks them against the running jaxlib, registers them with XLA."""
 
+import contextlib
+import contextvars
 import ctypes
 import functools
 import os
 import warnings
+from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 
@@ -23,13 +26,31 @@ _FOLDER = Path(__file__).parent
 _BUILT_FOR = {"cpu": "cpu", "cuda": "CUDA"}  # our name → XLA's
 
 
-@functools.cache
+_PLAIN = contextvars.ContextVar("plain", default=False)
+
+
+@contextlib.contextmanager
+def reference_implementations() -> Iterator[None]:
+    """Within the block, what is traced has no kernel in it, for programs that run elsewhere.
+    Functions that were jitted and traced before keep theirs: trace them without `jit`."""
+    token = _PLAIN.set(True)
+    try:
+        yield
+    finally:
+        _PLAIN.reset(token)
+
+
 def platforms() -> tuple[str, ...]:
     """Those of "cpu" and "cuda" whose kernels are available; elsewhere plain JAX runs.
 
     HANDJAX_OPS=off disables all kernels; any other value than on or off is a ValueError. Kernels
     that are missing for the default backend cause one warning.
     """
+    return () if _PLAIN.get() else _available()
+
+
+@functools.cache
+def _available() -> tuple[str, ...]:
     switch = os.environ.get("HANDJAX_OPS", "on")
     if switch not in ("on", "off"):
         raise ValueError(f"HANDJAX_OPS={switch}: expected on or off")

@@ -10,7 +10,7 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-RULES = ("palm", "height", "box", "file", "image")
+RULES = ("palm", "height", "box", "labelled", "file", "image")
 FAR = 3.0  # crops; a crop that holds its hand or person has labels to 0.5, augmented ones to 1
 
 
@@ -22,6 +22,7 @@ class Crop:
              after lmb-freiburg/hand3d
     height   around the center of the joints' bounding box, its height: CPM after namedBen
     box      around the same, its longer side: the key area of chrisliu54/Hand-Keypoint-Estimation
+    labelled around the box that labels, or whoever predicts, give, its longer side; else as `box`
     file     the square given by the data set, unchanged, else as `box`: Simon et al. 2017
     image    the whole image
 
@@ -49,7 +50,7 @@ def square(
 ) -> tuple[Float[Array, " 2"], Float[Array, ""]]:
     """Center and side, px, of the square around the `known` joints; the whole image without any.
 
-    `image_size` is (height, width). `box` is the data set's own square: x, y, width, height. `seen`
+    `image_size` is (height, width). `box` is the data set's own: x, y, width, height. `seen`
     are the joints that a "palm" crop must contain, by default the known ones. `offset` shifts the
     center; a "palm" crop grows so that it still contains the hand.
     """
@@ -57,6 +58,9 @@ def square(
     offset = jnp.zeros(2) if offset is None else offset
     if crop.rule == "file" and box is not None:
         return box[:2] + box[2:] / 2 + offset, jnp.maximum(box[2:].max(), crop.side_px[0])
+    if crop.rule == "labelled" and box is not None:
+        side = jnp.clip((box[2:].max() + crop.pad_px) * crop.scale, *crop.side_px)
+        return box[:2] + box[2:] / 2 + offset, side
     low, high = bounds(joints_uv, known)
     center, extents = (low + high) / 2 + offset, high - low
     if crop.rule == "palm":
@@ -70,6 +74,11 @@ def square(
     whole = jnp.array([width - 1, height - 1]) / 2
     there = known.any() & (crop.rule != "image")
     return jnp.where(there, center, whole), jnp.where(there, side, float(max(image_size)))
+
+
+def scale_of_boxes(crop: Crop) -> float:
+    """Side of the crop around a box that is given, relative to the box's longer side."""
+    return crop.scale if crop.rule == "labelled" else 1.0
 
 
 def near(points: Float[Any, "*b 2"], sides: Float[Any, " 2"]) -> Bool[Any, "*b"]:

@@ -57,10 +57,15 @@ def _hand(
 ) -> Order:
     """A hand of 21 joints: the root, then the fingers, each in the order of `parts`."""
     joints = (root, *(f"{finger}_{part}" for finger in fingers for part in parts))
+    return _of_hand(name, joints, root)
+
+
+def _of_hand(name: str, joints: tuple[str, ...], root: str = "wrist") -> Order:
+    """A hand of 21 joints, called as in "hand21"."""
     return Order(
         name,
         joints,
-        (0, *(joints.index(joint) for joint in SKELETONS["hand21"].joints[1:])),
+        (joints.index(root), *(joints.index(joint) for joint in SKELETONS["hand21"].joints[1:])),
         "hand21",
         root,
     )
@@ -105,8 +110,39 @@ ORDERS: dict[str, Order] = {
         _hand("handdb", FINGERS, _OUTWARD),
         # Keypoint lists do not state their order. Kwai's lists were made from HandDB's labels.
         _hand("keypoint_list", FINGERS, _OUTWARD),
+        # FreiHAND (Zimmermann et al. 2019) and DexYCB (Chao et al. 2021) have it too.
+        _hand("freihand", FINGERS, _OUTWARD),
+        _hand("dexycb", FINGERS, _OUTWARD),
+        # HO-3D (Hampali et al. 2020) has MANO's: the little finger before the ring finger, and all
+        # tips last.
+        _of_hand(
+            "ho3d",
+            (
+                "wrist",
+                *(
+                    f"{finger}_{part}"
+                    for finger in ("index", "middle", "little", "ring", "thumb")
+                    for part in _OUTWARD[:3]
+                ),
+                *(f"{finger}_tip" for finger in ("thumb", "index", "middle", "ring", "little")),
+            ),
+        ),
+        # InterHand2.6M (Moon et al. 2020), either hand: fingers from tip to base, then the wrist.
+        _of_hand(
+            "interhand",
+            (*(f"{finger}_{part}" for finger in FINGERS for part in _OUTWARD[::-1]), "wrist"),
+        ),
         # MSRA (Sun et al. 2015): the thumb comes last.
         _hand("msra", (*FINGERS[1:], "thumb"), _OUTWARD),
+        # HANDS 2017 (Yuan et al. 2017): the bases of all fingers come before their other joints.
+        _of_hand(
+            "hands2017",
+            (
+                "wrist",
+                *(f"{finger}_base" for finger in FINGERS),
+                *(f"{finger}_{part}" for finger in FINGERS for part in _OUTWARD[1:]),
+            ),
+        ),
         # The joints of NYU and ICVL are not those of the common hand: 14 of NYU's 36 are evaluated,
         # and all 16 of ICVL.
         Order(
@@ -117,6 +153,7 @@ ORDERS: dict[str, Order] = {
             "palm",
         ),
         Order("icvl16", SKELETONS["icvl16"].joints, tuple(range(16)), "icvl16", "palm"),
+        Order("itop15", SKELETONS["itop15"].joints, tuple(range(15)), "itop15", "torso"),
         _human("human36m32", tuple(_HUMAN36M[i] for i in range(32))),
         # The 17 joints of Human3.6M that are commonly evaluated.
         _human("human36m17", SKELETONS["body18"].joints[:17]),
@@ -128,6 +165,16 @@ ORDERS: dict[str, Order] = {
                 *("pelvis", "thorax", "neck", "head"),
                 *("right_wrist", "right_elbow", "right_shoulder"),
                 *("left_shoulder", "left_elbow", "left_wrist"),
+            ),
+        ),
+        # MPI-INF-3DHP (Mehta et al. 2017), its test set's order. It calls the torso spine, the head
+        # head_top, and the nose head: the middle of the head.
+        _human(
+            "mpi_inf_3dhp17",
+            (
+                *("head", "neck", "right_shoulder", "right_elbow", "right_wrist"),
+                *("left_shoulder", "left_elbow", "left_wrist", "right_hip", "right_knee"),
+                *("right_ankle", "left_hip", "left_knee", "left_ankle", "pelvis", "torso", "nose"),
             ),
         ),
         # COCO (Lin et al. 2014) has no pelvis.

@@ -20,6 +20,14 @@ class Lens(NamedTuple):
     model: str  # one of MODELS
     coefficients: tuple[float, ...]  # as many as COUNTS admits
 
+    def undistort(self, slopes: Float[np.ndarray, "*b 2"]) -> Float[np.ndarray, "*b 2"]:
+        """The slopes of the rays that meet the image at these: `distort` backwards, in steps that
+        end within 1e-6 for rays well inside `widest`."""
+        found = slopes
+        for _ in range(60):
+            found = found + 0.8 * (slopes - self.distort(found))
+        return found
+
     def distort(self, slopes: Float[np.ndarray, "*b 2"]) -> Float[np.ndarray, "*b 2"]:
         """The slopes at which a pinhole would see the same pixel. Rays beyond `widest` fold back
         into the image."""

@@ -23,35 +23,64 @@ COLOURS = {
 
 def rgb(group: str) -> tuple[int, int, int]:
     """A group's colour, 0 to 255 per channel."""
-    red, green, blue = bytes.fromhex(COLOURS[group][1:])
+    return _channels(COLOURS[group])
+
+
+def _channels(colour: str) -> tuple[int, int, int]:
+    red, green, blue = bytes.fromhex(colour[1:])
     return red, green, blue
 
 
 @dataclass(frozen=True)
 class Skeleton:
-    """A tree of named joints.
+    """Named joints and the bones between them.
 
-    `parents[i]` is the index of joint i's parent, -1 at the root; `groups[i]` is a key of COLOURS.
+    `parents[i]` is the index of joint i's parent, -1 at a root; `groups[i]` is a key of COLOURS.
+    A user's own joints (skeleton_file.py) may have what follows from the names of others:
+
+    edges     bones that are no tree; None: (parent, child) of every joint with a parent
+    mirror    pairs of joints that a mirror image swaps; None: left_X and right_X
+    palette   "#rrggbb" of every joint; empty: those of the groups, which are then free names
+    sigmas    standard deviation of every joint's labels, relative to the size of what they are on,
+              for COCO's similarity of keypoints (metrics/keypoints2d.py); empty: not known
     """
 
     name: str
     joints: tuple[str, ...]
     parents: tuple[int, ...]
     groups: tuple[str, ...]
+    edges: tuple[tuple[int, int], ...] | None = None
+    mirror: tuple[tuple[int, int], ...] | None = None
+    palette: tuple[str, ...] = ()
+    sigmas: tuple[float, ...] = ()
 
     @property
     def bones(self) -> tuple[tuple[int, int], ...]:
-        """(parent, child) for every joint with a parent, in the order of the joints."""
+        """`edges`, or (parent, child) for every joint with a parent, in the order of the joints."""
+        if self.edges is not None:
+            return self.edges
         return tuple((parent, child) for child, parent in enumerate(self.parents) if parent >= 0)
 
     @property
+    def colours(self) -> tuple[str, ...]:
+        """ "#rrggbb" of every joint; a bone has that of its second joint."""
+        return self.palette or tuple(COLOURS[group] for group in self.groups)
+
+    @property
+    def rgb(self) -> tuple[tuple[int, int, int], ...]:
+        """`colours`, 0 to 255 per channel."""
+        return tuple(_channels(colour) for colour in self.colours)
+
+    @property
     def root(self) -> int:
-        """Index of the joint without a parent."""
+        """Index of the first joint without a parent."""
         return self.parents.index(-1)
 
     @property
     def flip_pairs(self) -> tuple[tuple[int, int], ...]:
         """(left, right) joints that a mirror image swaps; none for hands, which change sides."""
+        if self.mirror is not None:
+            return self.mirror
         return tuple(
             (i, self.joints.index(joint.replace("left_", "right_", 1)))
             for i, joint in enumerate(self.joints)
@@ -78,8 +107,8 @@ def _body(name: str, rows: tuple[tuple[str, int], ...]) -> Skeleton:
     """From rows of (joint, parent). `side_part` belongs to that arm or leg, others to the trunk."""
     joints, parents = zip(*rows, strict=True)
     part = {
-        **dict.fromkeys(("shoulder", "elbow", "wrist"), "arm"),
-        **dict.fromkeys(("hip", "knee", "ankle"), "leg"),
+        **dict.fromkeys(("shoulder", "elbow", "wrist", "hand"), "arm"),
+        **dict.fromkeys(("hip", "knee", "ankle", "foot"), "leg"),
     }
     limbs = [joint.split("_") for joint in joints]
     return Skeleton(
@@ -158,6 +187,25 @@ _BODY18 = (
     ("thorax", 0),
 )
 
+# ITOP (Haque et al. 2016), in its own order: hands and feet, not wrists and ankles.
+_ITOP15 = (
+    ("head", 1),
+    ("neck", 8),
+    ("right_shoulder", 1),
+    ("left_shoulder", 1),
+    ("right_elbow", 2),
+    ("left_elbow", 3),
+    ("right_hand", 4),
+    ("left_hand", 5),
+    ("torso", -1),
+    ("right_hip", 8),
+    ("left_hip", 8),
+    ("right_knee", 9),
+    ("left_knee", 10),
+    ("right_foot", 11),
+    ("left_foot", 12),
+)
+
 SKELETONS: dict[str, Skeleton] = {
     # The common hand of handjax: the wrist, then thumb to little finger, each from base to tip.
     "hand21": _skeleton("hand21", _star("wrist", ("base", "mid", "end", "tip"))),
@@ -166,7 +214,15 @@ SKELETONS: dict[str, Skeleton] = {
     # ICVL (Tang et al. 2014): the palm, then thumb to little finger, three joints each.
     "icvl16": _skeleton("icvl16", _star("palm", ("base", "mid", "tip"))),
     "body18": _body("body18", _BODY18),
+    "itop15": _body("itop15", _ITOP15),
 }
+
+
+def unnamed(joints: tuple[str, ...]) -> Skeleton:
+    """Joints of which no order is known, drawn as a star around the first."""
+    count = len(joints)
+    return Skeleton("unnamed", joints, (-1,) + (0,) * (count - 1), ("palm",) * count)
+
 
 # A hand as a whole, the mean of its joints: what the finder finds.
 HAND_MIDDLE = _skeleton("hand_middle", (("middle", -1),))

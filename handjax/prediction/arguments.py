@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 
 from handjax.data.cameras import Camera, floats, read_camera
 
@@ -21,6 +21,51 @@ def samples(name: str, values: ArrayLike, rank: int, expected: str) -> np.ndarra
     if array.dtype.kind not in "biuf" or array.ndim not in (rank, rank + 1) or not array.size:
         raise ValueError(f"{name}: {array.dtype} {list(array.shape)}; expected {expected}")
     return array if array.ndim == rank + 1 else array[None]
+
+
+def depth_frames(depth: ArrayLike) -> Float[np.ndarray, "n h w"]:
+    """Depth in mm, one frame or several; what is not finite or not above 0 is missing. ValueError
+    for anything else, and for pictures."""
+    if (
+        np.ndim(depth) in (3, 4)
+        and np.shape(depth)[-1] in (3, 4)
+        and np.asarray(depth).dtype == "u1"
+    ):
+        raise ValueError(
+            f"depth: {np.asarray(depth).dtype} {list(np.shape(depth))}, a color picture; expected "
+            "depth in mm, [h, w] or [n, h, w]"
+        )
+    frames = samples("depth", depth, 2, "[h, w] or [n, h, w] in mm")
+    return np.where(np.isfinite(frames) & (frames > 0), frames, 0).astype(np.float32)
+
+
+def what_is_measured(depth: Float[np.ndarray, "h w"]) -> str:
+    """Of a frame without depth where it is expected: what it has, and in which unit that might be.
+    For the end of a message."""
+    seen = depth[depth > 0]
+    if not seen.size:
+        return "; nothing is measured in it"
+    low, high = float(seen.min()), float(seen.max())
+    unit = "; in metres? expected mm" if high < 20 else ""
+    return f"; it has {low:.4g} to {high:.4g}{unit}"
+
+
+def rgb_images(image: ArrayLike) -> UInt8[np.ndarray, "n h w 3"]:
+    """RGB as uint8, one image or several. ValueError for anything else, and for depth."""
+    given = np.asarray(image)
+    if (
+        given.dtype != np.uint8
+        or given.ndim not in (3, 4)
+        or given.shape[-1] != 3
+        or not given.size
+    ):
+        depth = given.ndim in (2, 3) and given.dtype != np.uint8
+        hint = ": depth? handjax.load('hand-depth') takes it" if depth else ""
+        raise ValueError(
+            f"image: {given.dtype} {list(given.shape)}; expected RGB as uint8, "
+            f"[h, w, 3] or [n, h, w, 3]{hint}"
+        )
+    return given if given.ndim == 4 else given[None]
 
 
 class PinholeFrames(NamedTuple):

@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable
 from itertools import count, takewhile
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import jax.numpy as jnp
@@ -15,9 +15,10 @@ from ml_collections import ConfigDict
 from handjax.data.formats.hand_labels import read_hands
 from handjax.pose import crop2d
 from handjax.pose.skeleton import Skeleton
+from handjax.prediction.windows import square_part
 
-OUTSIDE = 128  # grey level outside the image, as in training
 _LARGEST_PX = 1e6
+_LEAST_PX = 4.0  # side of a box; nothing is seen in a smaller one
 
 
 class Box(NamedTuple):
@@ -39,20 +40,24 @@ def whole_image(name: str, size: tuple[int, int]) -> list[Box]:
 
 
 def read_boxes(path: str, order: str, config: ConfigDict, skeleton: Skeleton) -> Boxes:
-    """Boxes by image from a JSON file {NAME: [x, y, side], or several of them}, or from joints.
+    """Boxes by image from a JSON file {NAME: [x, y, side] or [left, top, width, height], or several
+    of them}, from annotations as COCO's, or from joints.
 
     Joints (see `read_hands`; `order` names their order where the file does not) become boxes by
     the crop rule of the run's config, as in its evaluation. A second hand of NAME is NAME#2.
     """
-    squares = _read_squares(Path(path))
-    if squares is not None:
-        return _from_squares(squares, path)
+    rectangles = _read_rectangles(Path(path))
+    palm = config.crop.rule == "palm"
+    rule = crop2d.Crop(
+        **config.crop, center_joint=skeleton.joints.index("middle_base") if palm else 0
+    )
+    if rectangles is not None:
+        return _from_rectangles(rectangles, path, rule)
     found, joints = read_hands(path, order)
-    if found != skeleton:
+    if found.joints != skeleton.joints:
         raise ValueError(
             f"--boxes {path}: joints of {found.name}; the run predicts those of {skeleton.name}"
         )
-    rule = crop2d.Crop(**config.crop, center_joint=skeleton.joints.index("middle_base"))
 
     def boxes(name: str, size: tuple[int, int]) -> list[Box]:
         key = _key(name, joints, path)
@@ -63,10 +68,29 @@ def read_boxes(path: str, order: str, config: ConfigDict, skeleton: Skeleton) ->
     return boxes
 
 
-def _from_squares(squares: dict[str, list[list[float]]], path: str) -> Boxes:
+def _from_rectangles(
+    rectangles: dict[str, list[list[float]]], path: str, rule: crop2d.Crop
+) -> Boxes:
+    """The squares around the middles of the rectangles, as long as their longer sides, or as the
+    rule for labelled boxes makes them."""
+    wider = crop2d.scale_of_boxes(rule)
+
     def boxes(name: str, size: tuple[int, int]) -> list[Box]:
-        found = squares[_key(name, squares, path)]
-        return [Box(x + side / 2, y + side / 2, side) for x, y, side in found]
+        found = rectangles[_key(name, rectangles, path)]
+        return [Box(x + w / 2, y + h / 2, max(w, h) * wider) for x, y, w, h in found]
+
+    return boxes
+
+
+def rectangles_of(path: str) -> Callable[[str], Float[np.ndarray, "n 4"]]:
+    """Boxes (left, top, width, height) by image, px, from a JSON file as `read_boxes` takes it or
+    from annotations as COCO's. ValueError: the file has none, or none of that image."""
+    found = _read_rectangles(Path(path))
+    if found is None:
+        raise ValueError(f"--boxes {path}: no boxes in it; expected JSON, {{NAME: [x, y, w, h]}}")
+
+    def boxes(name: str) -> Float[np.ndarray, "n 4"]:
+        return np.array(found[_key(name, found, path)], np.float32)
 
     return boxes
 
@@ -88,8 +112,9 @@ def _around(hand: Float[np.ndarray, "j 3"], size: tuple[int, int], rule: crop2d.
     return Box(u, v, float(side))
 
 
-def _read_squares(path: Path) -> dict[str, list[list[float]]] | None:
-    """{name: [[x, y, side], …]} of a JSON file of boxes; None if the file holds joints."""
+def _read_rectangles(path: Path) -> dict[str, list[list[float]]] | None:
+    """{name: [[left, top, width, height], …]} of a JSON file of boxes, or of COCO's annotations;
+    None if the file holds joints."""
     if path.suffix != ".json" or not path.is_file():
         return None
     try:
@@ -99,26 +124,50 @@ def _read_squares(path: Path) -> dict[str, list[list[float]]] | None:
         raise ValueError(f"--boxes {path}: not JSON ({reason})") from None
     if not isinstance(data, dict) or "hands" in data or "hand_pts" in data:
         return None
-    return {name: _squares(path, name, value) for name, value in data.items()}
+    if isinstance(data.get("images"), list) and isinstance(data.get("annotations"), list):
+        data = _coco(path, data)
+    return {name: _rectangles(path, name, value) for name, value in data.items()}
 
 
-def _squares(path: Path, name: str, value: object) -> list[list[float]]:
+def _coco(path: Path, data: dict) -> dict[str, list[Any]]:
+    """The `bbox` of all annotations by the names of their images."""
     try:
-        squares = np.array(value, np.float64)
-        squares = squares[None] if squares.ndim == 1 else squares
+        names = {one["id"]: str(one["file_name"]) for one in data["images"]}
+        found: dict[str, list[Any]] = {}
+        for one in data["annotations"]:
+            if "bbox" in one:
+                found.setdefault(names[one["image_id"]], []).append(list(one["bbox"]))
+    except (TypeError, KeyError) as error:
+        raise ValueError(
+            f"--boxes {path}: COCO annotations without {error}; expected images with id and "
+            "file_name, and annotations with image_id and bbox"
+        ) from None
+    return found
+
+
+def _rectangles(path: Path, name: str, value: object) -> list[list[float]]:
+    try:
+        boxes = np.array(value, np.float64)
+        boxes = boxes[None] if boxes.ndim == 1 else boxes
         good = (
-            squares.shape[1:] == (3,)
-            and len(squares) > 0
-            and bool((np.abs(squares) < _LARGEST_PX).all() and (squares[:, 2] > 0).all())
+            boxes.shape[1:] in ((3,), (4,))
+            and len(boxes) > 0
+            and bool((np.abs(boxes) < _LARGEST_PX).all() and (boxes[:, 2:] > 0).all())
         )
     except (TypeError, ValueError, OverflowError):
         good = False
     if not good:
         raise ValueError(
-            f"--boxes {path}: {name!r} is {str(value)[:60]}; "
-            "expected [x, y, side] in px with side above 0, or several of them"
+            f"--boxes {path}: {name!r} is {str(value)[:60]}; expected [x, y, side] or "
+            "[left, top, width, height] in px with sizes above 0, or several of them"
         )
-    return squares.tolist()
+    if boxes[:, 2:].min() < _LEAST_PX:
+        hint = ": fractions of the picture?" if np.abs(boxes).max() <= 1 else ""
+        raise ValueError(
+            f"--boxes {path}: {name!r} is {str(value)[:60]}{hint} Expected px, and sides of at "
+            f"least {_LEAST_PX:g}"
+        )
+    return boxes[:, [0, 1, 2, -1]].tolist()
 
 
 def cut(
@@ -135,9 +184,7 @@ def cut(
             f"{name}: its box of {side} px at ({left}, {top}) "
             f"does not fit its {width} x {height} pixels"
         )
-    square = np.full((side, side, 3), OUTSIDE, np.uint8)
-    u0, v0, u1, v1 = max(left, 0), max(top, 0), min(left + side, width), min(top + side, height)
-    square[v0 - top : v1 - top, u0 - left : u1 - left] = pixels[v0:v1, u0:u1]
+    square = square_part(pixels, left, top, side)
     step = side / size
     rows = [[step, 0, left + (step - 1) / 2], [0, step, top + (step - 1) / 2]]
     how = cv2.INTER_AREA if side > size else cv2.INTER_LINEAR

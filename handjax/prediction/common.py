@@ -1,5 +1,6 @@
 """What predictions on files share: listing images, the loop over them, overlays and the report."""
 
+import base64
 import itertools
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -15,10 +16,13 @@ from handjax.data.formats import kinds
 from handjax.engine import cli
 from handjax.pose import crop2d
 from handjax.pose.pinhole import project
-from handjax.pose.skeleton import Skeleton, rgb
+from handjax.pose.skeleton import Skeleton
+from handjax.prediction.drawing import png, sixteenths
 from handjax.reports import page as report
 
 OUTPUTS = ("predictions.json", "predictions.npz", "report.html", "overlays")
+_COPIES = 500  # images of which the report holds a copy
+_COPY_PX = 360  # longer side of one
 T = TypeVar("T")
 
 
@@ -39,6 +43,16 @@ def add_output_flags(flags: cli.Parser, default: str | None = None) -> None:
     flags.add_argument(
         "--overwrite", action="store_true", help="replace the results of an earlier prediction"
     )
+
+
+def check_network(**flags: str | None) -> None:
+    """For the flags of a command that name its network, --model, --workdir, --weights: ValueError
+    if there are several, FileNotFoundError if `workdir` is no folder."""
+    named = [f"--{name}" for name, value in flags.items() if value]
+    if len(named) > 1:
+        raise ValueError(f"{' and '.join(named)} both name a network: give one")
+    if (workdir := flags.get("workdir")) and not Path(workdir).is_dir():
+        raise FileNotFoundError(f"--workdir {workdir}: no such folder; expected a trained run")
 
 
 # ---------------------------------------------------------------- images and the loop over them
@@ -74,6 +88,27 @@ def list_images(path: Path, endings: Sequence[str], exclude: Path) -> dict[str, 
         print(f"{path}: not read, as their names are not those of images: {told}", file=sys.stderr)
     names = {file.relative_to(path).as_posix(): file for file in files}
     return {name: names[name] for name in sorted(names, key=_natural)}
+
+
+def list_inputs(paths: Sequence[str], endings: Sequence[str], exclude: Path) -> dict[str, Path]:
+    """`list_images` of several files and folders: the images of a folder are FOLDER/NAME. Of one
+    path they have their own names. ValueError for two of the same name."""
+    if len(paths) == 1:
+        return list_images(Path(paths[0]), endings, exclude)
+    found: dict[str, Path] = {}
+    for text in paths:
+        path = Path(text)
+        for name, file in list_images(path, endings, exclude).items():
+            key = f"{path.resolve().name}/{name}" if path.is_dir() else name
+            if key in found:
+                raise ValueError(f"{file}: another image called {key}; predict them separately")
+            found[key] = file
+    return found
+
+
+def inputs_in_words(paths: Sequence[str]) -> str:
+    """The inputs of a command, for a subtitle."""
+    return paths[0] if len(paths) == 1 else f"{paths[0]} and {len(paths) - 1} more"
 
 
 def _natural(name: str) -> list[tuple[bool, int, str]]:
@@ -146,13 +181,7 @@ def overlay_of(name: str) -> str:
 def write_png(path: Path, pixels: UInt8[np.ndarray, "h w 3"]) -> None:
     """Write RGB pixels; folders are made as needed."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(cv2.imencode(".png", pixels[..., ::-1])[1].tobytes())
-
-
-def sixteenths(uv: Float[np.ndarray, "2"]) -> tuple[int, int]:
-    """A position in px for OpenCV's `shift=4`; positions far outside are clipped."""
-    u, v = np.rint(np.clip(np.float64(uv), -1e4, 1e4) * 16)
-    return int(u), int(v)
+    path.write_bytes(png(pixels))
 
 
 def depth_window(
@@ -194,8 +223,8 @@ def draw_bones(
     """Draw into `pixels` the bones whose two joints are visible (default: all)."""
     for a, b in skeleton.bones:
         if visible is None or (visible[a] and visible[b]):
-            colour, ends = rgb(skeleton.groups[b]), (sixteenths(uv[a]), sixteenths(uv[b]))
-            cv2.line(pixels, *ends, colour, width, cv2.LINE_AA, 4)
+            ends = sixteenths(uv[a]), sixteenths(uv[b])
+            cv2.line(pixels, *ends, skeleton.rgb[b], width, cv2.LINE_AA, 4)
 
 
 # ---------------------------------------------------------------- results
@@ -216,7 +245,8 @@ def write_page(
     heading: str,
     overlays: Mapping[str, str],
 ) -> None:
-    """report.html: the summary, the images left out, and a gallery.
+    """report.html: the summary, the images left out, and a gallery, of which the page holds small
+    copies; they lead to the overlays.
 
     `overlays`: image name → what its overlay shows, for readers who cannot see it.
     """
@@ -226,7 +256,20 @@ def write_page(
     items = [(f"overlays/{overlay_of(name)}", text, name) for name, text in overlays.items()]
     sections = [
         report.section("Summary", *blocks),
-        report.section(heading, report.gallery(items)),
+        report.section(heading, report.gallery(items, _copies(folder, items))),
     ]
     page = report.write_report(folder / "report.html", title, subtitle, sections, footer="handjax")
     print(f"report: {page.resolve()}")
+
+
+def _copies(folder: Path, items: Sequence[tuple[str, str, str]]) -> dict[str, str]:
+    """Small copies of the first overlays, by their paths, as data URIs."""
+    copies = {}
+    for path, _, _ in items[:_COPIES]:
+        pixels = cv2.imread(str(folder / path))
+        assert pixels is not None  # just written
+        scale = min(_COPY_PX / max(pixels.shape[:2]), 1.0)
+        small = cv2.resize(pixels, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+        data = cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, 85])[1].tobytes()
+        copies[path] = "data:image/jpeg;base64," + base64.b64encode(data).decode()
+    return copies

@@ -1,6 +1,7 @@
 """handjax predict depth: the hand in your own depth images.
 
-    handjax predict depth INPUT --camera FX,FY,CX,CY --output OUT [--unit MM] [--side left]
+    handjax predict depth INPUT [INPUT ...] --camera FX,FY,CX,CY --output OUT [--unit MM]
+        [--side left]
         [--model spherehand | --workdir RUN | --weights NPZ | --start rest] [--refine STEPS]
         [--sequence]
 
@@ -9,9 +10,11 @@ TIFF or PGM files of one channel, float TIFF or PFM, .npy, or .npz of one array 
 "depth". The hand network finds the hand within --range and whether it is a right or a left one;
 --model spherehand takes the nearest object for a right hand instead.
 
-With --refine a hand of 41 spheres is then fitted to the depth within 300 mm, starting from the
-network's joints or, with --start rest, from 24 hands in all directions. With --sequence the images
-are frames in the order of their names, and each fit starts from the frame before.
+With --refine a hand of 41 spheres is then fitted to the depth within 300 mm, by --method. lm weighs
+the joints of the hand network against the depth; a dozen steps do. adam and lbfgs start there, or
+with --start rest from 24 hands in all directions, and trust the depth alone.
+With --sequence the images are frames in the order of their names, and each fit starts from the
+frame before.
 
 OUT gets predictions.json, predictions.npz, overlays/NAME.png and report.html. Joints and sphere
 centers are in camera mm: x right, y down, z forward; std_mm is the standard deviation of a joint on
@@ -23,7 +26,7 @@ Unreadable images are reported and left out, and the exit code is then 1.
 
 import argparse
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -38,10 +41,13 @@ from handjax.engine import cli
 from handjax.engine.files import refuse_to_replace
 from handjax.engine.warm_start import read_weights
 from handjax.fitting import depth_cube, solver, sphere_network
+from handjax.fitting.depth_cube import DepthCube
+from handjax.fitting.depth_fitter import DepthFitter, SeenJoints
 from handjax.fitting.frame_fitter import SKELETON, FittedFrame, FrameFitter, PlacedHand
 from handjax.pose.cube import EXTENT_MM
 from handjax.pose.skeleton import rgb
 from handjax.prediction import common
+from handjax.prediction.depth_predictors import VoxelPredictor
 from handjax.prediction.hand_depth import (
     UNSURE,
     HandDepthPredictor,
@@ -50,6 +56,7 @@ from handjax.prediction.hand_depth import (
     included,
     is_hand_network,
 )
+from handjax.prediction.predictor import predictor_of
 from handjax.reports import page as report
 from handjax.rigs import hand
 
@@ -60,7 +67,7 @@ def parser() -> cli.Parser:
     """The flags of `handjax predict depth`."""
     flags = cli.Parser(prog="handjax predict depth", description=__doc__)
     add = flags.add_argument
-    add("input", metavar="INPUT", help="a folder of depth images, or one image")
+    add("input", metavar="INPUT", nargs="+", help="folders of depth images, or images")
     add("--camera", metavar="CAMERA", required=True, help=HELP)
     add("--unit", type=float, default=1.0, metavar="MM", help="mm per unit of the files (1)")
     add(
@@ -92,9 +99,8 @@ def parser() -> cli.Parser:
     )
     add(
         "--method",
-        choices=solver.METHODS,
-        default="adam",
-        help="optimizer of the fit (default: adam)",
+        choices=("lm", *solver.METHODS),
+        help="how it is fitted (default: lm with the hand network, else adam)",
     )
     add("--no_forearm", action="store_true", help="there is no forearm in the cube")
     add("--sequence", action="store_true", help="start each image from the one before")
@@ -106,14 +112,18 @@ def main(argv: Sequence[str]) -> None:
     """Run the command; ValueError and OSError are invalid input."""
     flags = parser().parse_args(argv)
     folder = Path(flags.output)
-    images = common.list_images(Path(flags.input), ENDINGS, exclude=folder)
+    images = common.list_inputs(flags.input, ENDINGS, exclude=folder)
+    source = common.inputs_in_words(flags.input)
     camera = read_camera(flags.camera)
     _check(flags)
     range_mm = depth_range("--range", flags.range) if flags.range else depth_cube.RANGE_MM
     refuse_to_replace(folder, common.OUTPUTS, flags.overwrite)
     finder, network = _networks(flags)
+    method = flags.method or ("lm" if finder else "adam")
+    if method == "lm" and finder is None:
+        raise ValueError("--method lm weighs the hand network's joints: use it, or adam or lbfgs")
     steps = flags.refine if flags.refine is not None else 0 if finder else 150
-    fit = FrameFitter(network, steps, flags.method, not flags.no_forearm, flags.sequence)
+    fit = _fit(method, network, steps, forearm=not flags.no_forearm, sequence=flags.sequence)
     if finder and flags.range:
         finder.range_mm = range_mm
     frames: list[DepthResult] = []
@@ -122,13 +132,11 @@ def main(argv: Sequence[str]) -> None:
         image = camera.pinhole(read_depth(path, form=flags.format, scale=flags.unit))
         if finder is None:
             cube = depth_cube.crop_cube(*image, range_mm, flags.side == "left")
-            return image, DepthResult(fit(name, cube), None)
+            return image, DepthResult(fit(name, cube, image, None), None)
         found = finder.locate(*image, flags.side or "auto")
         left, center = bool(found.side < 0), np.asarray(found.center)
         cube = depth_cube.crop_cube(*image, left=left, center_xyz=center)
-        return image, DepthResult(
-            fit(name, cube, cube.from_camera(np.asarray(found.joints))), found
-        )
+        return image, DepthResult(fit(name, cube, image, found), found)
 
     def draw(name: str, result: tuple[PinholeImage, DepthResult]) -> np.ndarray:
         image, frame = result
@@ -137,9 +145,9 @@ def main(argv: Sequence[str]) -> None:
         return overlay(*image, frame.fitted)
 
     results = common.one_by_one(images, predict)
-    failed = common.process(flags.input, len(images), results, folder / "overlays", draw)
-    how = f"{flags.start}, {steps} steps of {flags.method}" if steps else "network alone"
-    write(folder, frames, failed, subtitle=f"{flags.input}, from {how}")
+    failed = common.process(source, len(images), results, folder / "overlays", draw)
+    how = f"{flags.start}, {steps} steps of {method}" if steps else "network alone"
+    write(folder, frames, failed, subtitle=f"{source}, from {how}")
     common.exit_if_incomplete(failed, len(images))
 
 
@@ -166,12 +174,7 @@ def _check(flags: argparse.Namespace) -> None:
     named = [n for n in ("model", "workdir", "weights") if getattr(flags, n)]
     if rest and named:
         raise ValueError(f"--start rest uses no network: leave out --{' and --'.join(named)}")
-    if len(named) > 1:
-        raise ValueError(f"--{' and --'.join(named)} both name a network: give one")
-    if flags.workdir and not Path(flags.workdir).is_dir():
-        raise FileNotFoundError(
-            f"--workdir {flags.workdir}: no such folder; expected a trained run"
-        )
+    common.check_network(model=flags.model, workdir=flags.workdir, weights=flags.weights)
 
 
 def _networks(
@@ -185,10 +188,40 @@ def _networks(
     path = flags.workdir or flags.weights
     if not path:
         return HandDepthPredictor.included(), None
+    if flags.workdir and issubclass(predictor_of(Path(path)), VoxelPredictor):
+        raise ValueError(
+            f"{path}: a run of v2v, which has no spheres to fit; use handjax predict video INPUT "
+            f"--workdir {path}: it reads folders of depth images as well"
+        )
     variables = read_weights(path)
     if is_hand_network(variables):
         return HandDepthPredictor(str(path), Networks(variables, included().finder)), None
     return None, sphere_network.load(path)
+
+
+def _fit(
+    method: str, network: sphere_network.SphereNetwork | None, steps: int, **how: bool
+) -> Callable[[str, DepthCube, PinholeImage, HandFound | None], FittedFrame]:
+    """The fit of an image's cube, from what the hand network found in it, if it was asked."""
+    if method == "lm":
+        weigh = DepthFitter(steps, **how)
+
+        def fit(
+            name: str, cube: DepthCube, image: PinholeImage, found: HandFound | None
+        ) -> FittedFrame:
+            assert found is not None  # without the hand network the method is refused
+            seen = SeenJoints(np.asarray(found.joints), np.asarray(found.std), *image)
+            return weigh(name, cube, seen)
+
+        return fit
+    track = FrameFitter(network, steps, method, **how)
+
+    def fit_from(
+        name: str, cube: DepthCube, image: PinholeImage, found: HandFound | None
+    ) -> FittedFrame:
+        return track(name, cube, found and cube.from_camera(np.asarray(found.joints)))
+
+    return fit_from
 
 
 def _line(name: str, frame: DepthResult, fitted: bool) -> str:
@@ -258,7 +291,9 @@ def write(
         "distance_mm": [f.after.distance_mm for f in fitted],
     }
     if found := [frame.found for frame in frames if frame.found is not None]:
-        columns["std_mm"] = [one.std for one in found]
+        columns["std_mm"] = [
+            one.std if f.std is None else f.std for one, f in zip(found, fitted, strict=True)
+        ]
         columns["presence"] = [one.presence for one in found]
     arrays = {name: np.asarray(values, np.float32) for name, values in columns.items()}
     names, sides = [frame.name for frame in fitted], [frame.side for frame in frames]

@@ -1,15 +1,19 @@
-"""handjax predict images: 21 keypoints of hands in your own RGB images.
+"""handjax predict images: joints of hands or people in your own RGB images.
 
-    handjax predict images INPUT --workdir RUN [--boxes FILE] [--output OUT]
+    handjax predict images INPUT [INPUT ...] --output OUT [--workdir RUN] [--boxes FILE]
 
-INPUT is a folder of images (PNG, JPEG, WebP, BMP, TIFF), or one image; RUN is a run of
-configs/cpm.py or configs/posenet2d.py. OUT gets predictions.json, predictions.npz,
-overlays/NAME.png and report.html. Joints are in px of the images. Unreadable images are reported
-and left out, and the exit code is then 1.
+INPUT is a folder of images (PNG, JPEG, WebP, BMP, TIFF), or an image; RUN is a run of
+configs/cpm.py or configs/posenet2d.py (hands, or your own joints) or configs/body.py (people).
+Without one, MediaPipe finds all hands and their sides; docs/predict.md says how to install it. OUT
+gets predictions.json, predictions.npz, overlays/NAME.png and report.html. Joints are in px of the
+images, those of people also in mm from the pelvis. Unreadable images are reported and left out, and
+the exit code is then 1.
 
-Without --boxes the network sees the whole image, which should hold one hand and little else. A box
-is a square, given by the x and y of its upper left corner and its side in px, in a JSON file
-{"NAME": [x, y, side]}, or a list of such boxes per image. Boxes can also come from known joints,
+Without --boxes a run's network sees the whole image, which should hold one hand, or one person, and
+little else; with --detector mediapipe it sees the hands that MediaPipe finds. A box is a square,
+given by the x and y of its upper left corner and its side in px, in a JSON file
+{"NAME": [x, y, side]}, or [left, top, width, height], or a list of such boxes per image;
+annotations as COCO's have boxes, too. Boxes of hands can also come from known joints,
 such as those of the frame before: predictions.json, a folder of JSON files with "hand_pts", or a
 .txt list (see handjax evaluate --help). They are then cut by the crop rule of the run, as
 in its evaluation. Names may lack .png or .jpg.
@@ -21,27 +25,29 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import cv2
 import jax
 import numpy as np
 from jaxtyping import Float, UInt8
 
 from handjax import run
 from handjax.data.formats.hand_labels import ORDERS_2D, write_hands_json
-from handjax.data.formats.image import ENDINGS, read_image
+from handjax.data.formats.image import ENDINGS, read_image, rgb_pixels
 from handjax.data.formats.predictions_npz import Predictions2d, write_predictions
 from handjax.engine import cli, sharding
 from handjax.engine.files import refuse_to_replace
 from handjax.engine.step import TrainState
 from handjax.pose.skeleton import SKELETONS, Skeleton
-from handjax.prediction import common
+from handjax.pose.skeleton_file import NAME as OWN
+from handjax.prediction import common, drawing, found_images
 from handjax.prediction.boxes import Box, Boxes, cut, read_boxes, whole_image
 from handjax.prediction.common import LeftOut
+from handjax.prediction.network import check_finite
+from handjax.prediction.recognizers import DETECTORS
 from handjax.reports import page as report
+from handjax.sources.own_joints import own_joints
 
-# Task that reads RGB images of hands → its joints.
+# Task that reads RGB images of hands → its joints, unless they are a user's own.
 READS_IMAGES = {"keypoints2d": SKELETONS["hand21"]}
-OVERLAY_PX = (480, 1280)  # smallest and largest longer side of an overlay
 
 # Crops, and the affine maps of their pixels to those of their images → rows of a task.
 Network = Callable[
@@ -69,12 +75,18 @@ def parser() -> cli.Parser:
     """The flags of `handjax predict images`."""
     flags = cli.Parser(prog="handjax predict images", description=__doc__)
     add = flags.add_argument
-    add("input", metavar="INPUT", help="a folder of images, or one image")
-    add("--workdir", metavar="RUN", required=True, help="folder of the trained run")
+    add("input", metavar="INPUT", nargs="+", help="folders of images, or images")
+    add("--workdir", metavar="RUN", help="folder of the trained run (default: MediaPipe)")
+    add(
+        "--detector",
+        choices=DETECTORS,
+        help="what finds the hands for a run (default: none: --boxes, or the whole image)",
+    )
     add(
         "--boxes",
         metavar="FILE",
-        help="where the hands are: boxes as JSON, or known joints (default: the whole image)",
+        help="where hands or people are: boxes as JSON, or known joints of hands (default: the "
+        "whole image)",
     )
     add(
         "--dataset",
@@ -97,21 +109,32 @@ def main(argv: Sequence[str]) -> None:
     """Run the command; ValueError and OSError are invalid input."""
     argv, overrides = cli.split_overrides(argv)
     flags = parser().parse_args(argv)
+    if not flags.workdir and not flags.output:
+        raise ValueError("--output OUT: expected a folder for the results")
+    folder = Path(flags.output or Path(flags.workdir) / "predictions")
+    if not flags.workdir or flags.detector == "mediapipe":
+        if overrides:
+            raise ValueError(f"--{overrides[0]}: a config is that of a run; expected --workdir RUN")
+        found_images.detected_hands(flags, folder)
+        return
     workdir = Path(flags.workdir)
-    folder = Path(flags.output or workdir / "predictions")
     config = run.read_config(workdir, overrides)
+    if config.task.name == "body" and not overrides:
+        found_images.people(flags, folder)
+        return
     if config.task.name not in READS_IMAGES:
         raise ValueError(
-            f"{workdir}: config.task.name={config.task.name} does not predict hands in RGB images; "
-            f"expected a run of {' or '.join(READS_IMAGES)}"
+            f"{workdir}: config.task.name={config.task.name} predicts no joints in RGB images; "
+            f"expected a run of {', '.join(READS_IMAGES)} or body, without overrides"
         )
     if config.task.get("mirror_left") and not flags.side:
         raise ValueError(
             f"{workdir}: config.task.mirror_left needs the handedness: "
-            "add --side left or --side right"
+            "add --side left or --side right, or --detector mediapipe"
         )
-    skeleton = READS_IMAGES[config.task.name]
-    images = common.list_images(Path(flags.input), ENDINGS, exclude=folder)
+    skeleton = own_joints(workdir, config) or READS_IMAGES[config.task.name]
+    images = common.list_inputs(flags.input, ENDINGS, exclude=folder)
+    source = common.inputs_in_words(flags.input)
     boxes: Boxes = whole_image
     if flags.boxes:
         boxes = read_boxes(flags.boxes, flags.dataset or "", config, skeleton)
@@ -123,7 +146,7 @@ def main(argv: Sequence[str]) -> None:
         raise ValueError(f"--checkpoint {flags.checkpoint}: expected one: last, best or a step")
     ((step, state),) = restored
     task, batch_size = opened.task, opened.eval_batch_size
-    print(f"checkpoint of step {step}, {len(images)} images of {flags.input}", flush=True)
+    print(f"checkpoint of step {step}, {len(images)} images of {source}", flush=True)
 
     hands: list[DetectedHand] = []
 
@@ -134,8 +157,8 @@ def main(argv: Sequence[str]) -> None:
     size = task.dummy_inputs(1)["x"].shape[1]
     network = run_network(opened, state, flags.side)
     results = predict(images, boxes, network, size, batch_size)
-    failed = common.process(flags.input, len(images), results, folder / "overlays", draw)
-    subtitle = f"{flags.input}, {len(images)} images"
+    failed = common.process(source, len(images), results, folder / "overlays", draw)
+    subtitle = f"{source}, {len(images)} images"
     write(folder, hands, failed, skeleton, f"{task.title}, step {step}", subtitle)
     common.exit_if_incomplete(failed, len(images))
 
@@ -157,6 +180,7 @@ def run_network(opened: run.Run, state: TrainState, side: str | None) -> Network
         if side:
             batch["left"] = np.full(batch_size, side == "left")
         found, _ = jax.device_get(opened.eval_step(state, sharding.put_batch(batch, opened.mesh)))
+        check_finite(found["finite"][: len(crops)], f"the network of step {int(state.step)}")
         return {name: found[name][: len(crops)] for name in ("joints_uv", "confidence")}
 
     return network
@@ -195,38 +219,19 @@ def predict(
         yield from chunk.items()
 
 
-def rgb_pixels(pixels: UInt8[np.ndarray, "h w *c"]) -> UInt8[np.ndarray, "h w 3"]:
-    """What `read_image` returns as RGB: grey images are repeated, an alpha channel is dropped."""
-    if pixels.ndim == 2:
-        return np.repeat(pixels[..., None], 3, axis=-1)
-    return np.ascontiguousarray(pixels if pixels.shape[2] == 3 else pixels[..., 2::-1])
-
-
 def overlay(
     pixels: UInt8[np.ndarray, "h w 3"], hands: Sequence[DetectedHand], skeleton: Skeleton
 ) -> UInt8[np.ndarray, "a b 3"]:
-    """The image with boxes and skeletons, resized to a longer side within `OVERLAY_PX`."""
-    longer = max(pixels.shape[:2])
-    scale = min(max(longer, OVERLAY_PX[0]), OVERLAY_PX[1]) / longer
-    how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-    drawn = cv2.resize(pixels, None, fx=scale, fy=scale, interpolation=how)
-    width = max(round(longer * scale / 320), 1)
+    """The image with boxes and skeletons, resized to a longer side within `drawing.SIDES_PX`."""
+    drawn, scale = drawing.resized(pixels, drawing.SIDES_PX)
 
     def resized(uv: np.ndarray) -> np.ndarray:
-        return (np.float64(uv) + 0.5) * scale - 0.5
+        return (np.asarray(uv, np.float64) + 0.5) * scale - 0.5
 
     for hand in hands:
-        half = hand.box.side / 2
-        first, last = (
-            common.sixteenths(resized(np.array([hand.box.u + d, hand.box.v + d])))
-            for d in (-half, half)
-        )
-        cv2.rectangle(drawn, first, last, (255, 255, 255), 1, cv2.LINE_AA, 4)
-        joints = resized(hand.joints_uv)
-        common.draw_bones(drawn, joints, skeleton, width)
-        for joint in joints:
-            at = common.sixteenths(joint)
-            cv2.circle(drawn, at, 16 * width, (255, 255, 255), -1, cv2.LINE_AA, 4)
+        u, v, half = hand.box.u, hand.box.v, hand.box.side / 2
+        corners = resized(np.array([u - half, v - half, u + half, v + half]))
+        drawing.draw_sample(drawn, resized(hand.joints_uv), skeleton, corners)
     return drawn
 
 
@@ -261,7 +266,7 @@ def write(
     write_predictions(folder / "predictions.npz", arrays)
     cards = report.keys(
         report.Key("Images", len(hands_of)),
-        report.Key("Hands", len(hands)),
+        report.Key("Objects" if skeleton.name == OWN else "Hands", len(hands)),
         report.Key("Left out", len(failed)),
     )
     overlays = {name: f"{name} with the predicted skeleton" for name in hands_of}

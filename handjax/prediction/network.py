@@ -8,14 +8,18 @@ from typing import Any
 
 import jax
 import numpy as np
+from jaxtyping import Bool
 from ml_collections import ConfigDict
 
 from handjax import run
+from handjax.data.formats.labelled_frames import ORDERS as FRAME_ORDERS
 from handjax.engine import config as configs
 from handjax.engine.checkpoint import Checkpoints
 from handjax.engine.contracts import Batch, Rows, Task
+from handjax.engine.step import finite_rows
 from handjax.pose.skeleton import SKELETONS, Skeleton
-from handjax.sources import DEPTH_HANDS, SOURCES
+from handjax.sources import DEPTH_SETS, SOURCES
+from handjax.sources.own_joints import FILE, own_joints
 from handjax.sources.voxel_h5 import file_skeleton
 from handjax.tasks import TASKS
 
@@ -37,7 +41,8 @@ class TrainedNetwork:
         """Rows of the task for a batch without `mask`, as NumPy arrays.
 
         Samples are computed `config.eval_batch_size` at a time. Smaller batches are padded to a
-        power of two, so that few sizes are compiled.
+        power of two, so that few sizes are compiled. ValueError if the network's output for any
+        of them is not finite.
         """
         count = len(next(iter(batch.values())))
         size = min(1 << (count - 1).bit_length(), self.config.eval_batch_size)
@@ -47,6 +52,7 @@ class TrainedNetwork:
             chunk = {name: value[numbers % count] for name, value in batch.items()}
             mask = numbers < count
             rows = jax.device_get(self.compiled(self.variables, {**chunk, "mask": mask}))
+            check_finite(rows.pop("finite")[mask], f"the network of step {self.step}")
             chunks.append({name: value[mask] for name, value in rows.items()})
         return {name: np.concatenate([rows[name] for rows in chunks]) for name in chunks[0]}
 
@@ -56,15 +62,14 @@ def open_network(folder: Path, checkpoint: str) -> TrainedNetwork:
     config = run.read_config(folder)
     checkpoints = Checkpoints(folder / "checkpoints", read_only=True)
     try:
-        steps = run.choose_steps(checkpoints, checkpoint)
-        if len(steps) > 1:
+        if len(run.choose_steps(checkpoints, checkpoint)) > 1:
             raise ValueError(f"checkpoint {checkpoint}: expected one: last, best or a step")
-        variables = checkpoints.weights(steps[0])
+        ((step, variables),) = run.read_steps(checkpoints, checkpoint, checkpoints.weights)
     finally:
         checkpoints.close()
-    skeleton = run_skeleton(config, variables)
+    skeleton = own_joints(folder, config) or run_skeleton(config, variables)
     task, compiled = _compile(configs.to_json(config), skeleton)
-    return TrainedNetwork(config, skeleton, task, steps[0], jax.device_put(variables), compiled)
+    return TrainedNetwork(config, skeleton, task, step, jax.device_put(variables), compiled)
 
 
 @functools.lru_cache(maxsize=32)
@@ -79,26 +84,50 @@ def _compile(config: str, skeleton: Skeleton) -> tuple[Task, Callable[[Variables
         keys = jax.random.split(jax.random.key(0), batch["mask"].shape[0])
         inputs = task.prepare(keys, batch, False)
         outputs = task.model.apply(variables, inputs["x"], train=False)
-        return task.predict(outputs, inputs)
+        found = task.predict(outputs, inputs)
+        return {**found, "finite": finite_rows((outputs, found), batch["mask"].shape[0])}
 
     return task, rows
+
+
+def check_finite(finite: Bool[np.ndarray, " n"], network: str) -> None:
+    """ValueError if the output of `network`, in words, for any of n samples is not `finite`."""
+    if not finite.all():
+        raise ValueError(
+            f"{network} gives an output that is not finite for "
+            f"{(~finite).sum()} of {len(finite)} samples: no result; use another checkpoint"
+        )
 
 
 def run_skeleton(config: ConfigDict, variables: Variables) -> Skeleton:
     """The joints of a run, in the order of its outputs; its data need not be on this machine.
 
     The exception are runs on HDF5 files with `task.global_joints`: only the file has the number of
-    joints.
+    joints. Users' own joints are in the run's folder (`sources.own_joints`).
     """
     name = config.data.name
-    if name in DEPTH_HANDS:
-        return SKELETONS[DEPTH_HANDS[name][0]]
+    if name in DEPTH_SETS:
+        return SKELETONS[DEPTH_SETS[name][0]]
     if name == "voxel_h5":
         if config.task.global_joints:
             return configs.lookup(SOURCES, config, "data.name")(config, train=False).skeleton
         return file_skeleton(variables["params"]["out"]["kernel"].shape[-1], config.data.joints)
+    if name == "labelled_frames" and config.task.name == "v2v":
+        return _of_frames(variables)
     if "joints" in config.data:
         return SKELETONS[config.data.joints]
     by_task = {"body": "body18", "keypoints2d": "hand21", "spherehand": "nyu14"}
     by_task["handnet"] = "hand21"
     return SKELETONS[by_task[config.task.name]]
+
+
+def _of_frames(variables: Variables) -> Skeleton:
+    """The joints of a run on labelled frames of hands: the only two orders that frames.json names
+    have different numbers of joints."""
+    count = variables["params"]["out"]["kernel"].shape[-1]
+    found = {len(SKELETONS[name].joints): SKELETONS[name] for name in FRAME_ORDERS}
+    if count not in found:
+        raise FileNotFoundError(
+            f"the run predicts {count} joints of its own, but has no {FILE}; restore the file"
+        )
+    return found[count]

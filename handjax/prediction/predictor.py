@@ -6,6 +6,7 @@ from handjax.prediction.base import Predictor
 from handjax.prediction.depth_predictors import SpherePredictor, VoxelPredictor
 from handjax.prediction.hand_depth import HandDepthPredictor
 from handjax.prediction.image_predictors import BodyPredictor, HandPredictor
+from handjax.prediction.mediapipe_hands import MediaPipePredictor
 from handjax.prediction.network import open_network
 from handjax.run import read_config
 
@@ -14,6 +15,8 @@ MODELS = {
     "hand-depth": "hand network: finds a hand in a depth image; 21 joints in camera mm with their "
     "deviations",
     "spherehand": "sphere hand: 21 joints of the nearest hand in a depth image, camera mm",
+    "hand-rgb": "MediaPipe, from an environment of its own: 21 joints in px and sides of all hands "
+    "in an RGB image",
 }
 
 # System of a run, `config.task.name` → its predictor.
@@ -42,6 +45,7 @@ def load(name_or_folder: str | Path, checkpoint: str = "last") -> Predictor:
     VoxelPredictor   depth images → xyz and uv    (runs of v2v)
     HandPredictor    RGB images → uv              (runs of cpm and posenet2d)
     BodyPredictor    RGB images → uv and xyz      (runs of body)
+    MediaPipePredictor  an RGB image → uv, side   (hand-rgb: docs/predict.md says what it needs)
 
     The first call for an image size compiles; loading again does not. Raises FileNotFoundError if
     there is no such model or run, ValueError if it cannot be read.
@@ -51,16 +55,23 @@ def load(name_or_folder: str | Path, checkpoint: str = "last") -> Predictor:
         return HandDepthPredictor.included()
     if str(name_or_folder) == "spherehand":
         return SpherePredictor.included()
-    if not (path / "config.json").is_file():
+    if str(name_or_folder) == "hand-rgb":
+        return MediaPipePredictor()
+    kind = predictor_of(path)
+    network = open_network(path, checkpoint)
+    return kind.of_run(f"{path}, step {network.step}", network)
+
+
+def predictor_of(folder: Path) -> type[Predictor]:
+    """The class that predicts with the trained run in `folder`; errors as of `load`."""
+    if not (folder / "config.json").is_file():
         raise FileNotFoundError(
-            f"{name_or_folder}: expected a model ({', '.join(MODELS)}) or the folder of a trained "
-            "run, which has a config.json"
+            f"{folder}: expected a model ({', '.join(MODELS)}) or the folder of a trained run, "
+            "which has a config.json"
         )
-    task = read_config(path).task.name
+    task = read_config(folder).task.name
     if task not in PREDICTORS:
         raise ValueError(
-            f"{path}: a run of {task} predicts no joints; expected one of {', '.join(PREDICTORS)}"
+            f"{folder}: a run of {task} predicts no joints; expected one of {', '.join(PREDICTORS)}"
         )
-    network = open_network(path, checkpoint)
-    name = f"{path}, step {network.step}"
-    return PREDICTORS[network.config.task.name].of_run(name, network)
+    return PREDICTORS[task]

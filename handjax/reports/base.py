@@ -12,7 +12,7 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 
 from handjax.metrics import joints3d as measure
-from handjax.pose.skeleton import COLOURS, Skeleton
+from handjax.pose.skeleton import Skeleton
 from handjax.reports import page
 from handjax.reports.drawing import DrawnFrame, Panel, draw_frames
 
@@ -75,8 +75,9 @@ class Report(abc.ABC):
         """The content of predictions.npz, for `write_predictions`."""
 
     @abc.abstractmethod
-    def benchmark(self, name: str) -> Comparison:
-        """The published results to compare with, for the split of the data set called `name`."""
+    def benchmark(self, name: str) -> Comparison | None:
+        """The published results to compare with, for the split of the data set called `name`, if
+        there are any of such joints."""
 
     @abc.abstractmethod
     def summary_rows(self) -> list[tuple[str, str]]:
@@ -150,7 +151,7 @@ def joints_section(report: Report) -> page.Section:
         [None if np.isnan(mean) else mean for mean in means.tolist()],
         f"mean error ({unit})",
         f"Mean error of each joint in {unit}: {spoken}.",
-        colours=[COLOURS[group] for group in skeleton.groups],
+        colours=skeleton.colours,
         mean=report.metrics[report.mean_metric],
     )
     columns = ("joint", f"mean {unit}", f"median {unit}")
@@ -184,7 +185,7 @@ def frames_section(
 
     return page.section(
         "Best and worst frames",
-        "Solid: the prediction, with one color per finger or limb. "
+        "Solid: the prediction, with one color per finger, limb or joint. "
         "Dashed with open circles: the ground truth.",
         drawn(pick_frames(order, apart), "best"),
         drawn(pick_frames(order[::-1], apart), "worst"),

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Bool, Float
 
-from handjax.pose.skeleton import COLOURS, Skeleton
+from handjax.pose.skeleton import Skeleton
 
 if TYPE_CHECKING:
     import matplotlib.axes
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 _BARS = (10, 20, 50, 100, 200, 500, 1000, 2000)  # lengths of a scale bar
 _HEADER = 0.77  # inches for legend and titles
 _DASHES = (0, (2.5, 1.5))
+_LEGEND = 7  # groups that it has room for
 
 
 @dataclass(frozen=True)
@@ -140,7 +141,7 @@ def _draw_panel(
         _draw_truth(axes, panel.true, bones, visible, ink, casing)
 
     x, y = panel.pred.T
-    colours = [COLOURS[group] for group in skeleton.groups]
+    colours = skeleton.colours
     for a, b in bones:
         axes.plot(x[[a, b]], y[[a, b]], color=colours[b], lw=1.8, solid_capstyle="round", zorder=4)
     dots = [colour for colour, shown in zip(colours, visible, strict=True) if shown]
@@ -218,8 +219,11 @@ def _legend(skeleton: Skeleton, with_truth: bool) -> list:
         line: dict[str, Any] = dict(color="black", lw=1.1, ls=_DASHES)
         ring: dict[str, Any] = dict(marker="o", ms=4.5, mfc="none", mew=0.9)
         handles.append(Line2D([], [], label="ground truth", **line, **ring))
-    for i, group in enumerate(dict.fromkeys(skeleton.groups)):
-        style: dict[str, Any] = dict(color=COLOURS[group], lw=1.8, marker="o", ms=4.5, mew=0)
+    colours = dict(zip(skeleton.groups, skeleton.colours, strict=True))
+    if len(colours) > _LEGEND:  # the report's table has a row per joint
+        colours = {"joints": skeleton.colours[0]}
+    for i, (group, colour) in enumerate(colours.items()):
+        style: dict[str, Any] = dict(color=colour, lw=1.8, marker="o", ms=4.5, mew=0)
         prefix = "" if i else "predicted "
         handles.append(Line2D([], [], label=prefix + group.replace("_", " "), **style))
     return handles

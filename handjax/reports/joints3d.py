@@ -21,6 +21,7 @@ from handjax.reports.base import (
     published_section,
 )
 from handjax.reports.drawing import Background, Panel, front_and_side
+from handjax.reports.timeline import timeline
 
 # Methods with a color in the chart, besides the best one; the others are faint.
 NAMED_METHODS = ("V2V-PoseNet", "Pose-REN", "HandPointNet", "DeepPrior++")
@@ -40,15 +41,20 @@ class Joints3dReport(Report):
 
     @classmethod
     def fields_of(cls, rows: Mapping[str, np.ndarray], skeleton: Skeleton) -> dict[str, Any]:
-        """Every joint counts, visible or hidden, as in papers."""
-        return {"pred": rows["joints_xyz"], "true": rows["true_joints_xyz"]}
+        """Every labelled joint counts, visible or hidden, as in papers."""
+        return {
+            "pred": rows["joints_xyz"],
+            "true": rows["true_joints_xyz"],
+            "counted": rows.get("true_labelled"),
+        }
 
     def predictions(self) -> Predictions3d:
-        return Predictions3d(tuple(self.ids), self.pred, self.true)
+        return Predictions3d(tuple(self.ids), self.pred, self.true, self.skeleton.joints)
 
     def benchmark(self, name: str) -> Comparison:
         """The joint order identifies the data set, whatever the source is called (`name`)."""
-        dataset = "icvl" if self.skeleton.name == "icvl16" else "nyu"
+        own = {"icvl16": "icvl", "itop15": "itop"}
+        dataset = own.get(self.skeleton.name, "nyu")
         complete = len(self.ids) == published.TEST_FRAMES[dataset]
         return Comparison(dataset, self.skeleton.name.startswith(dataset) and complete)
 
@@ -61,6 +67,13 @@ class Joints3dReport(Report):
             ("mean after Procrustes", f"{metrics['pa_mpjpe_mm']:.3f} mm"),
             ("PCK area, 0 to 50 mm", f"{metrics['auc']:.3f}"),
         ]
+        if "itop" in metrics:
+            percent = metrics["itop"]["map_10cm_percent"]
+            rows.append(("joints within 10 cm (mAP)", f"{percent:.2f} %"))
+        if "freihand" in metrics:
+            by_rule = metrics["freihand"]
+            rows.append(("FreiHAND's mean after Procrustes", f"{by_rule['pa_mpjpe_mm']:.3f} mm"))
+            rows.append(("FreiHAND's area after Procrustes", f"{by_rule['pa_auc']:.3f}"))
         for t, percent in metrics["success_max_percent"].items():
             rows.append((f"worst joint within {t} mm", f"{percent:.2f} %"))
         for joint, mm in metrics["per_joint_mm"].items():
@@ -68,7 +81,7 @@ class Joints3dReport(Report):
         return rows
 
     def panels(self, n: int, view: InputView | None) -> tuple[Panel, ...]:
-        if view is None:
+        if view is None or "cube_mm" not in view[1]:  # the finder sees no crop
             return front_and_side(self.pred[n], self.true[n])
         occupancy, cube = view
         front, side = (np.where(share > 0, 1.0 - share, np.nan) for share in occupancy)
@@ -85,8 +98,15 @@ class Joints3dReport(Report):
         metrics = self.metrics
         every, good = "over all joints and frames", metrics["success_max_percent"]["20"]
         per_frame = f"of {metrics['joints']} joints each"
+        own = []
+        if "itop" in metrics:
+            name, note = "itop.map_10cm_percent", "of all joints: ITOP's mean average precision"
+            own = [
+                page.Key("Within 10 cm", metrics["itop"]["map_10cm_percent"], "%", note, 2, name)
+            ]
         return [
             page.keys(
+                *own,
                 page.Key("Mean error", metrics["mpjpe_mm"], "mm", every, 3, "mpjpe_mm"),
                 page.Key("Median error", metrics["median_mm"], "mm", every, 3, "median_mm"),
                 page.Key(
@@ -113,6 +133,7 @@ class Joints3dReport(Report):
         sections = [_success(self, others, comparable)]
         if others:
             sections.append(_published(self, others, comparable))
+            sections.append(_over_the_years(self, others[0].dataset, comparable))
         return [*sections, joints_section(self)]
 
     def frames(self, views: InputViews | None, apart: int) -> list[page.Section]:
@@ -142,11 +163,12 @@ def _success(
     rivals = [row for row in others if not row.aligned]
     for rank, row in enumerate(rivals):
         faint = rank > 0 and row.method not in NAMED_METHODS
-        lines.append(
-            page.Curve(
-                row.method, published.THRESHOLDS_MM, row.success_max, faint=faint, markers=True
+        if row.success_max is not None:
+            lines.append(
+                page.Curve(
+                    row.method, published.THRESHOLDS_MM, row.success_max, faint=faint, markers=True
+                )
             )
-        )
     percent = ", ".join(f"{p:.2f} % at {t} mm" for t, p in metrics["success_max_percent"].items())
     caption = "A frame counts if its worst joint is within the distance."
     if rivals:
@@ -179,14 +201,24 @@ def _published(
 ) -> page.Section:
     title, metrics = UVD_FORMATS[others[0].dataset].title, report.metrics
     ours = (report.name, "", metrics["mpjpe_mm"], metrics["median_mm"])
+    unknown = (None,) * len(published.THRESHOLDS_MM)
     theirs = [
-        (row.method + " *" * row.aligned, row.venue, row.mean_mm, row.median_mm, *row.success_max)
+        (
+            row.method + " *" * row.aligned + " †" * (not row.source),
+            row.venue,
+            row.mean_mm,
+            row.median_mm,
+            *(row.success_max or unknown),
+        )
         for row in others
     ]
+    sources = dict.fromkeys([published.SOURCE, *(row.source for row in others if row.source)])
     notes = [
-        f"Recomputed from the prediction files collected in {published.SOURCE}; "
-        "percent of frames by their worst joint."
+        f"Recomputed from the prediction files in {', '.join(sources)} on GitHub; percent of "
+        "frames by their worst joint."
     ]
+    if not all(row.source for row in others):
+        notes.append("† as published: there is no prediction file.")
     if any(row.aligned for row in others):
         notes.append(
             "* uses, or was aligned to, the true root joint: not comparable with the others."
@@ -205,3 +237,20 @@ def _published(
         paragraphs=notes,
         digits=(0, 0, 3, 3, 2, 2, 2, 2, 2),
     )
+
+
+def _over_the_years(report: Joints3dReport, dataset: str, comparable: bool) -> page.Section:
+    title, records = UVD_FORMATS[dataset].title, published.records(dataset)
+    spoken = ", ".join(f"{row.year} {row.method} {row.mean_mm:.2f} mm" for row in records)
+    ours = (report.name, report.metrics["mpjpe_mm"]) if comparable else None
+    rest = [(row.year, row.mean_mm) for row in published.results(dataset)]
+    chart = timeline(
+        [(row.year, row.mean_mm, row.method) for row in records],
+        rest,
+        ours,
+        "mean error (mm)",
+        f"Lowest mean errors on {title} by year of publication: {spoken}.",
+        "Line: the lowest mean error up to each year. Dots: all methods of the table, but those "
+        "marked with *.",
+    )
+    return page.section(f"The lowest errors on {title} over the years", chart)

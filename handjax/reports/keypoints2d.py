@@ -10,6 +10,7 @@ from handjax.data.formats.predictions_npz import Predictions2d
 from handjax.metrics.keypoints2d import CURVE_PX
 from handjax.metrics.published import keypoints2d as published
 from handjax.pose.skeleton import Skeleton
+from handjax.pose.skeleton_file import NAME as OWN
 from handjax.reports import page
 from handjax.reports.base import (
     Comparison,
@@ -67,7 +68,14 @@ class Keypoints2dReport(Report):
             self.image_px,
         )
 
-    def benchmark(self, name: str) -> Comparison:
+    @property
+    def thing(self) -> str:
+        """What the joints belong to, in words."""
+        return "object" if self.skeleton.name == OWN else "hand"
+
+    def benchmark(self, name: str) -> Comparison | None:
+        if self.skeleton.name == OWN:
+            return None
         complete = len(self.ids) == published.TEST_HANDS.get(name)
         return Comparison(name or DEFAULT_COMPARISON, complete)
 
@@ -84,7 +92,9 @@ class Keypoints2dReport(Report):
         if visible:
             rows.append(("mean error, visible", f"{visible['epe_px']:.3f} px"))
             rows.append(("PCK area, visible", f"{visible['auc']:.3f}"))
-        for key, side in (("pck_image", "crop"), ("pck_box", "hand")):
+        if oks := metrics.get("oks"):
+            rows.append(("COCO's similarity (OKS)", f"{oks['mean']:.3f}"))
+        for key, side in (("pck_image", "crop"), ("pck_box", self.thing)):
             for share, fraction in metrics.get(key, {}).items():
                 rows.append((f"within {share} of the {side}'s side", f"{100 * fraction:.2f} %"))
         for joint, px in metrics["per_joint_px"].items():
@@ -118,7 +128,9 @@ class Keypoints2dReport(Report):
             )
         if "pck_box" in metrics:
             share = metrics["pck_box"]["0.2"]
-            keys.append(page.Key("PCK @ 0.2", share, "", "of the hand's box", 3, "pck_box@0.2"))
+            keys.append(
+                page.Key("PCK @ 0.2", share, "", f"of the {self.thing}'s box", 3, "pck_box@0.2")
+            )
         keys.append(page.Key("Frames", metrics["frames"], "", per_frame, 0, "frames"))
         return [page.keys(*keys)]
 
@@ -135,20 +147,29 @@ class Keypoints2dReport(Report):
         return [*sections, joints_section(self)]
 
     def definitions(self) -> list[str]:
-        return [
+        thing = self.thing
+        lines = [
             "Error: Euclidean distance between predicted and true joint in px of the source image, "
             "whatever the size of the network's input. All labelled joints count, visible or "
             "hidden, unless stated otherwise.",
-            "Mean and median are over all joints of all hands. hand3d and PoseNet2D compute them "
-            "per joint and then average over the joints: the joints' means and medians.",
-            "PCK area: the fraction of hands in which a joint is at most t from the ground truth, "
-            "averaged over the joints, at 20 distances from 0 to 30 px, integrated by the "
+            f"Mean and median are over all joints of all {thing}s. hand3d and PoseNet2D compute "
+            "them per joint and then average over the joints: the joints' means and medians.",
+            f"PCK area: the fraction of {thing}s in which a joint is at most t from the ground "
+            "truth, averaged over the joints, at 20 distances from 0 to 30 px, integrated by the "
             "trapezoid rule and divided by 30 px, as hand3d and PoseNet2D do. mmpose averages the "
             "fractions below 0, 1.5, ..., 28.5 px.",
             "Fractions of a side: a joint counts if its error is less than that fraction of the "
-            "side of the network's input square (Kwai's metric), or of the hand's box, the longer "
-            "side of the bounding box of its joints (NSRMhand's metric, and mmpose's at 0.2).",
+            f"side of the network's input square (Kwai's metric), or of the {thing}'s box, the "
+            "longer side of the bounding box of its joints (NSRMhand's metric, and mmpose's at "
+            "0.2).",
         ]
+        if "oks" in self.metrics:
+            lines.append(
+                "COCO's similarity (OKS): the mean over the labelled joints of an object of "
+                "exp(-error² / (8 sigma² area)), with the sigmas of the skeleton and the area of "
+                "the labels, else of the box."
+            )
+        return lines
 
 
 def _within(
@@ -163,7 +184,8 @@ def _within(
     drawn = [row for row in others if row.curve]
     lines += [page.Curve(row.method, CURVE_PX, row.curve, markers=True) for row in drawn]
     caption = (
-        "The fraction of hands in which a joint is within the distance, averaged over the joints."
+        f"The fraction of {report.thing}s in which a joint is within the distance, averaged over "
+        "the joints."
     )
     if drawn:
         caption += f" Dots: published results on {published.TITLES[drawn[0].dataset]}, all joints."
@@ -184,7 +206,7 @@ def _within(
     chart = page.curves(
         lines,
         "distance to the ground truth (px)",
-        "fraction of hands",
+        f"fraction of {report.thing}s",
         f"PCK curve of {report.name}: area {metrics['auc']:.3f}, "
         f"mean error {metrics['epe_px']:.2f} px.",
         caption,
@@ -199,7 +221,7 @@ def _within(
 
 def _of_side(report: Keypoints2dReport, sides: Sequence[str]) -> page.Section:
     metrics, visible = report.metrics, report.metrics["visible"]
-    names = {"pck_image": "the network's input square", "pck_box": "the hand's box"}
+    names = {"pck_image": "the network's input square", "pck_box": f"the {report.thing}'s box"}
     lines: list[page.Curve] = []
     rows: list[tuple[str, float, float | None]] = []
     for key in sides:
@@ -215,7 +237,7 @@ def _of_side(report: Keypoints2dReport, sides: Sequence[str]) -> page.Section:
     chart = page.curves(
         lines,
         "fraction of the side",
-        "fraction of hands",
+        f"fraction of {report.thing}s",
         f"PCK by the side of a square: {spoken}.",
         "All labelled joints.",
         ylim=(0, 1.01),

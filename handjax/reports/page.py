@@ -8,7 +8,7 @@ overwritten. Only galleries refer to image files next to the page.
 import base64
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -30,6 +30,7 @@ class Image:
     alt: str
     caption: str
     width: int  # CSS pixels, at most
+    link: str = ""  # of a gallery's image: path of its file, if `uri` is a small copy
     kind: str = "image"
 
 
@@ -103,10 +104,17 @@ def keys(*items: Key) -> Keys:
     return Keys(items)
 
 
-def gallery(images: Sequence[tuple[str, str, str]]) -> Gallery:
-    """Images next to the page: (path relative to the page, alt text, caption)."""
+def gallery(
+    images: Sequence[tuple[str, str, str]], copies: Mapping[str, str] | None = None
+) -> Gallery:
+    """Images next to the page: (path relative to the page, alt text, caption). `copies`: path →
+    a small copy as a data URI, which the page holds."""
+    inside = copies or {}
     return Gallery(
-        tuple(Image(quote(path), alt, caption, width=0) for path, alt, caption in images)
+        tuple(
+            Image(inside.get(path, quote(path)), alt, caption, width=0, link=quote(path))
+            for path, alt, caption in images
+        )
     )
 
 
@@ -142,10 +150,10 @@ def bars(
     digits: int = 2,
 ) -> Image:
     """Horizontal bars with their values, the first on top; `mean` draws a line across them."""
-    plot = _plot(7.2, 0.8 + 0.27 * len(labels))
+    plot = figure(7.2, 0.8 + 0.27 * len(labels))
     axes = plot.subplots()
     lengths = [0.0 if value is None else value for value in values]
-    axes.barh(range(len(labels)), lengths, height=0.68, color=colours or _COLOURS[0])
+    axes.barh(range(len(labels)), lengths, height=0.68, color=colours or COLOURS[0])
     axes.set_yticks(range(len(labels)), [label.replace("_", " ") for label in labels])
     axes.invert_yaxis()
     reach = max([*lengths, mean or 0.0, 1e-9])
@@ -174,15 +182,15 @@ def curves(
     logy: bool = False,
 ) -> Image:
     """Line chart: emphasized lines are thick, faint ones grey, the others have a color each."""
-    plot = _plot(7.2, 4.3)
+    plot = figure(7.2, 4.3)
     axes = plot.subplots()
-    palette = iter(_COLOURS[1:] * (1 + len(lines)))
+    palette = iter(COLOURS[1:] * (1 + len(lines)))
     for line in sorted(lines, key=lambda line: (line.emphasis, not line.faint)):
         style: dict[str, Any]
         if line.faint:
             style = {"lw": 0.9, "color": "#8b949e", "alpha": 0.45, "zorder": 2}
         elif line.emphasis:
-            style = {"lw": 2.6, "color": _COLOURS[0], "zorder": 5}
+            style = {"lw": 2.6, "color": COLOURS[0], "zorder": 5}
         else:
             style = {"lw": 1.4, "color": next(palette), "zorder": 3}
         if line.markers:
@@ -259,7 +267,8 @@ def _log_axis(axes: "matplotlib.axes.Axes") -> None:
     axes.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(1.5, 0.5)))
 
 
-def _plot(width: float, height: float) -> "matplotlib.figure.Figure":
+def figure(width: float, height: float) -> "matplotlib.figure.Figure":
+    """An empty figure, inches, for `svg_image`."""
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), layout="constrained")
@@ -272,7 +281,7 @@ def _number(cell: Cell, digits: int) -> str:
 
 
 # The first is ours; all have enough contrast on white and on near black.
-_COLOURS = ("#2f81f7", "#e8590c", "#2f9e44", "#ae3ec9", "#c9a000", "#0ca5b0", "#e64980", "#82743b")
+COLOURS = ("#2f81f7", "#e8590c", "#2f9e44", "#ae3ec9", "#c9a000", "#0ca5b0", "#e64980", "#82743b")
 
 _SVG_STYLE = (
     "svg{color:#1c2430;fill:currentColor}@media(prefers-color-scheme:dark){svg{color:#dfe5ec}}"

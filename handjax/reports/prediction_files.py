@@ -2,7 +2,8 @@
 
 The kind of result decides which files belong together:
 
-joints3d     two text files of the data set `dataset`, predictions and ground truth
+joints3d     two text files of the data set `dataset`, predictions and ground truth; or
+             predictions.npz of a 3D run, alone or with the ground truth in another such file
 keypoints2d  predictions.npz of a 2D run, which contains its ground truth; or .npz, .json, .txt or a
              folder of .json, and the ground truth in another such file or folder. `dataset` is the
              joint order of files that do not name their joints
@@ -16,21 +17,21 @@ from typing import Any
 
 import numpy as np
 
-from handjax.data.formats.hand_labels import ORDERS_2D, read_hands, skeleton_of
+from handjax.data.formats.hand_labels import ORDERS_2D, named_joints, read_hands
 from handjax.data.formats.predictions_npz import (
     read_arrays,
     read_body_predictions,
     read_predictions2d,
 )
-from handjax.data.formats.uvd_text import UVD_FORMATS, read_uvd_pair, uvd_to_camera
-from handjax.metrics import body, joints3d, keypoints2d
+from handjax.data.formats.uvd_text import UVD_FORMATS
+from handjax.metrics import body, keypoints2d
 from handjax.metrics.published.keypoints2d import TEST_HANDS
 from handjax.pose.skeleton import SKELETONS, Skeleton
+from handjax.reports import joints3d_files
 from handjax.reports.base import Comparison, Report
 from handjax.reports.body import BodyReport
-from handjax.reports.joints3d import Joints3dReport
 from handjax.reports.keypoints2d import Keypoints2dReport
-from handjax.reports.prediction_forms import check_uv, check_uvd
+from handjax.reports.prediction_forms import check_same, check_uv
 from handjax.reports.results import as_text, write_results
 from handjax.reports.submission import submit
 
@@ -40,7 +41,7 @@ VIDEO_APART = 30  # frames between those that are drawn; text files are of video
 def require(predictions: str | None, groundtruth: str | None, dataset: str | None) -> None:
     """Raises ValueError for missing flags, without reading a file."""
     flags = {"predictions": predictions, "groundtruth": groundtruth, "dataset": dataset}
-    text = not _is_2d(predictions, dataset)
+    text = _is_uvd_text(predictions, dataset)
     required = tuple(flags) if text else ("predictions",)
     if missing := [f"--{name}" for name in required if not flags[name]]:
         needs = "all three" if text else "them"
@@ -70,40 +71,35 @@ def evaluate(
             submit(submission, people.ids, people.pred)
         title = f"{people.name}, {len(people.ids)} people"
         _write(workdir, people, files, title, people.benchmark(""))
+    elif kind == "joints3d" and _is_npz(predictions):
+        joints = joints3d_files.npz_report(predictions, groundtruth, dataset)
+        title = f"{joints.name}, {len(joints.ids):,} frames"
+        _write(workdir, joints, {"dataset": dataset, **files}, title, joints.benchmark(""))
     elif kind == "joints3d" and groundtruth and dataset in UVD_FORMATS:
-        joints = joints3d_report(predictions, groundtruth, dataset)
+        joints = joints3d_files.text_report(predictions, groundtruth, dataset)
         title = f"{joints.name} on {UVD_FORMATS[dataset].title}"
-        comparison = Comparison(dataset, comparable=True)
-        _write(workdir, joints, {"dataset": dataset, **files}, title, comparison, VIDEO_APART)
+        same = Comparison(dataset, comparable=True)
+        _write(workdir, joints, {"dataset": dataset, **files}, title, same, VIDEO_APART)
     else:
         hands = keypoints2d_report(predictions, groundtruth, dataset)
         comparison = hands.benchmark(dataset if dataset and dataset in TEST_HANDS else "")
-        title = f"{hands.name}, {len(hands.ids)} hands"
+        title = f"{hands.name}, {len(hands.ids)} {hands.thing}s"
         _write(workdir, hands, {"dataset": dataset, **files}, title, comparison)
 
 
 def kind_of(predictions: str, dataset: str | None = None) -> str:
     """The kind of result in a file, a key of `reports.KINDS`."""
-    if not _is_2d(predictions, dataset):
+    if _is_uvd_text(predictions, dataset):
         return "joints3d"
-    if Path(predictions).suffix == ".npz":
-        arrays = read_arrays(predictions, ("ids",), ("kind", "has_xyz"))
+    if _is_npz(predictions):
+        arrays = read_arrays(predictions, ("ids",), ("kind", "has_xyz", "joints_xyz"))
         if "kind" in arrays:
             return str(arrays["kind"])
-        if "has_xyz" in arrays:  # files of before `kind`
+        if "has_xyz" in arrays:  # files of before `kind`, and of others
             return "body"
+        if "joints_xyz" in arrays:
+            return "joints3d"
     return "keypoints2d"
-
-
-def joints3d_report(predictions: str, groundtruth: str, dataset: str) -> Joints3dReport:
-    """Text files of (u, v, d), projected to camera mm."""
-    skeleton = UVD_FORMATS[dataset].skeleton
-    pred_uvd, true_uvd = read_uvd_pair(predictions, groundtruth, dataset)
-    check_uvd(predictions, groundtruth, pred_uvd, true_uvd, UVD_FORMATS[dataset])
-    pred, true = (uvd_to_camera(uvd, dataset) for uvd in (pred_uvd, true_uvd))
-    ids = [f"line {n + 1}" for n in range(len(pred))]
-    metrics = joints3d.summarize(pred, true, skeleton.joints, root=skeleton.root)
-    return Joints3dReport(Path(predictions).stem, ids, pred, true, skeleton, metrics)
 
 
 def keypoints2d_report(
@@ -119,18 +115,12 @@ def keypoints2d_report(
         return _with_own_truth(predictions)
     skeleton, hands = _read_named(predictions, dataset or "")
     other, labels = _read_named(groundtruth, dataset or "")
-    if skeleton != other:
+    if skeleton.joints != other.joints:
         raise ValueError(
             f"{predictions} has joints of {skeleton.name}, {groundtruth} of {other.name}: "
-            "expected the same"
+            "expected the same, in the same order"
         )
-    if missing := sorted(labels.keys() ^ hands.keys()):
-        files = (groundtruth, predictions)
-        has, lacks = files if missing[0] in labels else files[::-1]
-        raise ValueError(
-            f"{has} has {missing[0]}, {lacks} has not ({len(missing)} such images); "
-            "both must list the same images"
-        )
+    check_same(predictions, hands, groundtruth, labels, "images")
     ids = sorted(labels)
     pred = np.stack([hands[name] for name in ids])[..., :2]
     points = np.stack([labels[name] for name in ids])
@@ -171,12 +161,16 @@ def body_report(predictions: str, groundtruth: str | None, dataset: str | None) 
     )
 
 
-def _is_2d(predictions: str | None, dataset: str | None) -> bool:
+def _is_npz(path: str) -> bool:
+    return Path(path).suffix == ".npz"
+
+
+def _is_uvd_text(predictions: str | None, dataset: str | None) -> bool:
     path = Path(predictions or "")
     return (
-        dataset in ORDERS_2D
-        or path.suffix in (".npz", ".json")
-        or (bool(predictions) and path.is_dir())
+        dataset not in ORDERS_2D
+        and path.suffix not in (".npz", ".json")
+        and not (bool(predictions) and path.is_dir())
     )
 
 
@@ -191,7 +185,7 @@ def _with_own_truth(predictions: str) -> Keypoints2dReport:
         raise ValueError(
             f"{predictions}: contains no ground truth; name the true joints by --groundtruth"
         )
-    skeleton = skeleton_of(found.joints, predictions)
+    skeleton = named_joints(found.joints, predictions)
     metrics = keypoints2d.summarize(
         found.joints_uv,
         found.truth,
@@ -221,7 +215,7 @@ def _read_named(path: str, order: str) -> tuple[Skeleton, dict[str, np.ndarray]]
     without its suffix."""
     if path.endswith(".npz"):
         found = read_predictions2d(path)
-        skeleton = skeleton_of(found.joints, path)
+        skeleton = named_joints(found.joints, path)
         confidence = found.confidence
         if confidence is None:
             confidence = np.ones(found.joints_uv.shape[:2])
@@ -243,7 +237,7 @@ def _write(
     report: Report,
     source: Mapping[str, Any],
     title: str,
-    comparison: Comparison,
+    comparison: Comparison | None,
     apart: int = 1,
 ) -> None:
     print(as_text(report.summary_rows()))

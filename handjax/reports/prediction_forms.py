@@ -6,10 +6,10 @@ the usual other forms are tried; the one in which they fit is named, and nothing
 
 import itertools
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from scipy.optimize import linear_sum_assignment
 
 from handjax.data.formats.uvd_text import UvdFormat
@@ -35,6 +35,19 @@ class PredictionWarning(UserWarning):
     """Predictions farther from the ground truth than those of any method."""
 
 
+def check_same(
+    predictions: str, ids: Collection[str], groundtruth: str, true_ids: Collection[str], what: str
+) -> None:
+    """ValueError if two files do not list the same frames or images, `what`."""
+    if missing := sorted({*ids} ^ {*true_ids}):
+        files = (groundtruth, predictions)
+        has, lacks = files if missing[0] in true_ids else files[::-1]
+        raise ValueError(
+            f"{has} has {missing[0]}, {lacks} has not ({len(missing)} such {what}); "
+            f"both must list the same {what}"
+        )
+
+
 def check_uvd(
     predictions: str,
     groundtruth: str,
@@ -44,7 +57,7 @@ def check_uvd(
 ) -> None:
     """`pred` and `true` as two files have them. ValueError if one of them is in another form than
     (u, v, d), px and mm; PredictionWarning if they do not fit and no other form does."""
-    rows = np.unique(np.linspace(0, len(pred) - 1, min(len(pred), _FRAMES)).astype(int))
+    rows = _looked_at(len(pred))
     every = uvd_to_xyz(pred, form.k)
     pred, true = pred[rows], true[rows]
     xyz, true_xyz = uvd_to_xyz(pred, form.k), uvd_to_xyz(true, form.k)
@@ -77,6 +90,38 @@ def check_uvd(
                 f"move by {-shift}; both must list the same frames"
             )
     if error > _NO_METHOD_MM or doubt:
+        _unusual(f"{predictions}: {error:.0f} mm from {groundtruth}")
+
+
+def check_xyz(
+    predictions: str,
+    groundtruth: str,
+    pred: Float[np.ndarray, "n j 3"],
+    true: Float[np.ndarray, "n j 3"],
+    joints: tuple[str, ...],
+) -> None:
+    """Joints in camera mm, of a ground truth that can be right. As `check_uvd`."""
+    rows = _looked_at(len(pred))
+    pred, true = pred[rows].astype(np.float64), true[rows].astype(np.float64)
+    error = _mean(pred - true)
+    if error <= _TRIED_MM:
+        return
+    fits = [
+        (_mean(pred * np.multiply(sign, scale) - true), f"in {unit}{signs}")
+        for (signs, sign), (unit, scale) in itertools.product(_SIGNS.items(), _UNITS.items())
+    ]
+    for name, root in {"their mean": pred.mean(1, keepdims=True), joints[0]: pred[:, :1]}.items():
+        if np.abs(root).max() < 1:
+            at = true[:, :1] if name == joints[0] else true.mean(1, keepdims=True)
+            fits.append((_mean(pred + at - true), f"relative to {name.replace('_', ' ')}"))
+    found = _likeliest(fits, min(_BETTER * error, _RIGHT_MM))
+    if found:
+        raise ValueError(
+            f"{predictions}: {error:.0f} mm from {groundtruth}, {found[0]:.1f} mm as joints "
+            f"{found[1]}; expected camera mm: x right, y down, z forward"
+        )
+    _check_order(predictions, pred, true, error, joints, "mm")
+    if error > _NO_METHOD_MM:
         _unusual(f"{predictions}: {error:.0f} mm from {groundtruth}")
 
 
@@ -120,6 +165,11 @@ def check_uv(
 
 
 # ---------------------------------------------------------------- other forms
+
+
+def _looked_at(count: int) -> Int[np.ndarray, " m"]:
+    """Numbers of at most _FRAMES frames of `count`, spread over all."""
+    return np.unique(np.linspace(0, count - 1, min(count, _FRAMES)).astype(int))
 
 
 def _plausible(xyz: np.ndarray, form: UvdFormat) -> bool:

@@ -132,7 +132,7 @@ def score(rows: Rows, *, skeleton: Skeleton) -> dict[str, Any]:
     return result
 
 
-def visualize(inputs: Inputs) -> tuple[Float[Array, "b n n"], Float[Array, "b n n"]]:
+def visualize(inputs: Inputs) -> tuple[Float[Array, "b h w"], Float[Array, "b h w"]]:
     """The image, nearer is brighter, and from the side: rows y, columns z up to 2 m."""
     metres, measured = inputs["x"][..., 0], inputs["x"][..., 2] > 0
     front = jnp.where(measured, jnp.clip(1.1 - metres / 1.5, 0.05, 1.0), 0.0)

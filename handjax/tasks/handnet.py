@@ -24,6 +24,7 @@ from handjax.pose import geometry, losses
 from handjax.pose.skeleton import Skeleton
 from handjax.targets import handnet as target
 from handjax.tasks.base import Task
+from handjax.tasks.labels import labelled_rows
 from handjax.tasks.rules import DTYPE, at_least
 from handjax.tasks.views import from_the_side
 
@@ -62,7 +63,7 @@ def handnet_task(config: ConfigDict, skeleton: Skeleton) -> Task:
         loss=partial(loss, weights=dict(config.task.weights)),
         predict=predict,
         ground_truth=ground_truth,
-        postprocess=postprocess,
+        postprocess=labelled_rows,
         score=partial(score, skeleton=skeleton),
         visualize=visualize,
         dummy_inputs=partial(dummy_inputs, size=config.data.image_size),
@@ -72,7 +73,7 @@ def handnet_task(config: ConfigDict, skeleton: Skeleton) -> Task:
 def prepare(keys: Key[Array, " b"], batch: Batch, train: bool) -> Inputs:
     """→ `x` [b, n, n, 2], and the crop's camera and labels as they are."""
     distance = batch["center_xyz"][..., 2]
-    kept = ("mask", "depth", "k", "center_xyz", "joints_xyz", "labelled", "right")
+    kept = ("mask", "depth", "k", "center_xyz", "cube_mm", "joints_xyz", "labelled", "right")
     given = {name: batch[name] for name in kept if name in batch}
     return {**given, "x": target.network_input(batch["depth"], distance)}
 
@@ -139,22 +140,15 @@ def ground_truth(batch: Batch) -> Rows:
     return {name: batch[name] for name in ("joints_xyz", "labelled") if name in batch}
 
 
-def postprocess(rows: Rows) -> Rows:
-    """The rows with a hand that can be seen: of the others no error can be asked for."""
-    if "true_labelled" not in rows:
-        return rows
-    kept = rows["true_labelled"].all(-1)
-    return {name: values[kept] for name, values in rows.items() if name != "true_labelled"}
-
-
 def score(rows: Rows, *, skeleton: Skeleton) -> dict[str, Any]:
     """`metrics.summarize`, the share of hands with a presence above a half, and the deviations'
     root mean square beside that of the errors along an axis."""
     predicted, true = rows["joints_xyz"], rows["true_joints_xyz"]
-    result = metrics.summarize(predicted, true, skeleton.joints, root=skeleton.root)
-    errors = metrics.joint_errors(predicted, true)
+    labelled = rows.get("true_labelled", np.ones(predicted.shape[:2], bool))
+    result = metrics.summarize(predicted, true, skeleton.joints, labelled, root=skeleton.root)
+    errors = metrics.joint_errors(predicted, true)[labelled]
     result["present"] = float((rows["presence"] > 0.5).mean())
-    result["rms_std_mm"] = float(np.sqrt((rows["std"].astype(np.float64) ** 2).mean()))
+    result["rms_std_mm"] = float(np.sqrt((rows["std"][labelled].astype(np.float64) ** 2).mean()))
     result["rms_error_axis_mm"] = float(np.sqrt((errors**2).mean() / 3))
     return result
 

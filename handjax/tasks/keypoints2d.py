@@ -1,4 +1,5 @@
-"""CPM and PoseNet2D: an RGB image of a hand → score maps → joints in pixels of the source file."""
+"""CPM and PoseNet2D: an RGB image of a hand, or of anything with joints of a user's own → score
+maps → joints in pixels of the source file."""
 
 import dataclasses
 import operator
@@ -167,7 +168,8 @@ def _flags(sample, name):
 def _square(sample, image_size, crop, visible_only: bool, offset=None):
     """Center and side of the square around the hand, px of the batch's image."""
     if "joints_uv" not in sample:
-        crop = dataclasses.replace(crop, rule="file", center_joint=0)
+        rule = crop.rule if crop.rule == "labelled" else "file"
+        crop = dataclasses.replace(crop, rule=rule, center_joint=0)
         return crop2d.square(
             crop, jnp.zeros((1, 2)), jnp.zeros(1, bool), image_size, sample.get("box")
         )
@@ -206,7 +208,7 @@ def predict(outputs: Float[Array, "n s m m c"], inputs: Inputs, *, options: MapO
     cell_center = 0.5 if options.loss == "dsnt" else 0.0
     uv = targets.decode(heat, options.stride, options.decode, cell_center=cell_center)
     height = heatmap.confidence(targets.dsnt(heat)[0] if options.loss == "dsnt" else heat, 2)
-    rows = len(inputs["mask"])
+    rows = inputs["mask"].shape[0]
     uv, height = (value.reshape(rows, -1, *value.shape[1:]) for value in (uv, height))
     if uv.shape[1] == 2:
         flip = jnp.array(options.flip)
@@ -221,8 +223,8 @@ def predict(outputs: Float[Array, "n s m m c"], inputs: Inputs, *, options: MapO
 
 def ground_truth(batch: Batch, *, crop: Crop) -> Rows:
     """`joints_uv`, `visible`, `labelled`; `box_px`, the longer side of the rectangle around the
-    joints; and `image_px`, the side of the evaluated square. All px are those of the source file.
-    Empty for batches without labels."""
+    joints; `image_px`, the side of the evaluated square; and `area_px`, if it is known. All px are
+    those of the source file. Empty for batches without labels."""
     if "joints_uv" not in batch:
         return {}
     joints, image_size = batch["joints_uv"], batch["image"].shape[1:3]
@@ -238,6 +240,7 @@ def ground_truth(batch: Batch, *, crop: Crop) -> Rows:
         **{name: _flags(batch, name) for name in ("visible", "labelled")},
         "box_px": (high - low).max(-1) * ratio,
         "image_px": side * ratio,
+        **({"area_px": batch["area"]} if "area" in batch else {}),
     }
 
 
@@ -249,6 +252,8 @@ def score(rows: Rows, *, skeleton: Skeleton) -> dict[str, Any]:
         rows["true_joints_uv"],
         skeleton.joints,
         **{name: rows[f"true_{name}"] for name in names},
+        area_px=rows.get("true_area_px"),
+        sigmas=skeleton.sigmas,
     )
 
 

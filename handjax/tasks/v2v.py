@@ -14,6 +14,7 @@ from handjax.engine import config as configs
 from handjax.engine.config import Rule
 from handjax.engine.contracts import Batch, Inputs, Rows
 from handjax.metrics import joints3d as metrics
+from handjax.metrics import protocols
 from handjax.models.v2v import V2V
 from handjax.pose import losses
 from handjax.pose.augment import random_affine
@@ -22,6 +23,7 @@ from handjax.pose.pinhole import depth_to_points
 from handjax.pose.skeleton import Skeleton
 from handjax.targets import heatmap, voxel
 from handjax.tasks.base import Task
+from handjax.tasks.labels import labelled_rows
 from handjax.tasks.rules import DTYPE, above, one_of
 
 REFERENCE_SIZE = 88  # cells per side of the grid for which the papers give their shifts
@@ -37,7 +39,10 @@ def v2v_task(config: ConfigDict, skeleton: Skeleton) -> Task:
     """
     _check(config)
     options = config.task
-    grid = voxel.VoxelGrid(options.rule, options.grid, options.heatmap_grid)
+    try:
+        grid = voxel.VoxelGrid(options.rule, options.grid, options.heatmap_grid)
+    except ValueError as error:
+        raise ValueError(f"config.task: {error}") from None
     model = V2V(
         joints=1 if options.global_joints else len(skeleton.joints),
         widths=tuple(config.model.widths),
@@ -70,7 +75,7 @@ def v2v_task(config: ConfigDict, skeleton: Skeleton) -> Task:
             peaks=len(skeleton.joints) if options.global_joints else None,
         ),
         ground_truth=ground_truth,
-        postprocess=match_joints if options.global_joints else lambda rows: rows,
+        postprocess=match_joints if options.global_joints else labelled_rows,
         score=partial(score, skeleton=skeleton, matched=options.global_joints),
         visualize=partial(visualize, grid=grid),
         dummy_inputs=partial(dummy_inputs, grid=grid),
@@ -113,7 +118,7 @@ def prepare(
     augment: dict[str, Any] | None,
 ) -> Inputs:
     """A batch with `depth` and `k`, or with `voxels` → `x` [b, n, n, n, 1], joints in cells of the
-    grid, and the cube.
+    grid, which of them are `labelled` if the batch says so, and the cube.
 
     Augmentation moves points and joints together before voxelization (Moon et al. 2018). Voxels
     from a file are moved as voxels, nearest neighbour (mhruz/hpoes_pytorch).
@@ -145,7 +150,8 @@ def prepare(
 
     used = {name: batch[name] for name in ("voxels", "depth", "k", "joints_xyz") if name in batch}
     cube = {name: batch[name] for name in ("center_xyz", "cube_mm")}
-    return {**jax.vmap(one)(keys, used | cube), **cube, "mask": batch["mask"]}
+    kept = {name: batch[name] for name in ("mask", "labelled") if name in batch}
+    return {**jax.vmap(one)(keys, used | cube), **cube, **kept}
 
 
 def _check_voxels(size: int, grid: voxel.VoxelGrid) -> None:
@@ -172,24 +178,31 @@ def loss(
     global_joints: bool,
 ) -> tuple[Float[Array, ""], dict[str, Array]]:
     """Heat maps → the weighted sum of two terms, and the terms; each is computed only if it has a
-    weight.
+    weight. Joints without a label count as right; of a map of all joints, samples with all labels
+    alone teach.
 
     heatmap  mean squared error to Gaussians (Moon et al. 2018, eq. 2, as a mean)
     joints   mean absolute error of the soft-argmax, in cells of the heat map (Sun et al. 2018)
     """
     heatmap_weight, joints_weight = weights
-    mask = inputs["mask"]
+    mask, labelled = inputs["mask"], inputs.get("labelled")
     terms: dict[str, Array] = {}
     if heatmap_weight:
         target = voxel.encode(inputs["joints"], grid, sigma)
         target = target.max(-1, keepdims=True) if global_joints else target
-        terms["heatmap"] = losses.masked_mean(losses.squared_error(outputs, target), mask)
+        error = losses.squared_error(outputs, target)
+        if labelled is not None and global_joints:
+            mask = mask & labelled.all(-1)
+        elif labelled is not None:
+            error = jnp.where(labelled[:, None, None, None], error, 0.0)
+        terms["heatmap"] = losses.masked_mean(error, mask)
     if joints_weight:
         ratio = grid.heatmap_size / grid.size
         cells = voxel.decode(outputs, grid, "soft_argmax", beta)
-        terms["joints"] = losses.masked_mean(
-            losses.absolute_error(cells * ratio, inputs["joints"] * ratio), mask
-        )
+        error = losses.absolute_error(cells * ratio, inputs["joints"] * ratio)
+        if labelled is not None:
+            error = jnp.where(labelled[..., None], error, 0.0)
+        terms["joints"] = losses.masked_mean(error, mask)
     pairs = zip(("heatmap", "joints"), weights, strict=True)
     weighted = (weight * terms[name] for name, weight in pairs if weight)
     return reduce(operator.add, weighted), terms
@@ -218,9 +231,9 @@ def predict(
 
 
 def ground_truth(batch: Batch) -> Rows:
-    """`joints_xyz` [b, j, 3] in camera mm, if the batch has them; every joint counts, visible or
-    hidden."""
-    return {name: batch[name] for name in ("joints_xyz",) if name in batch}
+    """`joints_xyz` [b, j, 3] in camera mm, if the batch has them, and which are `labelled`; every
+    joint counts, visible or hidden."""
+    return {name: batch[name] for name in ("joints_xyz", "labelled") if name in batch}
 
 
 def match_joints(rows: Rows) -> Rows:
@@ -228,6 +241,10 @@ def match_joints(rows: Rows) -> Rows:
     matched by the smallest total distance (Hungarian method)."""
     from scipy.optimize import linear_sum_assignment
 
+    rows = labelled_rows(rows)
+    if "true_labelled" in rows:  # an unknown joint cannot be matched
+        kept = rows["true_labelled"].all(-1)
+        rows = {name: v[kept] for name, v in rows.items() if name != "true_labelled"}
     predicted, true = rows["joints_xyz"], rows["true_joints_xyz"]
     distance = np.linalg.norm(true[:, :, None] - predicted[:, None], axis=-1)
     matched = [p[linear_sum_assignment(d)[1]] for p, d in zip(predicted, distance, strict=True)]
@@ -235,11 +252,12 @@ def match_joints(rows: Rows) -> Rows:
 
 
 def score(rows: Rows, *, skeleton: Skeleton, matched: bool) -> dict[str, Any]:
-    """`metrics.summarize`. Every joint counts, visible or hidden, as in the papers. `matched`: say
-    so, for peaks that `match_joints` has named."""
-    result = metrics.summarize(
-        rows["joints_xyz"], rows["true_joints_xyz"], skeleton.joints, root=skeleton.root
-    )
+    """`metrics.summarize`, and the protocols that have these joints. Every labelled joint counts,
+    visible or hidden, as in the papers. `matched`: say so, for peaks named by `match_joints`."""
+    pred, true, labelled = rows["joints_xyz"], rows["true_joints_xyz"], rows.get("true_labelled")
+    result = metrics.summarize(pred, true, skeleton.joints, labelled, root=skeleton.root)
+    if labelled is None:
+        result |= protocols.by_name(pred, true, skeleton.joints)
     if matched:
         result["matched"] = (
             "peaks matched to joints by the smallest total distance: a map of all joints does not "

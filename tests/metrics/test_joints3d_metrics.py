@@ -11,7 +11,7 @@ from handjax.data.formats.uvd_text import UVD_FORMATS, read_pair
 from handjax.metrics import joints3d as metrics
 from handjax.metrics.published import joints3d as published
 
-# (data set, file, method); the expected metrics are in `published.RESULTS`.
+# (data set, file, method); the expected metrics are in `published.all_results()`.
 FILES = [
     ("nyu", "CVPR18_NYU_V2V_PoseNet.txt", "V2V-PoseNet"),
     ("nyu", "NEUCOM18_NYU_Pose_REN.txt", "Pose-REN"),
@@ -173,7 +173,9 @@ def test_published_predictions(real_data, dataset, file, method):
     pred, true = read_pair(folder / file, folder / f"{dataset}_test_groundtruth_uvd.txt", dataset)
     skeleton = UVD_FORMATS[dataset].skeleton
     found = metrics.summarize(pred, true, skeleton.joints, root=skeleton.root)
-    (row,) = (row for row in published.RESULTS if (row.dataset, row.method) == (dataset, method))
+    (row,) = (
+        row for row in published.all_results() if (row.dataset, row.method) == (dataset, method)
+    )
     assert found["mpjpe_mm"] == pytest.approx(row.mean_mm, abs=5.1e-4)
     assert found["median_mm"] == pytest.approx(row.median_mm, abs=5.1e-4)
     assert list(found["success_max_percent"].values()) == pytest.approx(row.success_max, abs=5.1e-3)
@@ -194,22 +196,35 @@ def test_published_predictions(real_data, dataset, file, method):
 
 
 def test_published_table_is_sane():
-    assert len([row for row in published.RESULTS if row.dataset == "nyu"]) == 24
-    assert len([row for row in published.RESULTS if row.dataset == "icvl"]) == 14
-    for row in published.RESULTS:
-        assert list(row.success_max) == sorted(row.success_max) and row.median_mm < row.mean_mm
-    assert {row.method for row in published.RESULTS if row.aligned} == {
+    assert len([row for row in published.all_results() if row.dataset == "nyu"]) == 34
+    assert len([row for row in published.all_results() if row.dataset == "icvl"]) == 22
+    for row in published.all_results():
+        if row.source:
+            assert list(row.success_max) == sorted(row.success_max) and row.median_mm < row.mean_mm
+        else:
+            assert row.success_max is None and row.median_mm is None
+        assert 2014 <= row.year <= 2026
+    assert {row.method for row in published.all_results() if row.aligned} == {
         "LieX",
         "Feedback",
         "Generalized-Feedback",
     }
     assert (
         not any(row.aligned for row in published.results("nyu"))
-        and len(published.results("nyu", aligned=True)) == 24
+        and len(published.results("nyu", aligned=True)) == 34
     )
     assert [row.mean_mm for row in published.results("icvl")] == sorted(
-        row.mean_mm for row in published.RESULTS if row.dataset == "icvl"
+        row.mean_mm for row in published.all_results() if row.dataset == "icvl"
     )
+
+
+def test_records_fall_from_year_to_year():
+    for dataset in ("nyu", "icvl"):
+        found = published.records(dataset)
+        years, errors = [row.year for row in found], [row.mean_mm for row in found]
+        assert years == sorted(set(years)) and errors == sorted(set(errors), reverse=True)
+        assert errors[-1] == published.results(dataset)[0].mean_mm
+        assert not any(row.aligned for row in found)
 
 
 def test_summary_is_plain_json():

@@ -269,3 +269,19 @@ def test_plain_json():
         )
 
     assert plain(numbers)
+
+
+def test_similarity_of_coco_by_hand():
+    """One object of 100 x 100 px; with sigma 0.05, a joint is 10 px away at exp(-1/2)."""
+    pred, true = poses([[0.0, 10.0, 500.0], [20.0, 20.0, 20.0]])
+    labelled = np.array([[True, True, False], [True, True, True]])
+    area = np.array([10_000.0, 40_000.0])
+    numbers = metrics2d.summarize(
+        pred, true, NAMES, labelled=labelled, area_px=area, sigmas=(0.05, 0.05, 0.1)
+    )
+    each = (1 + math.exp(-0.5)) / 2, (2 * math.exp(-0.5) + math.exp(-1 / 8)) / 3
+    assert numbers["oks"]["mean"] == pytest.approx(np.mean(each))
+    assert numbers["oks"]["above"] == {"0.5": 1.0, "0.75": 0.5}
+    assert "oks" not in metrics2d.summarize(pred, true, NAMES, labelled=labelled, area_px=area)
+    lost = metrics2d.similarity(np.ones((2, 1)), np.array([0.0, 9.0]), (0.1,), np.eye(2, 1) < 1)
+    assert np.isnan(lost[0]) and lost[1] == pytest.approx(math.exp(-1 / 0.72))

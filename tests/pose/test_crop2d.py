@@ -41,6 +41,23 @@ def cut(rule, joints=JOINTS, known=ALL, image_size=IMAGE_SIZE, **numbers):
         (partial(cut, "file", scale=2.2), (130, 140, 264)),
         (partial(cut, "file", scale=2.2, box=np.float32([10.0, 20.0, 90.0, 100.0])), (55, 70, 100)),
         (partial(cut, "box", box=np.float32([10.0, 20.0, 90.0, 100.0])), (130, 140, 120)),
+        # The box that is given, enlarged; without one that of the joints.
+        (
+            partial(cut, "labelled", scale=1.25, box=np.float32([10.0, 20.0, 90.0, 100.0])),
+            (55, 70, 125),
+        ),
+        (
+            partial(
+                cut,
+                "labelled",
+                known=~ALL,
+                side_px=(50.0, 60.0),
+                offset=np.float32([3, -2]),
+                box=np.float32([10.0, 20.0, 90.0, 100.0]),
+            ),
+            (58, 68, 60),
+        ),
+        (partial(cut, "labelled", scale=1.25), (130, 140, 150)),
         # hand_pose: twice the distance of the middle finger's base to (160, 80), and 1.2 times it.
         (partial(cut, "palm", scale=1.2), (130, 150, 2 * 70 * 1.2)),
         (partial(cut, "palm", scale=1.2, side_px=(50.0, 150.0)), (130, 150, 150)),

@@ -17,13 +17,23 @@ TO_COMMON = {
     "stb": (0, 17, 18, 19, 20, 13, 14, 15, 16, 9, 10, 11, 12, 5, 6, 7, 8, 1, 2, 3, 4),
     "handdb": tuple(range(21)),
     "keypoint_list": tuple(range(21)),
+    "freihand": tuple(range(21)),
+    "dexycb": tuple(range(21)),
+    # As `jointsMapManoToSimple` in vis_HO3D.py of shreyashampali/ho3d.
+    "ho3d": (0, 13, 14, 15, 16, 1, 2, 3, 17, 4, 5, 6, 18, 10, 11, 12, 19, 7, 8, 9, 20),
+    "interhand": (20, 3, 2, 1, 0, 7, 6, 5, 4, 11, 10, 9, 8, 15, 14, 13, 12, 19, 18, 17, 16),
     "msra": (0, *range(17, 21), *range(1, 17)),
+    "hands2017": (0, 1, 6, 7, 8, 2, 9, 10, 11, 3, 12, 13, 14, 4, 15, 16, 17, 5, 18, 19, 20),
     "nyu36": (0, 3, 6, 9, 12, 15, 18, 21, 24, 25, 27, 30, 31, 32),
     "icvl16": tuple(range(16)),
+    "itop15": tuple(range(15)),
     "human36m32": (0, 1, 2, 3, 6, 7, 8, 12, 13, 14, 15, 17, 18, 19, 25, 26, 27, -1),
     "human36m17": (*range(17), -1),
     # As in JimmySuen/integral-human-pose's mpii.py and coco.py.
     "mpii16": (6, 2, 1, 0, 3, 4, 5, -1, 8, -1, 9, 13, 14, 15, 12, 11, 10, 7),
+    # As the test set's in datasets/preprocess/mpi_inf_3dhp.py of nkolot/SPIN, in Human3.6M's order
+    # with the right side first.
+    "mpi_inf_3dhp17": (14, 8, 9, 10, 11, 12, 13, 15, 1, 16, 0, 5, 6, 7, 2, 3, 4, -1),
     "coco17": (-1, 12, 14, 16, 11, 13, 15, -1, -1, 0, -1, 5, 7, 9, 6, 8, 10, -1),
 }
 
@@ -65,7 +75,12 @@ def test_roots_are_named():
         "stb": "palm",
         "handdb": "wrist",
         "keypoint_list": "wrist",
+        "freihand": "wrist",
+        "dexycb": "wrist",
+        "ho3d": "wrist",
+        "interhand": "wrist",
         "msra": "wrist",
+        "hands2017": "wrist",
     }
     assert ORDERS["stb"].joints[0] == "palm" and ORDERS["rhd"].joints[0] == "wrist"
 

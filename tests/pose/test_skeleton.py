@@ -21,7 +21,7 @@ def test_is_a_tree_with_named_joints(skeleton):
     assert len(skeleton.bones) == len(skeleton.joints) - 1
     groups = (
         {"palm", *FINGERS}
-        if skeleton.name != "body18"
+        if "head" not in skeleton.joints
         else {"trunk", "left_arm", "right_arm", "left_leg", "right_leg"}
     )
     assert set(skeleton.groups) == groups <= set(COLOURS)
@@ -33,6 +33,7 @@ def test_is_a_tree_with_named_joints(skeleton):
 
 def test_sizes_and_orders():
     sizes = {"hand21": 21, "nyu14": 14, "nyu36": 36, "icvl16": 16, "body18": 18}
+    sizes |= {"itop15": 15}
     assert {name: len(s.joints) for name, s in SKELETONS.items()} == sizes
     hand = SKELETONS["hand21"]
     assert hand.joints[:5] == ("wrist", "thumb_base", "thumb_mid", "thumb_end", "thumb_tip")

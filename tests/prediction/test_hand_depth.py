@@ -1,5 +1,7 @@
 """The hand network on whole pictures: hands of either side are found, and nothing else is one."""
 
+from functools import partial
+
 import cv2
 import jax
 import jax.numpy as jnp
@@ -14,7 +16,7 @@ from handjax.models.handnet import HandNet
 from handjax.ops.rasterize import rasterize, to_screen
 from handjax.pose.pinhole import project
 from handjax.pose.skeleton import SKELETONS
-from handjax.prediction.hand_depth import HandDepthPredictor, Networks
+from handjax.prediction.hand_depth import ODDS, HandDepthPredictor, Networks, find
 from handjax.prediction.network import TrainedNetwork
 from handjax.rigs import skinning
 from handjax.synthetic import camera_world
@@ -70,6 +72,21 @@ def test_hands_are_found_and_their_sides(pictures, predictor):
     assert (found.presence[near] > 0.5).mean() >= 0.9
     np.testing.assert_allclose(found.uv, project(found.xyz, K[None]), atol=1e-2)
     assert found.std.shape == (COUNT, 21) and (found.std > 0).all()
+
+
+def test_the_fit_to_the_depth_improves_on_the_network(pictures, predictor, monkeypatch):
+    depth, joints = pictures
+    given = dict(camera=K, side="right")
+    before = predictor(depth, **given)
+    monkeypatch.setattr(predictor, "fit_steps", 12)
+    after = predictor(depth, **given)
+    network, fitted = (np.linalg.norm(r.xyz - joints, axis=-1).mean(1) for r in (before, after))
+    assert np.median(fitted) < 0.9 * np.median(network) and (fitted < network + 2).mean() >= 0.8
+    assert after.std.shape == before.std.shape
+    # The deviations are of the size of the errors.
+    axis = np.sqrt((np.linalg.norm(after.xyz - joints, axis=-1) ** 2).mean() / 3)
+    assert 0.5 < np.sqrt((after.std**2).mean()) / axis < 3
+    np.testing.assert_array_equal(after.presence, before.presence)
 
 
 def test_a_mirrored_picture_is_answered_by_the_mirrored_hand(pictures, predictor):
@@ -142,10 +159,12 @@ def test_the_command_writes_what_the_predictor_says(pictures, predictor, tmp_pat
 
 def test_a_run_of_other_widths_is_read_and_one_of_other_crops_is_not(tmp_path, pictures):
     model = HandNet(21, (16, 16, 16), (2, 2, 2))
-    variables = model.init(jax.random.key(0), jnp.zeros((1, 64, 64, 2)))
+    shapes = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 64, 64, 2)))
+    variables = jax.tree.map(lambda shape: np.zeros(shape.shape, shape.dtype), shapes)
     weights.save(tmp_path / "net.npz", variables)
-    small = HandDepthPredictor("small", Networks(weights.load(tmp_path / "net.npz"), None))
-    assert small(pictures[0][0], camera=K).xyz.shape == (21, 3)
+    networks = Networks(weights.load(tmp_path / "net.npz"), None)
+    found = jax.eval_shape(partial(find, networks), pictures[0][0], K, ODDS["auto"])
+    assert found.joints.shape == (21, 3)
     config, skeleton = configs.load("handnet", ["config.data.image_size=96"]), SKELETONS["hand21"]
     task = TASKS["handnet"](config, skeleton)
     other = TrainedNetwork(config, skeleton, task, 0, variables, lambda variables, batch: {})

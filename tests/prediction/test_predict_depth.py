@@ -263,7 +263,7 @@ def test_files_of_other_kinds_are_counted_and_named(tmp_path, capsys):
     [
         (["--depth", "x"], "--depth is now a command: handjax predict depth INPUT "),
         (["--workdir", "w", "--images=x"], "handjax predict images INPUT --workdir RUN"),
-        (["video", "x"], "invalid choice: 'video'"),
+        (["audio", "x"], "invalid choice: 'audio'"),
     ],
 )
 def test_old_form_names_the_new_one(argv, message):

@@ -183,7 +183,7 @@ def test_the_kind_of_a_file(tmp_path):
         (
             '{"joints": ["a"], "hands": [{}]}',
             ["--groundtruth", "t.json"],
-            "its joints, a, ..., match none of hand21",
+            "t.json, hand 0: no hand_pts of numbers in it; expected 1 times",
         ),
         ("LOST", ["--groundtruth", "t.json"], "p.json has 00008, .*t.json has not"),
         ("TWICE", ["--groundtruth", "t.json"], "another hand in 00000.png"),

@@ -185,6 +185,7 @@ def test_labels_as_fractions_are_named():
         check_uv("pred.json", "true.json", pred, true / 640, labelled, sizes / 640, JOINTS)
 
 
+@pytest.mark.slow
 def test_published_files_are_as_they_should_be(real_data):
     folder = real_data / "metrics"
     methods = ("CVPR18_{}_V2V_PoseNet.txt", "NEUCOM18_{}_Pose_REN.txt")

@@ -9,6 +9,7 @@ from handjax.pose.look_at import centered_camera, crop_camera
 from handjax.pose.skeleton import HAND_MIDDLE, SKELETONS
 from handjax.targets import handfinder as finder_target
 from handjax.tasks import handfinder, handnet
+from handjax.tasks.labels import labelled_rows
 
 WEIGHTS = {"heat": 0.05, "deviation": 0.02, "presence": 0.1}
 COUNT = 3
@@ -79,7 +80,7 @@ def test_hands_that_cannot_be_seen_are_not_scored(batch):
         "std": np.full((COUNT, 21), 2.0, np.float32),
         "presence": np.array([0.9, 0.2, 0.9], np.float32),
     }
-    kept = handnet.postprocess(rows)
+    kept = labelled_rows(rows)
     assert len(kept["joints_xyz"]) == 2 and "true_labelled" not in kept
     result = handnet.score(kept, skeleton=SKELETONS["hand21"])
     assert result["mpjpe_mm"] == pytest.approx(5) and result["present"] == 0.5

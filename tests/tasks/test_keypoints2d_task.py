@@ -13,6 +13,7 @@ from handjax.data.batch import check_batch
 from handjax.engine.config import load
 from handjax.pose import crop2d
 from handjax.pose.skeleton import SKELETONS
+from handjax.pose.skeleton_file import parse
 from handjax.targets import heatmap
 from handjax.tasks import TASKS
 
@@ -28,10 +29,15 @@ SMALL = {
 }
 
 
+# Eleven joints of one's own, of which a mirror image swaps two pairs.
+TOY = parse({"joints": [f"p{i}" for i in range(11)], "flip": [["p0", "p7"], ["p10", "p3"]]}, "toy")
+ALL_SKELETONS = {**SKELETONS, "own": TOY}
+
+
 def build(repo, spec, *overrides, skeleton="hand21"):
     """A small task from a real config."""
     config = load(f"{repo}/configs/{spec}", [*SMALL[spec.split(".")[0]], *overrides])
-    return TASKS["keypoints2d"](config, SKELETONS[skeleton])
+    return TASKS["keypoints2d"](config, ALL_SKELETONS[skeleton])
 
 
 def batch_of(rows=4, joints=21):
@@ -75,6 +81,8 @@ KINDS = {
     "CPM in evaluation": ("cpm.py", False, "hand21", ("config.crop.scale=1.0",)),
     "Kwai": ("cpm.py:kwai", True, "hand21", ()),
     "PoseNet2D": ("posenet2d.py:augment", True, "hand21", ("config.augment.center_sigma_px=5.0",)),
+    "own joints": ("posenet2d.py:own", True, "own", ("config.augment.flip=0.5",)),
+    "own joints in evaluation": ("cpm.py:own", False, "own", ()),
     "left hands mirrored": ("posenet2d.py", False, "hand21", ("config.task.mirror_left=True",)),
 }
 
@@ -86,7 +94,10 @@ def test_image_and_joints_move_together(repo, kind):
     exchanged."""
     spec, train, skeleton, more = KINDS[kind]
     task = build(repo, spec, *more, skeleton=skeleton)
-    batch = batch_of(8, len(SKELETONS[skeleton].joints))
+    batch = batch_of(8, len(ALL_SKELETONS[skeleton].joints))
+    if skeleton == "own":
+        low, high = (of(batch["joints_uv"], 1) for of in (np.min, np.max))
+        batch["box"] = np.concatenate([low - 8, high - low + 16], 1)
     inputs = jax.device_get(prepared(task, batch, train))
     cpm = spec.startswith("cpm")
     assert inputs["x"].shape == (8, SIZE, SIZE, 3 + cpm) and inputs["x"].dtype == np.float32
@@ -95,12 +106,13 @@ def test_image_and_joints_move_together(repo, kind):
     expected = {
         "left hands mirrored": batch["left"],
         "CPM in evaluation": mirrored & False,
+        "own joints in evaluation": mirrored & False,
         "PoseNet2D": mirrored & False,
     }
     np.testing.assert_array_equal(mirrored, expected.get(kind, mirrored))
     assert kind in expected or 0 < mirrored.sum() < 8
     flip = np.where(
-        mirrored[:, None], SKELETONS[skeleton].flip, np.arange(batch["visible"].shape[1])
+        mirrored[:, None], ALL_SKELETONS[skeleton].flip, np.arange(batch["visible"].shape[1])
     )
     true = np.take_along_axis(batch["joints_uv"], flip[..., None], 1)
     np.testing.assert_array_equal(inputs["visible"], np.take_along_axis(batch["visible"], flip, 1))
@@ -335,7 +347,11 @@ def test_an_image_without_labels_is_shown_entirely_or_in_its_box(repo):
         ("posenet2d.py", "task.loss=kwai", "use heatmap or dsnt"),
         ("cpm.py", "task.decode=mean", "expected argmax or centroid"),
         ("cpm.py", "crop.size=100", "a multiple of the network's stride, 8 px"),
-        ("cpm.py", "crop.rule=round", "expected palm or height or box or file or image"),
+        (
+            "cpm.py",
+            "crop.rule=round",
+            "expected palm or height or box or labelled or file or image",
+        ),
         ("cpm.py", "crop.side_px=(9.0, 3.0)", "two sides, the smaller one first"),
         ("cpm.py", "augment.scale=(0.0, 1.0)", "two factors, the smaller one first"),
         (
