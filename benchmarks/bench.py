@@ -23,7 +23,7 @@ from pathlib import Path
 if __package__ in (None, ""):  # run as a script
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks import networks, rasterizer, spheres, world
+from benchmarks import fit, networks, rasterizer, spheres, world
 from benchmarks.harness import (
     Case,
     Effort,
@@ -40,6 +40,7 @@ SYSTEMS: dict[str, Callable[[Effort], Iterator[Case]]] = {
     "rasterizer": rasterizer.cases,
     "spheres": spheres.cases,
     "world": world.cases,
+    "fit": fit.cases,
     **{
         name: functools.partial(networks.network, name)
         for name in ("v2v", "cpm", "posenet2d", "resnet")

@@ -76,7 +76,7 @@ def first_step(began: float, spec: str, workdir: str) -> dict:
     create_state, train_batches, record = (
         run.create_state,
         train.feed.train_batches,
-        train._record,
+        train.Recorder.record,
     )
 
     def timed_state(*arguments):
@@ -91,13 +91,14 @@ def first_step(began: float, spec: str, workdir: str) -> dict:
             mark("batch")
             yield batch
 
-    def timed_record(writer, waiting, *rest):
-        record(writer, waiting, *rest)
-        if waiting is not None:  # its metrics are on the host
+    def timed_record(recorder, pending, state):
+        asked = record(recorder, pending, state)
+        if pending is not None:  # its metrics are on the host
             mark("step")
             raise Reached
+        return asked
 
-    run.create_state, train.feed.train_batches, train._record = (
+    run.create_state, train.feed.train_batches, train.Recorder.record = (
         timed_state,
         timed_batches,
         timed_record,

@@ -3,7 +3,7 @@
 The images show simple rendered hands and bodies, so that every step from raw files to metrics can
 be demonstrated and tested without the real data. DIR must be empty or not exist. --config exists
 for human36m, where it is the subset (default validact02: all of them together have 1,680 folders),
-and for keypoint_list, where it is the joint order of the lists.
+for keypoint_list, where it is the joint order of the lists, and for ho3d, where it is the version.
 """
 
 import argparse
@@ -15,7 +15,7 @@ from pathlib import Path
 from handjax.data.preparation.registry import SETS, raw_files
 
 # Sets whose fake files depend on the configuration → the default.
-CONFIGS = {"human36m": "validact02", "keypoint_list": "keypoint_list"}
+CONFIGS = {"human36m": "validact02", "keypoint_list": "keypoint_list", "ho3d": "v3"}
 
 
 def main(argv: Sequence[str]) -> None:
@@ -30,7 +30,7 @@ def main(argv: Sequence[str]) -> None:
         "-n", type=int, default=20, help="frames per split, sequence or folder (default 20)"
     )
     parser.add_argument("--seed", type=int, default=0, help="default 0")
-    parser.add_argument("--config", metavar="NAME", help="of human36m and keypoint_list")
+    parser.add_argument("--config", metavar="NAME", help="of human36m, keypoint_list and ho3d")
     args = parser.parse_args(argv)
     known = tuple(raw_files(args.name).CONFIGS) if args.name in CONFIGS else ()
     if args.config and args.config not in known:

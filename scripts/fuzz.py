@@ -335,6 +335,53 @@ def labels(rng: random.Random) -> Iterator[Case]:
     )
 
 
+def frames(rng: random.Random) -> Iterator[Case]:
+    """Labelled depth frames, and labels that their depth contradicts."""
+    from handjax.data.formats.labelled_frames import read_frames
+    from handjax.data.frame_checks import check_labels
+
+    depth = np.zeros((240, 320), np.uint16)
+    depth[80:180, 110:210] = 600
+    xyz = [[-60 + 6 * j, -40 + 30 * (j % 3), 610] for j in range(21)]
+    uv = [[150 + 240 * x / z, 121 + 240 * y / z] for x, y, z in xyz]
+    content = {
+        **{"k": [240, 240, 158, 121], "unit_mm": 1.0, "hand": "right", "order": "hand21"},
+        "kind": "joints",
+        "frames": {"a.png": {"xyz_mm": xyz, "center": xyz[10], "box": [100, 70, 130, 130]}},
+    }
+
+    def read(path: Path) -> Any:
+        cv2.imwrite(str(path.with_name("a.png")), depth)
+        found = read_frames(path)
+        (frame,) = found.frames
+        known = frame.labelled
+        return frame.xyz[known], known, frame.k, found.unit_mm, check_labels(found).median_mm
+
+    data = json.dumps(content).encode()
+    more = damaged_json(content, rng, 60)
+    yield from files("labelled frames", "frames.json", data, read, rng, more)
+    (labels,) = content["frames"].values()
+    absurd = {
+        "metres": {"xyz_mm": np.multiply(xyz, 1e-3).tolist()},
+        "mirrored": {"xyz_mm": np.multiply(xyz, [-5, 1, 1]).tolist()},
+        "far away": {"xyz_mm": np.add(xyz, [0, 0, 900]).tolist()},
+        "all in one place": {"xyz_mm": [xyz[0]] * 21},
+        "NaN": {"xyz_mm": [[float("nan")] * 3] * 21},
+        "fractions": {"uv": np.divide(uv, [320, 240]).tolist()},
+        "another camera": {"k": [0.75, 1.0, 0.5, 0.5]},
+        "a box in fractions": {"box": [0.3, 0.3, 0.4, 0.4]},
+    }
+    for what, change in absurd.items():
+        entry = {"frames": {"a.png": {**labels, **change}}}
+
+        def run(folder: Path, entry: dict = entry) -> Any:
+            path = folder / "frames.json"
+            path.write_text(json.dumps({**content, **entry}))
+            return read(path)
+
+        yield Case("labelled frames", what, run, ("frames.json",), impossible=True)
+
+
 def predictions(rng: random.Random) -> Iterator[Case]:
     from handjax.data.formats import predictions_npz as npz
 
@@ -531,11 +578,19 @@ def raw_sets(rng: random.Random) -> Iterator[Case]:
         "mpii": ("validation", None, ("valid.json", "gt_valid.mat")),
         "coco_person": ("validation", None, (".json",)),
         "keypoint_list": ("train", "rhd", ("train.txt",)),
+        "landmarks": ("train", None, (".json",)),
         "rhd": ("test", None, (".pickle",)),
         "stb": ("test", "sk_320", (".mat",)),
         "msra_hand": ("P0", None, ("joint.txt", ".bin")),
         "icvl": ("test", None, ("test_seq_1.txt", ".png")),
         "human36m_challenge": ("train", None, (".csv",)),
+        "freihand": ("test", None, ("_K.json", "_xyz.json")),
+        "hands2017": ("train", None, ("Annotation.txt", "1.png")),
+        "itop": ("test", "side", ("labels.h5", "map.h5")),
+        "ho3d": ("test", "v3", ("_xyz.json", "evaluation.txt", ".pkl")),
+        "mpi_inf_3dhp": ("test", "sample10", ("annot_data.mat",)),
+        "interhand": ("train", None, ("_data.json", "_camera.json", "_joint_3d.json")),
+        "dexycb": ("validation", "s0", ("meta.yml", ".npz", "125_640x480.yml")),
     }
     for name, (split, config, endings) in trees.items():
         yield from _tree(name, split, config, endings, rng)
@@ -567,8 +622,11 @@ def _tree(
     lazy = list(raw.samples(epath.Path(root), split, config).lazy)[:1]
     sound = None if not lazy else numbers(read())
     for ending in endings:
-        split_of = {"rhd": "evaluation", "human36m_challenge": "Train"}.get(name, "")
-        found = [p for p in sorted(root.rglob(f"*{ending}")) if split_of in str(p)]
+        split_of = {"rhd": "evaluation", "human36m_challenge": "Train", "freihand": "evaluation"}
+        split_of |= {"hands2017": "training", "itop": "side_test", "ho3d": "evaluation"}
+        split_of |= {"interhand": "train", "mpi_inf_3dhp": "TS1", "landmarks": "train.json"}
+        split_of |= {"dexycb": "836212060125_" if "640" in ending else "_140019"}
+        found = [p for p in sorted(root.rglob(f"*{ending}")) if split_of.get(name, "") in str(p)]
         path = next((p for p in found if "P0" in str(p) or name != "msra_hand"), found[0])
         path = next((p for p in found if "val2017" in p.name), path)
         path = next((p for p in found if "B1Counting" in p.name and "SK" in p.name), path)
@@ -768,6 +826,14 @@ COMMANDS: tuple[tuple[str, str], ...] = (
     ("evaluate --workdir W --predictions /dev/null --groundtruth /dev/null --dataset nyu", "null"),
     ("evaluate --workdir W --predictions none.npz", "none.npz"),
     ("evaluate --workdir nowhere --checkpoint -1", "nowhere"),
+    ("evaluate --output W --predictions none.npz --groundtruth true.npz", "none.npz"),
+    ("evaluate --output W --predictions W --groundtruth D", "W"),
+    ("bench real nowhere --output O", "nowhere"),
+    ("bench real D --output O", "D"),
+    ("bench real D --output O --give mars", "D"),
+    ("bench voxels none.h5 --camera nyu --output O", "none.h5"),
+    ("bench voxels none.h5 --camera nyu --size 0,0 --output O", "--size"),
+    ("bench voxels D --camera nyu --output O", "D"),
     ("predict bogus", "bogus"),
     ("predict images", "INPUT"),
     ("predict images nowhere --workdir nowhere", "nowhere"),
@@ -832,6 +898,7 @@ AREAS: dict[str, Callable[[random.Random], Iterator[Case]]] = {
     "pictures": pictures,
     "depth": depth,
     "labels": labels,
+    "frames": frames,
     "predictions": predictions,
     "meshes": meshes_and_weights,
     "voxels": voxels,

@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parent.parent
 # With -n, a worker takes whole files, since the tests of a file share what they prepare and what
 # they compile. Files that share the finished run of tests/e2e/conftest.py are taken as one.
 ONE_RUN = {f"test_{name}.py" for name in ("restart", "evaluate_run", "mistakes", "old_run")}
-ONE_RUN.add("test_without_kernels.py")
+ONE_RUN |= {"test_without_kernels.py", "test_interrupted.py"}
 # Folders of long tests come first, so that no worker is left alone with one at the end.
 LONG = ["e2e", "multiprocess", "browser", "data"]
 
@@ -63,13 +63,32 @@ def pytest_runtest_setup(item):
         pytest.skip("HANDJAX_OPS=off turns off the kernels under test")
 
 
+@pytest.fixture(scope="module", autouse=True)
+def compiled_programs_end_with_their_file():
+    """Those of a thousand tests would fill the memory."""
+    yield
+    jax.clear_caches()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_export_after_every_training():
+    """It takes seconds. Trainings in processes of their own do export: tests/e2e/test_own_depth.py
+    looks at what they write."""
+    from handjax import train
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(train, "export_at_end", lambda run, workdir: None)
+        yield
+
+
 @pytest.fixture(scope="session")
 def shared_compile_cache(tmp_path_factory):
-    """shared_compile_cache() → a context in which runs, in all processes that this one starts,
-    share one compile cache; the user's own is not used."""
+    """shared_compile_cache() → a context in which runs, in all processes that this one starts and
+    in the other workers of -n, share one compile cache; the user's own is not used."""
     from handjax.engine import runtime
 
-    folder = str(tmp_path_factory.mktemp("cache"))
+    base = tmp_path_factory.getbasetemp()
+    folder = str((base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "compile-cache")
     names = "jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_secs"
 
     @contextlib.contextmanager

@@ -23,7 +23,7 @@ from handjax.pose import crop2d
 from handjax.pose.lens import Lens
 from handjax.pose.pinhole import project
 from handjax.pose.skeleton import SKELETONS
-from handjax.prediction import depth_predictors
+from handjax.prediction import depth_base
 from handjax.prediction.network import _compile
 from handjax.targets import body as body_targets
 
@@ -94,7 +94,7 @@ def test_import_is_free():
 
 def test_public_names():
     assert set(handjax.__all__) <= set(dir(handjax))
-    assert list(handjax.list_models()) == ["hand-depth", "spherehand"]
+    assert list(handjax.list_models()) == ["hand-depth", "spherehand", "hand-rgb"]
     with pytest.raises(AttributeError, match="no attribute 'lode'"):
         handjax.lode  # noqa: B018
 
@@ -107,8 +107,9 @@ def test_readme_snippet_runs(repo, capsys):
     depth[80:160, 120:200] = 500
     exec(code, dict(depth=depth, fx=300.0, fy=300.0, cx=160.0, cy=120.0))
     printed = capsys.readouterr().out
-    shapes = "xyz [21, 3] mm (camera frame), uv [21, 2] px, std [21] mm, presence [], center [3] mm"
-    assert f"Prediction(21 joints; {shapes})" in printed
+    shapes = "xyz [21, 3] mm (camera frame), uv [21, 2] px, std [21] mm, presence []"
+    assert f"Prediction(21 joints; {shapes}, center [3] mm, box [4] px)" in printed
+    assert re.search(r"^joint +x_mm +y_mm +z_mm +std_mm", printed, re.MULTILINE)
     assert "index_tip" in printed
 
 
@@ -130,13 +131,19 @@ def test_v2v_run(tiny):
     one = predictor(first["depth"], first["k"][None], first["center_xyz"])
     same(one.xyz, rows["joints_xyz"][0])
     same(one["index_tip"], rows["joints_xyz"][0, one.joints.index("index_tip")])
-    # Without a center it is the center of mass, near the mean of the points of the evaluation.
+    # The nearest thing has its center of mass near the mean of the points of the evaluation.
     fx, fy, cx, cy = (float(batch["k"][0][at]) for at in ((0, 0), (1, 1), (0, 2), (1, 2)))
-    free = predictor(batch["depth"][0], camera=f"crop:{fx},{fy},{cx},{cy}")
-    centers = depth_predictors._hand_centers(
-        batch["depth"][:1], batch["k"][:1], batch["cube_mm"][:1], predictor.range_mm
+    camera = f"crop:{fx},{fy},{cx},{cy}"
+    free = predictor(batch["depth"][0], camera, center="nearest")
+    nearest = depth_base.nearest_centers(
+        batch["depth"][:1], batch["k"][:1], predictor.cube_mm, predictor.range_mm
     )
-    same(free.xyz, predictor(batch["depth"][0], batch["k"][:1], centers[0]).xyz)
+    same(free.xyz, predictor(batch["depth"][0], batch["k"][:1], nearest[0]).xyz)
+    # By default the hand network says where the hand is.
+    found = predictor(batch["depth"][0], camera)
+    hand = handjax.load("hand-depth")(batch["depth"][0], camera, side="right")
+    same(found.center, hand.xyz.mean(0))
+    same(found.xyz, predictor(batch["depth"][0], camera, hand.xyz.mean(0)).xyz)
 
 
 @pytest.mark.slow
@@ -235,6 +242,8 @@ def test_body_run(tiny):
     ]
     np.testing.assert_allclose(np.sum(lengths, 0), opened.config.task.skeleton_mm, rtol=1e-3)
     assert "mm (pelvis frame)" in repr(found)
+    same(found.box, boxes, atol=1e-4)
+    assert np.asarray(found.plot()).ndim == 3
     same(predictor(batch["image"][1], boxes[1]).xyz, found.xyz[1])
 
 

@@ -17,11 +17,13 @@ from handjax.engine.optimizer import make_optimizer
 from handjax.engine.schedules import SCHEDULES
 from handjax.engine.step import init_state, train_step
 from handjax.pose.skeleton import SKELETONS
+from handjax.pose.skeleton_file import own_skeleton
 from handjax.rigs import skinning
 from handjax.sources import SOURCES, Source
 from handjax.sources.base import unchanged
 from handjax.sources.mixed_synthetic import with_synthetic
 from handjax.tasks import TASKS
+from tests.own_depth import write_toys
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -40,14 +42,20 @@ def variants_of(path: str) -> list[str]:
 
 
 # Variants of which a config takes one. Variants with prepared files → the set.
-DATA_SETS = {"h5", "nyu", "icvl", "msra"}
-ALTERNATIVES = (DATA_SETS, {"rhd", "stb", "rs", "handdb", "list"}, {"heatmap", "dsnt"})
+DATA_SETS = {"h5", "own", "nyu", "icvl", "msra", "hands2017", "dexycb", "ho3d", "itop"}
+ALTERNATIVES = (
+    DATA_SETS,
+    {"rhd", "stb", "rs", "freihand", "dexycb", "ho3d", "interhand", "handdb", "list", "own"},
+    {"heatmap", "dsnt"},
+)
 ALTERNATIVES += ({"synthetic", "selfsup", "nyu"},)
 ALTERNATIVES += (
     {"direct", "integral", "kinematic", "challenge"},
     {"h36m", "h36m_mpii", "mixed", "quick"},
 )
-PREPARED = {"nyu": "nyu_hand", "icvl": "icvl", "msra": "msra_hand"}
+PREPARED = {"nyu": "nyu_hand", "icvl": "icvl", "msra": "msra_hand", "hands2017": "hands2017"}
+PREPARED |= {"dexycb": "dexycb", "ho3d": "ho3d", "itop": "itop"}
+TOY = own_skeleton(("left_ear", "right_ear", "tail"))  # for joints of one's own
 
 
 def every_config() -> list:
@@ -118,14 +126,19 @@ def test_every_config_loads_and_makes_a_step(spec, request, traced, states):
     if config.data.name == "voxel_h5":
         file = request.getfixturevalue("real_data") / "voxel" / "nyu_voxels_6frames.h5"
         config = load(str(ROOT / spec), [f"config.data.path={file}"])
+    elif config.data.name == "labelled_frames":
+        write_toys(folder := request.getfixturevalue("tmp_path") / "toys", 4)
+        config = load(str(ROOT / spec), [f"config.data.path={folder}"])
+    elif config.data.name == "labelled_crops":
+        folder = request.getfixturevalue("real_data") / "depth_sr305"
+        config = load(str(ROOT / spec), [f"config.data.path={folder}"])
     elif "layers" in config.model:  # a small ResNet; its depths are tested in tests/models
         config = load(str(ROOT / spec), ["config.model.layers=18"])
     elif config.data.name in PREPARED.values():
-        config = load(
-            str(ROOT / spec),
-            [f"config.data.path={request.getfixturevalue('prepared')(config.data.name)}"],
-        )
-    stands_in = config.data.name in ("rgb_hand", "body", "nyu_views")
+        folder = request.getfixturevalue("prepared")(config.data.name)
+        more = ["config.data.eval_split=train"] * (config.data.name == "hands2017")  # two frames
+        config = load(str(ROOT / spec), [f"config.data.path={folder}", *more])
+    stands_in = config.data.name in ("rgb_hand", "landmarks", "body", "nyu_views")
     source = _stand_in(config) if stands_in else SOURCES[config.data.name](config)
     optimizer = make_optimizer(config.optimizer, config.steps)
     # A named default, and sets that differ in their files alone, make the same step.
@@ -172,6 +185,7 @@ def _stand_in(config):
         shapes |= {"center_xyz": (3,), "cube_mm": (3,)}
     else:
         joints, skeleton = (18, "body18") if config.data.name == "body" else (21, "hand21")
+        joints = len(TOY.joints) if config.data.name == "landmarks" else joints
         shapes = {
             "image": (96, 128, 3),
             "joints_uv": (joints, 2),
@@ -179,6 +193,8 @@ def _stand_in(config):
             "labelled": (joints,),
         }
         shapes |= {"source_from_image": (2, 3)}
+    if config.data.name == "landmarks":
+        shapes |= {"box": (4,), "area": ()}
     if config.data.name == "body":
         shapes |= {"joints_xyz": (joints, 3), "k": (3, 3), "has_uv": (), "has_xyz": (), "box": (4,)}
     shapes |= {"mask": (), "index": ()}
@@ -189,7 +205,7 @@ def _stand_in(config):
         }
 
     source = Source(
-        skeleton=SKELETONS[skeleton],
+        skeleton=TOY if config.data.name == "landmarks" else SKELETONS[skeleton],
         train_size=None,
         eval_size=1,
         train_rows=rows,

@@ -84,7 +84,7 @@ def cost(monkeypatch):
     for owner, name in (
         (run, "create_state"),
         (train.feed, "train_batches"),
-        (train, "_record"),
+        (train.Recorder, "record"),
         (train.runtime, "keep_memory"),
     ):
         monkeypatch.setattr(owner, name, getattr(owner, name))  # restores what first_step replaces

@@ -224,6 +224,22 @@ def test_names_in_the_docs_exist(page):
                 assert hasattr(importlib.import_module(module), attribute), found
 
 
+def test_recipes_of_the_docs_are_those_of_the_script():
+    recipes = runpy.run_path(str(ROOT / "scripts" / "reproduce.py"))["RECIPES"]
+    text = (ROOT / "docs" / "reproduce.md").read_text()
+    table = text.partition("<!-- checked: recipes -->")[2].partition("<!-- end -->")[0]
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines()[3:]]
+    assert [row[0] for row in rows] == [f"`{' '.join(pair)}`" for pair in recipes]
+    for (_, metric, published, raw, by_hand), recipe in zip(rows, recipes.values(), strict=True):
+        value = "–" if recipe.published is None else f"{recipe.published:g}"
+        assert (metric, published) == (f"`{recipe.metric}`", value)
+        assert set(re.findall(r"`(\w+)`", raw)) == {name for name, _ in recipe.prepared}
+        trained = dict.fromkeys(training.config for training in recipe.trainings)
+        assert re.findall(r"`([^`]+)`", by_hand) == [*trained]
+        refined = any("center=refined" in "".join(t.overrides) for t in recipe.trainings)
+        assert refined == ("refined centers" in raw)
+
+
 def test_lines_are_at_most_100_columns():
     """Prose and C++; ruff counts Python. Tables and links cannot wrap."""
     files = [*PAGES, ROOT / "CHANGELOG.md", ROOT / "pyproject.toml", ROOT / ".ci" / "run"]

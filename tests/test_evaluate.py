@@ -72,6 +72,9 @@ def test_published_files(real_data, tmp_path, capsys, dataset, file, mean):
     page = (tmp_path / "report.html").read_text()
     assert f">{mean:.3f}<" in page and "Pose-REN" in page
     assert ("not comparable" in page) == (dataset == "nyu")
+    # Methods without a prediction file have a mean alone.
+    assert ("† as published" in page) == ("HandDiff †" in page) == (dataset == "nyu")
+    assert "over the years" in page and "2022 Virtual views" in page
 
 
 def test_msra_has_no_comparison(files, tmp_path):

@@ -15,7 +15,7 @@ READ_FLAGS = """
 import argparse, os, sys, time
 p = argparse.ArgumentParser()
 p.add_argument("--coordinator"); p.add_argument("--num_processes", type=int)
-p.add_argument("--process_id", type=int)
+p.add_argument("--process_id", type=int); p.add_argument("--join_seconds", type=float)
 p.add_argument("--folder", default=".")
 f = p.parse_args()
 rank = f.process_id
@@ -105,6 +105,54 @@ def test_stopping_the_launcher_stops_all(start, number):
     launcher.communicate(timeout=20)
     assert launcher.returncode == 128 + number
     assert all(ended(pid) for pid in pids)
+
+
+def test_a_training_that_is_asked_to_end_saves(start):
+    """The launcher waits for it, and its exit code is that of a run that can be continued."""
+    body = """
+import signal
+signal.signal(signal.SIGTERM, lambda *_: (time.sleep(0.5 * rank), print("saved"), sys.exit(75)))
+print("ready"); time.sleep(60)
+"""
+    launcher = start(body, "local", "-n", "2", "--module", "tiny")
+    for _ in range(2):
+        assert "ready" in launcher.stdout.readline()
+    launcher.send_signal(signal.SIGUSR1)
+    out, err = launcher.communicate(timeout=20)
+    assert launcher.returncode == 75, err
+    assert sorted(out.splitlines()) == ["[0] saved", "[1] saved"]
+
+
+def test_a_signal_while_the_others_are_stopped_does_not_wait(start):
+    body = """
+import signal
+signal.signal(signal.SIGTERM, lambda *_: print("asked"))
+print(os.getpid())
+while rank == 0: time.sleep(0.05)
+time.sleep(0.5); sys.exit(7)
+"""
+    launcher = start(body, "local", "-n", "2", "--module", "tiny")
+    pids = [int(launcher.stdout.readline().split()[1]) for _ in range(2)]
+    assert "[0] asked" in launcher.stdout.readline()
+    launcher.send_signal(signal.SIGINT)
+    _, err = launcher.communicate(timeout=8)  # less than a process gets that was asked to end
+    assert launcher.returncode == 7 and "process 1 ended with 7" in err and "Traceback" not in err
+    assert all(ended(pid) for pid in pids)
+
+
+def test_the_one_that_the_others_miss_is_named(start):
+    body = "time.sleep(0.3 * rank); sys.exit(76) if rank < 2 else os.kill(os.getpid(), 9)"
+    launcher = start(body, "local", "-n", "3", "--module", "tiny")
+    _, err = launcher.communicate(timeout=20)
+    assert launcher.returncode == 137 and "process 2 ended with 137; the others" in err
+
+
+def test_an_abort_is_explained(start):
+    body = "time.sleep(0 if rank else 60); os.abort()"
+    launcher = start(body, "local", "-n", "2", "--module", "tiny")
+    _, err = launcher.communicate(timeout=20)
+    assert launcher.returncode == 134
+    assert "process 1 ended with 134 (JAX ended it, as it does when another process" in err
 
 
 def test_every_process_gets_one_gpu(start):

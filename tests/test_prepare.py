@@ -210,12 +210,19 @@ def test_missing_frames_are_listed_before_the_start(frames, capsys):
 def test_bad_inputs_give_one_line_each(frames, capsys):
     refused(capsys, [], "NAME")
     refused(capsys, ["nothing"], "invalid choice: 'nothing'")
+    refused(
+        capsys,
+        ["rhd", "--manual_dir", "x", "--output", "x"],
+        "unrecognized arguments: --output x (see",
+    )
+    refused(capsys, command(frames, cube=0.3), "--cube 0.3 mm: in metres?")
     refused(capsys, command(frames, camera="1,2,3"), "--camera", "1,2,3")
     refused(capsys, command(frames, camera="0,2,3,4"), "--camera")
     refused(capsys, command(frames, cube=-1), "--cube")
     refused(capsys, command(frames, size=90), "--size")
     refused(capsys, command(frames, labels=None), "required", "--labels")
     refused(capsys, command(frames, depth_format="png16"), "0.png", "depth format 'png16'")
+    refused(capsys, command(frames, depth_format="png16"), "use 'nyu'")
     refused(
         capsys,
         command(frames, depth_scale=0.1),

@@ -87,7 +87,7 @@ def test_opens_without_errors_and_shows_its_images(page):
     sizes = page.eval_on_selector_all(
         "img", "all => all.map(i => [i.complete, i.naturalWidth, i.naturalHeight])"
     )
-    assert len(sizes) == 4  # success curve, joints, best and worst frames
+    assert len(sizes) == 5  # success curve, years, joints, best and worst frames
     assert all(complete and min(width, height) > 100 for complete, width, height in sizes), sizes
     assert all(page.eval_on_selector_all("img", "all => all.map(i => i.alt.length > 20)"))
     assert page.troubles == []

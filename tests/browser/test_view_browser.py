@@ -143,6 +143,11 @@ def depth_image(page) -> str:
     """The depth image of the hand as decoded by the page: a PNG in base64."""
     return page.locator("img[src^='blob:']").last.evaluate(
         """async image => {
+            // A new picture that comes during decode() makes it fail.
+            for (let tries = 0; tries < 20; tries++) {
+                try { await image.decode(); break; }
+                catch { await new Promise(resolve => setTimeout(resolve, 250)); }
+            }
             await image.decode();
             const canvas = document.createElement("canvas");
             [canvas.width, canvas.height] = [image.naturalWidth, image.naturalHeight];

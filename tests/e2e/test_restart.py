@@ -1,6 +1,7 @@
 """A run that is killed after five of ten steps and resumed is bit-identical to one that is not."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 
 from handjax import run as runs
 from handjax import train
+from handjax.engine import lock
 
 pytestmark = pytest.mark.slow
 
@@ -68,6 +70,8 @@ def test_a_run_writes_the_documented_files(finished):
         "metrics.json",
         "predictions.npz",
         "report.html",
+        "model.stablehlo",
+        "model.stablehlo.json",
         "done.json",
     }
     assert {path.name for path in finished.iterdir()} == names
@@ -98,7 +102,11 @@ def test_a_killed_run_resumes_bit_for_bit(tmp_path, tiny, command, finished, sou
     assert {path.name for path in (broken / "checkpoints").iterdir()} == {"5", "10"}
 
 
-def test_a_finished_run_is_left_alone(finished, tiny, snapshot, capsys):
+@pytest.mark.parametrize("writable", [True, False])
+def test_a_finished_run_is_left_alone(finished, tiny, snapshot, capsys, monkeypatch, writable):
+    if not writable:
+        monkeypatch.setattr(os, "access", lambda *_: False)
+        monkeypatch.setattr(lock, "hold", None)
     before = snapshot(finished)
     train.main(tiny(finished))
     assert f"{finished} is finished at step 10" in capsys.readouterr().out

@@ -52,7 +52,9 @@ def run(installed: Path, cwd: Path, *argv: str) -> str:
 
 
 def test_a_wheel_trains_by_the_name_of_a_config(installed, tmp_path):
-    few = ("--config.steps=2", "--config.data.eval_size=8", "--config.data.image_size=32")
+    # The programs of `tiny`, which other tests have compiled.
+    few = ("--config.steps=2", "--config.data.eval_size=11", "--config.data.image_size=32")
+    few += ("--config.devices=1",)
     out = run(installed, tmp_path, "train", "--config", "v2v:quick", "--workdir=a", *TINY, *few)
     assert "v2v:quick in a, 2 steps" in out and "start at step 0 of 2" in out
     done = json.loads((tmp_path / "a" / "done.json").read_text())
