@@ -354,9 +354,8 @@ def test_items_of_a_parameter_may_differ_in_size():
     found = []
     for path, source in modules().items():
         for node in ast.walk(ast.parse(source)):
-            for arg in [*node.args.args, *node.args.kwonlyargs] if isinstance(node, ast.FunctionDef) else []:
-                if arg.annotation:
-                    found += [f"{path} {node.name}: {x}" for x in named_sizes(arg.annotation)]
+            if isinstance(node, ast.arg) and node.annotation:
+                found += [f"{path} {node.arg}: {x}" for x in named_sizes(node.annotation)]
     assert not found, "\n".join(found)
     named = ast.parse('Sequence[tuple[str, Float[np.ndarray, "h w"]]]', mode="eval").body
     assert list(named_sizes(named)) == ["Float[np.ndarray, 'h w']"]
