@@ -151,12 +151,13 @@ def measure(
     steps = jnp.maximum(jnp.round(1.0 / (jnp.maximum(d, 1.0) * fine)), 1.0)
     d = jnp.where(effects.step > 0.01, 1.0 / (steps * fine), d)
 
-    d = once(d)
+    # Where nothing was measured there is nothing that could be in the projector's way.
+    d = once(jnp.where(measured, d, 0.0))
     steep = jnp.clip(rise / 40.0 - 0.4, 0.0, 1.0)
     lost = u[3] < jnp.maximum(effects.speckle, effects.grazing * steep)
     lost |= fields[2] > _normal_quantile(effects.holes)
     lost |= _shadow(d, k, effects.base, rest[-1] < 0.5)
-    return jnp.where(measured & ~lost & (d > 0), d, 0.0)
+    return jnp.where(~lost & (d > 0), d, 0.0)
 
 
 def _outlines(depth, n_u, n_v, fields, resolution, effects):

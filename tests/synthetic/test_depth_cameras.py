@@ -80,6 +80,17 @@ def test_the_projector_casts_a_shadow_as_wide_as_the_difference_of_disparities()
     assert min(widths) == 0 and abs(max(widths) - shift) <= 1.5
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_camera_sees_a_thing_with_nothing_around_it(kind):
+    depth = np.zeros((SIZE, SIZE), np.float32)
+    depth[20:44, 20:44] = 500
+    for seed in range(6):
+        effects = depth_cameras.draw_effects(Draws(jax.random.key(seed), 100), (kind,))
+        found = np.asarray(through(jnp.asarray(depth), effects, 2.0, seed))
+        assert (found[22:42, 22:42] > 0).mean() > 0.75
+        assert found[found > 0].min() > 400
+
+
 def test_mixed_pixels_lie_between_the_depths_at_an_outline():
     found = sensed(step(), mixed=1.0)
     between = (found > 405) & (found < 895)
