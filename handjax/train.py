@@ -246,7 +246,7 @@ def _weights_of(init: str) -> Path:
     """The folder or file that `config.init` names, or that of the included network."""
     if init != _INCLUDED:
         return Path(init)
-    from handjax.prediction.hand_depth import NETWORK  # few runs need it
+    from handjax.prediction.hand_search import NETWORK  # few runs need it
 
     return NETWORK
 

@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 from handjax.engine import cli
-from handjax.prediction.hand_depth import FINDER, NETWORK
+from handjax.prediction.hand_search import FINDER, NETWORK
 
 ROOT = Path(__file__).resolve().parent.parent
 INCLUDED = {"handnet": NETWORK, "handfinder": FINDER}

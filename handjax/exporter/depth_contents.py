@@ -16,7 +16,7 @@ from handjax.models.spherenet import SphereNet
 from handjax.pose import pinhole
 from handjax.pose.center import hand_center
 from handjax.pose.cube import BACKGROUND_MM, EXTENT_MM
-from handjax.prediction import hand_depth
+from handjax.prediction import hand_search
 from handjax.prediction.depth_base import DepthPredictor
 from handjax.prediction.depth_predictors import SpherePredictor, VoxelPredictor
 from handjax.prediction.hand_depth import HandDepthPredictor
@@ -116,16 +116,16 @@ def _of_hand_network(predictor: HandDepthPredictor, options: Options, side: str)
         )
     networks, range_mm = predictor.networks, predictor.range_mm
     contents.check_weights(networks, predictor.name)
-    odds = np.asarray(hand_depth.ODDS[side])
+    odds = np.asarray(hand_search.ODDS[side])
 
     def function(depth: Array, k: Array, center: Array | None = None) -> dict[str, Array]:
         depth = _measured(depth)
 
-        def one(frame: Array, own: Array) -> hand_depth.HandFound:
-            return hand_depth.find(networks, frame, own, jnp.asarray(odds), range_mm)
+        def one(frame: Array, own: Array) -> hand_search.HandFound:
+            return hand_search.find(networks, frame, own, jnp.asarray(odds), range_mm)
 
-        def given(frame: Array, own: Array, middle: Array) -> hand_depth.HandFound:
-            return hand_depth.at_either_side(networks, frame, own, middle, jnp.asarray(odds))
+        def given(frame: Array, own: Array, middle: Array) -> hand_search.HandFound:
+            return hand_search.at_either_side(networks, frame, own, middle, jnp.asarray(odds))
 
         if center is None:
             found, there = jax.vmap(one)(depth, k), _seen(depth, range_mm)
@@ -140,11 +140,11 @@ def _of_hand_network(predictor: HandDepthPredictor, options: Options, side: str)
 
 def _found_centers(side: str) -> Callable[[Array, Array], Array]:
     """Means of the joints that the included hand network finds, as V2V-PoseNet starts from."""
-    networks, odds = hand_depth.included(), np.asarray(hand_depth.ODDS[side])
+    networks, odds = hand_search.included(), np.asarray(hand_search.ODDS[side])
 
     def centers(depth: Array, k: Array) -> Array:
         def one(frame: Array, own: Array) -> Array:
-            return hand_depth.find(networks, frame, own, jnp.asarray(odds)).joints.mean(0)
+            return hand_search.find(networks, frame, own, jnp.asarray(odds)).joints.mean(0)
 
         return jax.vmap(one)(depth, k)
 
@@ -159,7 +159,7 @@ def _starts(how: str, side: str, range_mm: tuple[float, float], cube_mm: float):
         if center is not None:
             return center, all_finite(center)
         if network is not None:
-            return network(depth, k), _seen(depth, hand_depth.RANGE_MM)
+            return network(depth, k), _seen(depth, hand_search.RANGE_MM)
         cubes = jnp.broadcast_to(jnp.asarray([cube_mm], jnp.float32), (depth.shape[0], 3))
         return hand_center(depth, k, cubes, range_mm), _seen(depth, range_mm)
 

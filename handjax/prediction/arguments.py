@@ -78,7 +78,9 @@ class PinholeFrames(NamedTuple):
     def pixels(self, xyz: Float[np.ndarray, "n j 3"]) -> Float[np.ndarray, "n j 2"]:
         """Camera mm → px of the frames as they were given."""
         pairs = zip(self.cameras, xyz, strict=True)
-        return np.stack([camera.project(points) for camera, points in pairs])
+        return np.array([camera.project(points) for camera, points in pairs]).reshape(
+            *xyz.shape[:-1], 2
+        )
 
 
 def pinhole_frames(camera: CameraLike, frames: Float[np.ndarray, "n h w"]) -> PinholeFrames:

@@ -48,9 +48,9 @@ from handjax.pose.cube import EXTENT_MM
 from handjax.pose.skeleton import rgb
 from handjax.prediction import common
 from handjax.prediction.depth_predictors import VoxelPredictor
-from handjax.prediction.hand_depth import (
+from handjax.prediction.hand_depth import HandDepthPredictor
+from handjax.prediction.hand_search import (
     UNSURE,
-    HandDepthPredictor,
     HandFound,
     Networks,
     included,

@@ -56,9 +56,7 @@ class DepthPredictor(Predictor):
         """
         frames = arguments.depth_frames(depth)
         images = arguments.pinhole_frames(camera, frames)
-        side = side or self.sides[0]
-        if side not in self.sides:
-            raise ValueError(f"side={side!r}: expected {' or '.join(self.sides)}")
+        side = self.asked(side)
         how = center if isinstance(center, str) else None
         if how not in (None, "network", "nearest"):
             raise ValueError(f"center={how!r}: expected network, nearest or camera mm, [3]")
@@ -74,6 +72,24 @@ class DepthPredictor(Predictor):
         rows = self._rows(images.depth, images.k, given, side, how)
         if shown is not None:
             rows = rgbd.fuse(rows, shown, uv_std, images)
+        rows.setdefault("left", np.full(len(frames), side == "left"))
+        return self._result(rows, images, frames, np.ndim(depth) == 3)
+
+    def asked(self, side: str | None) -> str:
+        """The side, or the default one. ValueError for one that this predictor does not know."""
+        side = side or self.sides[0]
+        if side not in self.sides:
+            raise ValueError(f"side={side!r}: expected {' or '.join(self.sides)}")
+        return side
+
+    def _result(
+        self,
+        rows: dict[str, np.ndarray],
+        images: arguments.PinholeFrames,
+        frames: Float[np.ndarray, "n h w"],
+        batched: bool,
+    ) -> Prediction:
+        """`rows` with names, and their pixels in the images as they were given."""
         xyz = rows["joints_xyz"]
         found = {
             "xyz": xyz,
@@ -83,9 +99,8 @@ class DepthPredictor(Predictor):
             "presence": rows.get("presence"),
             "center": rows["center_xyz"],
         }
-        left = rows["left"] if "left" in rows else [side == "left"] * len(frames)
-        sides = ["left" if one else "right" for one in left]
-        return self.named(found, np.ndim(depth) == 3, side=sides, pictures=list(frames))
+        sides = ["left" if one else "right" for one in rows["left"]]
+        return self.named(found, batched, side=sides, pictures=list(frames))
 
     def _cube_mm(self) -> float:
         """Edge of the crop."""

@@ -1,196 +1,37 @@
-"""The hand network on whole depth images: find the hand, crop around it, predict, crop again.
+"""The hand network on depth images: `handjax.load("hand-depth")` and runs of configs/handnet.py."""
 
-Two networks come with handjax (models/handnet.md): the finder looks at the whole image, the hand
-network at crops of 300 mm. Both were learnt from synthetic hands alone.
-"""
-
-from collections.abc import Mapping
-from functools import cache
-from pathlib import Path
-from typing import Any, NamedTuple, cast
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
-from handjax import models
-from handjax.engine.warm_start import read_weights
 from handjax.fitting.depth_cube import CubeFrame
 from handjax.fitting.depth_fitter import SeenJoints, weigh
-from handjax.models.handfinder import HandFinder
-from handjax.models.handnet import HandNet
-from handjax.ops.batching import as_one_batch
-from handjax.pose import geometry, look_at
-from handjax.pose.center import hand_center
 from handjax.pose.skeleton import SKELETONS
 from handjax.prediction import arguments
+from handjax.prediction.arguments import ArrayLike, CameraLike
+from handjax.prediction.base import Prediction
 from handjax.prediction.depth_base import DepthPredictor
+from handjax.prediction.hand_search import (
+    ODDS,
+    RANGE_MM,
+    SIZE,
+    UNSURE,
+    HandFound,
+    Networks,
+    at_either_side,
+    everywhere,
+    find,
+    included,
+)
 from handjax.prediction.network import TrainedNetwork, check_finite
-from handjax.targets import handfinder as finder_target
-from handjax.targets import handnet as target
 
-SIZE = 64  # px of a crop
-CANDIDATES = 3  # places that the finder proposes; the nearest thing is one more
-REFINEMENTS = 3  # crops around the joints of the crop before
-RANGE_MM = (150.0, 1500.0)  # distance of hands from the camera
-UNSURE = 0.5  # presence below which a hand is not to be trusted
-_STEADY_MM, _STEADY_STEP_MM = 20.0, 2.0  # deviation, along an axis, that is half steady
-_NEAREST = 0.2  # score of the nearest thing beside the finder's
-_FARTHEST_MM = 4000.0  # what the finder sees of a room
-NETWORK = Path(models.__file__).with_name("handnet.npz")
-FINDER = Path(models.__file__).with_name("handfinder.npz")
-
-
-class HandFound(NamedTuple):
-    """One hand in a depth image, camera mm."""
-
-    joints: Float[Array, "21 3"]
-    std: Float[Array, "21"]  # deviation along an axis, mm
-    presence: Float[Array, ""]  # 0 to 1: that a hand is there, and that its joints are known
-    side: Float[Array, ""]  # -1 left, 1 right
-    center: Float[Array, "3"]  # middle of the last crop
-
-
-class Networks(NamedTuple):
-    """Variables of the two networks; without a finder the nearest thing is the hand."""
-
-    hand: dict[str, Any]
-    finder: dict[str, Any] | None
-
-
-def is_hand_network(variables: Mapping[str, Any]) -> bool:
-    """Whether these are variables of a `HandNet`."""
-    return {"stem", "maps", "presence"} <= set(variables.get("params", ()))
-
-
-def _network(variables: Mapping[str, Any]) -> HandNet:
-    """The network of these variables, whatever its widths and blocks."""
-    params = variables["params"]
-    entries = ("stem", "enter1", "enter2")
-    widths = [params[name]["conv"]["kernel"].shape[-1] for name in entries]
-    blocks = [sum(name.startswith(f"down{level}_") for name in params) for level in range(3)]
-    return HandNet(params["maps"]["bias"].shape[0] // 3, tuple(widths), tuple(blocks))
-
-
-@cache
-def included() -> Networks:
-    """The networks that come with handjax."""
-    return Networks(read_weights(NETWORK), read_weights(FINDER))
-
-
-def find(
-    networks: Networks,
-    depth: Float[Array, "h w"],
-    k: Float[Array, "3 3"],
-    sides: Float[Array, "2"],
-    range_mm: tuple[float, float] = RANGE_MM,
-) -> HandFound:
-    """The surest hand in a depth image, mm along z, 0 missing, of camera `k`.
-
-    `sides`: the log-odds of a right and of a left hand before looking: (0, -inf) if only a right
-    one is asked for. Places come from the finder and, as one more, from the nearest thing
-    (`pose.center.hand_center`). Each is cropped and seen as a right and as a left hand; the surest
-    place stays, and is cropped again around its joints, three times, as of either side: only when
-    the hand points up in its crop the sides are told apart well.
-    """
-    places, prior = _places(networks, depth, k, range_mm)
-    rotation, distance = look_at.towards(places), jnp.linalg.norm(places, axis=-1)
-    crops = _crops(depth, k, rotation, distance)
-    both = jnp.concatenate([crops, crops[..., ::-1]])
-    _, _, logits = _apply(networks.hand, both, jnp.tile(distance, 2))
-    # A hand is at the likeliest place, of whichever side it looks; then the side asked for counts.
-    best = jnp.argmax(logits.reshape(2, -1).max(0) + prior)
-    return at_either_side(networks, depth, k, places[best], sides)
-
-
-def at(
-    networks: Networks,
-    depth: Float[Array, "h w"],
-    k: Float[Array, "3 3"],
-    center: Float[Array, "3"],
-    side: Float[Array, ""],
-    refinements: int,
-) -> HandFound:
-    """The hand of `side` in the crop around `center`, camera mm, which then moves `refinements`
-    times to the mean of the joints, and turns until the hand points up in it."""
-    mirror = jnp.stack([side, jnp.ones_like(side), jnp.ones_like(side)])
-
-    def look(center: Array, roll: Array) -> HandFound:
-        distance = jnp.linalg.norm(center)
-        rotation = geometry.matmul(geometry.rotation_z(-roll), look_at.towards(center))
-        crop = _crops(depth, k, rotation[None], distance[None])
-        crop = jnp.where(side < 0, crop[..., ::-1], crop)
-        joints, std, logits = _apply(networks.hand, crop, distance[None])
-        placed = jnp.matmul(joints[0] * mirror[None], rotation, precision="highest")
-        return HandFound(placed, std[0], jax.nn.sigmoid(logits[0]), side, center)
-
-    def again(_, found: HandFound) -> HandFound:
-        middle = found.joints.mean(0)
-        usable = jnp.isfinite(middle).all() & (middle[2] > 50.0)
-        middle = jnp.where(usable, middle, found.center)
-        ahead = geometry.map_points(look_at.towards(middle), found.joints)
-        return look(middle, look_at.roll(ahead))
-
-    return lax.fori_loop(0, refinements, again, look(center, jnp.zeros(())))
-
-
-def _places(
-    networks: Networks, depth: Array, k: Array, range_mm: tuple[float, float]
-) -> tuple[Float[Array, "n 3"], Float[Array, " n"]]:
-    """Where hands may be, camera mm, in front of the camera, and the log of how likely."""
-    nearest = hand_center(depth, k, jnp.full(3, look_at.CROP_MM), range_mm)
-    nearest = jnp.where(nearest[2] > 0, nearest, jnp.array([0.0, 0.0, 500.0]))
-    if networks.finder is None:
-        return nearest[None], jnp.zeros(1)
-    rows, columns = look_at.FRAME_SIZE
-    focal = jnp.minimum(look_at.FRAME_FOCAL, _whole_picture(k, *depth.shape))
-    own = look_at.centered_camera(focal, rows, columns)
-    seen = look_at.resample(depth, k, jnp.eye(3), own, rows, columns)
-    inside = (seen > range_mm[0]) & (seen < _FARTHEST_MM)
-    # Seen by a shorter focal length, all is smaller, as if it were as much further away.
-    further = look_at.FRAME_FOCAL / focal
-    x = finder_target.network_input(jnp.where(inside, seen * further, 0.0))
-    apply = cast(Any, HandFinder().apply)
-    maps = as_one_batch(apply, networks.finder, x[None])[0]
-    known = look_at.centered_camera(jnp.asarray(look_at.FRAME_FOCAL), rows, columns)
-    found = finder_target.decode(maps, known, CANDIDATES)
-    places = found.xyz.at[:, 2].divide(further)
-    likely = jnp.log(jnp.append(found.score, _NEAREST) + 1e-3)
-    return jnp.concatenate([places, nearest[None]]), likely
-
-
-def _whole_picture(k: Array, height: int, width: int) -> Float[Array, ""]:
-    """Focal length, px, with which the finder's frame shows the whole picture of camera `k`."""
-    rows, columns = look_at.FRAME_SIZE
-    aside, up = (
-        jnp.maximum(k[axis, 2], size - 1 - k[axis, 2]) / k[axis, axis]
-        for axis, size in ((0, width), (1, height))
-    )
-    return jnp.minimum(columns / 2 / aside, rows / 2 / up)
-
-
-def _crops(
-    depth: Array, k: Array, rotation: Float[Array, "n 3 3"], distance: Float[Array, " n"]
-) -> Float[Array, "n s s"]:
-    cameras = look_at.crop_camera(distance, SIZE)
-    return jax.vmap(lambda r, c: look_at.resample(depth, k, r, c, SIZE, SIZE))(rotation, cameras)
-
-
-def _apply(
-    variables: dict[str, Any], crops: Float[Array, "n s s"], distance: Float[Array, " n"]
-) -> tuple[Float[Array, "n 21 3"], Float[Array, "n 21"], Float[Array, " n"]]:
-    """Joints in mm of each crop's camera, their deviations, and the logit of a right hand."""
-    x = target.network_input(crops, distance)
-    outputs = as_one_batch(lambda v, x: _network(v).apply(v, x), variables, x)
-    maps, presence = cast(tuple[Array, Array], outputs)
-    joints, std = target.decode(maps)
-    k = look_at.crop_camera(distance, SIZE)
-    return target.camera_coordinates(joints, k, distance, SIZE), std, presence
-
-
-# ---------------------------------------------------------------- predictor
+_find = jax.jit(find, static_argnames="range_mm")
+_everywhere = jax.jit(everywhere, static_argnames="range_mm")
+_at = jax.jit(at_either_side)
+_ANOTHER_MM = 50.0  # between the means of the joints of two hands
 
 
 class HandDepthPredictor(DepthPredictor):
@@ -239,16 +80,53 @@ class HandDepthPredictor(DepthPredictor):
         check_finite(np.array([finite]), self.name)
         return found
 
+    def hands(
+        self,
+        depth: ArrayLike,
+        camera: CameraLike,
+        side: str | None = None,
+        presence: float = UNSURE,
+    ) -> Prediction:
+        """All hands of one depth image [h, w], the surest first; arguments and fields as in a call.
+
+        Up to four, each of `presence` or more and with the mean of its joints 50 mm or more from
+        those of surer ones; none is a result of length 0.
+        """
+        frames = arguments.depth_frames(depth)
+        if np.ndim(depth) != 2:
+            raise ValueError(f"depth: shape {np.shape(depth)}; expected one image, [h, w]")
+        images = arguments.pinhole_frames(camera, frames)
+        frame, k, side = images.depth[0], images.k[0], self.asked(side)
+        self._check_range(frame)
+        everything = _everywhere(self.networks, frame, k, ODDS[side], self.range_mm)
+        found, likely = jax.device_get(everything)
+        finite = np.isfinite(likely) & np.isfinite(found.joints).all((1, 2))
+        check_finite(finite[None], self.name)
+        kept: list[HandFound] = []
+        for number in np.argsort(-likely):
+            one = jax.tree.map(lambda x, i=number: x[i], found)
+            middle = one.joints.mean(0)
+            apart = [np.linalg.norm(middle - other.joints.mean(0)) for other in kept]
+            if one.presence >= presence and min(apart, default=_ANOTHER_MM) >= _ANOTHER_MM:
+                kept.append(one)
+        rows = self._as_rows([self._fitted_if_asked(one, frame, k) for one in kept])
+        each = images._replace(cameras=images.cameras * len(kept))
+        return self._result(rows, each, frames, True)
+
     def _located(self, depth, k, side, center):
-        odds, (near, far) = ODDS[side], self.range_mm
+        odds = ODDS[side]
         if center is not None:
             return _at(self.networks, depth, k, center, odds)
+        self._check_range(depth)
+        return _find(self.networks, depth, k, odds, self.range_mm)
+
+    def _check_range(self, depth: Float[np.ndarray, "h w"]) -> None:
+        near, far = self.range_mm
         if not ((depth >= near) & (depth <= far)).any():
             raise ValueError(
                 f"no depth between {near:g} and {far:g} mm, where the hand is searched for: set "
                 "the range, or give the hand's center" + arguments.what_is_measured(depth)
             )
-        return _find(self.networks, depth, k, odds, (near, far))
 
     def _rows(self, frames, k, centers, side, how):
         given = [None] * len(frames) if centers is None else centers
@@ -256,63 +134,27 @@ class HandDepthPredictor(DepthPredictor):
             self.locate(frame, own, side, center)
             for frame, own, center in zip(frames, k, given, strict=True)
         ]
-        if self.fit_steps:
-            rows = [self._fitted(*one) for one in zip(rows, frames, k, strict=True)]
+        fitted = [self._fitted_if_asked(*one) for one in zip(rows, frames, k, strict=True)]
+        return self._as_rows(fitted)
+
+    @staticmethod
+    def _as_rows(hands: Sequence[HandFound]) -> dict[str, np.ndarray]:
+        count, joints = len(hands), len(SKELETONS["hand21"].joints)
         return {
-            "joints_xyz": np.stack([row.joints for row in rows]),
-            "std": np.stack([row.std for row in rows]),
-            "presence": np.stack([row.presence for row in rows]),
-            "left": np.stack([row.side < 0 for row in rows]),
-            "center_xyz": np.stack([row.center for row in rows]),
+            "joints_xyz": np.array([one.joints for one in hands]).reshape(count, joints, 3),
+            "std": np.array([one.std for one in hands]).reshape(count, joints),
+            "presence": np.array([one.presence for one in hands]),
+            "left": np.array([one.side < 0 for one in hands], bool),
+            "center_xyz": np.array([one.center for one in hands]).reshape(count, 3),
         }
 
-    def _fitted(
+    def _fitted_if_asked(
         self, found: HandFound, depth: Float[np.ndarray, "h w"], k: Float[np.ndarray, "3 3"]
     ) -> HandFound:
-        """The hand after the fit to the depth image it was found in."""
+        """The hand after `fit_steps` of the fit to the depth image it was found in, if any."""
+        if not self.fit_steps:
+            return found
         seen = SeenJoints(np.asarray(found.joints), np.asarray(found.std), depth, k)
         frame = CubeFrame(np.asarray(found.center), bool(found.side < 0))
         fitted = weigh(seen, frame, steps=self.fit_steps)
         return found._replace(joints=jnp.asarray(fitted.joints), std=jnp.asarray(fitted.std))
-
-
-# Side that is asked for → log-odds of a right and of a left hand before looking.
-ODDS = {
-    "auto": np.zeros(2, np.float32),
-    "right": np.array([0, -1e9], np.float32),
-    "left": np.array([-1e9, 0], np.float32),
-}
-_find = jax.jit(find, static_argnames="range_mm")
-
-
-def at_either_side(
-    networks: Networks,
-    depth: Float[Array, "h w"],
-    k: Float[Array, "3 3"],
-    center: Float[Array, "3"],
-    odds: Float[Array, "2"],
-) -> HandFound:
-    """The hand in the crop around a given center, camera mm, of the likelier side; `odds` as the
-    sides of `find`."""
-
-    def one(side: Array) -> HandFound:
-        return at(networks, depth, k, center, side, REFINEMENTS)
-
-    both = jax.vmap(one)(jnp.array([1.0, -1.0]))
-    logits = jnp.log(jnp.maximum(both.presence, 1e-9)) - jnp.log1p(-both.presence + 1e-9)
-    best = jnp.argmax(logits + odds)
-    found = jax.tree.map(lambda x: x[best], both)
-    return found._replace(presence=found.presence * steadiness(found.std))
-
-
-def steadiness(std: Float[Array, "*b 21"]) -> Float[Array, "*b"]:
-    """1 for joints of small deviations, 1/2 where their root mean square is 20 mm.
-
-    Of places that are no hand the network is often sure that one is there, and hardly ever where
-    its joints are. On 144 synthetic frames 14 % had a mean error above 60 mm and were not called
-    unsure by the presence alone, 5 % by both, at the cost of 3 % of the good ones.
-    """
-    return jax.nn.sigmoid((_STEADY_MM - jnp.sqrt((std**2).mean(-1))) / _STEADY_STEP_MM)
-
-
-_at = jax.jit(at_either_side)

@@ -13,7 +13,8 @@ from handjax.pose import crop2d
 from handjax.prediction.base import Prediction, Predictor
 from handjax.prediction.depth_base import DepthPredictor
 from handjax.prediction.frames import Frame
-from handjax.prediction.hand_depth import UNSURE
+from handjax.prediction.hand_depth import HandDepthPredictor
+from handjax.prediction.hand_search import UNSURE
 from handjax.prediction.image_predictors import BodyPredictor, HandPredictor, ImagePredictor
 from handjax.prediction.mediapipe_hands import MediaPipePredictor
 from handjax.prediction.predictor import load
@@ -28,7 +29,7 @@ _BODY_MARGIN = 1.25  # sides of the box around a person, relative to its joints
 
 
 class DepthRecognizer:
-    """The hand of a depth frame, if there is one."""
+    """The hands of a depth frame: all that the hand network finds, or the one of other networks."""
 
     def __init__(
         self,
@@ -47,6 +48,8 @@ class DepthRecognizer:
         near, far = self.predictor.range_mm
         if not ((frame.pixels >= near) & (frame.pixels <= far)).any():
             return []
+        if isinstance(self.predictor, HandDepthPredictor):
+            return list(self.predictor.hands(frame.pixels, camera, self.side, self.presence))
         found = self.predictor(frame.pixels, camera, side=self.side)
         unsure = found.presence is not None and float(found.presence) < self.presence
         return [] if unsure else [found]

@@ -30,7 +30,7 @@ from handjax.prediction import common, sequence
 from handjax.prediction.base import Predictor
 from handjax.prediction.depth_base import DepthPredictor
 from handjax.prediction.frames import FrameSource, open_source
-from handjax.prediction.hand_depth import UNSURE
+from handjax.prediction.hand_search import UNSURE
 from handjax.prediction.predictor import predictor_of
 from handjax.prediction.recognizers import (
     DETECTORS,

@@ -8,7 +8,7 @@ import pytest
 from handjax.engine.warm_start import read_weights
 from handjax.models.handfinder import HandFinder
 from handjax.models.handnet import HandNet, hourglass, space_to_depth
-from handjax.prediction.hand_depth import FINDER, NETWORK
+from handjax.prediction.hand_search import FINDER, NETWORK
 
 CROP, FRAME = (1, 64, 64, 2), (1, 80, 96, 3)
 

@@ -16,10 +16,11 @@ from handjax.models.handnet import HandNet
 from handjax.ops.rasterize import rasterize, to_screen
 from handjax.pose.pinhole import project
 from handjax.pose.skeleton import SKELETONS
-from handjax.prediction.hand_depth import ODDS, HandDepthPredictor, Networks, find
+from handjax.prediction.hand_depth import HandDepthPredictor
+from handjax.prediction.hand_search import ODDS, Networks, find
 from handjax.prediction.network import TrainedNetwork
 from handjax.rigs import skinning
-from handjax.synthetic import camera_world
+from handjax.synthetic import hand_scene
 from handjax.tasks import TASKS
 
 pytestmark = [pytest.mark.optimized, pytest.mark.slow]
@@ -36,7 +37,7 @@ def _pictures(keys):
     skin = skinning.hand_skin()
 
     def one(key):
-        drawn = camera_world.draw_hand(
+        drawn = hand_scene.draw_hand(
             key, 0.0, skin=skin, scale=(0.85, 0.95), frontal=1.0, modes=("straight", "open")
         )
         u = jax.random.uniform(key, (3,))
@@ -113,6 +114,34 @@ def test_a_single_frame_and_a_batch_agree(pictures, predictor):
     batch, single = predictor(depth[:2], camera=K), predictor(depth[1], camera=K)
     np.testing.assert_array_equal(batch.xyz[1], single.xyz)
     assert single.presence.shape == () and single.side == batch.side[1]
+
+
+def test_all_hands_of_a_picture_are_found(pictures, predictor):
+    depth, joints = pictures
+    middles = np.array([project(one.mean(0)[None], K)[0] for one in joints])
+    pairs = [
+        (i, j)
+        for i in range(COUNT)
+        for j in range(i)
+        if np.linalg.norm(middles[i] - middles[j]) > 130
+    ]
+    right, others = 0, 0
+    for pair in pairs[:6]:
+        both = predictor.hands(np.minimum(*depth[list(pair)]), camera=K)
+        assert len(both) <= 4 and (both.presence >= 0.5).all()
+        apart = np.linalg.norm(both.xyz[:, None] - joints[None, list(pair)], axis=-1).mean(-1)
+        right += (apart.min(0, initial=np.inf) < 60).sum()
+        others += (apart.min(1) > 100).sum()
+    assert len(pairs) >= 6 and right >= 9 and others <= 1
+
+
+def test_no_hand_is_an_empty_result(predictor):
+    wall = np.full((HEIGHT, WIDTH), 700.0, np.float32)
+    none = predictor.hands(wall, camera=K)
+    assert len(none) == 0 and none.xyz.shape == (0, 21, 3) and none.uv.shape == (0, 21, 2)
+    assert none.side == () and list(none) == []
+    with pytest.raises(ValueError, match="expected one image"):
+        predictor.hands(wall[None], camera=K)
 
 
 def test_walls_are_no_hands(predictor):

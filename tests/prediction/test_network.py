@@ -7,7 +7,8 @@ import pytest
 from handjax.engine import weights
 from handjax.fitting import sphere_network
 from handjax.prediction import hand_depth
-from handjax.prediction.hand_depth import HandDepthPredictor, HandFound, Networks
+from handjax.prediction.hand_depth import HandDepthPredictor
+from handjax.prediction.hand_search import HandFound, Networks
 from handjax.prediction.network import check_finite
 from handjax.targets import spherehand
 

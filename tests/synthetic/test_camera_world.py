@@ -11,7 +11,7 @@ import pytest
 from handjax.pose import look_at
 from handjax.pose.pinhole import depth_to_points, project
 from handjax.rigs import skinning
-from handjax.synthetic import camera_world, surroundings
+from handjax.synthetic import camera_world, hand_scene, surroundings
 from handjax.synthetic.draws import Draws
 from handjax.synthetic.surroundings import NOTHING, USUAL, Shares
 
@@ -30,6 +30,12 @@ alone = jax.jit(
 )
 
 
+# Crops with all that there is; also one program, for all shares of crops without a hand.
+usual = jax.jit(
+    lambda keys, none: jax.vmap(lambda key: camera_world.crop_sample(key, none=none))(keys)
+)
+
+
 @pytest.fixture(scope="module")
 def bare():
     return jax.device_get(alone(KEYS, 0.0))
@@ -38,7 +44,7 @@ def bare():
 @pytest.fixture(scope="module")
 def crops():
     """As in training."""
-    return jax.device_get(jax.jit(jax.vmap(camera_world.crop_sample))(KEYS))
+    return jax.device_get(usual(KEYS, 0.1))
 
 
 @pytest.fixture(scope="module")
@@ -89,6 +95,20 @@ def test_training_crops_have_hands_of_both_sides_and_none(crops):
     assert measured.min() > camera_world.NEAR_MM
 
 
+def test_crops_without_a_hand_look_at_something_else():
+    draw = partial(
+        camera_world.crop_sample, none=1.0, shares=USUAL._replace(second=0.0), sensors=()
+    )
+    drawn = jax.device_get(jax.jit(jax.vmap(draw))(KEYS))
+    assert not drawn["right"].any() and not drawn["labelled"].any()
+    middle = drawn["depth"][:, 30:34, 30:34]
+    off = np.abs(np.where(middle > 0, middle, 1e6) - drawn["center_xyz"][:, 2, None, None])
+    aside = np.linalg.norm(drawn["joints_xyz"].mean(1) - drawn["center_xyz"], axis=-1)
+    # Half of them look at a point of an arm, a person or a thing, which may be on its far side.
+    assert 0.3 < ((off.min((1, 2)) < 120) & (aside > 89)).mean() < 0.9
+    assert aside.max() < 451
+
+
 def test_a_sample_is_a_function_of_its_key(bare):
     again = jax.device_get(alone(KEYS[::-1], 0.0))
     for name, values in bare.items():
@@ -108,7 +128,7 @@ def test_upright_hands_point_up_and_others_anywhere():
     @partial(jax.jit, static_argnums=0)
     def roll(share):
         def one(key):
-            drawn = camera_world.draw_hand(key, 0.0, skin=skinning.hand_skin(), upright=share)
+            drawn = hand_scene.draw_hand(key, 0.0, skin=skinning.hand_skin(), upright=share)
             return look_at.roll(drawn.joints)
 
         return jnp.rad2deg(jax.vmap(one)(KEYS))

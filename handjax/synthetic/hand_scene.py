@@ -1,0 +1,172 @@
+"""A hand on an arm, with a person, things, walls and another hand around, and how it is rendered.
+
+What `camera_world` draws its samples from, before a sensor sees it.
+"""
+
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import random
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
+
+from handjax.ops.rasterize import rasterize, to_screen
+from handjax.pose import geometry, look_at, pinhole
+from handjax.rigs import hand, poses, skinning
+from handjax.synthetic import render, surroundings
+from handjax.synthetic.draws import Draws
+from handjax.synthetic.surroundings import Shares
+
+ADULT_AND_CHILD = (0.68, 1.02)  # size of hands, relative to the model's
+
+
+class DrawnHand(NamedTuple):
+    """A posed hand at the origin of its own frame, and what is needed to place it."""
+
+    vertices: Float[Array, "v 3"]
+    joints: Float[Array, "21 3"]  # hand21, mm
+    radii: Float[Array, "21"]  # of the flesh around each joint, mm
+    side: Float[Array, ""]  # -1 left, 1 right
+    size: Float[Array, ""]  # relative to the model
+
+    def rolled(self, angle: Float[Array, ""]) -> "DrawnHand":
+        """Turned about the optical axis."""
+        turn = geometry.rotation_z(angle)
+        return self._replace(
+            vertices=geometry.map_points(turn, self.vertices),
+            joints=geometry.map_points(turn, self.joints),
+        )
+
+    def at(self, position: Float[Array, "3"]) -> "DrawnHand":
+        """Moved so that the mean of its joints is at `position`."""
+        shift = (position - self.joints.mean(0))[None]
+        return self._replace(vertices=self.vertices + shift, joints=self.joints + shift)
+
+
+def draw_hand(
+    key: PRNGKeyArray,
+    left: Float[Array, ""] | float,
+    *,
+    skin: skinning.Skin,
+    scale: poses.Range = ADULT_AND_CHILD,
+    frontal: float = 0.35,
+    upright: float = 0.0,
+    stretch: float = 0.07,
+    fingers: poses.Range = (0.9, 1.12),
+    modes: tuple[str, ...] = poses.ALL_MODES,
+) -> DrawnHand:
+    """A random hand, left with probability `left`: `scale` relative to the model, each axis by up
+    to `stretch` and each finger by `fingers` more or less. A share `frontal` is held out to the
+    camera within 60 degrees, palm or back; the others point in every direction alike. A share
+    `upright` is then turned about the optical axis until it points up, give or take 15 degrees."""
+    pose_key, build_key = random.split(key)
+    draws = Draws(build_key, 26)
+    pose = poses.natural(poses.sample_pose(pose_key, modes=modes), draws.uniform(6))
+    u, axes = draws.uniform(10), 1 + stretch * (2 * draws.uniform(3) - 1)
+    sizes = fingers[0] + (fingers[1] - fingers[0]) * draws.uniform(5)
+    turn = jnp.pi * (2.0 * u[:3] - 1.0)
+    turn = turn.at[1].set(jnp.arcsin(2.0 * u[1] - 1.0))
+    # ROTATION_FRONTAL's middle, turned by half a circle for the back of the hand.
+    palm = jnp.array([jnp.pi, 0.0, jnp.pi / 2]) + (2.0 * u[3:6] - 1.0)
+    palm = palm.at[0].add(jnp.where(u[6] < 0.5, jnp.pi, 0.0))
+    pose = pose.at[:3].set(jnp.where(u[7] < frontal, palm, turn)).at[3:6].set(0.0)
+    size = scale[0] + (scale[1] - scale[0]) * u[8]
+    side = jnp.where(u[9] < left, -1.0, 1.0)
+    build, zero = (size * axes, sizes, side), jnp.zeros(3)
+    _, radii, joints = render.hand_in_camera(pose, zero, "hand21", *build)
+    vertices = render.skin_in_camera(skin, pose, zero, *build)
+    own = jnp.asarray(hand.JOINT_SPHERES["hand21"])
+    drawn = DrawnHand(vertices, joints, radii[own], side, size)
+    level = jnp.deg2rad(15.0) * draws.normal() - look_at.roll(joints)
+    return drawn.rolled(jnp.where(draws.uniform() < upright, level, 0.0))
+
+
+class Scene(NamedTuple):
+    hand: DrawnHand
+    second: DrawnHand
+    has_second: Bool[Array, ""]
+    vertices: Float[Array, "v 3"]  # of both hands, then of what is around them
+    planes: Float[Array, "2 4"]
+
+    def moved(self, by: Float[Array, "3"]) -> "Scene":
+        """All of it elsewhere; a plane that the camera would be behind is gone."""
+        normals, offsets = self.planes[:, :3], self.planes[:, 3]
+        further = jnp.maximum(offsets + jnp.matmul(normals, by, precision="highest"), 0.0)
+        offsets = jnp.where(offsets > 0, further, 0.0)
+        return self._replace(
+            hand=self.hand.at(self.hand.joints.mean(0) + by),
+            second=self.second.at(self.second.joints.mean(0) + by),
+            vertices=self.vertices + by[None],
+            planes=jnp.concatenate([normals, offsets[:, None]], axis=-1),
+        )
+
+
+def beside_hands(
+    scene: Scene, hands: int, number: Float[Array, ""]
+) -> tuple[Float[Array, "3"], Bool[Array, ""]]:
+    """A point of what is around the hands, whose vertices come first, 90 to 450 mm from the first
+    and not on the second; and whether there is one. `number`, uniform, says which."""
+    points = scene.vertices[hands:]
+    apart = jnp.linalg.norm(points - scene.hand.joints.mean(0)[None], axis=-1)
+    other = jnp.linalg.norm(points - scene.second.joints.mean(0)[None], axis=-1)
+    fit = (apart > 90.0) & (apart < 450.0) & ((other > 110.0) | ~scene.has_second)
+    count = jnp.cumsum(fit.astype(jnp.float32))
+    return points[jnp.argmax(count > number * count[-1])], fit.any()
+
+
+def draw_scene(
+    key: PRNGKeyArray,
+    draws: Draws,
+    position: Float[Array, "3"],
+    left: float,
+    gone: Bool[Array, ""],
+    skin: skinning.Skin,
+    shares: Shares,
+    scale: poses.Range,
+    frontal: float,
+    upright: float,
+) -> Scene:
+    """A hand at `position`, left with probability `left`, another one beside it, and what is around
+    them. `gone`: without the first hand."""
+    draw = partial(draw_hand, skin=skin, scale=scale, frontal=frontal, upright=upright)
+    both = jax.vmap(draw)(random.split(key), jnp.array([left, 0.5]))
+    first, second = (jax.tree.map(lambda x, i=i: x[i], both) for i in range(2))
+    first = first.at(position)
+    u, beside = draws.uniform(2), draws.normal(3) * jnp.array([1.0, 1.0, 0.6])
+    beside = beside / jnp.linalg.norm(beside) * (100.0 + 320.0 * u[0])
+    second, has_second = second.at(position + beside), u[1] < shares.second
+    palms = [surroundings.palm_frame(one.joints, one.side, one.size) for one in (first, second)]
+    vertices = [
+        jnp.where(gone, surroundings.AWAY[None], first.vertices),
+        jnp.where(has_second, second.vertices, surroundings.AWAY[None]),
+        surroundings.surround(draws, palms[0], palms[1], shares, has_second),
+    ]
+    planes = surroundings.planes(draws, first.joints, shares)
+    return Scene(first, second, has_second, jnp.concatenate(vertices), planes)
+
+
+def render_scene(
+    scene: Scene, k: Float[Array, "3 3"], height: int, width: int, skin: skinning.Skin
+) -> Float[Array, "h w"]:
+    """Depth without a sensor's effects, mm; 0 where nothing is."""
+    screen = to_screen(scene.vertices, k, projection="pinhole", interpolation="perspective")
+    depth, _ = rasterize(screen, _faces(skin), height, width, near=1.0)
+    rays = pinhole.pixel_rays(k, height, width).reshape(height, width, 3)
+    for i in range(2):
+        depth = surroundings.plane_depth(depth, rays, scene.planes[i])
+    return depth
+
+
+def _faces(skin: skinning.Skin) -> np.ndarray:
+    """Triangles of two hands and what is around them."""
+    count = len(skin.vertices)
+    return np.concatenate([skin.faces, skin.faces + count, surroundings.faces() + 2 * count])
+
+
+def visible_joints(
+    one: DrawnHand, clean: Float[Array, "h w"], k: Float[Array, "3 3"]
+) -> Bool[Array, "21"]:
+    uvd = pinhole.xyz_to_uvd(one.joints, k)
+    return render.visible_in_depth(uvd, clean, clean > 0, one.radii)
