@@ -21,8 +21,9 @@ ROOT = Path(__file__).resolve().parent.parent
 # they compile. Files that share the finished run of tests/e2e/conftest.py are taken as one.
 ONE_RUN = {f"test_{name}.py" for name in ("restart", "evaluate_run", "mistakes", "old_run")}
 ONE_RUN |= {"test_without_kernels.py", "test_interrupted.py"}
-# Folders of long tests come first, so that no worker is left alone with one at the end.
-LONG = ["e2e", "multiprocess", "browser", "data"]
+# Folders and files of long tests come first, so that no worker is left alone with one at the end.
+LONG = ["e2e", "multiprocess", "browser", "data", "test_configs.py", "test_api.py", "test_bench.py"]
+LONG += ["test_cost.py", "test_view.py", "exporter", "kernels", "prediction", "tasks"]
 
 
 def pytest_collection_modifyitems(items):
