@@ -14,7 +14,7 @@ from handjax import run as runs
 from handjax import train
 from handjax.engine import lock
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.newest]
 
 # Runs the command and kills itself (signal 9) as soon as step argv[1] is recorded and the path
 # argv[2], if any, exists.
