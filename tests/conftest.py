@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parent.parent
 # With -n, a worker takes whole files, since the tests of a file share what they prepare and what
 # they compile. Files that share the finished run of tests/e2e/conftest.py are taken as one.
 ONE_RUN = {f"test_{name}.py" for name in ("restart", "evaluate_run", "mistakes", "old_run")}
-ONE_RUN |= {"test_without_kernels.py", "test_interrupted.py", "test_full_disk.py"}
+ONE_RUN |= {"test_without_kernels.py", "test_interrupted.py"}
 # Folders of long tests come first, so that no worker is left alone with one at the end.
 LONG = ["e2e", "multiprocess", "browser", "data"]
 

@@ -10,8 +10,10 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 LARGEST_BYTES = 1 << 33  # of all arrays; a small file can claim to be huge
 # What NumPy and zipfile raise for damaged bytes; MemoryError for a size that no memory has.
-_DAMAGES = (ValueError, OSError, EOFError, AttributeError, MemoryError, NotImplementedError)
-_DAMAGES += (zipfile.BadZipFile, zlib.error)
+_DAMAGES = (
+    *(ValueError, OSError, EOFError, AttributeError, MemoryError, NotImplementedError),
+    *(zipfile.BadZipFile, zlib.error),
+)
 
 
 def save(path: str | Path, variables: dict[str, Any], half: bool = False) -> None:

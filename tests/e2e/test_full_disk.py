@@ -1,7 +1,6 @@
 """Disks that are really full, small ones in memory: one line, and nothing half written is taken for
 whole. Mounting one needs root; what needs none is in tests/engine."""
 
-import json
 import os
 import subprocess
 import sys
@@ -9,10 +8,14 @@ import sys
 import numpy as np
 import pytest
 
+from handjax.data.formats.predictions_npz import Predictions3d
 from handjax.data.sets.keypoint_list import fake
 from handjax.engine.checkpoint import Checkpoints
+from handjax.reports import page
+from handjax.reports.results import write_results
 
 pytestmark = pytest.mark.slow
+FULL = "No space left on device; free some space and run the command again"
 
 
 class Disk:
@@ -54,31 +57,38 @@ def one_line(done, *words):
     assert done.returncode == 2, done.stdout + done.stderr
     said = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
     assert len(said) == 1 and "Traceback" not in done.stderr, done.stderr
-    for word in ("No space left on device; free some space and run the command again", *words):
+    for word in (FULL, *words):
         assert word in said[0]
 
 
-def test_while_a_report_is_written(disk, finished, command):
+def report(folder):
+    """metrics.json, predictions.npz and report.html, of several blocks each."""
+    joints = np.random.default_rng(0).normal(size=(200, 21, 3)).astype(np.float32)
+    predictions = Predictions3d(tuple(f"{n}" for n in range(200)), joints, joints + 1)
+    sections = [page.section("section", "words " * 4000)]
+    metrics = {f"joint_{n}_mm": float(n) for n in range(1000)}
+    write_results(folder, metrics, sections, "title", "subtitle", predictions)
+
+
+def test_while_a_report_is_written(disk, tmp_path):
     """At whatever file the disk is full: those that are there are whole."""
-    whole, sizes = disk(64_000).folder / "whole", [0]
-    evaluate = ("-m", "handjax.evaluate", "--workdir", finished, "--output")
-    assert command(*evaluate, whole).returncode == 0
-    for name in ("metrics.json", "predictions.npz", "report.html"):
-        blocks = -(-(whole / name).stat().st_size // 4096)  # as tmpfs counts
+    report(tmp_path / "whole")
+    names, sizes = ("metrics.json", "predictions.npz", "report.html"), [0]
+    for name in names:
+        blocks = -(-(tmp_path / "whole" / name).stat().st_size // 4096)  # as tmpfs counts
         sizes.append(sizes[-1] + 4 * blocks)
-    for before, after in zip(sizes, sizes[1:], strict=False):
+    for number, (before, after) in enumerate(zip(sizes, sizes[1:], strict=False)):
         small = disk((before + after) // 2 // 4 * 4)
-        one_line(command(*evaluate, small.folder), str(small.folder))
-        there = {path.name for path in small.folder.iterdir()}
-        assert len(there) == sizes.index(before)  # and no temporary file
-        if "metrics.json" in there:
-            json.loads((small.folder / "metrics.json").read_text())
-        if "predictions.npz" in there:
-            with np.load(small.folder / "predictions.npz") as arrays:
-                assert all(len(arrays[name]) for name in arrays.files)
-    small.grow(64_000)
-    assert command(*evaluate, small.folder).returncode == 0
-    assert (small.folder / "report.html").read_text().rstrip().endswith("</html>")
+        with pytest.raises(OSError, match=FULL) as caught:
+            report(small.folder)
+        assert str(caught.value).startswith(f"{small.folder / names[number]}: ")
+        assert {path.name for path in small.folder.iterdir()} == {*names[:number]}
+        small.grow(64_000)
+        report(small.folder)
+        for name in names[:2]:
+            whole = (tmp_path / "whole" / name).stat().st_size
+            assert (small.folder / name).stat().st_size == whole
+        assert (small.folder / "report.html").read_text().rstrip().endswith("</html>")
 
 
 @pytest.mark.tensorflow

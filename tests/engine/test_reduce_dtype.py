@@ -103,7 +103,7 @@ def test_what_does_not_add_up_over_devices_is_refused(machine):
             return nn.Dense(3)(nn.BatchNorm(use_running_average=not train)(x))
 
     with pytest.raises(
-        ValueError, match="config.reduce_dtype=bfloat16: a loss or a network .* use float32$"
+        ValueError, match="config.reduce_dtype=bfloat16: a loss or a network .*; use float32"
     ):
         machine("bfloat16", model=PerDevice())
 

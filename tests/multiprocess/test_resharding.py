@@ -1,5 +1,6 @@
 """A checkpoint of eight devices is read by one device, by two processes and by eight again."""
 
+import json
 import os
 import subprocess
 import sys
@@ -57,8 +58,13 @@ def test_eight_devices_one_two_processes_and_back(tmp_path, two_processes, split
     assert checksums.take(alone) == expected
     said = two_processes(tmp_path / "one", tmp_path / "two", split)
     assert ("4 devices, 0 arrays in parts" not in said) == split and "[1] 4 devices" in said
-    measured = metrics(eight, state)
-    assert metrics(one, alone) == measured and f"[1] metrics {measured}" in said
+    # On as many devices the metrics are the same to the last digit, whosever they are; on others
+    # batches are of other sizes, and sums are rounded in another order.
+    four = tiny_run("config.devices=4")
+    measured = metrics(four, resave(four, tmp_path / "one", tmp_path / "four"))
+    assert f"[0] metrics {measured}" in said and f"[1] metrics {measured}" in said
+    for other in (metrics(eight, state), metrics(one, alone)):
+        assert json.loads(other) == pytest.approx(json.loads(measured), rel=1e-6)
     back = resave(eight, tmp_path / "two", tmp_path / "back")
     assert checksums.take(back) == expected
     for array, wanted in zip(*map(jax.tree.leaves, (back, eight.target)), strict=True):
