@@ -20,12 +20,15 @@ def common() -> ConfigDict:
     config.devices = 0  # 0: all
     config.batch_size = 8  # global: divided over devices and accumulation steps
     config.accumulate = 1  # slices of a batch whose gradients are averaged
+    config.shard_optimizer = False  # each device keeps a part of the optimizer's state
+    config.reduce_dtype = "float32"  # of gradients between devices; or bfloat16, half the bytes
     config.eval_batch_size = 8
     config.steps = 90_000
     config.log_every = 10  # steps
     config.eval_every = 9_000  # steps; also before the first and after the last
     config.save_every = 9_000  # steps; also after the last
     config.save_minutes = 10.0  # a checkpoint at least this often; 0: by steps alone
+    config.checkpoints = ""  # folder, also gs://bucket/run; empty: checkpoints/ of the run's folder
     config.keep = 10  # newest checkpoints kept, in addition to the best
     config.skip_nonfinite = 0  # steps at most that are skipped because they are not finite
     config.export = True  # model.stablehlo after the last step: the network for JAX alone

@@ -19,6 +19,7 @@ from ml_collections import ConfigDict
 
 from handjax.engine import config as configs
 from handjax.engine import runtime, sharding
+from handjax.engine import workdir as workdirs
 from handjax.engine.checkpoint import Checkpoints
 from handjax.engine.contracts import Batch, Rows, Task
 from handjax.engine.evaluation import predict_split
@@ -32,6 +33,7 @@ from handjax.sources.own_joints import check_joints
 from handjax.tasks import TASKS
 
 T = TypeVar("T")
+REDUCE_DTYPES = ("float32", "bfloat16")  # values of config.reduce_dtype
 _PARTS = ("data", "model", "optimizer", "task")  # of every config
 
 
@@ -49,12 +51,24 @@ class Run:
     @functools.cached_property
     def target(self) -> TrainState:
         """Shapes, dtypes and shardings of the state."""
-        return state_target(self.task, self.optimizer, self.mesh)
+        return state_target(self.task, self.optimizer, self.mesh, self._shards is not None)
 
     @property
     def key(self) -> Key[Array, ""]:
         """Source of all randomness of the training."""
         return jax.random.key(self.config.seed)
+
+    @property
+    def _shards(self) -> jax.sharding.Mesh | None:
+        """The devices over which the optimizer's state is split; None: each has all of it."""
+        return self.mesh if self.config.get("shard_optimizer", False) else None
+
+    @property
+    def _reduced(self) -> tuple[jax.sharding.Mesh, str] | None:
+        """Between which devices gradients travel in another dtype than their own, and in which."""
+        dtype = self.config.get("reduce_dtype", REDUCE_DTYPES[0])
+        other = dtype != REDUCE_DTYPES[0] and self.mesh.size > 1
+        return (self.mesh, dtype) if other else None
 
     @property
     def eval_batch_size(self) -> int:
@@ -75,6 +89,8 @@ class Run:
             optimizer=self.optimizer,
             materialize=self.source.materialize,
             accumulate=self.config.accumulate,
+            shards=self._shards,
+            reduced=self._reduced,
         )
         state = jax.tree.map(lambda t: t.sharding, self.target)
         shardings = (state, sharding.replicated(self.mesh))
@@ -100,7 +116,7 @@ class Run:
         """(step, state) of the checkpoints that `which` names, as in `read_steps`."""
         if self.workdir is None:
             raise ValueError("a run that is not on disk has no checkpoints")
-        checkpoints = Checkpoints(self.workdir / "checkpoints", read_only=True)
+        checkpoints = Checkpoints(workdirs.checkpoints(self.workdir, self.config), read_only=True)
         try:
             yield from read_steps(
                 checkpoints, which, lambda step: checkpoints.restore(step, self.target)
@@ -122,6 +138,10 @@ def build(
     """
     if config.compile_cache:
         runtime.use_compile_cache()
+    if config.get("reduce_dtype", REDUCE_DTYPES[0]) not in REDUCE_DTYPES:
+        raise ValueError(
+            f"config.reduce_dtype={config.reduce_dtype}: use {' or '.join(REDUCE_DTYPES)}"
+        )
     if train:
         mesh = sharding.make_mesh(config.devices)
         sharding.check_batch_size(config.batch_size, mesh, config.accumulate)

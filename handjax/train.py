@@ -124,7 +124,7 @@ def _resume(
     """Trains from where the run is → what `_report` takes; None if it is finished already."""
     # --- State.
     config = run.config
-    checkpoints = Checkpoints(workdir / "checkpoints", config.keep, log=runtime.log)
+    checkpoints = Checkpoints(workdirs.checkpoints(workdir, config), config.keep, log=runtime.log)
     state, notes = _first_state(run, checkpoints)
     start = int(state.step)
     if start > config.steps:
@@ -183,7 +183,7 @@ def _report(run: runs.Run, workdir: Path, state: TrainState, rows, checkpoints) 
         report_run(workdir, run.task, run.source, rows, f"step {steps}", workdir / "metrics.jsonl")
         if run.config.get("export", False):
             export_at_end(run, workdir)
-        done = {"step": steps, "best_step": best, "checkpoints": str(workdir / "checkpoints")}
+        done = {"step": steps, "best_step": best, "checkpoints": str(checkpoints.folder)}
         write_atomic(workdir / "done.json", json.dumps(done, indent=2) + "\n")
 
 

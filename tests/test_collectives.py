@@ -1,8 +1,11 @@
-"""benchmarks/collectives.py: what a compiled program says, as bytes."""
+"""benchmarks/collectives.py and scaling.py: what a compiled program says, as bytes and seconds."""
+
+import argparse
 
 import pytest
 
-from benchmarks.collectives import efficiency, exchanged
+from benchmarks.collectives import Exchanged, Step, exchanged
+from benchmarks.scaling import step_seconds, transfer_seconds
 
 HLO = """
   %all-reduce.1 = (f32[3,4]{1,0}, f32[]) all-reduce(%a, %b), replica_groups={{0,1}}
@@ -10,14 +13,29 @@ HLO = """
   %start = bf16[10]{0} all-reduce-start(%d)
   %done = bf16[10]{0} all-reduce-done(%start)
   %fusion = f32[100]{0} fusion(%all-reduce.1), calls=%f
+  %l = (f32[1]{0}, f32[2]{0}, f32[3]{0}, f32[4]{0}, f32[5]{0}, /*index=5*/f32[6]{0}) all-reduce(%g)
 """
 
 
 def test_bytes_of_collectives():
-    assert exchanged(HLO) == {"all-reduce": 4 * 13 + 20, "all-gather": 32}
+    assert exchanged(HLO) == {
+        "all-reduce": Exchanged(3, 4 * 13 + 20 + 4 * 21),
+        "all-gather": Exchanged(1, 32),
+    }
 
 
-def test_efficiency_of_a_ring():
-    """100 MB among two: each sends 100 MB, 4 ms at 25 GB/s."""
-    assert efficiency(10**8, 2, 25.0, 96.0) == pytest.approx(0.96)
-    assert efficiency(10**8, 256, 25.0, 96.0) < 0.96
+def test_transfers_within_and_between_hosts():
+    """100 MB among two of a host: each sends 100 MB. Among two hosts each GPU also sends its
+    eighth."""
+    assert transfer_seconds(1e8, 2, (25.0, 1.0)) == pytest.approx(4e-3)
+    inside = 2 * 7 / 8 * 1e8 / 25e9
+    assert transfer_seconds(1e8, 16, (25.0, 1.0)) == pytest.approx(inside + 1e8 / 8 / 1e9)
+    assert transfer_seconds(1e8, 1, (25.0, 1.0)) == 0
+
+
+def test_seconds_of_a_step():
+    flags = argparse.Namespace(tflops=1.0, links=(25.0, 1.0), latency_us=10.0)
+    kinds = {"all-reduce": Exchanged(100, 10**8), "all-gather": Exchanged(1, 10**8)}
+    step = Step(kinds, 1, 1, 1, 1, flops=1e11)
+    assert step_seconds(step, 1, flags) == pytest.approx(0.1)
+    assert step_seconds(step, 2, flags) == pytest.approx(0.1 + 101e-5 + 4e-3 + 2e-3)

@@ -7,7 +7,6 @@ import logging
 import math
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
 from typing import Any, TypeVar
 
 import jax
@@ -15,7 +14,7 @@ import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
 
 from handjax.engine import agreement, checksums, ranking
-from handjax.engine.files import way_out, write_atomic
+from handjax.engine.files import AnyPath, in_bucket, place, way_out, write_atomic
 from handjax.engine.step import TrainState
 
 T = TypeVar("T")
@@ -32,12 +31,13 @@ class Checkpoints:
 
     def __init__(
         self,
-        folder: Path,
+        folder: AnyPath,
         keep: int = 3,
         log: Callable[[str], Any] = print,
         read_only: bool = False,
     ) -> None:
-        self.folder, self.keep = Path(folder).absolute(), keep
+        folder = place(folder)
+        self.folder, self.keep = folder if in_bucket(folder) else folder.absolute(), keep
         self.log, self.read_only = log, read_only
         self._manager: ocp.CheckpointManager | None = None
         self._saving: int | None = None  # the step that is being written
@@ -263,7 +263,7 @@ class Checkpoints:
     def _list_files(self) -> None:
         """The files of the step that was written last, with their checksums."""
         step, self._saving = self._saving, None
-        if step is not None and jax.process_index() == 0:
+        if step is not None and jax.process_index() == 0 and not in_bucket(self.folder):
             try:
                 checksums.list_files(self.folder / str(step), ranking.FILE)
             except OSError as error:  # its arrays have checksums as well
@@ -277,7 +277,7 @@ class Checkpoints:
             yield
         except Exception as error:  # orbax and tensorstore raise many kinds for one meaning
             self._drop_manager()
-            if jax.process_index() == 0:
+            if jax.process_index() == 0 and not in_bucket(self.folder):
                 for half in self.folder.glob("*.orbax-checkpoint-tmp*"):
                     shutil.rmtree(half, ignore_errors=True)
             saved = sorted(int(path.name) for path in self.folder.glob("*") if path.name.isdigit())

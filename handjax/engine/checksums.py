@@ -13,7 +13,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from handjax.engine.files import write_atomic
+from handjax.engine.files import AnyPath, write_atomic
 
 _BLOCK = 1 << 20  # bytes read at once
 FINITE = ("params", "model_state")  # parts of a state whose numbers all have to be finite
@@ -55,10 +55,20 @@ def check_finite(state: Any) -> None:
 
 
 def _arrays(state: Any) -> Iterator[tuple[str, np.ndarray]]:
-    """(name, array on the host); the name is the same for a state and for a saved tree."""
+    """(name, array on the host); the name is the same for a state and for a saved tree. All
+    processes have to ask for all arrays, since they may have a part of one each."""
     for path, leaf in jax.tree_util.tree_leaves_with_path(state):
-        array = np.asarray(jax.device_get(leaf))
-        yield jax.tree_util.keystr(path, simple=True, separator="/"), array
+        yield jax.tree_util.keystr(path, simple=True, separator="/"), _on_host(leaf)
+
+
+def _on_host(leaf: Any) -> np.ndarray:
+    """The whole array, also if other processes have parts of it."""
+    whole = not isinstance(leaf, jax.Array) or leaf.is_fully_addressable or leaf.is_fully_replicated
+    if whole:
+        return np.asarray(jax.device_get(leaf))
+    from jax.experimental.multihost_utils import process_allgather
+
+    return np.asarray(process_allgather(leaf, tiled=True))
 
 
 def _checksum(array: np.ndarray) -> str:
@@ -80,7 +90,7 @@ def list_files(folder: Path, exclude: str) -> None:
     write_atomic(folder / _LIST, json.dumps(content, indent=1) + "\n")
 
 
-def check_files(folder: Path) -> None:
+def check_files(folder: AnyPath) -> None:
     """ValueError, which names it, for the first file below `folder` that is not as it was listed.
 
     Without a list, or with one that is damaged itself, nothing is checked: the arrays are.
@@ -106,7 +116,7 @@ def _names(folder: Path, exclude: str) -> list[str]:
     return sorted(str(path.relative_to(folder)) for path in files if path.name != _LIST)
 
 
-def _of_file(path: Path) -> str:
+def _of_file(path: AnyPath) -> str:
     crc, size = 0, 0
     with path.open("rb") as file:
         while block := file.read(_BLOCK):

@@ -27,8 +27,11 @@ PER_MACHINE = ("compile_cache", "data.path", "data.val_path", "data.in_memory")
 # What may change when a run resumes; any other change makes it another run.
 RESUMABLE = (
     *("steps", "log_every", "eval_every", "save_every", "save_minutes", "skip_nonfinite", "keep"),
-    *("export", "eval_batch_size", "devices", *PER_MACHINE),
+    *("export", "eval_batch_size", "devices", "shard_optimizer"),
+    *("reduce_dtype", "checkpoints", *PER_MACHINE),
 )
+# What may be an address gs://…, in sources that read prepared sets, and in all.
+IN_BUCKETS = ("data.path", "checkpoints")
 SHARED = "common"  # the file among the configs that is none
 
 
@@ -63,7 +66,7 @@ def override(
     for key, value in flatten(config).items():
         for one in value if isinstance(value, tuple | list) else [value]:
             if isinstance(one, str):
-                refuse_scheme(f"--config.{key}", one)
+                refuse_scheme(f"--config.{key}", one, bucket=key in IN_BUCKETS)
     return config.lock()
 
 

@@ -8,7 +8,12 @@ import re
 from collections.abc import Iterator, Sequence
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
+
+from etils import epath
+
+AnyPath: TypeAlias = Path | epath.Path  # of this machine, or of a bucket
+BUCKET = "gs://"  # the one scheme that TensorFlow and Orbax both read and write
 
 
 @contextlib.contextmanager
@@ -25,6 +30,22 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def new_path(path: str | os.PathLike) -> Iterator[Path]:
+    """`atomic_path` for a file that must not be there yet: FileExistsError, one line, if it is.
+    An error of the system, such as that of a full disk, names the file."""
+    path = Path(path)
+    with naming(path), atomic_path(path) as temporary:
+        _refuse_existing(path)
+        yield temporary
+        _refuse_existing(path)  # it may have appeared since
+
+
+def _refuse_existing(path: Path) -> None:
+    if path.exists():
+        raise FileExistsError(f"{path}: exists already; move it away or choose another name")
 
 
 @contextlib.contextmanager
@@ -60,9 +81,12 @@ def way_out(message: str) -> str:
 
 
 def write_atomic(path: str | os.PathLike, text: str) -> None:
-    """Writes `text`; a kill leaves the old content or the new."""
+    """Writes `text`; a kill leaves the old content or the new. In a bucket, any write is so."""
+    if in_bucket(path):
+        epath.Path(path).write_text(text)
+        return
     with naming(path), atomic_path(path) as temporary:
-        temporary.write_text(text)
+        temporary.write_text(text, encoding="utf-8")
 
 
 def back_up(path: str | Path) -> Path | None:
@@ -78,11 +102,21 @@ def back_up(path: str | Path) -> Path | None:
     return path.rename(next(kept for kept in free if not kept.exists()))
 
 
-def refuse_scheme(flag: str, value: str) -> None:
+def in_bucket(path: str | os.PathLike) -> bool:
+    """Whether `path` is an address gs://… ."""
+    return os.fspath(path).startswith(BUCKET)
+
+
+def place(path: str | os.PathLike) -> AnyPath:
+    """The path, on this machine or in a bucket. What makes one absolute forgets the bucket."""
+    return epath.Path(path) if in_bucket(path) else Path(path)
+
+
+def refuse_scheme(flag: str, value: str, bucket: bool = False) -> None:
     """ValueError for a `value` such as s3://bucket/run, which the system would take for a folder of
-    that name below the working directory."""
+    that name below the working directory; with `bucket`, gs://… is none."""
     found = _SCHEME.match(value)
-    if found is None:
+    if found is None or (bucket and in_bucket(value)):
         return
     if found[1].lower() == "file":
         raise ValueError(f"{flag} {value}: name the path itself, without file://")

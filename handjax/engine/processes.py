@@ -58,6 +58,10 @@ def join(
             raise ValueError(_OUTSIDE)
     if coordinator is not None:
         _check(coordinator, processes, process)
+        if _is_loopback(coordinator) and _several_hosts(os.environ):
+            raise ValueError(
+                f"--coordinator {coordinator}{_LOOPBACK}, and this cluster has several"
+            )
     place = Place(coordinator, processes, process)
     if coordinator is None:
         place = Place(None, *_ranks(os.environ))
@@ -66,9 +70,13 @@ def join(
     joined = threading.Event()
     watch = threading.Thread(target=_watch, args=(place, joined, seconds), daemon=True)
     watch.start()
+    # JAX listens on all of the machine's addresses, and asks nobody who they are.
+    bound = coordinator if coordinator and _is_loopback(coordinator) else None
     try:
         jax.distributed.initialize(
-            coordinator, processes, process, devices, initialization_timeout=_JAX_SECONDS
+            *(coordinator, processes, process, devices),
+            initialization_timeout=_JAX_SECONDS,
+            coordinator_bind_address=bound,
         )
     except Exception as error:  # ValueError, KeyError, RuntimeError: the cluster's or the network's
         reason = " ".join(str(error).split())[:160]
@@ -110,6 +118,13 @@ def _ranks(environment: Mapping[str, str]) -> tuple[int | None, int | None]:
         if all(value.isdecimal() for value in values):
             return int(values[0]), int(values[1])
     return None, None
+
+
+def _several_hosts(environment: Mapping[str, str]) -> bool:
+    """Whether the cluster runs this program on more than one host, as far as it says so."""
+    nodes = environment.get("SLURM_JOB_NUM_NODES", "1")
+    here, all_of_them = (environment.get(f"OMPI_COMM_WORLD_{n}SIZE", "1") for n in ("LOCAL_", ""))
+    return nodes not in ("", "1") or here != all_of_them
 
 
 def _own_device(environment: Mapping[str, str]) -> list[int] | None:

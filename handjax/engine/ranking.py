@@ -4,8 +4,9 @@ import json
 import math
 import zlib
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
+
+from handjax.engine.files import AnyPath
 
 FILE = "metrics/metrics"  # below the folder of a step; orbax's
 
@@ -20,7 +21,7 @@ def metrics(error: float | None) -> dict[str, Any]:
     return {"error": value, "checksum": _checksum(value)}
 
 
-def check(file: Path) -> None:
+def check(file: AnyPath) -> None:
     """ValueError if a file is not what `metrics` made; earlier versions wrote no checksum."""
     content = json.loads(file.read_bytes())
     error = content.get("error") if isinstance(content, dict) else None
@@ -30,7 +31,7 @@ def check(file: Path) -> None:
         raise ValueError(f"{file.parent.parent.name} has another error than was saved")
 
 
-def broken(folder: Path) -> Iterator[tuple[Path, ValueError]]:
+def broken(folder: AnyPath) -> Iterator[tuple[AnyPath, ValueError]]:
     """The files of the checkpoints in `folder` that are not what `metrics` made, and why. Orbax
     reads all of them when it opens, and would fail."""
     for file in folder.glob(f"*/{FILE}"):

@@ -1,4 +1,7 @@
-"""One mesh axis, `data`: batches are split along it, the state is replicated on every device."""
+"""One mesh axis, `data`: batches are split along it, and the optimizer's state if asked for; the
+rest of the state is replicated on every device."""
+
+from typing import Any
 
 import jax
 import numpy as np
@@ -31,6 +34,20 @@ def batch_sharded(mesh: Mesh) -> NamedSharding:
 def replicated(mesh: Mesh) -> NamedSharding:
     """A copy on every device."""
     return NamedSharding(mesh, PartitionSpec())
+
+
+def split(mesh: Mesh, tree: Any) -> Any:
+    """A sharding for each array of `tree`: its largest axis that the devices divide is split over
+    them; an array without one is copied to every device."""
+
+    def one(array):
+        axes = [n for n, size in enumerate(array.shape) if size and size % mesh.size == 0]
+        if not axes:
+            return replicated(mesh)
+        longest = max(axes, key=lambda axis: array.shape[axis])
+        return NamedSharding(mesh, PartitionSpec(*[None] * longest, "data"))
+
+    return jax.tree.map(one, tree)
 
 
 def check_batch_size(

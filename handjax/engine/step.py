@@ -7,6 +7,7 @@ import flax
 import jax
 import jax.numpy as jnp
 import optax
+from jax.sharding import PartitionSpec
 from jaxtyping import Array, Bool, Float, Key
 
 from handjax.engine import sharding
@@ -35,12 +36,20 @@ def init_state(
 
 
 def state_target(
-    task: Task, optimizer: optax.GradientTransformation, mesh: jax.sharding.Mesh
+    task: Task,
+    optimizer: optax.GradientTransformation,
+    mesh: jax.sharding.Mesh,
+    shard_optimizer: bool = False,
 ) -> TrainState:
-    """Shapes, dtypes and shardings of a state, to create or restore one."""
+    """Shapes, dtypes and shardings of a state, to create or restore one. With `shard_optimizer` the
+    optimizer's state is split over the devices."""
     shapes = jax.eval_shape(lambda: init_state(jax.random.key(0), task, optimizer))
-    place = sharding.replicated(mesh)
-    return jax.tree.map(lambda s: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=place), shapes)
+    places = jax.tree.map(lambda _: sharding.replicated(mesh), shapes)
+    if shard_optimizer:
+        places = places.replace(opt_state=sharding.split(mesh, shapes.opt_state))
+    return jax.tree.map(
+        lambda s, place: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=place), shapes, places
+    )
 
 
 def create_state(
@@ -70,6 +79,8 @@ def train_step(
     optimizer: optax.GradientTransformation,
     materialize: Materialize,
     accumulate: int = 1,
+    shards: jax.sharding.Mesh | None = None,
+    reduced: tuple[jax.sharding.Mesh, Any] | None = None,
 ) -> tuple[TrainState, dict[str, Array]]:
     """One update → (state, terms). `terms` has `loss`, its terms, `grad_norm` and `finite`.
 
@@ -78,11 +89,16 @@ def train_step(
 
     With `accumulate` > 1 the batch is processed in that many slices and their gradients are
     averaged. Batch normalization then sees one slice at a time.
+
+    With `shards`, each device of that mesh updates its part of the parameters with its part of the
+    optimizer's state, then all get the whole parameters (ZeRO stage 1, Rajbhandari et al. 2020,
+    arXiv 1910.02054).
+
+    With `reduced`, a mesh and a dtype, gradients travel between its devices in that dtype.
     """
     keys = jax.random.split(jax.random.fold_in(key, state.step), batch["mask"].shape[0])
 
-    def loss_of(params, model_state, keys, batch):
-        inputs = task.prepare(keys, materialize(batch, keys), True)
+    def loss_of(params, model_state, inputs):
         variables = {"params": params, **model_state}
         outputs, updated = task.model.apply(
             variables, inputs["x"], train=True, mutable=list(model_state)
@@ -90,33 +106,83 @@ def train_step(
         loss, terms = task.loss(outputs, inputs)
         return loss, (updated, {"loss": loss, **terms})
 
-    gradient_of = jax.grad(loss_of, has_aux=True)
-    if accumulate == 1:
-        gradient, (model_state, terms) = gradient_of(state.params, state.model_state, keys, batch)
-    else:
-        # Row r goes to slice r % accumulate: each device keeps its own rows.
-        slices = jax.tree.map(
-            lambda x: jnp.moveaxis(x.reshape(-1, accumulate, *x.shape[1:]), 1, 0), (keys, batch)
-        )
+    def gradient_of(params, model_state, keys, batch):
+        inputs = task.prepare(keys, materialize(batch, keys), True)
+        gradient = jax.grad(loss_of, has_aux=True)
+        if reduced is not None:
+            gradient = summed(gradient, *reduced)
+        return gradient(params, model_state, inputs)
 
-        def add(carry, one):
-            model_state, total = carry
-            gradient, (model_state, terms) = gradient_of(state.params, model_state, *one)
-            return (model_state, jax.tree.map(jnp.add, total, gradient)), terms
-
-        zeros = jax.tree.map(jnp.zeros_like, state.params)
-        (model_state, total), terms = jax.lax.scan(add, (state.model_state, zeros), slices)
-        gradient = jax.tree.map(lambda g: g / accumulate, total)
-        terms = jax.tree.map(lambda p: p.mean(0), terms)
-
-    updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
+    gradient, model_state, terms = averaged(gradient_of, state, (keys, batch), accumulate)
     terms["grad_norm"] = optax.tree.norm(gradient)
     terms["finite"] = jnp.isfinite(terms["loss"]) & jnp.isfinite(terms["grad_norm"])
+    if shards is not None:
+        parts = sharding.split(shards, gradient)
+        gradient = jax.lax.with_sharding_constraint(gradient, parts)
+        state = state.replace(params=jax.lax.with_sharding_constraint(state.params, parts))
+    updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
     new = TrainState(
         state.step + 1, optax.apply_updates(state.params, updates), model_state, opt_state
     )
     kept = jax.tree.map(lambda new, old: jnp.where(terms["finite"], new, old), new, state)
     return kept.replace(step=new.step), terms
+
+
+def averaged(
+    gradient_of: Callable, state: TrainState, batch: Any, accumulate: int
+) -> tuple[Any, Any, dict[str, Array]]:
+    """(gradient, model state, terms) of a batch, with its keys, that is processed in `accumulate`
+    slices, one after the other."""
+    if accumulate == 1:
+        gradient, (model_state, terms) = gradient_of(state.params, state.model_state, *batch)
+        return gradient, model_state, terms
+    # Row r goes to slice r % accumulate: each device keeps its own rows.
+    slices = jax.tree.map(
+        lambda x: jnp.moveaxis(x.reshape(-1, accumulate, *x.shape[1:]), 1, 0), batch
+    )
+
+    def add(carry, one):
+        model_state, total = carry
+        gradient, (model_state, terms) = gradient_of(state.params, model_state, *one)
+        return (model_state, jax.tree.map(jnp.add, total, gradient)), terms
+
+    zeros = jax.tree.map(jnp.zeros_like, state.params)
+    (model_state, total), terms = jax.lax.scan(add, (state.model_state, zeros), slices)
+    gradient = jax.tree.map(lambda g: g / accumulate, total)
+    return gradient, model_state, jax.tree.map(lambda p: p.mean(0), terms)
+
+
+def summed(gradient_of: Callable, mesh: jax.sharding.Mesh, dtype: Any) -> Callable:
+    """`gradient_of(params, model_state, inputs)` → (gradient, aux), computed by each device on its
+    rows; the gradients are added up in `dtype`. XLA alone would add them in their own.
+
+    Losses and normalization have to add up over devices by themselves, as those of `pose.losses`
+    and `ops.normalize` do: JAX refuses results that differ between devices.
+    """
+    rows, all_alike = PartitionSpec("data"), PartitionSpec()
+
+    def local(params, model_state, inputs):
+        own = jax.tree.map(lambda p: jax.lax.pcast(p, "data", to="varying"), params)
+        gradient, aux = gradient_of(own, model_state, inputs)
+        total = jax.tree.map(
+            lambda g: jax.lax.psum(g.astype(dtype), "data").astype(g.dtype), gradient
+        )
+        return total, aux
+
+    def mapped(params, model_state, inputs):
+        split = jax.tree.map(lambda x: rows if x.ndim else all_alike, inputs)
+        specs = (all_alike, all_alike, split)
+        function = jax.shard_map(local, mesh=mesh, in_specs=specs, out_specs=all_alike)
+        try:
+            return function(params, model_state, inputs)
+        except ValueError as error:
+            reason = " ".join(str(error).split())[:160]
+            raise ValueError(
+                f"config.reduce_dtype={dtype}: a loss or a network of this config does not add up "
+                f"over devices by itself ({reason}); use float32"
+            ) from error
+
+    return mapped
 
 
 def eval_step(

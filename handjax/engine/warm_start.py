@@ -9,6 +9,7 @@ import jax
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from handjax.engine import weights
+from handjax.engine import workdir as workdirs
 from handjax.engine.checkpoint import Checkpoints
 from handjax.engine.step import TrainState
 
@@ -83,7 +84,7 @@ def read_weights(path: str | Path) -> dict[str, Any]:
     path = Path(path)
     if not path.is_dir():
         return weights.load(path)
-    checkpoints = Checkpoints(path / "checkpoints", read_only=True)
+    checkpoints = Checkpoints(workdirs.checkpoints(path), read_only=True)
     try:
         if not (found := checkpoints.newest(checkpoints.weights)):
             raise FileNotFoundError(

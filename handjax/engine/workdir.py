@@ -10,9 +10,22 @@ from ml_collections import ConfigDict
 
 from handjax.engine import agreement, lock, runtime, schedules
 from handjax.engine import config as configs
-from handjax.engine.files import back_up, write_atomic
+from handjax.engine.files import AnyPath, back_up, place, write_atomic
 
 SHARED_SECONDS = 40.0  # after which a file of another host is seen, whatever NFS remembers
+
+
+def checkpoints(workdir: Path, config: ConfigDict | None = None) -> AnyPath:
+    """The folder of the run's checkpoints: what its config names, by default config.json's, or
+    checkpoints/. ValueError for a config.json that is none."""
+    path = workdir / "config.json"
+    if config is None and path.is_file():
+        try:
+            config = configs.from_json(path.read_text())
+        except ValueError as error:
+            raise ValueError(f"{path}: not a config ({error})") from error
+    named = config.get("checkpoints", "") if config else ""
+    return place(named) if named else workdir / "checkpoints"
 
 
 def check(workdir: Path, config: ConfigDict) -> bool:
@@ -24,7 +37,7 @@ def check(workdir: Path, config: ConfigDict) -> bool:
     path = workdir / "config.json"
     if workdir.exists() and not workdir.is_dir():
         raise ValueError(f"--workdir {workdir}: a file, not a folder")
-    begun = any(folder.name.isdigit() for folder in (workdir / "checkpoints").glob("*"))
+    begun = any(folder.name.isdigit() for folder in checkpoints(workdir, config).glob("*"))
     if not path.exists():
         if begun:
             raise ValueError(

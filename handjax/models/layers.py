@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
+from handjax.ops.batching import number_of_devices, over_devices
 from handjax.ops.conv import conv3d, conv_general_dilated, conv_transpose
 from handjax.ops.normalize import normalize
 
@@ -114,7 +115,9 @@ class BatchNorm(nn.Module):
         if train:
             y, new_mean, new_var = normalize(x, scale, bias, None, 1e-5)
             if not self.is_initializing():
-                mean.value = 0.9 * mean.value + 0.1 * (new_mean[0] + lax.stop_gradient(offset))
+                # Parameters are the same on all devices, which shard_map has to be told.
+                alike = over_devices(lax.stop_gradient(offset)) / number_of_devices()
+                mean.value = 0.9 * mean.value + 0.1 * (new_mean[0] + alike)
                 var.value = 0.9 * var.value + 0.1 * new_var[0]
             return y.astype(self.dtype)
         factor = lax.rsqrt(var.value + 1e-5) * scale

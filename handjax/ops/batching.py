@@ -6,6 +6,7 @@ therefore defined here.
 """
 
 import functools
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -67,6 +68,27 @@ def pvary(x: Array, like: Array) -> Array:
     `like` has the same rank. Implemented as a selection between x and x, which is compiled away.
     """
     return jnp.where(jnp.isnan(like), x, x)
+
+
+def manual_axes() -> tuple[str, ...]:
+    """The axes of the mesh over which the code being traced sees one device's part: those of
+    shard_map."""
+    mesh = jax.sharding.get_abstract_mesh()
+    each = zip(mesh.axis_names, mesh.axis_types, strict=True)
+    return tuple(name for name, kind in each if kind == AxisType.Manual)
+
+
+def over_devices(x: Array) -> Array:
+    """Inside shard_map, the sum over devices of what each has; elsewhere x, which is all there
+    is."""
+    axes = manual_axes()
+    return jax.lax.psum(x, axes) if axes else x
+
+
+def number_of_devices() -> int:
+    """Inside shard_map, how many devices have a part of the batch; elsewhere 1."""
+    mesh = jax.sharding.get_abstract_mesh()
+    return math.prod(mesh.shape[name] for name in manual_axes())
 
 
 @functools.cache

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
+from handjax.ops.batching import number_of_devices, over_devices
 from handjax.ops.dtypes import at_least_float32
 from handjax.ops.sums import sums
 
@@ -28,14 +29,15 @@ def normalize(
     2015, arXiv 1502.03167); with `groups`, per sample over pixels and the channels of each group,
     [b, c] (Wu and He 2018, arXiv 1803.08494). They have at least float32.
 
-    Inside `jit` over a sharded batch, they are those of the global batch. The returned mean and
+    Inside `jit` over a sharded batch and inside `shard_map`, those over the batch are of the global
+    batch. The returned mean and
     variance are for running averages and have no gradient.
     """
     return _forward(x, scale, bias, groups, epsilon)[0]
 
 
 def _forward(x, scale, bias, groups, epsilon):
-    count = x.size // x.shape[-1] if groups is None else x.size // x.shape[0] // groups
+    count = _count(x, groups)
     pool, origin = partial(_pool, groups=groups), (lambda m: m[0] if groups is None else m)
     zero = jnp.zeros(x.shape[-1], at_least_float32(x.dtype))
     mean = pool(sums(x, x, zero, zero)[0]) / count
@@ -51,7 +53,7 @@ def _forward(x, scale, bias, groups, epsilon):
 def _backward(groups, epsilon, saved, gradients):
     x, scale, mean, inverse = saved
     g = gradients[0]
-    count = x.size // x.shape[-1] if groups is None else x.size // x.shape[0] // groups
+    count = _count(x, groups)
     origin = mean[0] if groups is None else mean
     to_bias, along_x = sums(g, x, jnp.zeros_like(mean[0]), origin)  # [b, c]
     to_scale, wide_scale = along_x * inverse, scale.astype(mean.dtype)[None]
@@ -70,10 +72,17 @@ def _backward(groups, epsilon, saved, gradients):
 normalize.defvjp(_forward, _backward)
 
 
+def _count(x: Image, groups: int | None) -> int:
+    """How many numbers each mean is of."""
+    if groups is None:
+        return x.size // x.shape[-1] * number_of_devices()
+    return x.size // x.shape[0] // groups
+
+
 def _pool(each: Float[Array, "b c"], groups: int | None) -> Float[Array, "_ c"]:
     """Sums over the samples, [1, c], or over the channels of each group, [b, c]."""
     if groups is None:
-        return each.sum(0, keepdims=True)
+        return over_devices(each.sum(0, keepdims=True))
     total = each.reshape(each.shape[0], groups, -1).sum(-1)
     return jnp.repeat(total, each.shape[1] // groups, axis=1)
 

@@ -1,6 +1,11 @@
-"""Losses: elementwise errors, divergences, and masked means and sums."""
+"""Losses: elementwise errors, divergences, and masked means and sums.
 
+Means and sums over samples are over those of all devices, inside shard_map as well.
+"""
+
+import jax
 import jax.numpy as jnp
+from jax.sharding import AxisType
 from jaxtyping import Array, Bool, Float
 
 from handjax.pose.geometry import safe_sqrt
@@ -23,8 +28,16 @@ def absolute_error(
 def masked_mean(values: Float[Array, "b ..."], mask: Bool[Array, " b"]) -> Float[Array, ""]:
     """Mean over all elements of the samples whose mask is true; zero if there are none."""
     per_sample = values.reshape(values.shape[0], -1).mean(axis=1)
-    count = jnp.maximum(mask.sum(), 1).astype(per_sample.dtype)
-    return jnp.where(mask, per_sample, 0.0).sum() / count
+    return over_devices(jnp.where(mask, per_sample, 0.0).sum()) / _count(mask, per_sample)
+
+
+def over_devices(x: Array) -> Array:
+    """Inside shard_map, the sum over devices of what each has; elsewhere x, which is all there
+    is."""
+    mesh = jax.sharding.get_abstract_mesh()
+    each = zip(mesh.axis_names, mesh.axis_types, strict=True)
+    axes = tuple(name for name, kind in each if kind == AxisType.Manual)
+    return jax.lax.psum(x, axes) if axes else x
 
 
 def smooth_l1(prediction: Float[Array, "*s"], target: Float[Array, "*s"]) -> Float[Array, "*s"]:
@@ -36,8 +49,7 @@ def smooth_l1(prediction: Float[Array, "*s"], target: Float[Array, "*s"]) -> Flo
 def masked_total(values: Float[Array, "b ..."], mask: Bool[Array, " b"]) -> Float[Array, ""]:
     """Sum over elements, mean over the samples whose mask is true; zero if there are none."""
     per_sample = values.reshape(values.shape[0], -1).sum(axis=1)
-    count = jnp.maximum(mask.sum(), 1).astype(per_sample.dtype)
-    return jnp.where(mask, per_sample, 0.0).sum() / count
+    return over_devices(jnp.where(mask, per_sample, 0.0).sum()) / _count(mask, per_sample)
 
 
 def visible_mean(
@@ -50,7 +62,8 @@ def visible_mean(
     if visible is None:
         return masked_mean(values, mask)
     counts = mask[:, None] & visible
-    return jnp.where(counts, values, 0.0).sum() / (counts.sum().astype(values.dtype) + 1e-4)
+    total, count = (over_devices(x.sum()) for x in (jnp.where(counts, values, 0.0), counts))
+    return total / (count.astype(values.dtype) + 1e-4)
 
 
 def stage_totals(
@@ -70,8 +83,8 @@ def stage_totals(
     targets = jnp.broadcast_to(target[:, None], maps.shape)
     error = squared_error(maps, targets).sum((2, 3))  # [b, s, c]
     per_stage = (error if weight is None else error * weight[:, None]).sum(-1)
-    count = jnp.maximum(mask.sum(), 1).astype(per_stage.dtype)
-    return jnp.where(mask[:, None], per_stage, 0.0).sum(0) / count
+    total = over_devices(jnp.where(mask[:, None], per_stage, 0.0).sum(0))
+    return total / _count(mask, per_stage)
 
 
 def map_rms(
@@ -97,3 +110,8 @@ def jensen_shannon(
 def _same_shape(prediction, target):
     if prediction.shape != target.shape:
         raise ValueError(f"prediction {prediction.shape} and target {target.shape} differ in shape")
+
+
+def _count(mask: Bool[Array, " b"], like: Array) -> Float[Array, ""]:
+    """The number of samples whose mask is true, at least 1, in the dtype of `like`."""
+    return jnp.maximum(over_devices(mask.sum()), 1).astype(like.dtype)

@@ -38,7 +38,7 @@ from tqdm import tqdm
 from handjax.data.cameras import HELP, PinholeImage, depth_range, read_camera
 from handjax.data.formats.depth import DEPTH_FORMATS, ENDINGS, read_depth
 from handjax.engine import cli
-from handjax.engine.files import refuse_to_replace
+from handjax.engine.files import new_path, refuse_to_replace, write_atomic
 from handjax.engine.warm_start import read_weights
 from handjax.fitting import depth_cube, solver, sphere_network
 from handjax.fitting.depth_cube import DepthCube
@@ -299,7 +299,7 @@ def write(
     names, sides = [frame.name for frame in fitted], [frame.side for frame in frames]
     texts = {"ids": names, "side": sides, "joint_names": SKELETON.joints}
     content: dict[str, Any] = {name: np.array(text) for name, text in texts.items()} | arrays
-    with (folder / "predictions.npz").open("xb") as file:
+    with new_path(folder / "predictions.npz") as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, **content)
     _write_json(folder / "predictions.json", names, arrays, sides)
     both = any(one.after is not one.before for one in fitted)
@@ -336,7 +336,7 @@ def _write_json(
     }
     start = json.dumps(head, ensure_ascii=False)[:-1]
     lines = ",\n".join("  " + json.dumps(one, ensure_ascii=False, allow_nan=False) for one in hands)
-    path.write_text(f'{start},\n "hands": [\n{lines}\n]}}\n', encoding="utf-8")
+    write_atomic(path, f'{start},\n "hands": [\n{lines}\n]}}\n')
 
 
 def _summary(

@@ -12,7 +12,7 @@ from jaxtyping import UInt8
 
 from handjax.data.formats.hand_labels import write_hands_json
 from handjax.data.formats.image import ENDINGS, read_image, rgb_pixels
-from handjax.engine.files import refuse_to_replace
+from handjax.engine.files import new_path, refuse_to_replace, write_atomic
 from handjax.prediction import common, drawing, saving
 from handjax.prediction.base import Prediction
 from handjax.prediction.boxes import rectangles_of
@@ -150,7 +150,7 @@ def _write_json(path: Path, found: Sequence[tuple[str, Prediction]], what: str) 
     units = saving.units(found[0][1]) if found else {}
     people = [{"img_name": name, **saving.sample(one)} for name, one in found]
     text = json.dumps({"units": units, "people": people}, ensure_ascii=False, allow_nan=False)
-    path.write_text(text + "\n", encoding="utf-8")
+    write_atomic(path, text + "\n")
 
 
 def _points(one: Prediction) -> list[list[float]]:
@@ -169,5 +169,5 @@ def _write_npz(path: Path, names: Sequence[str], found: Sequence[Prediction]) ->
     """The arrays of all, one row each, by the names of their images."""
     renamed = {"uv": "joints_uv", "xyz": "joints_xyz"}
     arrays = {renamed.get(name, name): value for name, value in saving.joined(found).items()}
-    with path.open("xb") as file:
+    with new_path(path) as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, ids=np.array(names, np.str_), **arrays)

@@ -16,6 +16,7 @@ from handjax.data.cameras import Camera
 from handjax.data.formats import depth as depth_files
 from handjax.data.formats import image as image_files
 from handjax.data.formats import kinds, recording
+from handjax.data.formats.headers import read_header
 from handjax.data.formats.image_stream import images_of
 from handjax.prediction import common
 
@@ -161,6 +162,10 @@ def _folder(path: Path, depth: bool, unit_mm: float) -> FrameSource:
 def _stdin(depth: bool, unit_mm: float) -> Iterator[Frame]:
     count = 0
     for count, data in enumerate(images_of(sys.stdin.buffer), 1):
+        try:
+            read_header(data, "PNG or JPEG images")  # OpenCV trusts any size that one claims
+        except ValueError as error:
+            raise ValueError(f"stdin: image {count}: {error}") from None
         pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
         name = f"{count - 1:06}"
         if pixels is None:

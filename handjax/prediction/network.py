@@ -14,6 +14,7 @@ from ml_collections import ConfigDict
 from handjax import run
 from handjax.data.formats.labelled_frames import ORDERS as FRAME_ORDERS
 from handjax.engine import config as configs
+from handjax.engine import workdir as workdirs
 from handjax.engine.checkpoint import Checkpoints
 from handjax.engine.contracts import Batch, Rows, Task
 from handjax.engine.step import finite_rows
@@ -60,7 +61,7 @@ class TrainedNetwork:
 def open_network(folder: Path, checkpoint: str) -> TrainedNetwork:
     """The network of the run in `folder`; `checkpoint`: last, best or a step."""
     config = run.read_config(folder)
-    checkpoints = Checkpoints(folder / "checkpoints", read_only=True)
+    checkpoints = Checkpoints(workdirs.checkpoints(folder, config), read_only=True)
     try:
         if len(run.choose_steps(checkpoints, checkpoint)) > 1:
             raise ValueError(f"checkpoint {checkpoint}: expected one: last, best or a step")

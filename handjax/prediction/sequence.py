@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import UInt8
 from tqdm import tqdm
 
+from handjax.engine.files import new_path
 from handjax.prediction import drawing, saving
 from handjax.prediction.base import Prediction
 from handjax.prediction.frames import Frame, FrameSource
@@ -139,7 +140,7 @@ class _Rows:
         """predictions.npz and predictions.csv, with a row per hand and frame."""
         arrays = saving.joined(self.hands)
         arrays |= {"frame": np.array(self.frames, np.str_), "id": np.array(self.ids, np.int32)}
-        with (folder / "predictions.npz").open("xb") as file:
+        with new_path(folder / "predictions.npz") as temporary, temporary.open("wb") as file:
             np.savez_compressed(file, **arrays, seconds=np.array(self.seconds, np.float64))
         times = [f"{seconds:.4f}" for seconds in self.seconds]
         keys = list(zip(self.frames, times, self.ids, strict=True))

@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from handjax.engine.files import new_path
+
 if TYPE_CHECKING:
     import matplotlib.axes
     import matplotlib.figure
@@ -247,15 +249,9 @@ def write_report(
         sections=sections,
         footer=" · ".join(filter(None, (footer, written))),
     )
-    path = Path(path)
-    try:
-        with path.open("x", encoding="utf-8") as file:
-            file.write(page)
-    except FileExistsError:
-        raise FileExistsError(
-            f"{path}: exists already; move it away or choose another name"
-        ) from None
-    return path
+    with new_path(path) as temporary:
+        temporary.write_text(page, encoding="utf-8")
+    return Path(path)
 
 
 def _log_axis(axes: "matplotlib.axes.Axes") -> None:

@@ -34,7 +34,7 @@ def write(folder: Path, options: PrepareOptions, splits: dict[str, Split]) -> No
     folder.mkdir(parents=True, exist_ok=True)
     for name in REPORT_FILES:
         files.back_up(folder / name)
-    (folder / "report.json").write_text(text, encoding="utf-8")
+    files.write_atomic(folder / "report.json", text)
     page.write_report(
         folder / "report.html",
         " ".join(filter(None, (options.name, options.config))),

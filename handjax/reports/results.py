@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from handjax.data.formats.predictions_npz import write_predictions
-from handjax.engine.files import back_up, naming
+from handjax.engine.files import back_up, write_atomic
 from handjax.reports import page
 
 
@@ -35,11 +35,10 @@ def write_results(
     kept = {path.name: moved.name for path in written if (moved := back_up(path))}
     if kept:
         print("kept the earlier " + " and ".join(f"{old} as {new}" for old, new in kept.items()))
-    with naming(folder):
-        numbers.write_text(text, encoding="utf-8")
-        if predictions is not None:
-            write_predictions(joints, predictions)
-        page.write_report(html, title, subtitle, sections, footer="handjax")
+    write_atomic(numbers, text)
+    if predictions is not None:
+        write_predictions(joints, predictions)
+    page.write_report(html, title, subtitle, sections, footer="handjax")
     print(f"report: {html.resolve()}")
     return html
 

@@ -9,6 +9,7 @@ from ml_collections import ConfigDict
 
 from handjax.data import plausible
 from handjax.engine.contracts import Batch
+from handjax.engine.files import refuse_scheme
 from handjax.pose.skeleton import Skeleton
 
 
@@ -49,8 +50,10 @@ def check_cube(config: ConfigDict) -> None:
         raise ValueError(f"config.data.cube_mm={config.data.cube_mm}: {fault}")
 
 
-def required_path(config: ConfigDict, content: str, form: str = "DIR") -> str:
-    """`config.data.path`. Raises ValueError, which names `content`, if it is empty."""
+def required_path(config: ConfigDict, content: str, form: str = "DIR", bucket: bool = False) -> str:
+    """`config.data.path`. Raises ValueError, which names `content`, if it is empty, and for an
+    address unless this is a prepared set, which TensorFlow reads from a `bucket`, too."""
+    refuse_scheme("--config.data.path", str(config.data.path), bucket)
     if not config.data.path:
         raise ValueError(
             f"config.data.path is empty: name the {content} by --config.data.path={form}"

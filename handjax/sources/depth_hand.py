@@ -43,7 +43,7 @@ def depth_hand(config: ConfigDict, train: bool = True) -> Source:
     name, stored, joints = DEPTH_SETS[data.name]
     check_cube(config)
     center = crop_center(config, "mean of the true joints")
-    path = required_path(config, f"folder of the prepared {data.name}")
+    path = required_path(config, f"folder of the prepared {data.name}", bucket=True)
     train_split, eval_split = _splits(config)
     keys = ("depth", "k", "joints_xyz", *center.features)
     keys += ("labelled",) if data.name in _SOME_UNLABELLED else ()

@@ -18,7 +18,7 @@ from handjax.engine import config as configs
 from handjax.engine.contracts import Batch
 from handjax.pose.center import hand_center
 from handjax.pose.skeleton import Skeleton
-from handjax.sources.base import Source, check_cube
+from handjax.sources.base import Source, check_cube, required_path
 from handjax.sources.crop_center import nearest_thing, search_range
 from handjax.sources.watch import Watch
 
@@ -92,11 +92,7 @@ def open_frames(config: ConfigDict, train: bool) -> tuple[OwnFrames, OwnFrames]:
     against the depth. ValueError, one line, for what cannot be right.
     """
     data = config.data
-    if not data.path:
-        raise ValueError(
-            "config.data.path is empty: name the folder of your frames.json by "
-            "--config.data.path=DIR (docs/real_frames.md)"
-        )
+    required_path(config, "folder of your frames.json (docs/real_frames.md)")
     configs.check(config, {"data.held_out": configs.Rule(lambda s: 0 < s < 1, "a share, 0 to 1")})
     trained = _labelled([data.path, *data.also])
     if data.eval_path:

@@ -88,7 +88,7 @@ def nyu_views(config: ConfigDict, train: bool = True) -> Source:
 
     data = config.data
     center = crop_center(config, "joint 32, the palm")
-    path = required_path(config, "folder of the prepared nyu_hand/multiview")
+    path = required_path(config, "folder of the prepared nyu_hand/multiview", bucket=True)
     keys = ("depth", "k", "joints_xyz", *center.features)
     finish = partial(_to_batch, center=center, size=data.image_size)
     eval_set = RecordDataset(path, data.eval_split, keys=keys, postprocess=finish)

@@ -2,13 +2,13 @@
 
 import re
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 from ml_collections import ConfigDict
 
 from handjax.data import left_out
 from handjax.data.preparation.registry import published_frames
+from handjax.engine.files import AnyPath, place
 from handjax.pose.skeleton import Skeleton
 from handjax.sources.base import Source, required_path, unchanged
 from handjax.sources.watch import Watch
@@ -20,7 +20,7 @@ class PreparedSet(NamedTuple):
     """One split of a set that `handjax prepare` wrote."""
 
     requested: str  # as the config names it, "stb/bb"
-    folder: Path  # the one with dataset_info.json
+    folder: AnyPath  # the one with dataset_info.json
     name: str  # of the set, "stb"
     config: str | None  # its configuration, "bb"
     split: str
@@ -53,7 +53,7 @@ def source(
     from handjax.data import mixture  # synthetic sources work without TensorFlow
 
     data = config.data
-    required_path(config, "folder of the prepared sets")
+    required_path(config, "folder of the prepared sets", bucket=True)
     if not data.sets:
         raise ValueError(
             "config.data.sets is empty: name the prepared sets, as in "
@@ -118,7 +118,7 @@ def _find(
     from handjax.data.records import describe
 
     alone = len({*config.data.sets, *config.data.eval_sets}) == 1
-    folder = _folder(Path(config.data.path), requested, alone)
+    folder = _folder(place(config.data.path), requested, alone)
     name, set_config, splits, features = describe(folder)
     if name not in known:
         raise ValueError(
@@ -136,7 +136,7 @@ def _find(
     return PreparedSet(requested, folder, name, set_config, split, features)
 
 
-def _folder(path: Path, requested: str, alone: bool) -> Path:
+def _folder(path: AnyPath, requested: str, alone: bool) -> AnyPath:
     """The prepared set: `path` itself if it is one, else the newest version in path/requested."""
     if (path / "dataset_info.json").exists():
         if alone:
@@ -145,7 +145,7 @@ def _folder(path: Path, requested: str, alone: bool) -> Path:
             f"config.data.path={path} is one prepared set; for several give the folder that holds "
             "them all"
         )
-    configurations: dict[Path, list[Path]] = {}
+    configurations: dict[AnyPath, list[AnyPath]] = {}
     for file in sorted(path.joinpath(requested).glob("**/dataset_info.json")):
         if _VERSION.fullmatch(file.parent.name):
             configurations.setdefault(file.parent.parent, []).append(file.parent)

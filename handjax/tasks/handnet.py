@@ -97,14 +97,15 @@ def loss(
     there = inputs["labelled"] & inputs["mask"][:, None]
     true = jnp.where(there[..., None], true, 0.0)  # rows that only fill up may hold anything
     error = geometry.safe_norm(jnp.where(there[..., None], joints - true, 0.0) / _UNIT_MM)
-    count = jnp.maximum(there.sum(), 1).astype(error.dtype)
+    total = losses.over_devices
+    count = jnp.maximum(total(there.sum()), 1).astype(error.dtype)
     known = jnp.minimum(jax.lax.stop_gradient(error) * _UNIT_MM, _FARTHEST_MM)
     likely = jnp.where(there, known**2 / (2 * std**2) + 3 * jnp.log(std), 0.0)
     right = inputs["right"].astype(presence.dtype)
     terms = {
-        "joints": error.sum() / count,
-        "heat": jnp.where(there, _heat(maps, true), 0.0).sum() / count,
-        "deviation": likely.sum() / count,
+        "joints": total(error.sum()) / count,
+        "heat": total(jnp.where(there, _heat(maps, true), 0.0).sum()) / count,
+        "deviation": total(likely.sum()) / count,
         "presence": losses.masked_mean(
             jax.nn.softplus(presence) - right * presence, inputs["mask"]
         ),

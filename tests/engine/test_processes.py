@@ -50,6 +50,33 @@ def test_the_partner_that_never_comes_is_named(free, process, processes, who):
         assert re.search(who, line), line
 
 
+@pytest.mark.parametrize(
+    ("variables", "refused"),
+    [
+        ({"SLURM_JOB_NUM_NODES": "2"}, True),
+        ({"OMPI_COMM_WORLD_SIZE": "16", "OMPI_COMM_WORLD_LOCAL_SIZE": "8"}, True),
+        ({"SLURM_JOB_NUM_NODES": "1"}, False),
+        ({"OMPI_COMM_WORLD_SIZE": "8", "OMPI_COMM_WORLD_LOCAL_SIZE": "8"}, False),
+    ],
+)
+def test_loopback_across_hosts_is_refused(monkeypatch, variables, refused):
+    import jax
+
+    for name in ("SLURM_JOB_NUM_NODES", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_SIZE"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    joined = []
+    monkeypatch.setattr(jax.distributed, "initialize", lambda *_, **given: joined.append(given))
+    if refused:
+        with pytest.raises(ValueError, match="each machine's own.*cluster has several$"):
+            processes.join("127.0.0.1:5000", 16, 3)
+    else:
+        processes.join("127.0.0.1:5000", 8, 3)
+        assert joined[0]["coordinator_bind_address"] == "127.0.0.1:5000"
+    assert bool(joined) != refused
+
+
 def test_who_is_waited_for(free):
     there = Place(free, 8, 0)
     assert waited_for(there).startswith("processes 1 to 7 of 8, or some of them: ")

@@ -227,7 +227,12 @@ def test_killed_again_and_again(repo, compile_cache, tmp_path):
     command += ["--config", "tests/multiprocess/tiny_config.py", "--config.compile_cache=true"]
     environment = os.environ | {"XLA_FLAGS": "", "PYTHONPATH": str(repo)}
     done = subprocess.run(
-        [*command, PAUSE], cwd=repo, env=environment, capture_output=True, text=True, timeout=300
+        [*command, PAUSE, "--config.steps=80"],
+        cwd=repo,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=600,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "0 arrays differ" in done.stdout

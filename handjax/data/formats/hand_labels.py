@@ -19,6 +19,7 @@ from jaxtyping import Float
 
 from handjax.data import plausible
 from handjax.data.formats.keypoint_text import read_keypoint_rows
+from handjax.engine.files import write_atomic
 from handjax.pose.joint_orders import ORDERS
 from handjax.pose.skeleton import SKELETONS, Skeleton
 from handjax.pose.skeleton_file import parse
@@ -33,7 +34,7 @@ def write_hands_json(path: Path, joints: Sequence[str], hands: Sequence[dict[str
         "  " + json.dumps(hand, ensure_ascii=False, allow_nan=False) for hand in hands
     )
     names = json.dumps(list(joints))
-    path.write_text(f'{{"joints": {names},\n "hands": [\n{lines}\n]}}\n', encoding="utf-8")
+    write_atomic(path, f'{{"joints": {names},\n "hands": [\n{lines}\n]}}\n')
 
 
 def read_hands(

@@ -13,6 +13,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 
 from handjax.data.formats.arrays import check_archive
+from handjax.engine.files import new_path
 from handjax.pose.skeleton import SKELETONS
 
 _LARGEST_BYTES = 1 << 32  # of an unpacked file; a small one may claim any size
@@ -145,13 +146,8 @@ def write_predictions(path: str | Path, predictions: PredictionArrays) -> Path:
         raise ValueError(f"{path}: frame {frame} of the predictions is not finite; nothing written")
     if "truth" in arrays and arrays["truth"].shape != joints.shape:
         raise ValueError(f"truth has shape {arrays['truth'].shape}, the predictions {joints.shape}")
-    try:
-        with path.open("xb") as file:
-            np.savez_compressed(file, **arrays)
-    except FileExistsError:
-        raise FileExistsError(
-            f"{path}: exists already; move it away or choose another name"
-        ) from None
+    with new_path(path) as temporary, temporary.open("wb") as file:
+        np.savez_compressed(file, **arrays)
     return path
 
 

@@ -18,7 +18,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from handjax.data.cameras import Camera
-from handjax.data.formats.headers import MAX_PIXELS
+from handjax.data.formats.headers import MAX_PIXELS, read_header
 from handjax.data.formats.ros_bags import Bag, Topic, open_bag
 from handjax.pose.lens import Lens
 
@@ -152,6 +152,7 @@ def _image(data: bytes, kind: str, ros2: bool) -> np.ndarray:
     if kind == "sensor_msgs/CompressedImage":
         message.text()
         packed = message.block()[12:]  # after the parameters of a quantization
+        read_header(bytes(packed), "a 16-bit PNG")  # OpenCV trusts any size that it claims
         try:
             image = cv2.imdecode(np.frombuffer(packed, np.uint8), cv2.IMREAD_UNCHANGED)
         except cv2.error:
