@@ -49,7 +49,7 @@ class Run:
     @functools.cached_property
     def target(self) -> TrainState:
         """Shapes, dtypes and shardings of the state."""
-        return state_target(self.task, self.optimizer, self.mesh)
+        return state_target(self.task, self.optimizer, self.mesh, bool(_average(self.config)))
 
     @property
     def key(self) -> Key[Array, ""]:
@@ -75,6 +75,7 @@ class Run:
             optimizer=self.optimizer,
             materialize=self.source.materialize,
             accumulate=self.config.accumulate,
+            average=_average(self.config),
         )
         state = jax.tree.map(lambda t: t.sharding, self.target)
         shardings = (state, sharding.replicated(self.mesh))
@@ -109,6 +110,11 @@ class Run:
             checkpoints.close()
 
 
+def _average(config: ConfigDict) -> float:
+    """The decay of the moving average of the weights; 0: none is kept."""
+    return float(config.get("average", 0.0))
+
+
 def build(
     config: ConfigDict,
     train: bool = True,
@@ -120,6 +126,8 @@ def build(
     With `train` false the source is for evaluation alone and an evaluation's batch size need not
     divide by the devices. Raises ValueError for what a user can get wrong.
     """
+    if not 0 <= _average(config) < 1:
+        raise ValueError(f"config.average={config.average:g}: expected 0 to less than 1")
     if config.compile_cache:
         runtime.use_compile_cache()
     if train:
