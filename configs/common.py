@@ -30,6 +30,9 @@ def common() -> ConfigDict:
     config.save_minutes = 10.0  # a checkpoint at least this often; 0: by steps alone
     config.checkpoints = ""  # folder, also gs://bucket/run; empty: checkpoints/ of the run's folder
     config.keep = 10  # newest checkpoints kept, in addition to the best
+    # Decay of a moving average of the weights, as 0.999; it is then evaluated and exported;
+    # 0: off.
+    config.average = 0.0
     config.skip_nonfinite = 0  # steps at most that are skipped because they are not finite
     config.export = True  # model.stablehlo after the last step: the network for JAX alone
     config.compile_cache = True  # keep compiled steps in the user's cache folder for the next run
@@ -64,6 +67,16 @@ def synthetic_eval() -> dict:
     return dict(
         eval_size=512,
         eval_seed=1,  # another random stream than training's, whatever the seeds
+    )
+
+
+def test_views() -> dict:
+    """How often a test sample is seen; also for `handjax evaluate`."""
+    return dict(
+        rotations_deg=(),  # turned about the line of sight, beside the camera's own view
+        views=1,  # 9, 25: seen from a grid of directions, rendered (targets/virtual_views.py)
+        view_deg=20.0,  # the furthest of them, about x and about y
+        keep_views=0,  # the most confident views whose answers are averaged; 0: all
     )
 
 

@@ -25,7 +25,7 @@ Variants, joined by commas (`:selfsup,quick`): quick, and one of synthetic, self
 
 from ml_collections import ConfigDict
 
-from configs.common import at_most_one, common, hand_pose, synthetic_eval
+from configs.common import at_most_one, common, hand_pose, synthetic_eval, test_views
 from handjax.engine.config import variants
 from handjax.fitting.losses import WEIGHTS
 from handjax.rigs.poses import ROTATION_FRONTAL
@@ -81,13 +81,16 @@ def get_config(variant: str = "") -> ConfigDict:
             prior="",  # .npz of scripts/train_priors.py; empty: ours
             denoise=False,  # in an evaluation, infer the palm from the fingers
             fuse=False,  # in an evaluation, take each sphere from its most confident view
+            offsets=False,  # maps of offsets as well: x and y between the cells
+            **test_views(),
         )
     )
     config.augment = ConfigDict(
         dict(
-            enabled=True,  # of unlabelled depth
+            enabled=True,  # of unlabelled depth, and by turn_deg of labelled hands
             scale=(0.75, 0.95),
             stretch=0.05,  # of x relative to y
+            turn_deg=0.0,  # labelled hands about x, y and z, rendered from elsewhere
             probability=0.5,
         )
     )

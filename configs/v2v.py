@@ -7,8 +7,8 @@
     handjax train --config configs/v2v.py:h5 --workdir DIR \\
         --config.data.path=FILE.h5 [--config.data.val_path=…]
     handjax train --config configs/v2v.py:nyu --workdir DIR --config.data.path=PREPARED
-        also icvl, msra, hands2017, dexycb, ho3d, and itop: people, of whose joints the paper finds
-        88.74 % within 10 cm from the side and 83.44 % from above
+        also icvl, msra, hands2017, bighand, dexycb, ho3d, and itop: people, of whose joints the
+        paper finds 88.74 % within 10 cm from the side and 83.44 % from above
     handjax train --config configs/v2v.py:own --workdir DIR --config.data.path=FOLDER
         your own labelled depth frames, as they are (docs/real_frames.md): joints of a hand or of
         anything
@@ -22,16 +22,16 @@ epochs' models, in crops around refined centers that the authors published:
 `--config.data.center=refined`, if they lay next to the raw files.
 
 Variants, joined by commas (`:h5,quick`): quick, global_joints, and one of h5, own, nyu, icvl, msra,
-hands2017, dexycb, ho3d, itop.
+hands2017, bighand, dexycb, ho3d, itop.
 """
 
 from ml_collections import ConfigDict
 
-from configs.common import at_most_one, common, hand_pose, synthetic_eval
+from configs.common import at_most_one, common, hand_pose, synthetic_eval, test_views
 from handjax.engine.config import variants
 from handjax.rigs.poses import ROTATION_FRONTAL
 
-DEPTH_SETS = ("nyu", "icvl", "msra", "hands2017", "dexycb", "ho3d", "itop")
+DEPTH_SETS = ("nyu", "icvl", "msra", "hands2017", "bighand", "dexycb", "ho3d", "itop")
 
 
 def get_config(variant: str = "") -> ConfigDict:
@@ -49,16 +49,20 @@ def get_config(variant: str = "") -> ConfigDict:
             sigma=1.7,  # cells of the heat map
             decode="argmax",  # argmax, centroid, soft_argmax
             beta=1.0,  # inverse temperature of the soft-argmax
-            heatmap_weight=1.0,  # mean squared error to Gaussians
-            joints_weight=0.0,  # L1 of the soft-argmax
+            heatmap_weight=1.0,  # mean squared error to Gaussians, or mean error of the offsets
+            joints_weight=0.0,  # L1 of the soft-argmax, or of what the offsets decode to
+            targets="heatmap",  # heatmap; offset: closeness and offsets (targets/offset.py)
+            radius=5.0,  # of the offsets, cells of the heat map
             global_joints=False,  # hpoes: one map of all joints, at the resolution of `grid`
         )
     )
+    config.task.update(test_views())
     config.augment = ConfigDict(
         dict(
             enabled=True,
             scale=(0.8, 1.2),
             rotation_deg=40.0,  # in the image plane
+            tilt_deg=0.0,  # out of it, about x and about y
             shift=4.0,  # cells of 88
             probability=1.0,  # of each of the three
             isotropic=True,
@@ -143,6 +147,7 @@ def _depth_hand(config, variant):
         "icvl": ("icvl", 200.0, (100.0, 600.0), 41_000),
         "msra": ("msra_hand", 200.0, (100.0, 700.0), 8_500),
         "hands2017": ("hands2017", 250.0, (100.0, 1500.0), 107_500),
+        "bighand": ("bighand", 250.0, (100.0, 1500.0), 250_000),
         "dexycb": ("dexycb", 250.0, (300.0, 1200.0), 51_000),
         "ho3d": ("ho3d", 250.0, (300.0, 1200.0), 10_500),
         "itop": ("itop", 2000.0, (500.0, 5000.0), 2_250),
@@ -161,6 +166,8 @@ def _depth_hand(config, variant):
     )
     if name == "msra_hand":
         config.data.subject = 0  # the person, 0 to 8, who is evaluated and not trained on
+    elif name == "bighand":
+        config.data.subject = 1  # the person, 1 to 12, who is evaluated and not trained on
     elif name == "hands2017":  # the labels of its test frames are not published
         config.data.update(train_split="train[:90%]", eval_split="train[90%:]")
     else:

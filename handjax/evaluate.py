@@ -22,8 +22,11 @@ in hand_pose and HandDB, in the joint order of --dataset. Hands are matched by i
     handjax evaluate --predictions predictions.npz [--groundtruth TRUE.npz] --output OUT
 
 evaluates the predictions.npz of any run again. Those of 3D joints may also have their ground truth
-in another .npz: ids, and joints_xyz [n, j, 3] in camera mm. With --submission FOLDER, predictions
-for the Human3.6M challenge of ECCV 2018 are written there in its format, one 00001.csv per frame:
+in another .npz: ids, and joints_xyz [n, j, 3] in camera mm. --dataset adds the metrics of a data
+set's own rules: freihand (with F-scores if both files have vertices [n, v, 3]), dexycb, ho3d,
+hands2017 (by seen and unseen people if the ground truth has seen [n]), itop, and mpi_inf_3dhp of
+people. With --submission FOLDER, predictions for the Human3.6M challenge of ECCV 2018 are written
+there in its format, one 00001.csv per frame:
 
     handjax evaluate --workdir DIR --submission FOLDER \\
         --config.data.eval_sets="('human36m_challenge',)" --config.data.eval_split=test
@@ -37,6 +40,7 @@ import numpy as np
 from handjax.data.formats.hand_labels import ORDERS_2D
 from handjax.data.formats.uvd_text import UVD_FORMATS
 from handjax.engine import cli, runtime
+from handjax.metrics.protocols import SKELETON_OF
 from handjax.reports import prediction_files
 from handjax.reports.submission import check_new, frame_numbers, submit
 
@@ -74,7 +78,7 @@ def parser() -> cli.Parser:
     )
     flags.add_argument(
         "--dataset",
-        choices=(*sorted(UVD_FORMATS), *ORDERS_2D),
+        choices=tuple(dict.fromkeys((*sorted(UVD_FORMATS), *ORDERS_2D, *SKELETON_OF))),
         help="defines the joints, their order and the camera",
     )
     return flags

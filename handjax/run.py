@@ -51,7 +51,8 @@ class Run:
     @functools.cached_property
     def target(self) -> TrainState:
         """Shapes, dtypes and shardings of the state."""
-        return state_target(self.task, self.optimizer, self.mesh, self._shards is not None)
+        split, average = self._shards is not None, bool(_average(self.config))
+        return state_target(self.task, self.optimizer, self.mesh, split, average)
 
     @property
     def key(self) -> Key[Array, ""]:
@@ -91,6 +92,7 @@ class Run:
             accumulate=self.config.accumulate,
             shards=self._shards,
             reduced=self._reduced,
+            average=_average(self.config),
         )
         state = jax.tree.map(lambda t: t.sharding, self.target)
         shardings = (state, sharding.replicated(self.mesh))
@@ -125,6 +127,11 @@ class Run:
             checkpoints.close()
 
 
+def _average(config: ConfigDict) -> float:
+    """The decay of the moving average of the weights; 0: none is kept."""
+    return float(config.get("average", 0.0))
+
+
 def build(
     config: ConfigDict,
     train: bool = True,
@@ -136,6 +143,8 @@ def build(
     With `train` false the source is for evaluation alone and an evaluation's batch size need not
     divide by the devices. Raises ValueError for what a user can get wrong.
     """
+    if not 0 <= _average(config) < 1:
+        raise ValueError(f"config.average={config.average:g}: expected 0 to less than 1")
     if config.compile_cache:
         runtime.use_compile_cache()
     if config.get("reduce_dtype", REDUCE_DTYPES[0]) not in REDUCE_DTYPES:

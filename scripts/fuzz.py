@@ -586,6 +586,7 @@ def raw_sets(rng: random.Random) -> Iterator[Case]:
         "human36m_challenge": ("train", None, (".csv",)),
         "freihand": ("test", None, ("_K.json", "_xyz.json")),
         "hands2017": ("train", None, ("Annotation.txt", "1.png")),
+        "bighand": ("Subject_1", None, ("_v2.txt", "0.png")),
         "itop": ("test", "side", ("labels.h5", "map.h5")),
         "ho3d": ("test", "v3", ("_xyz.json", "evaluation.txt", ".pkl")),
         "mpi_inf_3dhp": ("test", "sample10", ("annot_data.mat",)),
@@ -623,7 +624,12 @@ def _tree(
     sound = None if not lazy else numbers(read())
     for ending in endings:
         split_of = {"rhd": "evaluation", "human36m_challenge": "Train", "freihand": "evaluation"}
-        split_of |= {"hands2017": "training", "itop": "side_test", "ho3d": "evaluation"}
+        split_of |= {
+            "bighand": "Subject_1",
+            "hands2017": "training",
+            "itop": "side_test",
+            "ho3d": "evaluation",
+        }
         split_of |= {"interhand": "train", "mpi_inf_3dhp": "TS1", "landmarks": "train.json"}
         split_of |= {"dexycb": "836212060125_" if "640" in ending else "_140019"}
         found = [p for p in sorted(root.rglob(f"*{ending}")) if split_of.get(name, "") in str(p)]

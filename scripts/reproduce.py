@@ -38,6 +38,8 @@ class Recipe(NamedTuple):
     metric     in metrics.json, with dots; `published` is its value, from `source`
     data       the folder of the prepared sets, {data}, or one of them
     note       what differs from the publication
+    petaflop   operations of all trainings, and `gigabytes` of memory for the largest step, as
+               docs/reproduce.md estimates them
     """
 
     prepared: tuple[tuple[str, str], ...]
@@ -49,8 +51,11 @@ class Recipe(NamedTuple):
     runs: int = 1
     checkpoint: str = "last"
     note: str = ""
+    petaflop: float = 0.0
+    gigabytes: float = 0.0
 
 
+TERAFLOPS = 10.0  # of a GPU in float32, sustained; hours are given for it
 V2V = "Moon et al. 2018, ten epochs averaged"
 REFINED = "config.data.center=refined"
 RECIPES = {
@@ -60,6 +65,8 @@ RECIPES = {
         *("mpjpe_mm", 8.42, V2V),
         data="{data}/nyu_hand/single",
         checkpoint="all",
+        petaflop=144,
+        gigabytes=3.6,
     ),
     ("v2v", "icvl"): Recipe(
         (("icvl", ""),),
@@ -67,6 +74,8 @@ RECIPES = {
         *("mpjpe_mm", 6.28, V2V),
         data="{data}/icvl",
         checkpoint="all",
+        petaflop=656,
+        gigabytes=3.6,
     ),
     ("v2v", "msra"): Recipe(
         (("msra_hand", ""),),
@@ -79,6 +88,8 @@ RECIPES = {
         runs=9,
         checkpoint="all",
         note="each of nine people left out in turn",
+        petaflop=1224,
+        gigabytes=3.6,
     ),
     ("v2v", "hands2017"): Recipe(
         (("hands2017", ""),),
@@ -87,6 +98,8 @@ RECIPES = {
         data="{data}/hands2017",
         checkpoint="all",
         note="ours is of a tenth of the training frames: labels of the test frames are not public",
+        petaflop=1720,
+        gigabytes=3.6,
     ),
     ("v2v", "itop"): Recipe(
         (("itop", "side"),),
@@ -94,30 +107,40 @@ RECIPES = {
         *("itop.map_10cm_percent", 88.74, V2V),
         data="{data}/itop/side",
         checkpoint="all",
+        petaflop=36,
+        gigabytes=3.6,
     ),
     ("integral", "human36m"): Recipe(
         (("human36m", "train"), ("human36m", "validmin"), ("mpii", "")),
         (Training("body:integral,h36m_mpii"),),
         *("mpjpe_mm", 49.6, "Sun et al. 2018, with MPII"),
         note="from random weights; the paper starts from ImageNet's (config.init)",
+        petaflop=652,
+        gigabytes=28.1,
     ),
     ("posenet2d", "rhd"): Recipe(
         (("rhd", ""),),
         (Training("posenet2d:rhd,dsnt"),),
         *("auc", 0.846, "jiangxubin/hand_pose, DSNT, 30,000 steps"),
         note="from random weights; the original starts from weights of hand3d",
+        petaflop=42,
+        gigabytes=1.6,
     ),
     ("posenet2d", "stb"): Recipe(
         (("stb", "bb"),),
         (Training("posenet2d:stb,dsnt"),),
         *("auc", 0.938, "jiangxubin/hand_pose, DSNT, 60,000 steps"),
         note="its test frames were drawn at random and are not known; ours are B1 of the authors",
+        petaflop=42,
+        gigabytes=1.6,
     ),
     ("cpm", "handdb"): Recipe(
         (("panoptic_hand", "manual"),),
         (Training("cpm:handdb"),),
         *("auc", None, ""),
         note="no paper has this network's figure on HandDB's own test images",
+        petaflop=990,
+        gigabytes=7.2,
     ),
     ("spherehand", "nyu"): Recipe(
         (("nyu_hand", "multiview"),),
@@ -127,6 +150,8 @@ RECIPES = {
         ),
         *("mpjpe_mm", 13.0, "the author's log (melonwan/sphereHand, issue 7), epoch 19"),
         data="{data}/nyu_hand/multiview",
+        petaflop=74,
+        gigabytes=1.4,
     ),
 }
 
@@ -137,7 +162,7 @@ def main(argv: Sequence[str]) -> None:
     flags = _parser().parse_args(argv[:cut])
     if flags.list:
         for (system, dataset), recipe in RECIPES.items():
-            print(f"{system:10} {dataset:10} {_told(recipe)}")
+            print(f"{system:10} {dataset:10} {_cost(recipe)}; {_told(recipe)}")
         return
     if not (flags.system and flags.dataset and flags.raw and flags.workdir):
         raise ValueError("expected SYSTEM DATASET --raw FOLDER --workdir DIR, or --list")
@@ -178,6 +203,12 @@ def _told(recipe: Recipe) -> str:
     value = "unknown" if recipe.published is None else f"{recipe.published:g}"
     told = f"{recipe.metric} {value}" + (f" ({recipe.source})" if recipe.source else "")
     return told + (f"; {recipe.note}" if recipe.note else "")
+
+
+def _cost(recipe: Recipe) -> str:
+    """An estimate for a GPU of TERAFLOPS; nobody has measured one."""
+    hours = recipe.petaflop / TERAFLOPS / 3.6
+    return f"about {hours:3.0f} h at {TERAFLOPS:g} TFLOP/s, {recipe.gigabytes:g} GB"
 
 
 def _prepare(name: str, config: str, raw: Path, data: Path) -> None:

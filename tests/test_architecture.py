@@ -27,7 +27,7 @@ PACKAGES = {
     "ops": set(),
     "pose": set(),
     "models": {"ops", "engine"},
-    "targets": {"pose"},
+    "targets": {"ops", "pose"},
     "metrics": {"pose"},
     "rigs": {"ops", "pose"},
     "synthetic": {"rigs", "ops", "pose"},

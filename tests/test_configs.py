@@ -42,7 +42,7 @@ def variants_of(path: str) -> list[str]:
 
 
 # Variants of which a config takes one. Variants with prepared files → the set.
-DATA_SETS = {"h5", "own", "nyu", "icvl", "msra", "hands2017", "dexycb", "ho3d", "itop"}
+DATA_SETS = {"h5", "own", "nyu", "icvl", "msra", "hands2017", "bighand", "dexycb", "ho3d", "itop"}
 ALTERNATIVES = (
     DATA_SETS,
     {"rhd", "stb", "rs", "freihand", "dexycb", "ho3d", "interhand", "handdb", "list", "own"},
@@ -54,7 +54,7 @@ ALTERNATIVES += (
     {"h36m", "h36m_mpii", "mixed", "quick"},
 )
 PREPARED = {"nyu": "nyu_hand", "icvl": "icvl", "msra": "msra_hand", "hands2017": "hands2017"}
-PREPARED |= {"dexycb": "dexycb", "ho3d": "ho3d", "itop": "itop"}
+PREPARED |= {name: name for name in ("bighand", "dexycb", "ho3d", "itop")}
 TOY = own_skeleton(("left_ear", "right_ear", "tail"))  # for joints of one's own
 
 

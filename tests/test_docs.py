@@ -240,6 +240,19 @@ def test_recipes_of_the_docs_are_those_of_the_script():
         assert refined == ("refined centers" in raw)
 
 
+def test_costs_of_the_docs_are_those_of_the_script():
+    script = runpy.run_path(str(ROOT / "scripts" / "reproduce.py"))
+    text = (ROOT / "docs" / "reproduce.md").read_text()
+    table = text.partition("<!-- checked: costs -->")[2].partition("<!-- end -->")[0]
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines()[3:]]
+    assert [row[0] for row in rows] == [f"`{' '.join(pair)}`" for pair in script["RECIPES"]]
+    for (_, millions, each, *costs), recipe in zip(rows, script["RECIPES"].values(), strict=True):
+        petaflop, hours, gigabytes = map(float, costs)
+        assert (petaflop, gigabytes) == (recipe.petaflop, recipe.gigabytes)
+        assert float(millions) * float(each) == pytest.approx(petaflop, rel=0.02)
+        assert hours == round(petaflop / script["TERAFLOPS"] / 3.6)
+
+
 def test_lines_are_at_most_100_columns():
     """Prose and C++; ruff counts Python. Tables and links cannot wrap."""
     files = [*PAGES, ROOT / "CHANGELOG.md", ROOT / "pyproject.toml", ROOT / ".ci" / "run"]

@@ -15,7 +15,7 @@ from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, L
 
 from handjax.engine import agreement, checksums, ranking
 from handjax.engine.files import AnyPath, in_bucket, place, way_out, write_atomic
-from handjax.engine.step import TrainState
+from handjax.engine.step import TrainState, variables_of
 
 T = TypeVar("T")
 
@@ -135,9 +135,10 @@ class Checkpoints:
         return self._restore(step, lambda: target)
 
     def weights(self, step: int) -> dict[str, Any]:
-        """The network's variables of `step` as numpy arrays, whatever optimizer trained them."""
+        """The network's variables of `step` as numpy arrays, whatever optimizer trained them: those
+        it is evaluated with."""
         state = self.tree(step)
-        return {"params": state["params"], **state["model_state"]}
+        return variables_of(state["params"], state["model_state"])
 
     def tree(self, step: int) -> dict[str, Any]:
         """The whole state of `step` as numpy arrays, whatever it is."""

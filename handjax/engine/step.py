@@ -15,23 +15,34 @@ from handjax.engine.contracts import Batch, Rows, Task
 
 Materialize = Callable[[Batch, Key[Array, " b"] | None], Batch]  # `Source.materialize`
 
+AVERAGE = "average"  # in `model_state`: the moving average of the network's variables, if kept
+
 
 class TrainState(flax.struct.PyTreeNode):
     """Everything a run needs to resume. `step` counts steps, also those without an update."""
 
     step: Any  # int32 scalar; no array type, since shapes and shardings take its place at times
     params: Any
-    model_state: Any  # the network's other collections: running statistics
+    model_state: Any  # the network's other collections: running statistics; and AVERAGE
     opt_state: Any
 
 
+def variables_of(params: Any, model_state: Any) -> dict[str, Any]:
+    """What the network is evaluated with: the moving average, or without one the newest weights."""
+    if AVERAGE in model_state:
+        return dict(model_state[AVERAGE])
+    return {"params": params, **model_state}
+
+
 def init_state(
-    key: Key[Array, ""], task: Task, optimizer: optax.GradientTransformation
+    key: Key[Array, ""], task: Task, optimizer: optax.GradientTransformation, average: bool = False
 ) -> TrainState:
-    """A fresh state, a function of the key."""
+    """A fresh state, a function of the key; with `average`, one that keeps the moving average."""
     variables = task.model.init(key, task.dummy_inputs(1)["x"], train=False)
     params = variables["params"]
     model_state = {name: value for name, value in variables.items() if name != "params"}
+    if average:
+        model_state[AVERAGE] = jax.tree.map(jnp.copy, dict(variables))
     return TrainState(jnp.zeros((), jnp.int32), params, model_state, optimizer.init(params))
 
 
@@ -40,10 +51,11 @@ def state_target(
     optimizer: optax.GradientTransformation,
     mesh: jax.sharding.Mesh,
     shard_optimizer: bool = False,
+    average: bool = False,
 ) -> TrainState:
     """Shapes, dtypes and shardings of a state, to create or restore one. With `shard_optimizer` the
     optimizer's state is split over the devices."""
-    shapes = jax.eval_shape(lambda: init_state(jax.random.key(0), task, optimizer))
+    shapes = jax.eval_shape(lambda: init_state(jax.random.key(0), task, optimizer, average))
     places = jax.tree.map(lambda _: sharding.replicated(mesh), shapes)
     if shard_optimizer:
         places = places.replace(opt_state=sharding.split(mesh, shapes.opt_state))
@@ -61,7 +73,7 @@ def create_state(
     """A fresh state created with the shardings of `target`: no array ever exists elsewhere."""
 
     def init(key):
-        return init_state(key, task, optimizer)
+        return init_state(key, task, optimizer, AVERAGE in target.model_state)
 
     # It runs once and briefly. On CPU, compiling it with optimizations would be most of the
     # startup time.
@@ -81,6 +93,7 @@ def train_step(
     accumulate: int = 1,
     shards: jax.sharding.Mesh | None = None,
     reduced: tuple[jax.sharding.Mesh, Any] | None = None,
+    average: float = 0.0,
 ) -> tuple[TrainState, dict[str, Array]]:
     """One update → (state, terms). `terms` has `loss`, its terms, `grad_norm` and `finite`.
 
@@ -88,7 +101,8 @@ def train_step(
     update is withheld: the returned state is the one passed in, at the next step.
 
     With `accumulate` > 1 the batch is processed in that many slices and their gradients are
-    averaged. Batch normalization then sees one slice at a time.
+    averaged. Batch normalization then sees one slice at a time. `average` is the decay of the
+    moving average, for a state that keeps one.
 
     With `shards`, each device of that mesh updates its part of the parameters with its part of the
     optimizer's state, then all get the whole parameters (ZeRO stage 1, Rajbhandari et al. 2020,
@@ -96,6 +110,7 @@ def train_step(
 
     With `reduced`, a mesh and a dtype, gradients travel between its devices in that dtype.
     """
+    before = {name: value for name, value in state.model_state.items() if name != AVERAGE}
     keys = jax.random.split(jax.random.fold_in(key, state.step), batch["mask"].shape[0])
 
     def loss_of(params, model_state, inputs):
@@ -113,7 +128,9 @@ def train_step(
             gradient = summed(gradient, *reduced)
         return gradient(params, model_state, inputs)
 
-    gradient, model_state, terms = averaged(gradient_of, state, (keys, batch), accumulate)
+    gradient, model_state, terms = averaged(
+        gradient_of, state.replace(model_state=before), (keys, batch), accumulate
+    )
     terms["grad_norm"] = optax.tree.norm(gradient)
     terms["finite"] = jnp.isfinite(terms["loss"]) & jnp.isfinite(terms["grad_norm"])
     if shards is not None:
@@ -121,9 +138,11 @@ def train_step(
         gradient = jax.lax.with_sharding_constraint(gradient, parts)
         state = state.replace(params=jax.lax.with_sharding_constraint(state.params, parts))
     updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
-    new = TrainState(
-        state.step + 1, optax.apply_updates(state.params, updates), model_state, opt_state
-    )
+    params = optax.apply_updates(state.params, updates)
+    if AVERAGE in state.model_state:
+        newest, old = {"params": params, **model_state}, state.model_state[AVERAGE]
+        model_state = {**model_state, AVERAGE: _moved(old, newest, average, state.step)}
+    new = TrainState(state.step + 1, params, model_state, opt_state)
     kept = jax.tree.map(lambda new, old: jnp.where(terms["finite"], new, old), new, state)
     return kept.replace(step=new.step), terms
 
@@ -185,6 +204,14 @@ def summed(gradient_of: Callable, mesh: jax.sharding.Mesh, dtype: Any) -> Callab
     return mapped
 
 
+def _moved(average, variables, decay, step):
+    """The moving average after a step. Its first steps forget faster, (1 + t) / (10 + t), so that
+    the initial weights do not stay in it."""
+    count = jnp.asarray(step, jnp.float32)
+    kept = jnp.minimum(decay, (1.0 + count) / (10.0 + count))
+    return jax.tree.map(lambda old, new: kept * old + (1.0 - kept) * new, average, variables)
+
+
 def eval_step(
     state: TrainState, batch: Batch, *, task: Task, materialize: Materialize
 ) -> tuple[Rows, Float[Array, ""]]:
@@ -197,9 +224,8 @@ def eval_step(
     keys = jax.random.split(jax.random.key(0), batch["mask"].shape[0])
     batch = materialize(batch, None)
     inputs = task.prepare(keys, batch, False)
-    outputs = task.model.apply(
-        {"params": state.params, **state.model_state}, inputs["x"], train=False
-    )
+    variables = variables_of(state.params, state.model_state)
+    outputs = task.model.apply(variables, inputs["x"], train=False)
     loss, _ = task.loss(outputs, inputs)
     true = {f"true_{name}": value for name, value in task.ground_truth(batch).items()}
     predicted = task.predict(outputs, inputs)

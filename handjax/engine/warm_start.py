@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from handjax.engine import weights
 from handjax.engine import workdir as workdirs
 from handjax.engine.checkpoint import Checkpoints
-from handjax.engine.step import TrainState
+from handjax.engine.step import AVERAGE, TrainState
 
 
 def warm_start(
@@ -30,7 +31,8 @@ def warm_start(
     except (FileNotFoundError, ValueError) as error:
         raise type(error)(f"config.init={error}") from error
     found = flatten_dict(variables, sep="/")
-    own = flatten_dict({"params": state.params, **state.model_state}, sep="/")
+    others = {name: value for name, value in state.model_state.items() if name != AVERAGE}
+    own = flatten_dict({"params": state.params, **others}, sep="/")
     both = [
         name
         for name in own
@@ -52,6 +54,8 @@ def warm_start(
     summary = f"{len(both)} of {len(own)} arrays are initialized from {path}"
     if heads:
         summary += f"; at random, for another number of joints: {', '.join(sorted(heads))}"
+    if AVERAGE in state.model_state:
+        variables[AVERAGE] = jax.tree.map(jnp.copy, dict(variables))
     return state.replace(params=variables.pop("params"), model_state=variables), summary
 
 

@@ -66,6 +66,14 @@ def synthetic_depth(
     return squared_error(centers[..., 2], target[..., 2]).mean(-1)
 
 
+def synthetic_place(
+    centers: Float[Array, "*b s 3"], target: Float[Array, "*b s 3"]
+) -> Float[Array, "*b"]:
+    """Mean squared distance, mm²: `synt_d` of a network with offsets, whose x and y are decoded
+    from more than the heat maps."""
+    return squared_error(centers, target).sum(-1).mean(-1)
+
+
 def render_error(
     depth: Float[Array, "*b n n"], centers: Float[Array, "*b s 3"], radii: Float[Array, "*b s"]
 ) -> Float[Array, "*b"]:

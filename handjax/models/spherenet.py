@@ -15,10 +15,11 @@ _GROUPS = 16
 
 
 class SphereNet(nn.Module):
-    """Depth [b, n, n, 1] in 100 mm → maps of every stack [b, stacks, n/4, n/4, 2 · spheres] and the
-    narrowest features of each hourglass [b, stacks, n/16, n/16, 2 · width], float32.
+    """Depth [b, n, n, 1] in 100 mm → maps of every stack [b, stacks, n/4, n/4, channels · spheres]
+    and the narrowest features of each hourglass [b, stacks, n/16, n/16, 2 · width], float32.
 
-    The first `spheres` channels are heat, the others depth in 100 mm. `n` must be divisible by 16,
+    The first `spheres` channels are heat, the next depth in 100 mm; with `channels` of 4 per sphere
+    the last are offsets (targets/spherehand.py). `n` must be divisible by 16,
     `width` by 32.
 
     A stacked hourglass (Newell et al. 2016) with group instead of batch normalization, so training
@@ -30,12 +31,13 @@ class SphereNet(nn.Module):
     stacks: int = 1
     width: int = 128
     dtype: Any = jnp.float32
+    channels: int = 2  # per sphere
 
     @nn.compact
     def __call__(
         self, x: Float[Array, "b n n 1"], train: bool = False
     ) -> tuple[
-        Float[Array, "b {self.stacks} n/4 n/4 2*{self.spheres}"],
+        Float[Array, "b {self.stacks} n/4 n/4 {self.channels}*{self.spheres}"],
         Float[Array, "b {self.stacks} n/16 n/16 2*{self.width}"],
     ]:
         if x.shape[1] % 16:
@@ -64,7 +66,7 @@ class SphereNet(nn.Module):
             y, latent = hourglass(x, 2, f"hourglass{stack}")
             y = _conv(block(y, f"out{stack}_block"), 2 * self.width, 1, f"out{stack}_conv")
             y = nn.relu(_norm(y, f"out{stack}_norm"))
-            maps.append(_conv(y, 2 * self.spheres, 1, f"out{stack}_maps"))
+            maps.append(_conv(y, self.channels * self.spheres, 1, f"out{stack}_maps"))
             latents.append(latent)
             if stack < self.stacks:
                 x = (

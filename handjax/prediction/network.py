@@ -22,6 +22,7 @@ from handjax.pose.skeleton import SKELETONS, Skeleton
 from handjax.sources import DEPTH_SETS, SOURCES
 from handjax.sources.own_joints import FILE, own_joints
 from handjax.sources.voxel_h5 import file_skeleton
+from handjax.targets.offset import CHANNELS
 from handjax.tasks import TASKS
 
 Variables = Mapping[str, Any]  # of the network: "params" and running statistics
@@ -112,9 +113,9 @@ def run_skeleton(config: ConfigDict, variables: Variables) -> Skeleton:
     if name == "voxel_h5":
         if config.task.global_joints:
             return configs.lookup(SOURCES, config, "data.name")(config, train=False).skeleton
-        return file_skeleton(variables["params"]["out"]["kernel"].shape[-1], config.data.joints)
+        return file_skeleton(_outputs(config, variables), config.data.joints)
     if name == "labelled_frames" and config.task.name == "v2v":
-        return _of_frames(variables)
+        return _of_frames(_outputs(config, variables))
     if "joints" in config.data:
         return SKELETONS[config.data.joints]
     by_task = {"body": "body18", "keypoints2d": "hand21", "spherehand": "nyu14"}
@@ -122,10 +123,15 @@ def run_skeleton(config: ConfigDict, variables: Variables) -> Skeleton:
     return SKELETONS[by_task[config.task.name]]
 
 
-def _of_frames(variables: Variables) -> Skeleton:
+def _outputs(config: ConfigDict, variables: Variables) -> int:
+    """The number of joints of a V2V-PoseNet."""
+    per_joint = CHANNELS[config.task.get("targets", "heatmap")]
+    return int(variables["params"]["out"]["kernel"].shape[-1]) // per_joint
+
+
+def _of_frames(count: int) -> Skeleton:
     """The joints of a run on labelled frames of hands: the only two orders that frames.json names
     have different numbers of joints."""
-    count = variables["params"]["out"]["kernel"].shape[-1]
     found = {len(SKELETONS[name].joints): SKELETONS[name] for name in FRAME_ORDERS}
     if count not in found:
         raise FileNotFoundError(

@@ -18,7 +18,7 @@ from handjax.metrics.joints3d import joint_errors
 from handjax.metrics.published.body import CHALLENGE_VALIDATION
 from handjax.pose.skeleton import Skeleton
 from handjax.reports import body_sections as sections
-from handjax.reports import page
+from handjax.reports import own_rules, page
 from handjax.reports.base import (
     Comparison,
     InputView,
@@ -97,6 +97,7 @@ class BodyReport(Report):
         rows = [("frames x joints", f"{metrics['frames']:,} x {metrics['joints']}")]
         if metrics["frames_3d"]:
             rows += _rows_3d(metrics)
+        rows += own_rules.rows_of(metrics)
         if "per_action_mm" in metrics:
             over = metrics["mean_over_actions_mm"]
             rows.append(("MPJPE, mean over actions", f"{over['mpjpe_mm']:.2f} mm"))
@@ -119,6 +120,7 @@ class BodyReport(Report):
         found = []
         if metrics["frames_3d"]:
             found += [
+                *own_rules.sections_of(metrics),
                 sections.protocols(metrics),
                 sections.within(self.name, metrics),
                 sections.axes(metrics),

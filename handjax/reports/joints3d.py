@@ -10,7 +10,7 @@ from handjax.data.formats.predictions_npz import Predictions3d
 from handjax.data.formats.uvd_text import UVD_FORMATS
 from handjax.metrics.published import joints3d as published
 from handjax.pose.skeleton import Skeleton
-from handjax.reports import page
+from handjax.reports import own_rules, page
 from handjax.reports.base import (
     Comparison,
     InputView,
@@ -67,13 +67,7 @@ class Joints3dReport(Report):
             ("mean after Procrustes", f"{metrics['pa_mpjpe_mm']:.3f} mm"),
             ("PCK area, 0 to 50 mm", f"{metrics['auc']:.3f}"),
         ]
-        if "itop" in metrics:
-            percent = metrics["itop"]["map_10cm_percent"]
-            rows.append(("joints within 10 cm (mAP)", f"{percent:.2f} %"))
-        if "freihand" in metrics:
-            by_rule = metrics["freihand"]
-            rows.append(("FreiHAND's mean after Procrustes", f"{by_rule['pa_mpjpe_mm']:.3f} mm"))
-            rows.append(("FreiHAND's area after Procrustes", f"{by_rule['pa_auc']:.3f}"))
+        rows += own_rules.rows_of(metrics)
         for t, percent in metrics["success_max_percent"].items():
             rows.append((f"worst joint within {t} mm", f"{percent:.2f} %"))
         for joint, mm in metrics["per_joint_mm"].items():
@@ -134,7 +128,7 @@ class Joints3dReport(Report):
         if others:
             sections.append(_published(self, others, comparable))
             sections.append(_over_the_years(self, others[0].dataset, comparable))
-        return [*sections, joints_section(self)]
+        return [*sections, *own_rules.sections_of(self.metrics), joints_section(self)]
 
     def frames(self, views: InputViews | None, apart: int) -> list[page.Section]:
         return [frames_section(self, views, apart, ", from the front and from the side")]

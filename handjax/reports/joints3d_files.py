@@ -1,18 +1,28 @@
 """Files of 3D joints → their report: text of (u, v, d), and predictions.npz."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float
 
 from handjax.data import plausible
-from handjax.data.formats.predictions_npz import Predictions3d, read_predictions3d
+from handjax.data.formats.predictions_npz import (
+    Predictions3d,
+    read_arrays,
+    read_predictions3d,
+)
 from handjax.data.formats.uvd_text import UVD_FORMATS, read_uvd_pair, uvd_to_camera
 from handjax.metrics import joints3d, protocols
 from handjax.pose.skeleton import SKELETONS, Skeleton, unnamed
 from handjax.reports.joints3d import Joints3dReport
 from handjax.reports.prediction_forms import check_same, check_uvd, check_xyz
 
+# Data set → its joints.
+ORDERS_3D = {name: form.skeleton for name, form in UVD_FORMATS.items()}
+ORDERS_3D |= {
+    name: SKELETONS[joints] for name, joints in protocols.SKELETON_OF.items() if joints != "body18"
+}
 _LEAST_JOINTS = 5  # whose span says whether they are mm of a hand
 
 
@@ -35,6 +45,7 @@ def npz_report(predictions: str, groundtruth: str | None, dataset: str | None) -
     found = read_predictions3d(predictions)
     skeleton = _skeleton(predictions, found, dataset)
     true = found.truth if groundtruth is None else _matched(predictions, found, groundtruth)
+    extras = _extras(predictions, found, groundtruth)
     if true is None:
         raise ValueError(
             f"{predictions}: contains no ground truth; name a file of true joints by --groundtruth"
@@ -43,19 +54,50 @@ def npz_report(predictions: str, groundtruth: str | None, dataset: str | None) -
     _check_span(where, true, skeleton.name)
     name = groundtruth or "its ground truth"
     check_xyz(predictions, name, found.joints_xyz, true, skeleton.joints)
-    return _report(predictions, list(found.ids), found.joints_xyz, true, skeleton)
+    return _report(predictions, found.ids, found.joints_xyz, true, skeleton, dataset, extras)
+
+
+def _extras(path: str, found: Predictions3d, groundtruth: str | None) -> dict[str, np.ndarray]:
+    """`seen`, and `vertices` with `true_vertices`, of the frames of `found`, where files have them:
+    the first and the last from the ground truth."""
+    count, arrays = len(found.ids), {}
+    for file, renamed in ((path, {}), (groundtruth, {"vertices": "true_vertices"})):
+        if file is None:
+            continue
+        own = read_arrays(file, ("ids",), ("seen", "vertices", "true_vertices"))
+        rows = {str(name): row for row, name in enumerate(own.pop("ids"))}
+        order = [rows[name] for name in found.ids]
+        for name, value in own.items():
+            right = (count,) if name == "seen" else (count, *value.shape[1:2], 3)
+            if value.shape[:1] != (len(rows),) or value[order].shape != right:
+                raise ValueError(
+                    f"{file}: {name} is {list(value.shape)}; expected "
+                    f"{'[n]' if name == 'seen' else '[n, v, 3]'} for its {len(rows)} ids"
+                )
+            arrays[renamed.get(name, name)] = value[order]
+    if "seen" in arrays:
+        arrays["seen"] = arrays["seen"].astype(bool)
+    shapes = [arrays[name].shape for name in ("vertices", "true_vertices") if name in arrays]
+    if len(shapes) == 2 and shapes[0] != shapes[1]:
+        raise ValueError(f"{path}: vertices {list(shapes[0])}, true ones {list(shapes[1])}")
+    return arrays
 
 
 def _report(
     path: str,
-    ids: list[str],
+    ids: Sequence[str],
     pred: Float[np.ndarray, "n j 3"],
     true: Float[np.ndarray, "n j 3"],
     skeleton: Skeleton,
+    dataset: str | None = None,
+    extras: Mapping[str, np.ndarray] | None = None,
 ) -> Joints3dReport:
+    extras = extras or {}
     metrics = joints3d.summarize(pred, true, skeleton.joints, root=skeleton.root)
-    metrics |= protocols.by_name(pred, true, skeleton.joints)
-    return Joints3dReport(Path(path).stem, ids, pred, true, skeleton, metrics)
+    own = protocols.of_set(dataset or "", pred, true, skeleton.joints, extras.get("seen"))
+    if "freihand" in own and {"vertices", "true_vertices"} <= extras.keys():
+        own["freihand"] |= protocols.f_scores(extras["vertices"], extras["true_vertices"])
+    return Joints3dReport(Path(path).stem, list(ids), pred, true, skeleton, metrics | own)
 
 
 def _skeleton(path: str, found: Predictions3d, dataset: str | None) -> Skeleton:
@@ -63,12 +105,12 @@ def _skeleton(path: str, found: Predictions3d, dataset: str | None) -> Skeleton:
     count = found.joints_xyz.shape[1]
     known = next((s for s in SKELETONS.values() if s.joints == found.joints), None)
     if dataset is not None:
-        if dataset not in UVD_FORMATS:
+        if dataset not in ORDERS_3D:
             raise ValueError(
                 f"--dataset {dataset} is for image joints; {path} has joints in space: expected "
-                f"{', '.join(UVD_FORMATS)} or none"
+                f"{', '.join(ORDERS_3D)} or none"
             )
-        own = UVD_FORMATS[dataset].skeleton
+        own = ORDERS_3D[dataset]
         if len(own.joints) != count or (known is not None and known != own):
             raise ValueError(
                 f"{path}: {count} joints{f' of {known.name}' if known else ''}; --dataset "

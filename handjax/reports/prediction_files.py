@@ -24,7 +24,7 @@ from handjax.data.formats.predictions_npz import (
     read_predictions2d,
 )
 from handjax.data.formats.uvd_text import UVD_FORMATS
-from handjax.metrics import body, keypoints2d
+from handjax.metrics import body, keypoints2d, protocols
 from handjax.metrics.published.keypoints2d import TEST_HANDS
 from handjax.pose.skeleton import SKELETONS, Skeleton
 from handjax.reports import joints3d_files
@@ -147,17 +147,22 @@ def keypoints2d_report(
 
 def body_report(predictions: str, groundtruth: str | None, dataset: str | None) -> Report:
     """predictions.npz of a run on people."""
-    if groundtruth or dataset:
+    if groundtruth or dataset not in (None, "mpi_inf_3dhp"):
         raise ValueError(
-            f"{predictions} contains its ground truth: leave out --groundtruth and --dataset"
+            f"{predictions} contains its ground truth: leave out --groundtruth and --dataset, but "
+            "for mpi_inf_3dhp"
         )
     found = read_body_predictions(predictions)
+    metrics, posed = body.summarize(found.rows), found.rows["true_has_xyz"].astype(bool)
+    if dataset and posed.any():
+        pred, true = (found.rows[name][posed] for name in ("joints_xyz", "true_joints_xyz"))
+        metrics |= protocols.of_set(dataset, pred, true, SKELETONS["body18"].joints)
     return BodyReport.of_rows(
         Path(predictions).stem,
         found.ids,
         found.rows,
         SKELETONS["body18"],
-        body.summarize(found.rows),
+        metrics,
     )
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from handjax.engine.contracts import Batch, Rows, Source, Task
 from handjax.engine.files import read_jsonl
+from handjax.metrics import protocols
 from handjax.pose.skeleton import Skeleton
 from handjax.reports import KINDS, page
 from handjax.reports.base import InputView, InputViews, Report
@@ -22,7 +23,8 @@ def report_run(
 
     `name` is the checkpoint's, `history` the run's metrics.jsonl, for the learning curves.
     """
-    metrics, skeleton = task.score(rows), source.skeleton
+    skeleton = source.skeleton
+    metrics = task.score(rows) | _own_rules(task.kind, source, rows)
     assert isinstance(skeleton, Skeleton)  # of the sources in handjax; drawings need its bones
     ids = source.names(rows["index"])
     report = KINDS[task.kind].of_rows(f"handjax, {name}", ids, rows, skeleton, metrics)
@@ -38,6 +40,19 @@ def report_run(
         predictions=report.predictions(),
     )
     return report
+
+
+def _own_rules(kind: str, source: Source, rows: Rows) -> dict[str, Any]:
+    """The metrics of the evaluated data set's own protocol; none of frames with unknown joints."""
+    if kind == "keypoints2d" or "true_labelled" in rows and kind == "joints3d":
+        return {}
+    pred, true, joints = rows["joints_xyz"], rows["true_joints_xyz"], source.skeleton.joints
+    if kind == "body":
+        posed = rows["true_has_xyz"]
+        if source.dataset != "mpi_inf_3dhp" or not posed.any():
+            return {}
+        pred, true = pred[posed], true[posed]
+    return protocols.of_set(source.dataset, pred, true, joints)
 
 
 def input_views(task: Task, source: Source, indices: np.ndarray) -> InputViews:

@@ -26,6 +26,7 @@ class Source:
     description  for the report: what is evaluated and where the crop's center came from.
     benchmark    the data set, if its entire published evaluation split is evaluated, so that
                  published results are comparable; otherwise "".
+    dataset      the one data set that is evaluated, or a part of it: its own metrics are reported.
     """
 
     skeleton: Skeleton
@@ -37,6 +38,7 @@ class Source:
     names: Callable[[np.ndarray], Sequence[str]]
     description: str
     benchmark: str = ""
+    dataset: str = ""
 
 
 def unchanged(batch: Batch, keys: Key[Array, " b"] | None = None) -> Batch:

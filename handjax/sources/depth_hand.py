@@ -1,5 +1,5 @@
 """Depth images of hands, and of people, prepared by `handjax prepare`: NYU, ICVL, MSRA, HANDS 2017,
-DexYCB, HO-3D; ITOP."""
+BigHand2.2M, DexYCB, HO-3D; ITOP."""
 
 from functools import partial
 
@@ -22,6 +22,7 @@ DEPTH_SETS = {
     "icvl": ("icvl16", 16, tuple(range(16))),
     "msra_hand": ("hand21", 21, tuple(range(21))),
     "hands2017": ("hand21", 21, tuple(range(21))),
+    "bighand": ("hand21", 21, tuple(range(21))),
     "dexycb": ("hand21", 21, tuple(range(21))),
     "ho3d": ("hand21", 21, tuple(range(21))),
     "itop": ("itop15", 15, tuple(range(15))),  # people
@@ -44,7 +45,7 @@ def depth_hand(config: ConfigDict, train: bool = True) -> Source:
     check_cube(config)
     center = crop_center(config, "mean of the true joints")
     path = required_path(config, f"folder of the prepared {data.name}", bucket=True)
-    train_split, eval_split = _splits(config)
+    train_split, eval_split = _splits(config, path)
     keys = ("depth", "k", "joints_xyz", *center.features)
     keys += ("labelled",) if data.name in _SOME_UNLABELLED else ()
     eval_set = RecordDataset(path, eval_split, keys=keys)
@@ -89,6 +90,7 @@ def depth_hand(config: ConfigDict, train: bool = True) -> Source:
         names=eval_set.names,
         description=f"{len(eval_set)} frames of {data.name}, {eval_split}; crop center "
         f"{center.description}{left_out.told(path, eval_split)}",
+        dataset=data.name,
     )
 
 
@@ -101,9 +103,12 @@ def _require_labels(batch: Batch, path: str) -> None:
         )
 
 
-def _splits(config: ConfigDict) -> tuple[str, str]:
-    """Splits to train on and to evaluate. MSRA: all people but `data.subject`, and that one."""
+def _splits(config: ConfigDict, path: str) -> tuple[str, str]:
+    """Splits to train on and to evaluate. MSRA and BigHand2.2M: all people but `data.subject`, and
+    that one."""
     data = config.data
+    if data.name == "bighand":
+        return _other_people(config, path)
     if data.name != "msra_hand":
         return data.train_split, data.eval_split
     if not 0 <= data.subject < _MSRA_PEOPLE:
@@ -113,3 +118,17 @@ def _splits(config: ConfigDict) -> tuple[str, str]:
         )
     others = [f"P{person}" for person in range(_MSRA_PEOPLE) if person != data.subject]
     return "+".join(others), f"P{data.subject}"
+
+
+def _other_people(config: ConfigDict, path: str) -> tuple[str, str]:
+    """All people of a prepared set with a split for each but `data.subject`, and that one."""
+    from handjax.data.records import describe
+
+    wanted, known = f"Subject_{config.data.subject}", describe(path).splits
+    others = [person for person in known if person != wanted]
+    if wanted not in known or not others:
+        raise ValueError(
+            f"config.data.subject={config.data.subject}: expected one of several people of {path}, "
+            f"which has {', '.join(known)}"
+        )
+    return "+".join(others), wanted

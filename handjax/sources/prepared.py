@@ -92,6 +92,7 @@ def source(
         names=evaluated.names,
         description=f"frames: {' + '.join(frames)}; {description}",
         benchmark="+".join(sorted(found.name for found in eval_sets)) if entire else "",
+        dataset=eval_sets[0].name if len(eval_sets) == 1 else "",
     )
 
 

@@ -58,6 +58,28 @@ def split(
     return heat, depth
 
 
+def split_offsets(
+    maps: Float[Array, "*b h w q"],
+) -> tuple[Float[Array, "*b h w q/4"], Float[Array, "*b h w q/4"], Float[Array, "*b h w 2 q/4"]]:
+    """The channels of a network with offsets → heat, depth, and offsets along v and u, in cells."""
+    heat, depth, *away = jnp.split(maps, 4, axis=-1)
+    return heat, depth, jnp.stack(away, axis=-2)
+
+
+def decode_offsets(
+    heat: Float[Array, "*b h h s"],
+    depth: Float[Array, "*b h h s"],
+    offsets: Float[Array, "*b h h 2 s"],
+) -> Float[Array, "*b s 3"]:
+    """As `decode`, but x and y are the mean of each cell's answer, its place plus its offset, so
+    that a sphere between two cells has an exact answer."""
+    coarse = decode(heat, depth)
+    weight = jax.nn.softmax(_BETA * heat, axis=(-3, -2))
+    vu = (weight[..., None, :] * offsets).sum((-4, -3))  # [*b, 2, s]
+    away = vu[..., ::-1, :].mT * (EXTENT_MM / heat.shape[-2])
+    return coarse.at[..., :2].add(away)
+
+
 def decode(
     heat: Float[Array, "*b h h s"], depth: Float[Array, "*b h h s"]
 ) -> Float[Array, "*b s 3"]:

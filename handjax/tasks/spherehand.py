@@ -29,12 +29,24 @@ from handjax.models import pose_prior
 from handjax.models.pose_prior import PalmDenoiser, PoseVAE
 from handjax.models.spherenet import SphereNet
 from handjax.pose.cube import BACKGROUND_MM, EXTENT_MM
+from handjax.pose.geometry import map_points
 from handjax.pose.skeleton import Skeleton
 from handjax.rigs import hand
-from handjax.targets import spherehand
+from handjax.targets import spherehand, virtual_views
 from handjax.tasks.base import Task
 from handjax.tasks.rules import DTYPE, above
-from handjax.tasks.spherehand_losses import SPHERES, Outputs, decoded_views, loss
+from handjax.tasks.spherehand_losses import (
+    PLAIN,
+    SPHERES,
+    WITH_OFFSETS,
+    Outputs,
+    decoded,
+    decoded_views,
+    heat_of,
+    loss,
+    own_views,
+)
+from handjax.tasks.spherehand_views import seen_from, turned_hands
 from handjax.tasks.views import from_the_side
 
 
@@ -44,8 +56,13 @@ def spherehand_task(config: ConfigDict, skeleton: Skeleton) -> Task:
     options = config.task
     _check(config, skeleton)
     model = SphereNet(
-        SPHERES, config.model.stacks, config.model.width, jnp.dtype(config.model.dtype)
+        SPHERES,
+        config.model.stacks,
+        config.model.width,
+        jnp.dtype(config.model.dtype),
+        WITH_OFFSETS if options.get("offsets", False) else PLAIN,
     )
+    views = virtual_views.of_options(options)
     weights = {name: weight for name, weight in options.weights.items() if weight}
     priors = (
         pose_prior.load_priors(options.prior or None)
@@ -60,6 +77,7 @@ def spherehand_task(config: ConfigDict, skeleton: Skeleton) -> Task:
             prepare,
             single_view=options.single_view if options.across else 0.0,
             augment=config.augment if config.augment.enabled else None,
+            views=views,
         ),
         loss=partial(
             loss,
@@ -73,6 +91,7 @@ def spherehand_task(config: ConfigDict, skeleton: Skeleton) -> Task:
             spheres=np.array(hand.JOINT_SPHERES[skeleton.name]),
             denoiser=priors["denoiser"] if options.denoise else None,
             fuse=options.fuse,
+            views=views,
         ),
         ground_truth=ground_truth,
         postprocess=lambda rows: rows,
@@ -117,6 +136,7 @@ def prepare(
     *,
     single_view: float,
     augment: ConfigDict | None,
+    views: virtual_views.Views | None = None,
 ) -> Inputs:
     """→ `x` [b · (m + v), n, n, 1]: for each sample its synthetic hands, then its views.
 
@@ -127,6 +147,10 @@ def prepare(
     `single` marks the samples whose views are compared with their own depth only, a share
     `single_view` of all in training. The original does so for all samples of a step, from step 1500
     of an epoch on, 48 % of NYU's; here each sample is drawn independently.
+
+    With `augment.turn_deg` the labelled hands of a training are seen from elsewhere, and with
+    `views` the first view of a test sample from several directions, the last of its images;
+    `turns` [b, v - 1, 3, 3] has their rotations.
     """
     cube_depth = batch["cube_depth"]
     unlabelled, count = "cameras" in batch, cube_depth.shape[1]
@@ -146,18 +170,26 @@ def prepare(
         }
         if single_view and unlabelled and train:
             inputs["single"] = jax.random.bernoulli(single_key, single_view)
-        if "synthetic_depth" in depths:
-            depth = jnp.concatenate([depths["synthetic_depth"], depth])
+        labelled = depths.get("synthetic_depth", None if unlabelled else depth)
+        centers = depths.get("synthetic_centers", depths.get("centers"))
+        if train and augment and augment.get("turn_deg", 0.0) and labelled is not None:
+            turn_key = jax.random.fold_in(key, 4)
+            labelled, centers = turned_hands(turn_key, labelled, centers, augment.turn_deg)
+        if labelled is not None and not unlabelled:
+            depth, inputs["synthetic_centers"] = labelled, centers
+        elif labelled is not None:
+            depth, inputs["synthetic_centers"] = jnp.concatenate([labelled, depth]), centers
+        if views and not train:
+            inputs["turns"] = jnp.asarray(views.rotations[1:])
+            depth = jnp.concatenate([depth, seen_from(depths["cube_depth"][0], inputs["turns"])])
         return {**inputs, "x": spherehand.network_input(depth)}
 
-    used = ("cube_depth", "synthetic_depth")
+    used = ("cube_depth", "synthetic_depth", "centers", "synthetic_centers")
     inputs = jax.vmap(one)(keys, {name: batch[name] for name in used if name in batch})
     inputs["x"] = inputs["x"].reshape(-1, *inputs["x"].shape[2:])
-    if not unlabelled:
-        inputs["synthetic_centers"] = batch["centers"]
     middle = jnp.zeros((cube_depth.shape[0], 3))
     place = {"center_xyz": middle, "cube_mm": jnp.full_like(middle, EXTENT_MM)}
-    kept = ("cube_depth", "cameras", "synthetic_centers", "center_xyz", "cube_mm", "mask")
+    kept = ("cube_depth", "cameras", "center_xyz", "cube_mm", "mask")
     return {**inputs, **place, **{name: batch[name] for name in kept if name in batch}}
 
 
@@ -168,23 +200,39 @@ def predict(
     spheres: Int[np.ndarray, " j"],
     denoiser: dict[str, Any] | None,
     fuse: bool,
+    views: virtual_views.Views | None = None,
 ) -> Rows:
     """The last stack's maps → `joints_xyz` [b, j, 3], mm: relative to the middle of the cube plus
     `center_xyz`, which is 0 unless the batch has one.
 
     Taken from the first view or, with `fuse`, for each sphere from the view with the narrowest heat
-    map. `denoiser` replaces the palm, as in the original's evaluation.
+    map; with `views`, the mean over those of the first view. `denoiser` replaces the palm, as in
+    the original's evaluation.
     """
-    maps = outputs[0].reshape(inputs["mask"].shape[0], -1, *outputs[0].shape[1:])[:, :, -1:]
+    samples = inputs["mask"].shape[0]
+    maps = own_views(outputs, inputs)[0]
+    maps = maps.reshape(samples, -1, *maps.shape[1:])[:, :, -1:]
     centers = decoded_views(maps, inputs)[:, :, 0]
     if fuse and "cameras" in inputs:
-        spread = spherehand.variance(spherehand.split(maps[:, :, 0])[0])
+        spread = spherehand.variance(heat_of(maps[:, :, 0]))
         fused = spherehand.fuse_views(losses.to_common(centers, inputs["cameras"]), spread)
+    elif views and "turns" in inputs:
+        fused = _mean_of_views(outputs, centers[:, 0], maps[:, 0, 0], inputs, views)
     else:
         fused = centers[:, 0]
     if denoiser is not None:
         fused = cast(Array, PalmDenoiser().apply(denoiser, fused))
     return {"joints_xyz": fused[:, spheres] + inputs["center_xyz"][:, None]}
+
+
+def _mean_of_views(outputs, own, own_maps, inputs, views: virtual_views.Views):
+    """Centers [b, 41, 3] from the first view, `own`, and those rendered from it."""
+    turns = inputs["turns"]
+    maps = outputs[0].reshape(turns.shape[0], -1, *outputs[0].shape[1:])[:, -turns.shape[1] :, -1]
+    back = map_points(turns.mT, decoded(maps))
+    heat = heat_of(jnp.concatenate([own_maps[:, None], maps], axis=1))
+    every = jnp.concatenate([own[:, None], back], axis=1)
+    return virtual_views.fuse(every, -spherehand.variance(heat).mean(-1), views.keep)
 
 
 def ground_truth(batch: Batch) -> Rows:

@@ -16,6 +16,7 @@ from handjax.rigs import hand
 from handjax.targets import spherehand
 
 SPHERES = len(hand.HAND.sphere_radii)
+PLAIN, WITH_OFFSETS = 2, 4  # channels per sphere
 
 Outputs = tuple[Array, Array]  # maps and features of every stack, as SphereNet returns them
 
@@ -34,6 +35,7 @@ def loss(
     Each term is summed over the stacks and averaged over the samples in `mask`. It is computed only
     if it has a weight and the batch has its inputs.
     """
+    outputs = own_views(outputs, inputs)
     (synthetic, features), (real, real_features) = _split_samples(outputs, inputs)
     stacks, mask = outputs[0].shape[1], inputs["mask"]
     terms: dict[str, Array] = {}
@@ -59,6 +61,29 @@ def loss(
     return reduce(operator.add, weighted), terms
 
 
+def own_views(outputs: Outputs, inputs: Inputs) -> Outputs:
+    """The outputs without those of the rendered views of a test sample, its last."""
+    if "turns" not in inputs:
+        return outputs
+    samples, added = inputs["turns"].shape[:2]
+    maps, features = (
+        o.reshape(samples, -1, *o.shape[1:])[:, :-added].reshape(-1, *o.shape[1:]) for o in outputs
+    )
+    return maps, features
+
+
+def heat_of(maps: Float[Array, "*b n n c"]) -> Float[Array, "*b n n s"]:
+    """The heat of every sphere."""
+    return maps[..., :SPHERES]
+
+
+def decoded(maps: Float[Array, "*b n n c"]) -> Float[Array, "*b s 3"]:
+    """Centers of the spheres, mm from the middle of the view."""
+    if maps.shape[-1] == WITH_OFFSETS * SPHERES:
+        return spherehand.decode_offsets(*spherehand.split_offsets(maps))
+    return spherehand.decode(*spherehand.split(maps))
+
+
 def _split_samples(outputs, inputs):
     """Maps and features [b, images, stacks, …] of the labelled images and of the others."""
     outputs = [o.reshape(inputs["mask"].shape[0], -1, *o.shape[1:]) for o in outputs]
@@ -67,7 +92,7 @@ def _split_samples(outputs, inputs):
 
 
 def _add_labelled_terms(add, maps, inputs):
-    heat, depth = spherehand.split(maps)
+    heat, offsets = heat_of(maps), maps.shape[-1] == WITH_OFFSETS * SPHERES
     target = jnp.broadcast_to(
         inputs["synthetic_centers"][:, :, None], (*heat.shape[:3], SPHERES, 3)
     )
@@ -75,7 +100,8 @@ def _add_labelled_terms(add, maps, inputs):
         "synt_uv",
         lambda: fit_losses.synthetic_heat(heat, spherehand.encode(target, heat.shape[-2])[0]),
     )
-    add("synt_d", lambda: fit_losses.synthetic_depth(spherehand.decode(heat, depth), target))
+    distance = fit_losses.synthetic_place if offsets else fit_losses.synthetic_depth
+    add("synt_d", lambda: distance(decoded(maps), target))
 
 
 def _add_unlabelled_terms(add, maps, inputs, *, across, original, prior):
@@ -107,7 +133,7 @@ def _add_unlabelled_terms(add, maps, inputs, *, across, original, prior):
     add("mv_projection", projection)
     if across:
         add("mv_consistency", consistency)
-    add("uv_hm_mean", lambda: fit_losses.heat_mean(spherehand.split(maps)[0]))
+    add("uv_hm_mean", lambda: fit_losses.heat_mean(heat_of(maps)))
     add("pose_prior", divergence)
     add("collision", lambda: fit_losses.collision(centers))
     add("bone_length", lambda: fit_losses.bone_length(centers))
@@ -115,5 +141,5 @@ def _add_unlabelled_terms(add, maps, inputs, *, across, original, prior):
 
 def decoded_views(maps: Float[Array, "b v t n n c"], inputs: Inputs) -> Float[Array, "b v t s 3"]:
     """Maps of each view and stack → centers, mm, with the scale of the augmentation undone."""
-    centers = spherehand.decode(*spherehand.split(maps))
+    centers = decoded(maps)
     return centers.at[..., :2].divide(inputs["scales"][:, :, None, None])

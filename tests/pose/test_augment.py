@@ -96,3 +96,15 @@ def test_a_key_determines_the_transform():
     assert len(np.unique(many[1][:, 0])) == 5
     matrix, shift = random_affine(jax.random.key(3), **PAPER)
     assert matrix.dtype == shift.dtype == jnp.float32
+
+
+def test_tilts_leave_the_plane_and_the_rest_as_it_was():
+    plain, tilted = draw(PAPER), draw({**PAPER, "tilt_deg": 15.0})
+    np.testing.assert_array_equal(plain[2], tilted[2])  # the shifts
+    np.testing.assert_allclose(plain[0], tilted[0], atol=1e-5)  # the factors
+    turns = np.einsum("nij,nkj->nik", tilted[3] / tilted[0][:, None], plain[3] / plain[0][:, None])
+    np.testing.assert_allclose(turns @ turns.mT, np.tile(np.eye(3), (N, 1, 1)), atol=1e-5)
+    about_x = np.rad2deg(np.arctan2(-turns[:, 1, 2], turns[:, 2, 2]))
+    about_y = np.rad2deg(np.arcsin(turns[:, 0, 2]))
+    uniform(about_x, -15, 15)
+    uniform(about_y, -15, 15)

@@ -123,3 +123,43 @@ def test_predictions_that_are_only_bad_are_evaluated(hands, tmp_path):
             written(tmp_path / "p.npz", middle.astype(np.float32), true), None, None
         )
     assert report.metrics["mpjpe_mm"] > 50
+
+
+def test_own_rules_of_a_data_set(tmp_path):
+    """--dataset adds its metrics; seen and vertices come from the files, matched by ids."""
+    joints = SKELETONS["hand21"].joints
+    rng = np.random.default_rng(1)
+    true = (rng.normal(0, 45, (4, 21, 3)) + [0, 0, 600]).astype(np.float32)
+    pred = true + np.float32([0, 3, 4])
+    mesh = rng.normal(0, 60, (4, 30, 3)).astype(np.float32)
+    ids = np.array(["a", "b", "c", "d"])
+    np.savez(tmp_path / "p.npz", ids=ids, joints_xyz=pred, joints=np.array(joints), vertices=mesh)
+    back = slice(None, None, -1)
+    seen = np.array([True, True, True, False])
+    np.savez(
+        tmp_path / "t.npz",
+        ids=ids[back],
+        joints_xyz=true[back],
+        joints=np.array(joints),
+        vertices=mesh[back] + 2,
+        seen=seen[back],
+    )
+    files = (str(tmp_path / "p.npz"), str(tmp_path / "t.npz"))
+    found = npz_report(*files, "hands2017")
+    own = found.metrics["hands2017"]
+    assert own["seen_frames"] == 3 and own["unseen_mpjpe_mm"] == pytest.approx(5, abs=1e-3)
+    assert ("HANDS 2017: unseen mean", "5.000 mm") in found.summary_rows()
+    assert "freihand" not in found.metrics
+    freihand = npz_report(*files, "freihand").metrics["freihand"]
+    assert freihand["f5"] == 1 and freihand["pa_mpjpe_mm"] < 0.01
+    assert "f5" not in npz_report(files[0], files[1], "dexycb").metrics["dexycb"]
+    evaluate.main(
+        ["--predictions", files[0], "--groundtruth", files[1], "--dataset", "dexycb"]
+        + ["--output", str(tmp_path / "out")]
+    )
+    assert "own rules" in (tmp_path / "out" / "report.html").read_text()
+    metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert metrics["dexycb"]["absolute_mm"] == pytest.approx(5, abs=1e-3)
+    np.savez(tmp_path / "s.npz", ids=ids, joints_xyz=true, joints=np.array(joints), seen=seen[:2])
+    with pytest.raises(ValueError, match=r"s.npz: seen is \[2\]; expected \[n\] for its 4 ids"):
+        npz_report(files[0], str(tmp_path / "s.npz"), "hands2017")

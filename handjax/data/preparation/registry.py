@@ -22,6 +22,7 @@ SETS = (
     "icvl",
     "msra_hand",
     "hands2017",
+    "bighand",
     "hpoes_voxels",
     "human36m",
     "human36m_challenge",

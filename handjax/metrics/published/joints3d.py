@@ -3,8 +3,9 @@
 Recomputed from prediction files, by the rules of awesome-hand-pose-estimation
 (https://github.com/xinghaochen/awesome-hand-pose-estimation): 14 joints and 8,252 frames on NYU, 16
 joints and 1,596 frames on ICVL. Most files are from there, where the means equal its table to the
-printed digit; `source` names the repositories of the others. HandDiff has no file: its mean is that
-of its paper (arXiv 2404.03159).
+printed digit; `source` names the repositories of the others. HandDiff and the
+structure-aware 3D hourglass have no file: their means are those of their papers (arXiv 2404.03159
+and 1812.10320).
 
 `method` is the name of the file without venue and data set. DeepPrior's ICVL files cover 702 of the
 frames and are left out.

@@ -28,6 +28,7 @@ pytestmark = [pytest.mark.tensorflow, pytest.mark.slow]
 
 # Set → `n` of its fake files and the resulting samples by split, which for some sets are twice `n`.
 CASES = {
+    "bighand": (2, {"Subject_1": 4, "Subject_2": 4}),
     "coco_person": (2, {"train": 4, "validation": 4}),
     "dexycb": (1, {"train": 15, "validation": 8, "test": 8}),
     "freihand": (1, {"train": 4, "test": 1}),
@@ -97,11 +98,12 @@ def case(name):
     return Case
 
 
-TestCocoPerson, TestDexycb, TestFreihand, TestHands2017 = map(case, list(CASES)[:4])
-TestHo3d, TestHpoesVoxels, TestHuman36m, TestHuman36mChallenge = map(case, list(CASES)[4:8])
-TestIcvl, TestInterhand, TestItop, TestKeypointList = map(case, list(CASES)[8:12])
-TestLandmarks, TestMpiInf3dhp, TestMpii, TestMsraHand = map(case, list(CASES)[12:16])
-TestNyuHand, TestPanopticHand, TestRhd, TestStb = map(case, list(CASES)[16:])
+(TestBighand,) = map(case, list(CASES)[:1])
+TestCocoPerson, TestDexycb, TestFreihand, TestHands2017 = map(case, list(CASES)[1:5])
+TestHo3d, TestHpoesVoxels, TestHuman36m, TestHuman36mChallenge = map(case, list(CASES)[5:9])
+TestIcvl, TestInterhand, TestItop, TestKeypointList = map(case, list(CASES)[9:13])
+TestLandmarks, TestMpiInf3dhp, TestMpii, TestMsraHand = map(case, list(CASES)[13:17])
+TestNyuHand, TestPanopticHand, TestRhd, TestStb = map(case, list(CASES)[17:])
 
 
 @pytest.fixture(scope="module")
@@ -140,6 +142,7 @@ def test_every_set_has_its_raw_files_and_builder(name):
 @pytest.mark.parametrize(
     "name",
     [
+        "bighand",
         "coco_person",
         "freihand",
         "hands2017",
@@ -153,7 +156,7 @@ def test_every_set_has_its_raw_files_and_builder(name):
 def test_prepared_samples_equal_the_raw_ones(tree, tmp_path, name):
     root, (_, raw, builder_class) = tree(name, CASES[name][0]), modules(name)
     builder = prepared(builder_class, root, data_dir=tmp_path)
-    for split in raw.COUNTS:
+    for split in raw.splits(epath.Path(root / "raw")):
         samples = dict(raw.samples(epath.Path(root / "raw"), split))
         assert_same(builder, split, samples)
         assert len(samples) == CASES[name][1][split]
@@ -247,6 +250,12 @@ LACKS = [
         None,
         ["images/train2017", "annotations/person_keypoints_val2017.json"],
         "missing images/train2017; annotations/person_keypoints_val2017.json; handjax prepare ",
+    ),
+    (
+        "bighand",
+        None,
+        ["Subject_2/ego/image_D00000001.png"],
+        "missing .*/Subject_2/ego/image_D00000001.png: 1 of 2 depth frames, the first of them",
     ),
     (
         "dexycb",

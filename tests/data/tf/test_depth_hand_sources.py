@@ -31,6 +31,7 @@ SETS = {
 VARIANTS = {name: variant for name, (variant, _) in SETS.items()} | {
     "dexycb": "dexycb",
     "itop": "itop",
+    "bighand": "bighand",
 }
 
 
@@ -72,6 +73,20 @@ def test_hands_of_dexycb_meet_the_depth(tmp_path, repo):
         assert (behind > -2).all() and np.median(behind) < 40
     with pytest.raises(ValueError, match="center_xyz"):
         SOURCES["dexycb"](settings(folder, "dexycb", repo, center="refined"))
+
+
+def test_a_person_of_bighand_is_left_out(tmp_path, repo):
+    folder = {"bighand": prepare("bighand", tmp_path, 2)}
+    config = settings(folder, "bighand", repo, subject=2)
+    source = SOURCES["bighand"](config)
+    assert (source.train_size, source.eval_size, source.skeleton.name) == (4, 4, "hand21")
+    assert all(name.startswith("Subject_2/") for name in source.names(np.arange(4)))
+    occupied, joints, _ = voxels_and_joints(config, "bighand", np.arange(4))
+    for cells, of_hand in zip(occupied, joints, strict=True):
+        to_surface = np.linalg.norm(cells[None] - of_hand[:, None], axis=-1).min(1)
+        assert (to_surface < 45).all() and np.median(to_surface) < 25
+    with pytest.raises(ValueError, match="config.data.subject=3: expected one of several people"):
+        SOURCES["bighand"](settings(folder, "bighand", repo, subject=3))
 
 
 def test_people_are_inside_the_voxels(tmp_path, repo):
