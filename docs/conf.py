@@ -21,13 +21,15 @@ project = "handjax"
 author = copyright = "The handjax authors"
 version = release = handjax.__version__
 
-extensions = ["myst_parser", "sphinx.ext.autodoc"]
+extensions = ["myst_nb", "sphinx.ext.autodoc"]
 exclude_patterns = ["pictures"]
 html_theme = "furo"
 html_title = f"handjax {release}"
 html_static_path = ["site.css"]
 html_css_files = ["site.css"]
 html_copy_source = False
+
+nb_execution_mode = "off"  # a notebook shows what is saved in it; a test compares
 
 myst_heading_anchors = 4  # links such as data_sets.md#add-a-data-set
 highlight_language = "none"  # of blocks that name no language
@@ -96,6 +98,8 @@ def link_threads(named: re.Match[str]) -> str:
 
 
 def add_notes(app, page: str, source: list[str]) -> None:
+    if app.env.doc2path(page).suffix == ".ipynb":
+        return
     text = lead_on(source[0], DOCS) + "".join(map(section, NOTES.get(page, ())))
     source[0] = THREADS.sub(link_threads, text) if page == "faq" else text
 

@@ -19,6 +19,7 @@ COMMANDS = {
     "train": "train what a config describes",
     "evaluate": "evaluate a run's checkpoints, or prediction files",
     "predict": "joints in your own images, depth images, videos and cameras",
+    "report": "compare several results on one page",
     "bench": "measure a model on your own labelled depth frames",
     "prepare": "turn a data set's own files into what training reads",
     "export": "write a trained network as a file that runs without handjax",

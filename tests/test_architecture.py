@@ -56,6 +56,7 @@ COMMANDS = {
     "bench": set(),
     "train": set(),
     "evaluate": set(),
+    "report": set(),
     "predict": set(),
     "prepare": set(),
     "view": set(),

@@ -21,7 +21,8 @@ from handjax.prediction.drawing import png, sixteenths
 from handjax.reports import page as report
 
 OUTPUTS = ("predictions.json", "predictions.npz", "report.html", "overlays")
-_COPIES = 500  # images of which the report holds a copy
+_COPIES = 500  # images that a report shows; it holds a copy of each
+_TURNING = 50  # poses of its view in space
 _COPY_PX = 360  # longer side of one
 T = TypeVar("T")
 
@@ -244,11 +245,14 @@ def write_page(
     failed: Mapping[str, str],
     heading: str,
     overlays: Mapping[str, str],
+    skeleton: Skeleton | None,
+    in_space: Mapping[str, Float[np.ndarray, "_ 3"]] | None = None,
 ) -> None:
     """report.html: the summary, the images left out, and a gallery, of which the page holds small
     copies; they lead to the overlays.
 
-    `overlays`: image name → what its overlay shows, for readers who cannot see it.
+    `overlays`: image name → what its overlay shows, for readers who cannot see it. `in_space`:
+    joints of the skeleton in mm by what they are called, for the view that turns.
     """
     blocks = list(summary)
     if failed:
@@ -256,16 +260,37 @@ def write_page(
     items = [(f"overlays/{overlay_of(name)}", text, name) for name, text in overlays.items()]
     sections = [
         report.section("Summary", *blocks),
-        report.section(heading, report.gallery(items, _copies(folder, items))),
+        report.section(heading, *_colours(skeleton), *gallery(folder, items)),
     ]
+    if in_space and skeleton is not None:
+        poses = [(name, xyz, None) for name, xyz in [*in_space.items()][:_TURNING]]
+        alt = "Predicted joints in space. Drag them, or use the arrow keys."
+        turning = report.turning(poses, skeleton, alt)
+        sections.insert(1, report.section("In space", *_colours(skeleton), turning))
     page = report.write_report(folder / "report.html", title, subtitle, sections, footer="handjax")
     print(f"report: {page.resolve()}")
 
 
+def _colours(skeleton: Skeleton | None) -> list[report.Block]:
+    """What the colors of a skeleton mean, if it has any bones."""
+    return [report.legend(skeleton)] if skeleton is not None and skeleton.bones else []
+
+
+def gallery(folder: Path, items: Sequence[tuple[str, str, str]]) -> list[report.Block]:
+    """The first pictures (path below `folder`, alt text, caption), of which the page holds small
+    copies, and where the others are."""
+    shown = items[:_COPIES]
+    blocks: list[report.Block] = [report.gallery(shown, _copies(folder, shown))]
+    if more := len(items) - len(shown):
+        where = Path(items[0][0]).parts[0]
+        blocks.append(f"{more:,} more are in the folder {where} beside this page.")
+    return blocks
+
+
 def _copies(folder: Path, items: Sequence[tuple[str, str, str]]) -> dict[str, str]:
-    """Small copies of the first overlays, by their paths, as data URIs."""
+    """Small copies of pictures, by their paths, as data URIs."""
     copies = {}
-    for path, _, _ in items[:_COPIES]:
+    for path, _, _ in items:
         pixels = cv2.imread(str(folder / path))
         assert pixels is not None  # just written
         scale = min(_COPY_PX / max(pixels.shape[:2]), 1.0)

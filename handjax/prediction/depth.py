@@ -314,6 +314,8 @@ def write(
         failed,
         "Before and after" if both else "Hands",
         overlays,
+        SKELETON,
+        {name: f.after.joints for name, f in zip(names, fitted, strict=True)},
     )
 
 

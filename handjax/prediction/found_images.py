@@ -137,7 +137,11 @@ def _write(
         report.Key("Left out", len(failed)),
     )
     overlays = {name: f"{name} with what was found in it" for name in results}
-    common.write_page(folder, title, subtitle, [cards], failed, "Images", overlays)
+    skeleton = next((one.skeleton for one in hands), None)
+    spatial = {name: np.asarray(one.xyz) for name, one in found if one.xyz is not None}
+    common.write_page(
+        folder, title, subtitle, [cards], failed, "Images", overlays, skeleton, spatial
+    )
 
 
 def _write_json(path: Path, found: Sequence[tuple[str, Prediction]], what: str) -> None:

@@ -270,4 +270,4 @@ def write(
         report.Key("Left out", len(failed)),
     )
     overlays = {name: f"{name} with the predicted skeleton" for name in hands_of}
-    common.write_page(folder, title, subtitle, [cards], failed, "Images", overlays)
+    common.write_page(folder, title, subtitle, [cards], failed, "Images", overlays, skeleton)

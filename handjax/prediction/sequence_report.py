@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from handjax.prediction.base import Prediction
+from handjax.reports import charts
 from handjax.reports import page as report
 
 _PREVIEW = 40  # frames of the report's moving picture, at most
@@ -140,12 +141,12 @@ def _table(summary: Summary) -> report.Table:
 def _distances(summary: Summary) -> list[report.Block]:
     """A chart of how far the hands were, where that is known."""
     lines = [
-        report.Curve(f"#{number}", track.seconds, track.distance_mm)
+        charts.Curve(f"#{number}", track.seconds, track.distance_mm)
         for number, track in sorted(summary.tracks.items())
         if len(track.seconds) > 1
     ]
     if not lines:
         return []
     return [
-        report.curves(lines, "s", "mm", "distance of each hand over time", "Mean z of the joints")
+        charts.curves(lines, "s", "mm", "distance of each hand over time", "Mean z of the joints")
     ]

@@ -11,10 +11,11 @@ from jaxtyping import Float
 from handjax.data.formats.labelled_frames import FrameSet
 from handjax.data.surface_check import SurfaceCheck
 from handjax.engine.files import write_atomic
+from handjax.prediction import common
 from handjax.realframes import measure
 from handjax.realframes.joints import Pairs
 from handjax.realframes.measure import Answer, Model
-from handjax.reports import page
+from handjax.reports import charts, page
 
 OUTPUTS = ("metrics.json", "report.html", "pictures")
 _PER_JOINT = ("per_joint_mm", "per_joint_median_mm")
@@ -59,7 +60,7 @@ def write(
     (folder / "report.html").unlink(missing_ok=True)
     sections = [page.section("Summary", summary_table(sets, model))]
     for one in sets:
-        sections += _set_sections(one, model)
+        sections += _set_sections(folder, one, model)
     sections.append(page.section("How the numbers are computed", *_definitions(model)))
     told = " and ".join(model.given) or "nothing"
     title, subtitle = "Real frames", f"{options['model']}, which was told {told} of each hand"
@@ -127,7 +128,7 @@ def summary_table(sets: Sequence[MeasuredSet], model: Model) -> page.Table:
     return page.table(columns, rows, digits=digits)
 
 
-def _set_sections(one: MeasuredSet, model: Model) -> list[page.Section]:
+def _set_sections(folder: Path, one: MeasuredSet, model: Model) -> list[page.Section]:
     f = one.figures
     blocks: list[page.Block] = [_cards(f, model), f"{one.frames.path.name}: {_about(one)}."]
     if f["left_out"]:
@@ -137,9 +138,10 @@ def _set_sections(one: MeasuredSet, model: Model) -> list[page.Section]:
         blocks += [_shares(stages), _joints(stages), *_groups(one)]
     if f["reliability"]:
         blocks += _reliability(f["reliability"])
+    shown = page.legend(model.predictor.skeleton), *common.gallery(folder, _gallery(one))
     return [
         page.section(one.name, *blocks),
-        page.section(f"{one.name}: frames", _rows(one, model), page.gallery(_gallery(one))),
+        page.section(f"{one.name}: frames", _rows(one, model), *shown),
     ]
 
 
@@ -216,12 +218,12 @@ def _groups(one: MeasuredSet) -> list[page.Block]:
 
 
 def _reliability(r: Mapping[str, Any]) -> list[page.Block]:
-    ideal = page.Curve("as it should be", (0, 1), (0, 1), faint=True)
-    own = page.Curve("network", r["levels"], r["coverage"], emphasis=True, markers=True)
+    ideal = charts.Curve("as it should be", (0, 1), (0, 1), faint=True)
+    own = charts.Curve("network", r["levels"], r["coverage"], emphasis=True, markers=True)
     spoken = ", ".join(
         f"{level:.2f}: {share:.2f}" for level, share in zip(r["levels"], r["coverage"], strict=True)
     )
-    chart = page.curves(
+    chart = charts.curves(
         [ideal, own],
         "share of the joints that should be inside the radius",
         "share that is",

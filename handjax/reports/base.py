@@ -13,8 +13,8 @@ import numpy as np
 
 from handjax.metrics import joints3d as measure
 from handjax.pose.skeleton import Skeleton
-from handjax.reports import page
-from handjax.reports.drawing import DrawnFrame, Panel, draw_frames
+from handjax.reports import charts, page
+from handjax.reports.drawing import DrawnFrame, Panel, draw_frame
 
 SHOWN_FRAMES = 4  # best ones, and as many worst ones
 
@@ -107,6 +107,10 @@ class Report(abc.ABC):
         """Which joints of frame n are drawn, bool [j]; None: all."""
         return None if self.counted is None else self.counted[n]
 
+    def in_space(self, n: int) -> tuple[np.ndarray, np.ndarray]:
+        """Predicted and true joints of frame n as they are compared, [j, d]."""
+        return self.pred[n], self.true[n]
+
     def frames(self, views: InputViews | None, apart: int) -> list[page.Section]:
         """The section of drawn frames, if there is any."""
         return [frames_section(self, views, apart)]
@@ -146,7 +150,7 @@ def joints_section(report: Report) -> page.Section:
     spoken = ", ".join(
         f"{name} {'–' if mean is None else format(mean, '.2f')}" for name, mean, *_ in rows
     )
-    chart = page.bars(
+    chart = charts.bars(
         skeleton.joints,
         [None if np.isnan(mean) else mean for mean in means.tolist()],
         f"mean error ({unit})",
@@ -170,26 +174,45 @@ def frames_section(
     order = order[~np.isnan(worst[order])]
     note = f", at least {apart} frames apart" if apart > 1 else ""
 
-    def drawn(chosen: Sequence[int], which: str) -> page.Image:
-        frames = []
-        for n in chosen:
-            numbers = f"mean {mean[n]:.1f}, worst {worst[n]:.1f} {report.unit}"
-            panels = report.panels(n, views(n) if views else None)
-            frames.append(DrawnFrame(f"{report.ids[n]}\n{numbers}", panels, report.drawn(n)))
-        spoken = "; ".join(frame.title.replace("\n", ": ") for frame in frames)
-        return page.svg_image(
-            draw_frames(frames, report.skeleton),
-            f"Predicted and true skeletons of the {which} frames{seen_from}. {spoken}.",
-            f"The {which} frames by the error of their worst joint{note}.",
-        )
+    def title(n: int) -> str:
+        return f"{report.ids[n]}: mean {mean[n]:.1f}, worst {worst[n]:.1f} {report.unit}"
 
-    return page.section(
-        "Best and worst frames",
+    def drawn(chosen: Sequence[int], which: str) -> page.Frames:
+        images = []
+        for n in chosen:
+            panels = report.panels(n, views(n) if views else None)
+            frame = DrawnFrame(panels, report.drawn(n))
+            alt = f"Predicted and true skeleton{seen_from}. {title(n)}."
+            uri = charts.svg_uri(draw_frame(frame, report.skeleton))
+            images.append(page.Image(uri, alt, title(n), width=0))
+        caption = f"The {which} frames by the error of their worst joint{note}."
+        return page.frames(images, caption)
+
+    best, last = pick_frames(order, apart), pick_frames(order[::-1], apart)
+    blocks: list[page.Block] = [
         "Solid: the prediction, with one color per finger, limb or joint. "
         "Dashed with open circles: the ground truth.",
-        drawn(pick_frames(order, apart), "best"),
-        drawn(pick_frames(order[::-1], apart), "worst"),
-    )
+        page.legend(report.skeleton, truth=True),
+        drawn(best, "best"),
+        drawn(last, "worst"),
+    ]
+    if report.pred.shape[-1] == 3 and best:
+        blocks.append(turning_frames(report, {n: title(n) for n in (*last, *best)}))
+    return page.section("Best and worst frames", *blocks)
+
+
+def turning_frames(report: Report, titles: Mapping[int, str]) -> page.Turning:
+    """The view that turns, of the frames that are drawn."""
+
+    poses = []
+    for n, title in titles.items():
+        drawn = report.drawn(n)
+        pred, true = report.in_space(n)
+        if drawn is not None:
+            pred, true = (np.where(drawn[:, None], joints, np.nan) for joints in (pred, true))
+        poses.append((title, pred, true))
+    alt = "The same frames in space: prediction in colors, ground truth dashed."
+    return page.turning(poses, report.skeleton, f"{alt} Drag it, or use the arrow keys.")
 
 
 def pick_frames(order: np.ndarray, apart: int) -> list[int]:

@@ -80,11 +80,12 @@ class BodyReport(Report):
         """All joints: the arms are connected to the thorax, which does not count."""
         return None
 
-    def panels(self, n: int, view: InputView | None) -> tuple[Panel, ...]:
+    def in_space(self, n: int) -> tuple[np.ndarray, np.ndarray]:
         root = self.skeleton.root
-        front, side = front_and_side(
-            self.pred[n] - self.pred[n, root], self.true[n] - self.true[n, root]
-        )
+        return self.pred[n] - self.pred[n, root], self.true[n] - self.true[n, root]
+
+    def panels(self, n: int, view: InputView | None) -> tuple[Panel, ...]:
+        front, side = front_and_side(*self.in_space(n))
         if view is None:
             return front, side
         (patch,) = self.image.panels(n, view)

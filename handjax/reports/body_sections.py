@@ -5,7 +5,7 @@ from typing import Any
 
 from handjax.metrics.body import ALIGNMENTS, JOINT_SETS
 from handjax.metrics.published import body as published
-from handjax.reports import page
+from handjax.reports import charts, page
 from handjax.reports.base import Comparison, footnotes, published_section
 
 _ALIGNED = {
@@ -71,8 +71,8 @@ def within(name: str, metrics: Mapping[str, Any]) -> page.Section:
     percent = [100 * fraction for fraction in curve["fraction"]]
     shown = (25, 50, 75, 100, 125, 150)
     at = dict(zip(curve["thresholds_mm"], percent, strict=True))
-    chart = page.curves(
-        [page.Curve(name, curve["thresholds_mm"], percent, emphasis=True)],
+    chart = charts.curves(
+        [charts.Curve(name, curve["thresholds_mm"], percent, emphasis=True)],
         "distance to the ground truth, relative to the pelvis (mm)",
         "joints (%)",
         f"{metrics['pck3d_150mm_percent']:.1f} % of the joints are within 150 mm, "
@@ -90,7 +90,7 @@ def axes(metrics: Mapping[str, Any]) -> page.Section:
     """The mean error along each axis of the camera."""
     means = metrics["per_axis_mm"]
     spoken = ", ".join(f"{axis} {mm:.1f} mm" for axis, mm in means.items())
-    chart = page.bars(
+    chart = charts.bars(
         ("x, right", "y, down", "z, away"),
         list(means.values()),
         "mean absolute difference (mm)",
@@ -117,7 +117,7 @@ def actions(metrics: Mapping[str, Any], comparison: Comparison | None) -> page.S
     rows.append(("mean over actions", *over.values(), *others))
     heads = [f"{row.method}: {metric}" for row in rivals for metric in ("MPJPE", "PA-MPJPE")]
     worst = max(found, key=lambda action: found[action]["mpjpe_mm"])
-    chart = page.bars(
+    chart = charts.bars(
         list(found),
         [means["mpjpe_mm"] for means in found.values()],
         "MPJPE (mm)",
@@ -171,8 +171,8 @@ def in_image(metrics: Mapping[str, Any]) -> page.Section:
     ]
     if "pckh_percent" in metrics:
         found, curve = metrics["pckh_percent"], metrics["pckh"]
-        chart = page.curves(
-            [page.Curve("all joints", curve["parts"], curve["percent"], emphasis=True)],
+        chart = charts.curves(
+            [charts.Curve("all joints", curve["parts"], curve["percent"], emphasis=True)],
             "fraction of the head's size",
             "joints (%)",
             f"PCKh: {found['mean']:.1f} % of the joints are within half the size of the head.",

@@ -19,9 +19,8 @@ if TYPE_CHECKING:
     import matplotlib.figure
 
 _BARS = (10, 20, 50, 100, 200, 500, 1000, 2000)  # lengths of a scale bar
-_HEADER = 0.77  # inches for legend and titles
+_SIDE = 1.75  # inches of a panel: two fit on a phone, with their text readable
 _DASHES = (0, (2.5, 1.5))
-_LEGEND = 7  # groups that it has room for
 
 
 @dataclass(frozen=True)
@@ -58,7 +57,6 @@ class Panel:
 class DrawnFrame:
     """One frame to draw. Invisible joints are left out, and so are the bones that end in them."""
 
-    title: str
     panels: tuple[Panel, ...]
     visible: Bool[np.ndarray, " j"] | None = None
 
@@ -82,47 +80,26 @@ def front_and_side(
     )
 
 
-def draw_frames(frames: Sequence[DrawnFrame], skeleton: Skeleton) -> "matplotlib.figure.Figure":
-    """A matplotlib figure with one column per frame and one row per panel.
-
-    The panels of a frame have a common scale, except those over photos.
-    """
+def draw_frame(frame: DrawnFrame, skeleton: Skeleton) -> "matplotlib.figure.Figure":
+    """A matplotlib figure with one row per panel; they have a common scale, except over photos."""
     from matplotlib.figure import Figure
 
-    rows, columns = len(frames[0].panels), len(frames)
-    height = _HEADER + 2.365 * rows
-    figure = Figure(figsize=(2.5 * columns, height))
-    grid = figure.subplots(rows, columns, squeeze=False)
-    top = 1 - _HEADER / height
-    figure.subplots_adjust(left=0.03, right=0.995, top=top, bottom=0.01, wspace=0.04, hspace=0.04)
-    for column, frame in enumerate(frames):
-        visible = frame.visible
-        if visible is None:
-            visible = np.ones(len(frame.panels[0].pred), dtype=bool)
-        spans = [
-            float(np.ptp(_drawn_joints(panel, visible), axis=0).max())
-            for panel in frame.panels
-            if panel.background is None or not panel.background.is_photo
-        ]
-        span = 1.15 * max([40.0, *spans])
-        for row, panel in enumerate(frame.panels):
-            axes = grid[row, column]
-            _draw_panel(axes, panel, visible, skeleton, span)
-            if row == 0:
-                axes.set_title(frame.title, fontsize=8.5, pad=5)
-            if column == 0:
-                axes.set_ylabel(panel.label, fontsize=8)
-    with_truth = any(panel.true is not None for frame in frames for panel in frame.panels)
-    figure.legend(
-        handles=_legend(skeleton, with_truth),
-        loc="upper center",
-        ncols=8,
-        frameon=False,
-        fontsize=8,
-        handletextpad=0.4,
-        columnspacing=1.2,
-        borderaxespad=0.1,
-    )
+    rows = len(frame.panels)
+    figure = Figure(figsize=(_SIDE, _SIDE * rows * 0.95))
+    grid = figure.subplots(rows, 1, squeeze=False)
+    figure.subplots_adjust(left=0.09, right=0.995, top=0.995, bottom=0.005, hspace=0.04)
+    visible = frame.visible
+    if visible is None:
+        visible = np.ones(len(frame.panels[0].pred), dtype=bool)
+    spans = [
+        float(np.ptp(_drawn_joints(panel, visible), axis=0).max())
+        for panel in frame.panels
+        if panel.background is None or not panel.background.is_photo
+    ]
+    span = 1.15 * max([40.0, *spans])
+    for (axes,), panel in zip(grid, frame.panels, strict=True):
+        _draw_panel(axes, panel, visible, skeleton, span)
+        axes.set_ylabel(panel.label, fontsize=7, labelpad=2)
     return figure
 
 
@@ -209,24 +186,6 @@ def _scale_bar(axes: "matplotlib.axes.Axes", x: float, y: float, span: float, un
     length = max((bar for bar in _BARS if bar <= span / 3), default=_BARS[0])
     axes.plot([x, x + length], [y, y], color="black", lw=1.4, solid_capstyle="butt", zorder=6)
     axes.text(x, y - 0.02 * span, f"{length} {unit}", fontsize=7, va="bottom", zorder=6)
-
-
-def _legend(skeleton: Skeleton, with_truth: bool) -> list:
-    from matplotlib.lines import Line2D
-
-    handles = []
-    if with_truth:
-        line: dict[str, Any] = dict(color="black", lw=1.1, ls=_DASHES)
-        ring: dict[str, Any] = dict(marker="o", ms=4.5, mfc="none", mew=0.9)
-        handles.append(Line2D([], [], label="ground truth", **line, **ring))
-    colours = dict(zip(skeleton.groups, skeleton.colours, strict=True))
-    if len(colours) > _LEGEND:  # the report's table has a row per joint
-        colours = {"joints": skeleton.colours[0]}
-    for i, (group, colour) in enumerate(colours.items()):
-        style: dict[str, Any] = dict(color=colour, lw=1.8, marker="o", ms=4.5, mew=0)
-        prefix = "" if i else "predicted "
-        handles.append(Line2D([], [], label=prefix + group.replace("_", " "), **style))
-    return handles
 
 
 def _drawn_joints(panel: Panel, visible: np.ndarray) -> np.ndarray:

@@ -10,7 +10,7 @@ from handjax.data.formats.predictions_npz import Predictions3d
 from handjax.data.formats.uvd_text import UVD_FORMATS
 from handjax.metrics.published import joints3d as published
 from handjax.pose.skeleton import Skeleton
-from handjax.reports import own_rules, page
+from handjax.reports import charts, own_rules, page
 from handjax.reports.base import (
     Comparison,
     InputView,
@@ -153,13 +153,13 @@ def _success(
 ) -> page.Section:
     metrics = report.metrics
     curve = metrics["success_max_curve"]
-    lines = [page.Curve(report.name, curve["thresholds_mm"], curve["percent"], emphasis=True)]
+    lines = [charts.Curve(report.name, curve["thresholds_mm"], curve["percent"], emphasis=True)]
     rivals = [row for row in others if not row.aligned]
     for rank, row in enumerate(rivals):
         faint = rank > 0 and row.method not in NAMED_METHODS
         if row.success_max is not None:
             lines.append(
-                page.Curve(
+                charts.Curve(
                     row.method, published.THRESHOLDS_MM, row.success_max, faint=faint, markers=True
                 )
             )
@@ -172,7 +172,7 @@ def _success(
             caption += " Our result is on other data: a rough guide, not a comparison."
     return page.section(
         "Frames with every joint within a distance",
-        page.curves(
+        charts.curves(
             lines,
             "distance to the ground truth (mm)",
             "frames (%)",

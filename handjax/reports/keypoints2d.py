@@ -11,7 +11,7 @@ from handjax.metrics.keypoints2d import CURVE_PX
 from handjax.metrics.published import keypoints2d as published
 from handjax.pose.skeleton import Skeleton
 from handjax.pose.skeleton_file import NAME as OWN
-from handjax.reports import page
+from handjax.reports import charts, page
 from handjax.reports.base import (
     Comparison,
     InputView,
@@ -178,11 +178,11 @@ def _within(
     """hand3d's PCK curve, and the metrics of all labelled and of the visible joints."""
     metrics, visible = report.metrics, report.metrics["visible"]
     x = metrics["pck"]["thresholds_px"]
-    lines = [page.Curve(report.name, x, metrics["pck"]["fraction"], emphasis=True)]
+    lines = [charts.Curve(report.name, x, metrics["pck"]["fraction"], emphasis=True)]
     if visible and visible["counted"] < metrics["counted"]:
-        lines.append(page.Curve("visible joints only", x, visible["pck"]["fraction"]))
+        lines.append(charts.Curve("visible joints only", x, visible["pck"]["fraction"]))
     drawn = [row for row in others if row.curve]
-    lines += [page.Curve(row.method, CURVE_PX, row.curve, markers=True) for row in drawn]
+    lines += [charts.Curve(row.method, CURVE_PX, row.curve, markers=True) for row in drawn]
     caption = (
         f"The fraction of {report.thing}s in which a joint is within the distance, averaged over "
         "the joints."
@@ -203,7 +203,7 @@ def _within(
     rows = [
         (name, of["counted"], *(of[key] for key in columns.values())) for name, of in groups.items()
     ]
-    chart = page.curves(
+    chart = charts.curves(
         lines,
         "distance to the ground truth (px)",
         f"fraction of {report.thing}s",
@@ -222,19 +222,21 @@ def _within(
 def _of_side(report: Keypoints2dReport, sides: Sequence[str]) -> page.Section:
     metrics, visible = report.metrics, report.metrics["visible"]
     names = {"pck_image": "the network's input square", "pck_box": f"the {report.thing}'s box"}
-    lines: list[page.Curve] = []
+    lines: list[charts.Curve] = []
     rows: list[tuple[str, float, float | None]] = []
     for key in sides:
         curve = metrics[key + "_curve"]
         first = key == sides[0]
         lines.append(
-            page.Curve(names[key], curve["shares"], curve["fraction"], emphasis=first, markers=True)
+            charts.Curve(
+                names[key], curve["shares"], curve["fraction"], emphasis=first, markers=True
+            )
         )
         for share, fraction in metrics[key].items():
             of_visible = 100 * visible[key][share] if visible else None
             rows.append((f"{share} of {names[key]}", 100 * fraction, of_visible))
     spoken = ", ".join(f"{percent:.1f} % within {name}" for name, percent, _ in rows)
-    chart = page.curves(
+    chart = charts.curves(
         lines,
         "fraction of the side",
         f"fraction of {report.thing}s",

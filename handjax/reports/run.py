@@ -11,7 +11,7 @@ from handjax.engine.contracts import Batch, Rows, Source, Task
 from handjax.engine.files import read_jsonl
 from handjax.metrics import protocols
 from handjax.pose.skeleton import Skeleton
-from handjax.reports import KINDS, page
+from handjax.reports import KINDS, charts, page
 from handjax.reports.base import InputView, InputViews, Report
 from handjax.reports.results import as_text, write_results
 
@@ -89,11 +89,11 @@ def learning_curves(history: Path, metric: str) -> list[page.Section]:
         f"{end:.2f} {unit} at step {last}."
     )
     steps, errors = zip(*evaluations, strict=True)
-    line = page.Curve("evaluation split", steps, errors, emphasis=True, markers=True)
-    charts = [page.curves([line], "step", f"mean error ({unit})", spoken, spoken)]
+    line = charts.Curve("evaluation split", steps, errors, emphasis=True, markers=True)
+    drawn = [charts.curves([line], "step", f"mean error ({unit})", spoken, spoken)]
     if len(losses) > 1:
         steps, values = zip(*losses, strict=True)
-        line = page.Curve("training loss", steps, values)
+        line = charts.Curve("training loss", steps, values)
         spoken = f"Loss on training batches, from {values[0]:.3g} to {values[-1]:.3g}."
-        charts.append(page.curves([line], "step", "loss", spoken, spoken, logy=True))
-    return [page.section("Learning", *charts)]
+        drawn.append(charts.curves([line], "step", "loss", spoken, spoken, logy=True))
+    return [page.section("Learning", *drawn)]

@@ -1,5 +1,6 @@
-"""The report in headless Chromium: light and dark, desktop and phone."""
+"""The report in headless Chromium: light and dark, desktops and phones."""
 
+import base64
 import json
 import shutil
 
@@ -23,8 +24,6 @@ pytestmark = [
     pytest.mark.skipif(
         CHROMIUM is None, reason="no chromium on PATH (Debian: apt-get install chromium)"
     ),
-    pytest.mark.slow,
-    pytest.mark.slow,
     pytest.mark.slow,
 ]
 
@@ -59,13 +58,14 @@ def chromium():
 
 
 @pytest.fixture(
-    params=[("light", 1100), ("dark", 1100), ("light", 420)], ids=["light", "dark", "phone"]
+    params=[("light", 1400), ("dark", 1400), ("light", 400), ("dark", 400)],
+    ids=["light", "dark", "phone", "dark_phone"],
 )
 def page(request, chromium, workdir):
     """The opened report; its messages, errors and requests are in `page.troubles`."""
     scheme, width = request.param
     page = chromium.new_page(color_scheme=scheme, viewport={"width": width, "height": 900})
-    page.troubles, page.scheme = [], scheme
+    page.troubles, page.scheme, page.width = [], scheme, width
     page.on("console", lambda message: page.troubles.append(f"console: {message.text}"))
     page.on("pageerror", lambda error: page.troubles.append(f"error: {error}"))
     page.on("requestfailed", lambda failed: page.troubles.append(f"failed: {failed.url[:80]}"))
@@ -87,7 +87,7 @@ def test_opens_without_errors_and_shows_its_images(page):
     sizes = page.eval_on_selector_all(
         "img", "all => all.map(i => [i.complete, i.naturalWidth, i.naturalHeight])"
     )
-    assert len(sizes) == 5  # success curve, years, joints, best and worst frames
+    assert len(sizes) == 11  # success curve, years, joints, four best and four worst frames
     assert all(complete and min(width, height) > 100 for complete, width, height in sizes), sizes
     assert all(page.eval_on_selector_all("img", "all => all.map(i => i.alt.length > 20)"))
     assert page.troubles == []
@@ -141,6 +141,64 @@ def test_is_readable(page):
         luminance(page.eval_on_selector("body", "e => getComputedStyle(e).backgroundColor")) < 0.2
     ) == (page.scheme == "dark")
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+
+
+def test_text_of_charts_is_large_enough(page):
+    """Charts are shown at most a little smaller than they were drawn: 9 pt as 10 px or more."""
+    shown = page.eval_on_selector_all(
+        "section > figure img",
+        "all => all.map(i => [i.currentSrc, i.getBoundingClientRect().width])",
+    )
+    for source, width in shown:
+        drawn = float(
+            base64.b64decode(source.partition(",")[2]).split(b'width="')[1].split(b"pt")[0]
+        )
+        assert 9 * width / drawn >= 10, (width, drawn)
+    across = page.eval_on_selector_all(".frames img", "all => all.map(i => i.clientWidth)")
+    assert len(across) == 8 and min(across) >= 130
+
+
+def look(canvas) -> bytes:
+    return canvas.screenshot()
+
+
+def test_the_view_in_space_turns(page):
+    canvas = page.locator(".turning canvas")
+    canvas.scroll_into_view_if_needed()
+    first = look(canvas)
+    page.wait_for_timeout(400)
+    assert look(canvas) != first  # by itself
+    page.click(".turning button")
+    assert page.inner_text(".turning button") == "Turn"
+    page.wait_for_timeout(100)
+    still = look(canvas)
+    page.wait_for_timeout(200)
+    assert look(canvas) == still
+    box = canvas.bounding_box()
+    page.mouse.move(box["x"] + 100, box["y"] + 100)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 180, box["y"] + 120)
+    page.mouse.up()
+    dragged = look(canvas)
+    assert dragged != still
+    canvas.press("ArrowLeft")
+    assert look(canvas) != dragged
+    other = look(canvas)
+    page.select_option(".turning select", index=7)
+    assert look(canvas) != other
+    assert page.troubles == []
+
+
+def test_who_wants_less_motion_gets_none(chromium, workdir):
+    page = chromium.new_page(reduced_motion="reduce")
+    page.goto((workdir / "report.html").as_uri())
+    canvas = page.locator(".turning canvas")
+    canvas.scroll_into_view_if_needed()
+    page.wait_for_timeout(200)
+    first = look(canvas)
+    page.wait_for_timeout(300)
+    assert look(canvas) == first and page.inner_text(".turning button") == "Turn"
+    page.close()
 
 
 def test_charts_follow_the_color_scheme(chromium, workdir):
@@ -220,13 +278,13 @@ def hands(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize(("scheme", "width"), [("dark", 1100), ("light", 420)])
+@pytest.mark.parametrize(("scheme", "width"), [("dark", 1400), ("light", 400)])
 def test_hands_in_images(chromium, hands, scheme, width):
     page = chromium.new_page(color_scheme=scheme, viewport={"width": width, "height": 900})
     troubles = []
     page.on("console", lambda message: troubles.append(message.text))
     page.on("requestfailed", lambda failed: troubles.append(failed.url[:80]))
-    for path, count in ((hands / "report.html", 5), (hands / "sheet" / "report.html", 9)):
+    for path, count in ((hands / "report.html", 11), (hands / "sheet" / "report.html", 9)):
         page.goto(path.as_uri())
         for image in page.query_selector_all("img"):
             image.scroll_into_view_if_needed()  # loaded lazily

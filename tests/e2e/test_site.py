@@ -1,4 +1,4 @@
-"""The docs as a site: it builds without a warning, its links lead on, and a phone can show it."""
+"""The docs as a site: it builds without a warning, its links lead on, phones can show it."""
 
 import shutil
 import subprocess
@@ -32,7 +32,7 @@ class Page(HTMLParser):
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory, repo) -> Path:
-    for package in ("sphinx", "myst_parser", "furo"):
+    for package in ("sphinx", "myst_nb", "furo"):
         pytest.importorskip(package, reason=f"{package} is not installed: the extra `docs`")
     folder = tmp_path_factory.mktemp("site")
     command = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "-b", "html"]
@@ -63,7 +63,7 @@ def test_every_link_and_anchor_leads_somewhere(pages):
 
 
 def test_every_page_is_in_the_table_of_contents(repo, site, pages):
-    names = {path.stem for path in (repo / "docs").glob("*.md")}
+    names = {path.stem for path in (repo / "docs").iterdir() if path.suffix in (".md", ".ipynb")}
     targets = pages[site / "index.html"].targets
     assert names <= {Path(urlsplit(target).path).stem for target in targets} | {"index"}
 
@@ -83,15 +83,21 @@ def test_notes_of_the_data_sets_are_on_their_page(repo, pages, site):
     assert len(sets) > 15 and {f"notes-{name.replace('_', '-')}" for name in sets} <= anchors
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_a_phone_shows_it_without_scrolling_sideways(pages, scheme):
+def test_the_notebook_is_a_page_with_its_results(site):
+    text = (site / "notebook.html").read_text()
+    assert "data:image/png;base64," in text and "index_tip" in text
+    assert [*(site / "_images").glob("*.jpg")], "the picture of plot()"
+
+
+@pytest.mark.parametrize(("scheme", "width"), [("light", 400), ("dark", 400), ("light", 1400)])
+def test_it_is_shown_without_scrolling_sideways(pages, scheme, width):
     sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     if CHROMIUM is None:
         pytest.skip("no chromium on PATH (Debian: apt-get install chromium)")
     flags = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
     with sync_api.sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
-        page = browser.new_page(color_scheme=scheme, viewport={"width": 400, "height": 900})
+        page = browser.new_page(color_scheme=scheme, viewport={"width": width, "height": 900})
         wide, asked = [], []
         page.on("request", lambda request: asked.append(request.url))
         for path in pages:

@@ -14,7 +14,7 @@ from handjax.pose.skeleton import SKELETONS
 from handjax.reports import KINDS, results
 from handjax.reports.base import Comparison, Report
 from handjax.reports.body import BodyReport
-from handjax.reports.drawing import DrawnFrame, draw_frames
+from handjax.reports.drawing import DrawnFrame, draw_frame
 from handjax.run import combine
 
 SKELETON = SKELETONS["body18"]
@@ -218,7 +218,7 @@ def test_frames_are_drawn_in_patch_and_from_pelvis():
     far = panels[0].pred + 1e4  # outside of the patch; does not affect the other panels
     shapes = []
     for first in (panels[0], replace(panels[0], pred=far)):
-        figure = draw_frames([DrawnFrame("a", (first, *panels[1:]))], SKELETON)
+        figure = draw_frame(DrawnFrame((first, *panels[1:])), SKELETON)
         shapes.append([axes.get_xlim() for axes in figure.axes])
     assert shapes[0] == shapes[1] and shapes[0][0] == (-0.5, 47.5)
 

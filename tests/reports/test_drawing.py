@@ -5,7 +5,7 @@ import pytest
 
 from handjax.pose.skeleton import COLOURS, SKELETONS
 from handjax.reports.base import pick_frames
-from handjax.reports.drawing import Background, DrawnFrame, draw_frames, front_and_side
+from handjax.reports.drawing import Background, DrawnFrame, draw_frame, front_and_side
 from handjax.reports.keypoints2d import Keypoints2dReport
 
 
@@ -24,20 +24,15 @@ def test_every_skeleton_is_drawn(name):
     visible[skeleton.bones[-1][1]] = False  # the end of a single bone
     ends = sum(skeleton.bones[-1][1] in bone for bone in skeleton.bones)
     background = Background(np.where(np.eye(8), 1.0, np.nan), (-80.0, 80.0, -80.0, 80.0))
-    plot = draw_frames(
-        [
-            DrawnFrame("a", front_and_side(pose, pose + 1)),
-            DrawnFrame("b", front_and_side(pose, None, background, background), visible),
-        ],
-        skeleton,
-    )
-    full, masked = plot.axes[0], plot.axes[1]
+    behind = front_and_side(pose, None, background, background)
+    plot = draw_frame(DrawnFrame(front_and_side(pose, pose + 1)), skeleton)
+    full, masked = plot.axes[0], draw_frame(DrawnFrame(behind, visible), skeleton).axes[0]
     assert (len(full.lines), len(masked.lines)) == (
         2 * bones + 1,
         bones - ends + 1,
     )  # and the scale bar
     assert (len(full.images), len(masked.images)) == (0, 1)
-    for axes, across in ((plot.axes[0], 0), (plot.axes[2], 2)):
+    for axes, across in ((plot.axes[0], 0), (plot.axes[1], 2)):
         dots = axes.collections[-1].get_offsets()
         np.testing.assert_allclose(dots, pose[:, [across, 1]])
         (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
@@ -56,7 +51,7 @@ def test_a_crop_is_drawn_completely():
     pixels = rng.integers(0, 255, (48, 48, 3), np.uint8)
     (drawn,) = report.panels(0, ((pixels, source_from_crop), {}))
     np.testing.assert_allclose(drawn.pred, joints, atol=1e-9)
-    (axes,) = draw_frames([DrawnFrame("a", (drawn,))], skeleton).axes
+    (axes,) = draw_frame(DrawnFrame((drawn,)), skeleton).axes
     assert axes.get_xlim() == (-0.5, 47.5) and axes.get_ylim() == (47.5, -0.5)
     np.testing.assert_allclose(axes.collections[-1].get_offsets(), joints, atol=1e-9)
     np.testing.assert_allclose(axes.collections[0].get_offsets(), drawn.true, atol=1e-9)

@@ -1,13 +1,18 @@
 """The page: escaped, self-contained, complete; its charts are valid SVG in the ink of the page."""
 
 import base64
+import itertools
+import json
 import re
 from html.parser import HTMLParser
 from xml.etree import ElementTree
 
+import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
+from handjax.pose.skeleton import SKELETONS, unnamed
+from handjax.reports import charts
 from handjax.reports import page as pages
 
 HOSTILE = """<script>alert("1")</script> & 'x'"""
@@ -32,8 +37,8 @@ class Page(HTMLParser):
         return [attributes for name, attributes in self.tags if name == tag]
 
 
-def svg_of(image: pages.Image) -> str:
-    head, _, body = image.uri.partition(",")
+def svg_of(image: pages.Image, narrow: bool = False) -> str:
+    head, _, body = (image.narrow if narrow else image.uri).partition(",")
     assert head == "data:image/svg+xml;base64"
     return base64.b64decode(body).decode()
 
@@ -59,9 +64,9 @@ def everything() -> list[pages.Section]:
         ),
         pages.section(
             "charts",
-            pages.bars(("thumb_tip", "palm"), (3.0, None), "mm", HOSTILE, HOSTILE, mean=2.0),
-            pages.curves(
-                [pages.Curve("ours", [1, 2, 3], [10, 5, 2], emphasis=True)],
+            charts.bars(("thumb_tip", "palm"), (3.0, None), "mm", HOSTILE, HOSTILE, mean=2.0),
+            charts.curves(
+                [charts.Curve("ours", [1, 2, 3], [10, 5, 2], emphasis=True)],
                 "x",
                 "y",
                 "curve",
@@ -113,8 +118,8 @@ def test_images_have_alt_text(page):
 
 
 def test_svg_is_valid_and_in_the_pages_ink():
-    for block in everything()[1].blocks:
-        svg = svg_of(block)
+    for block, narrow in itertools.product(everything()[1].blocks, (False, True)):
+        svg = svg_of(block, narrow)
         root = ElementTree.fromstring(svg)
         assert root.tag.endswith("svg")
         assert "currentColor" in svg and "prefers-color-scheme" in svg
@@ -132,7 +137,7 @@ def test_svg_is_valid_and_in_the_pages_ink():
 
 def test_charts_are_reproducible():
     first, second = (
-        pages.bars(("a", "b"), (1.0, 2.0), "mm", "alt", colours=["#ff0000", "#00ff00"])
+        charts.bars(("a", "b"), (1.0, 2.0), "mm", "alt", colours=["#ff0000", "#00ff00"])
         for _ in range(2)
     )
     assert first == second
@@ -140,7 +145,7 @@ def test_charts_are_reproducible():
 
 
 def test_faint_lines_are_not_in_the_legend():
-    lines = [pages.Curve(name, [0, 1], [0, 1], faint=name == "grey") for name in ("ours", "grey")]
+    lines = [charts.Curve(name, [0, 1], [0, 1], faint=name == "grey") for name in ("ours", "grey")]
     plots = []
     original = Figure.savefig
 
@@ -150,27 +155,28 @@ def test_faint_lines_are_not_in_the_legend():
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Figure, "savefig", keep)
-        pages.curves(lines, "x", "y", "alt")
+        charts.curves(lines, "x", "y", "alt")
     (axes,) = plots[0].axes
     assert [text.get_text() for text in axes.get_legend().get_texts()] == ["ours"]
     assert len(axes.lines) == 2
+    (legend,) = plots[1].legends  # for phones: above the axes
+    assert [text.get_text() for text in legend.get_texts()] == ["ours"]
 
 
 def test_a_gallery_links_to_its_files(tmp_path):
-    block = pages.gallery(
-        [("overlays/a b#1?.png", HOSTILE, HOSTILE), ("overlays/ü%.png", "alt", "caption")]
-    )
+    names = "overlays/a b#1?.png", "overlays/ü%.png"
+    copies = {name: f"data:image/jpeg;base64,{number}" for number, name in enumerate(names)}
+    texts = (HOSTILE, HOSTILE), ("alt", "caption")
+    images = [(name, *text) for name, text in zip(names, texts, strict=True)]
+    block = pages.gallery(images, copies)
     page = Page(
         pages.write_report(tmp_path / "r.html", "t", "s", [pages.section("all", block)]).read_text(
             encoding="utf-8"
         )
     )
     paths = ["overlays/a%20b%231%3F.png", "overlays/%C3%BC%25.png"]
-    assert (
-        [image["src"] for image in page.all("img")]
-        == [link["href"] for link in page.all("a")]
-        == paths
-    )
+    assert [link["href"] for link in page.all("a")] == paths
+    assert [image["src"] for image in page.all("img")] == [*copies.values()]
     assert page.all("img")[0]["alt"] == HOSTILE in page.text
 
 
@@ -185,3 +191,27 @@ def test_an_existing_page_is_not_overwritten(tmp_path):
 def test_a_table_row_must_fit():
     with pytest.raises(ValueError, match="3 cells for 2 columns"):
         pages.table(("a", "b"), [(1, 2, 3)])
+
+
+def test_a_view_in_space_brings_the_only_script(tmp_path):
+    """What the data hold cannot end their element; joints that are not known are null."""
+    skeleton = unnamed(("a", "b", "c"))
+    pred = np.array([[1.04, 2, 3], [np.nan, 5, 6], [7, 8, np.inf]])
+    block = pages.turning([(HOSTILE, pred, None), ("b", pred, pred)], skeleton, HOSTILE)
+    path = pages.write_report(tmp_path / "r.html", "t", "s", [pages.section("all", block)])
+    page = Page(path.read_text(encoding="utf-8"))
+    assert page.all("script") == [{"type": "application/json"}, {}]
+    poses = json.loads(block.data)["poses"]
+    assert poses == [[[[1.0, 2.0, 3.0], None, None], None], [[[1.0, 2.0, 3.0], None, None]] * 2]
+    assert page.all("canvas")[0]["aria-label"] == HOSTILE and len(page.all("option")) == 2
+    assert not re.search(r"url\(|@import|https?://|fetch|XMLHttp|innerHTML", path.read_text())
+
+
+@pytest.mark.parametrize("name", SKELETONS)
+def test_a_legend_names_every_colour_of_a_skeleton(name):
+    skeleton = SKELETONS[name]
+    shown = dict(pages.legend(skeleton).items)
+    assert set(shown.values()) == set(skeleton.colours)
+    assert {text.replace(" ", "_") for text in shown} == set(skeleton.groups)
+    many = unnamed(tuple(map(str, range(9))))
+    assert len(pages.legend(many).items) == 1
