@@ -122,9 +122,7 @@ def test_no_camera_is_one_line(number, message):
 
 
 def test_a_video_that_is_cut_short_says_so(tmp_path, capsys):
-    writer = cv2.VideoWriter(
-        str(tmp_path / "a.mkv"), cv2.VideoWriter.fourcc(*"MJPG"), 20, (64, 48)
-    )
+    writer = cv2.VideoWriter(str(tmp_path / "a.mkv"), cv2.VideoWriter.fourcc(*"MJPG"), 20, (64, 48))
     for noise in RNG.integers(0, 255, (20, 48, 64, 3)).astype(np.uint8):
         writer.write(noise)
     writer.release()
