@@ -2,16 +2,23 @@
 
     handjax view [--pose FILE|NUMBERS] [--side left] [--mesh FILE] [--port 8080]
     handjax view --depth FILE --camera FX,FY,CX,CY [--workdir RUN | --weights NPZ]
+    handjax view --play INPUT [--camera FX,FY,CX,CY] [--keep DIR]
 
 The page shows the 26 parameters of the hand on sliders, its skin, spheres and joints in 3D, and its
 depth image. A depth image given here or loaded on the page is shown next to it; a network finds the
 hand in it, or it is fitted step by step.
+
+--play takes a depth recording (.bag, .db3), or with --camera a folder of depth images, as handjax
+predict video does. The hand network follows the hand while it plays and the sliders follow it;
+where it errs, stop, move them or fit from there, and with --keep the frame and the hand are labels
+for handjax bench real and configs/handnet.py:own.
 
 The page listens on localhost only and loads nothing from the network. To see it from another
 machine, open a tunnel there: ssh -L 8080:localhost:8080 THIS_MACHINE, and http://localhost:8080 in
 its browser. Ctrl-C ends it.
 """
 
+import argparse
 import contextlib
 import io
 import ipaddress
@@ -28,11 +35,15 @@ from handjax.data.formats.mesh import read_skin
 from handjax.engine import cli, runtime
 from handjax.fitting import sphere_network
 from handjax.fitting.depth_cube import RANGE_MM
+from handjax.prediction.frames import open_source
+from handjax.prediction.hand_depth import HandDepthPredictor
 from handjax.rigs import hand, skinning
 from handjax.viewer.files import read_hand
 from handjax.viewer.fit import DepthCamera
 from handjax.viewer.hand import SIDES, START
+from handjax.viewer.kept_frames import KeptFrames
 from handjax.viewer.page import Page
+from handjax.viewer.playback import HandTracker, Playback
 
 if TYPE_CHECKING:
     import viser
@@ -57,6 +68,8 @@ def parser() -> cli.Parser:
     add("--side", choices=tuple(SIDES), default="right", help="handedness (default: right)")
     add("--mesh", type=Path, metavar="FILE", help="your own skin: .npz, .obj or sphereHand's .pkl")
     add("--depth", type=Path, metavar="FILE", help="a depth image to load, PNG")
+    add("--play", metavar="INPUT", help="a recording or a folder of depth images to play")
+    add("--keep", type=Path, metavar="DIR", help="folder for frames whose hands you have placed")
     add("--camera", default="", metavar="CAMERA", help=HELP)
     add("--unit", type=float, default=1.0, metavar="MM", help="mm per unit of the file (1)")
     add(
@@ -69,8 +82,8 @@ def parser() -> cli.Parser:
     add(
         "--range",
         metavar="NEAR,FAR",
-        default=f"{near:g},{far:g}",
-        help=f"where hands are, mm from the camera (default: {near:g},{far:g})",
+        help=f"where hands are, mm from the camera (default: {near:g},{far:g}; with --play, where "
+        "the hand network looks)",
     )
     networks = flags.add_mutually_exclusive_group()
     networks.add_argument(
@@ -93,12 +106,13 @@ def main(argv: Sequence[str]) -> None:
     args = parser().parse_args(argv)
     pose = " ".join(map(str, START)) if args.pose is None else args.pose
     start, center = read_hand(pose, args.side)
-    range_mm = depth_range("--range", args.range)
+    range_mm = depth_range("--range", args.range) if args.range else RANGE_MM
     camera = DepthCamera(args.camera, args.unit, args.format, range_mm)
     if args.camera:
         read_camera(args.camera)  # raises if it is not one
     elif args.depth:
         raise ValueError(f"--depth {args.depth}: name its camera by --camera FX,FY,CX,CY")
+    playback = _playback(args)
     path = args.workdir or args.weights
     network = sphere_network.load(path) if path else None
     check_port(args.host, args.port)
@@ -113,7 +127,7 @@ def main(argv: Sequence[str]) -> None:
             raise ValueError(
                 f"--port {args.port} was taken while the viewer started; --port 0 takes a free one"
             )
-        page = Page(server, skin, start, center, camera, network)
+        page = Page(server, skin, start, center, camera, network, playback)
         if args.depth:
             page.load(args.depth, camera)
         if not ipaddress.ip_address(socket.getaddrinfo(args.host, None)[0][4][0]).is_loopback:
@@ -126,6 +140,27 @@ def main(argv: Sequence[str]) -> None:
     finally:
         with contextlib.redirect_stdout(io.StringIO()):
             server.stop()
+
+
+def _playback(args: argparse.Namespace) -> Playback | None:
+    """What --play plays; ValueError and OSError for flags that do not go together."""
+    if args.play is None:
+        if args.keep:
+            raise ValueError(f"--keep {args.keep}: it is for frames of --play")
+        return None
+    if args.depth:
+        raise ValueError("--depth and --play both load depth: give one")
+    if args.play == "-":
+        raise ValueError("--play -: expected a recording or a folder, which can be played again")
+    source = open_source(args.play, True, args.unit)
+    predictor = HandDepthPredictor.included()
+    if args.range:
+        predictor.range_mm = depth_range("--range", args.range)
+    camera = read_camera(args.camera) if args.camera else None
+    if camera is None and next(iter(source.frames())).camera is None:
+        raise ValueError(f"--play {args.play}: name its camera by --camera FX,FY,CX,CY")
+    kept = KeptFrames(args.keep) if args.keep else None
+    return Playback(source, camera, HandTracker(predictor), kept)
 
 
 def check_port(host: str, port: int) -> None:

@@ -49,7 +49,7 @@ PACKAGES = {
         "engine",
     },
     "exporter": {*NETWORKS, "prediction", "synthetic"},
-    "viewer": {"fitting", "data", "synthetic", "rigs", "ops", "pose"},
+    "viewer": {"prediction", "fitting", "data", "synthetic", "rigs", "ops", "pose", "engine"},
 }
 # Command, a module at the top level → the other commands it may import.
 COMMANDS = {
@@ -131,7 +131,7 @@ IMPORTED_AS = {
 
 
 # Imported by a program that the Python of another environment runs.
-ELSEWHERE = {"mediapipe"}
+ELSEWHERE = {"mediapipe", "rtmlib"}
 
 
 def broken_rules(path: str, source: str) -> list[str]:

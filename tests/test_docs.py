@@ -26,7 +26,7 @@ from handjax.engine import config as configs
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
-PAGES += [ROOT / "custom_ops" / "README.md", ROOT / "findings" / "README.md"]
+PAGES += [ROOT / name / "README.md" for name in ("custom_ops", "examples", "findings")]
 PAGES += [ROOT / "handjax" / "models" / "spherenet.md"]
 PAGES += sorted((ROOT / "handjax" / "data" / "sets").glob("*/README.md"))
 # A value that stands for the reader's own, as in FX,FY,CX,CY → one that the parser accepts.

@@ -20,8 +20,8 @@ from handjax.data.formats.depth import read_depth
 from handjax.data.formats.mesh import read_skin
 from handjax.fitting import sphere_network
 from handjax.pose import pinhole
-from handjax.rigs import hand, poses, skinning
-from handjax.viewer import files, fit, panels, rendering, scene
+from handjax.rigs import hand, poses, skinning, spheres
+from handjax.viewer import files, fit, panels, rendering
 from handjax.viewer import hand as viewer_hand
 from handjax.viewer import page as page_module
 from handjax.viewer.fit import DepthCamera
@@ -149,7 +149,7 @@ def test_depth_colours_run_from_near_to_far():
 
 
 def test_unit_sphere_is_round_and_faces_outward():
-    points, faces = scene.unit_sphere()
+    points, faces = spheres.unit_sphere()
     np.testing.assert_allclose(np.linalg.norm(points, axis=-1), 1)
     a, b, c = np.moveaxis(points[faces], 1, 0)
     volume = np.sum(a * np.cross(b, c)) / 6

@@ -13,8 +13,8 @@ from handjax.fitting.hand_state import (
     HandParameters,
     HandState,
     from_parameters,
+    hand_points,
     hands,
-    joints21,
     spheres,
     to_parameters,
 )
@@ -41,7 +41,7 @@ def hand_from_centers(centers: Float[Array, "41 3"]) -> HandState:
 
 def hand_from_joints(joints: Float[Array, "21 3"]) -> HandState:
     """The hand whose joints (hand21) are closest to `joints`, mm of the cube: `_closest`."""
-    return _closest(joints, lambda now: joints21(from_parameters(now)), _PALM_JOINTS)
+    return _closest(joints, lambda now: hand_points(now).joints, _PALM_JOINTS)
 
 
 def _closest(points: Float[Array, "n 3"], of: Points, palm: tuple[int, ...]) -> HandState:

@@ -16,6 +16,7 @@ from jaxtyping import Float
 
 from handjax.pose import rays
 from handjax.pose.skeleton import SKELETONS, Skeleton
+from handjax.prediction.meshes import HandMesh, mesh_of
 from handjax.prediction.network import TrainedNetwork
 
 if TYPE_CHECKING:
@@ -101,6 +102,26 @@ class Prediction:
             raise ValueError("wrist_pose: expected a hand of 21 joints in camera mm")
         left = np.array(self.side) == "left"
         return rays.wrist_pose(self.xyz, left)
+
+    def mesh(self, surface: str = "skin") -> HandMesh | tuple[HandMesh, ...]:
+        """The hand as triangles in camera mm; of several samples a tuple. `.save("hand.glb")`
+        writes it.
+
+        It is the rig's hand whose joints are nearest to these, so any network's joints have one.
+        ValueError for what is not a hand of 21 joints in the camera's frame with its side.
+
+        surface: its "skin", or the 41 "spheres" of the sphere hand
+        """
+        if self.xyz is None or self.frame != "camera" or self.joints != SKELETONS["hand21"].joints:
+            raise ValueError("no mesh: expected a hand of 21 joints in camera mm")
+        if self.side is None:
+            raise ValueError("no mesh: this prediction does not say which hand it is")
+        sides = (self.side,) if isinstance(self.side, str) else self.side
+        joints = self.xyz if self.batched else self.xyz[None]
+        found = tuple(
+            mesh_of(np.asarray(one), side, surface) for one, side in zip(joints, sides, strict=True)
+        )
+        return found if self.batched else found[0]
 
     def plot(self, zoom: bool = False) -> "PIL.Image.Image":
         """The joints over the frames they were found in, as an image of Pillow, which a notebook

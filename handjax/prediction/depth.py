@@ -20,7 +20,8 @@ OUT gets predictions.json, predictions.npz, overlays/NAME.png and report.html. J
 centers are in camera mm: x right, y down, z forward; std_mm is the standard deviation of a joint on
 each axis. A presence below 0.5 means that there may be no hand. The distance of a hand is the mean
 distance of its measured pixels to the nearest surface of a sphere; pixels of the forearm do not
-count.
+count. With --mesh glb (or ply, obj) meshes/NAME.glb is the skin of the hand of spheres, after the
+fit if there is one.
 Unreadable images are reported and left out, and the exit code is then 1.
 """
 
@@ -46,7 +47,7 @@ from handjax.fitting.depth_fitter import DepthFitter, SeenJoints
 from handjax.fitting.frame_fitter import SKELETON, FittedFrame, FrameFitter, PlacedHand
 from handjax.pose.cube import EXTENT_MM
 from handjax.pose.skeleton import rgb
-from handjax.prediction import common
+from handjax.prediction import common, meshes
 from handjax.prediction.depth_predictors import VoxelPredictor
 from handjax.prediction.hand_depth import HandDepthPredictor
 from handjax.prediction.hand_search import (
@@ -104,6 +105,7 @@ def parser() -> cli.Parser:
     )
     add("--no_forearm", action="store_true", help="there is no forearm in the cube")
     add("--sequence", action="store_true", help="start each image from the one before")
+    meshes.add_flag(flags)
     common.add_output_flags(flags)
     return flags
 
@@ -117,7 +119,7 @@ def main(argv: Sequence[str]) -> None:
     camera = read_camera(flags.camera)
     _check(flags)
     range_mm = depth_range("--range", flags.range) if flags.range else depth_cube.RANGE_MM
-    refuse_to_replace(folder, common.OUTPUTS, flags.overwrite)
+    refuse_to_replace(folder, (*common.OUTPUTS, meshes.FOLDER), flags.overwrite)
     finder, network = _networks(flags)
     method = flags.method or ("lm" if finder else "adam")
     if method == "lm" and finder is None:
@@ -141,6 +143,8 @@ def main(argv: Sequence[str]) -> None:
     def draw(name: str, result: tuple[PinholeImage, DepthResult]) -> np.ndarray:
         image, frame = result
         frames.append(frame)
+        if flags.mesh:
+            meshes.write(folder, name, frame.fitted, flags.mesh)
         tqdm.write(_line(name, frame, bool(steps)))
         return overlay(*image, frame.fitted)
 
@@ -175,6 +179,7 @@ def _check(flags: argparse.Namespace) -> None:
     if rest and named:
         raise ValueError(f"--start rest uses no network: leave out --{' and --'.join(named)}")
     common.check_network(model=flags.model, workdir=flags.workdir, weights=flags.weights)
+    meshes.check(flags.mesh)
 
 
 def _networks(

@@ -14,17 +14,19 @@ from handjax.data.formats.hand_labels import write_hands_json
 from handjax.data.formats.image import ENDINGS, read_image, rgb_pixels
 from handjax.engine.files import new_path, refuse_to_replace, write_atomic
 from handjax.prediction import common, drawing, saving
+from handjax.prediction import people as people_detectors
 from handjax.prediction.base import Prediction
 from handjax.prediction.boxes import rectangles_of
 from handjax.prediction.frames import Frame
 from handjax.prediction.image_predictors import BodyPredictor, HandPredictor
 from handjax.prediction.mediapipe_hands import MediaPipePredictor
 from handjax.prediction.predictor import load
-from handjax.prediction.recognizers import DetectedHands
+from handjax.prediction.recognizers import DetectedHands, DetectedPeople, check_hand_detector
 from handjax.reports import page as report
 
 # A picture's name and its pixels → single samples, with joints in px of it.
 Finder = Callable[[str, UInt8[np.ndarray, "h w 3"]], Sequence[Prediction]]
+_BOTH = "--boxes and --detector both say where to look: give one"
 OUTPUTS = (*common.OUTPUTS, "predictions.csv")
 
 
@@ -45,13 +47,14 @@ def _read(flags: argparse.Namespace, folder: Path) -> dict[str, Path]:
 def detected_hands(flags: argparse.Namespace, folder: Path) -> None:
     """Hands that MediaPipe finds, with its own joints or those of a run."""
     if flags.boxes:
-        raise ValueError("--boxes and --detector mediapipe both say where hands are: give one")
+        raise ValueError(_BOTH)
+    check_hand_detector(flags.detector)
     if flags.side and not flags.workdir:
         raise ValueError("--side is for --workdir RUN; MediaPipe finds the sides of hands itself")
     images = _read(flags, folder)
     predictor = load(flags.workdir, flags.checkpoint) if flags.workdir else None
     if predictor is not None and not isinstance(predictor, HandPredictor):
-        raise ValueError("--detector mediapipe: it finds hands; this run predicts none in RGB")
+        raise ValueError(f"--detector {flags.detector}: this run predicts no hands in RGB")
     detector = MediaPipePredictor()
     title = f"Hands in images: {predictor.name if predictor else detector.name}"
     found = DetectedHands(detector, predictor, flags.side)
@@ -64,15 +67,22 @@ def detected_hands(flags: argparse.Namespace, folder: Path) -> None:
 
 
 def people(flags: argparse.Namespace, folder: Path) -> None:
-    """People by a run of configs/body.py, in given boxes or whole images."""
+    """People by a run of configs/body.py: in given boxes, found ones, or whole images."""
     if flags.side or flags.dataset:
         raise ValueError("--side and --dataset are for hands; this run predicts people")
+    if flags.boxes and flags.detector in people_detectors.DETECTORS:
+        raise ValueError(_BOTH)
     boxes = rectangles_of(flags.boxes) if flags.boxes else None
     images = _read(flags, folder)
     predictor = load(flags.workdir, flags.checkpoint)
     assert isinstance(predictor, BodyPredictor)
+    found = None
+    if flags.detector in people_detectors.DETECTORS:
+        found = DetectedPeople(people_detectors.DETECTORS[flags.detector](), predictor)
 
     def finder(name: str, pixels: UInt8[np.ndarray, "h w 3"]) -> list[Prediction]:
+        if found is not None:
+            return found(Frame(name, pixels, 0.0))
         return list(predictor(pixels, None if boxes is None else boxes(name)))
 
     title, source = f"People in images: {predictor.name}", common.inputs_in_words(flags.input)

@@ -2,6 +2,7 @@
 
 import contextlib
 import itertools
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -21,6 +22,7 @@ from handjax.data.formats.image_stream import images_of
 from handjax.prediction import common
 
 VIDEOS = tuple(".mp4 .avi .mkv .mov .webm .m4v .mpg .mpeg .wmv".split())
+_CAMERAS = 1000  # numbers that OpenCV takes; it adds the kind of driver to them
 USUAL_FPS = 30.0  # of folders and streams, whose frames have no time
 
 
@@ -66,6 +68,11 @@ def open_source(text: str, depth: bool | None, unit_mm: float = 1.0) -> FrameSou
         if depth is False:
             raise ValueError(f"{path}: a recording of depth; expected RGB for this model")
         return _recording(path)
+    if (what := kinds.kind_at(path).name).endswith(" image"):
+        raise ValueError(
+            f"{path}: {what}, not a video; expected a folder of frames, or for single pictures "
+            "handjax predict images, for depth handjax predict depth"
+        )
     if depth:
         raise ValueError(
             f"{path}: a video has colors, no depth; expected a recording (.bag, .db3), a folder of "
@@ -76,6 +83,8 @@ def open_source(text: str, depth: bool | None, unit_mm: float = 1.0) -> FrameSou
 
 def open_webcam(number: int) -> FrameSource:
     """The frames of a camera by its number; ValueError, one line, if there is none."""
+    if not 0 <= number < _CAMERAS:
+        raise ValueError(f"camera {number}: expected its number, 0 for the first")
     with _quiet():
         capture = cv2.VideoCapture(number)
         ok, _ = capture.read() if capture.isOpened() else (False, None)
@@ -118,6 +127,7 @@ def _video(path: Path) -> FrameSource:
             for index in itertools.count():
                 ok, pixels = reader.read()
                 if not ok:
+                    _tell_if_cut(path, index, total)
                     return
                 milliseconds = reader.get(cv2.CAP_PROP_POS_MSEC)  # of the frame just read
                 # Some containers have no times.
@@ -127,6 +137,17 @@ def _video(path: Path) -> FrameSource:
             reader.release()
 
     return FrameSource(path.name, frames, False, fps, int(total) if total > 0 else None)
+
+
+def _tell_if_cut(path: Path, count: int, total: float) -> None:
+    """One line on stderr if far fewer frames came than the file's header promises. No error: some
+    containers only estimate their number."""
+    if count < 0.95 * total - 2:
+        print(
+            f"{path}: {count} of the {total:.0f} frames that its header names could be read; if it "
+            "is cut short, copy it again",
+            file=sys.stderr,
+        )
 
 
 def _recording(path: Path) -> FrameSource:
@@ -147,6 +168,12 @@ def _recording(path: Path) -> FrameSource:
 def _folder(path: Path, depth: bool, unit_mm: float) -> FrameSource:
     endings = depth_files.ENDINGS if depth else image_files.ENDINGS
     files = common.list_images(path, endings, exclude=path / "overlays")
+    name, first = next(iter(files.items()))
+    if not depth and _is_deep(first):
+        raise ValueError(
+            f"{path}: {name} is a depth image; depth needs --camera CAMERA, or a model or run for "
+            "depth"
+        )
 
     def frames() -> Iterator[Frame]:
         for index, (name, file) in enumerate(files.items()):
@@ -157,6 +184,15 @@ def _folder(path: Path, depth: bool, unit_mm: float) -> FrameSource:
             yield Frame(name, pixels, index / USUAL_FPS)
 
     return FrameSource(str(path), frames, depth, USUAL_FPS, len(files))
+
+
+def _is_deep(path: Path) -> bool:
+    """Whether it is a picture of one channel of more than 8 bits, as depth is."""
+    try:
+        header = read_header(path.read_bytes(), "")
+    except (OSError, ValueError):
+        return False  # reading it tells what is wrong
+    return header.channels == 1 and header.bits > 8
 
 
 def _stdin(depth: bool, unit_mm: float) -> Iterator[Frame]:
@@ -197,6 +233,7 @@ def _rgb(pixels: np.ndarray) -> np.ndarray:
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """Without OpenCV's own messages about a file or a camera that cannot be opened."""
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # read when FFmpeg is first used
     level = cv2.utils.logging.getLogLevel()
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     try:

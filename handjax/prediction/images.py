@@ -10,7 +10,8 @@ images, those of people also in mm from the pelvis. Unreadable images are report
 the exit code is then 1.
 
 Without --boxes a run's network sees the whole image, which should hold one hand, or one person, and
-little else; with --detector mediapipe it sees the hands that MediaPipe finds. A box is a square,
+little else; with --detector mediapipe it sees the hands, or the person, that MediaPipe finds, with
+--detector rtmlib all people that rtmlib finds. A box is a square,
 given by the x and y of its upper left corner and its side in px, in a JSON file
 {"NAME": [x, y, side]}, or [left, top, width, height], or a list of such boxes per image;
 annotations as COCO's have boxes, too. Boxes of hands can also come from known joints,
@@ -80,7 +81,8 @@ def parser() -> cli.Parser:
     add(
         "--detector",
         choices=DETECTORS,
-        help="what finds the hands for a run (default: none: --boxes, or the whole image)",
+        help="what finds hands (mediapipe), or people (mediapipe, one per image, or rtmlib), for a "
+        "run (default: none: --boxes, or the whole image)",
     )
     add(
         "--boxes",
@@ -112,15 +114,21 @@ def main(argv: Sequence[str]) -> None:
     if not flags.workdir and not flags.output:
         raise ValueError("--output OUT: expected a folder for the results")
     folder = Path(flags.output or Path(flags.workdir) / "predictions")
-    if not flags.workdir or flags.detector == "mediapipe":
+    if not flags.workdir:
         if overrides:
             raise ValueError(f"--{overrides[0]}: a config is that of a run; expected --workdir RUN")
         found_images.detected_hands(flags, folder)
         return
     workdir = Path(flags.workdir)
     config = run.read_config(workdir, overrides)
+    finds = flags.detector not in (None, "none")
+    if overrides and finds:
+        raise ValueError(f"--{overrides[0]}: with --detector a run is taken as it was trained")
     if config.task.name == "body" and not overrides:
         found_images.people(flags, folder)
+        return
+    if finds:
+        found_images.detected_hands(flags, folder)
         return
     if config.task.name not in READS_IMAGES:
         raise ValueError(

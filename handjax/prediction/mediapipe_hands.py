@@ -4,15 +4,10 @@ The last MediaPipe whose wheel holds its networks, 0.10.21, needs older versions
 than handjax, so it is another process (mediapipe_worker.py) of another Python.
 """
 
-import contextlib
 import importlib.util
-import json
 import os
-import subprocess
 import sys
-import weakref
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -20,6 +15,7 @@ from handjax.pose.skeleton import SKELETONS
 from handjax.prediction import arguments
 from handjax.prediction.arguments import ArrayLike
 from handjax.prediction.base import Prediction, Predictor
+from handjax.prediction.worker import Worker
 
 VARIABLE = "HANDJAX_MEDIAPIPE"  # environment variable: the Python that has MediaPipe
 INSTALL = (
@@ -60,24 +56,8 @@ class MediaPipePredictor(Predictor):
                 "hand-rgb: handjax includes no network for hands in RGB; it uses MediaPipe, which "
                 f"needs an environment of its own: {INSTALL}"
             )
-        command = [python, str(_WORKER), str(_MOST), "video" if video else "images"]
-        environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "PYTHONHOME")}
-        try:
-            self._process = subprocess.Popen(
-                command,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                env=environment,
-            )
-        except OSError as error:
-            raise ValueError(f"{VARIABLE}={python}: {error.strerror}; expected a Python") from None
-        self._end = weakref.finalize(self, _end, self._process)
-        started = self._answer()
-        if "error" in started:
-            self.close()
-            raise ValueError(f"{python}: {started['error']}; it needs MediaPipe: {INSTALL}")
-        self.name = f"hand-rgb (MediaPipe {started['version']})"
+        self._worker = worker(python, "hands", video)
+        self.name = f"hand-rgb (MediaPipe {self._worker.version})"
 
     def __call__(self, image: ArrayLike) -> Prediction:
         """`uv` in px of the image [n, 21, 2], `side` and `box` of the n hands in it,
@@ -91,15 +71,8 @@ class MediaPipePredictor(Predictor):
                 f"image: {list(np.shape(image))}; expected one picture [h, w, 3] per call"
             )
         (picture,) = pictures
-        height, width = picture.shape[:2]
-        assert self._process.stdin is not None
-        try:
-            self._process.stdin.write(json.dumps({"height": height, "width": width}).encode())
-            self._process.stdin.write(b"\n" + np.ascontiguousarray(picture).tobytes())
-            self._process.stdin.flush()
-        except (BrokenPipeError, ValueError):
-            raise OSError("MediaPipe's process ended; load hand-rgb again") from None
-        hands = sorted(self._answer().get("hands", []), key=lambda one: np.mean(one["uv"], 0)[0])
+        answer = self._worker(picture)
+        hands = sorted(answer.get("hands", []), key=lambda one: np.mean(one["uv"], 0)[0])
         found: dict[str, np.ndarray | None] = {
             "uv": np.reshape([one["uv"] for one in hands], (-1, 21, 2)),
         }
@@ -110,18 +83,10 @@ class MediaPipePredictor(Predictor):
 
     def close(self) -> None:
         """Ends the process."""
-        self._end()
-
-    def _answer(self) -> dict[str, Any]:
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
-        return json.loads(line) if line else {"error": "it printed nothing"}
+        self._worker.close()
 
 
-def _end(process: subprocess.Popen) -> None:
-    """The worker ends when there is nothing more to read."""
-    for stream in (process.stdin, process.stdout):
-        if stream is not None:
-            with contextlib.suppress(OSError):
-                stream.close()
-    process.wait()
+def worker(python: str, what: str, video: bool) -> Worker:
+    """The process that finds "hands" or "people"; ValueError, one line, if it does not start."""
+    arguments = (str(_MOST), "video" if video else "images", what)
+    return Worker(python, _WORKER, arguments, "MediaPipe", INSTALL)

@@ -1,8 +1,9 @@
-"""A program of its own that finds hands by MediaPipe, for the Python of another environment.
+"""A program of its own that finds hands or people by MediaPipe, for the Python of another
+environment.
 
 It knows nothing of handjax. For each picture it reads a line of JSON {"height": H, "width": W} and
-H x W x 3 bytes, RGB, and writes a line of JSON {"hands": [{"side", "uv"}]}, px. The first
-line that it writes says the version, or the error.
+H x W x 3 bytes, RGB, and writes a line of JSON {"hands": [{"side", "uv"}]} or {"people": [{"uv"}]},
+px. The first line that it writes says the version, or the error.
 """
 
 import json
@@ -11,9 +12,10 @@ import sys
 
 
 def main():
-    """Arguments: the most hands per picture, and "video" or "images"."""
+    """Arguments: the most hands per picture, "video" or "images", and "hands" or "people"."""
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what the library prints is no answer
+    most, still, what = int(sys.argv[1]), sys.argv[2] != "video", sys.argv[3]
 
     def answer(**values):
         answers.write(json.dumps(values) + "\n")
@@ -23,11 +25,13 @@ def main():
         import mediapipe
         import numpy
 
-        finder = mediapipe.solutions.hands.Hands(
-            static_image_mode=sys.argv[2] != "video", max_num_hands=int(sys.argv[1])
-        )
+        solutions = mediapipe.solutions
+        if what == "people":
+            finder = solutions.pose.Pose(static_image_mode=still)
+        else:
+            finder = solutions.hands.Hands(static_image_mode=still, max_num_hands=most)
     except Exception as error:  # whatever an import of another environment raises
-        answer(error=f"{type(error).__name__}: {error}")
+        answer(error=" ".join(f"{type(error).__name__}: {error}".split()))
         return
     answer(version=mediapipe.__version__)
     while line := sys.stdin.buffer.readline():
@@ -35,18 +39,23 @@ def main():
         height, width = size["height"], size["width"]
         data = sys.stdin.buffer.read(3 * height * width)
         found = finder.process(numpy.frombuffer(data, numpy.uint8).reshape(height, width, 3))
+        if what == "people":
+            people = [found.pose_landmarks] if found.pose_landmarks else []
+            answer(people=[{"uv": _pixels(one, height, width)} for one in people])
+            continue
         sides = found.multi_handedness or []
         hands = zip(sides, found.multi_hand_landmarks or [], strict=True)
         answer(
             hands=[
-                {
-                    "side": side.classification[0].label,
-                    # Its px begin at the edge of the picture, ours at the middle of a pixel.
-                    "uv": [[p.x * width - 0.5, p.y * height - 0.5] for p in hand.landmark],
-                }
+                {"side": side.classification[0].label, "uv": _pixels(hand, height, width)}
                 for side, hand in hands
             ]
         )
+
+
+def _pixels(found, height, width):
+    """Its px begin at the edge of the picture, handjax's at the middle of a pixel."""
+    return [[p.x * width - 0.5, p.y * height - 0.5] for p in found.landmark]
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from jaxtyping import Float
 
 from handjax.data.cameras import Camera
 from handjax.pose import crop2d
+from handjax.prediction import people
 from handjax.prediction.base import Prediction, Predictor
 from handjax.prediction.depth_base import DepthPredictor
 from handjax.prediction.frames import Frame
@@ -24,7 +25,7 @@ Recognizer = Callable[[Frame], list[Prediction]]
 # RGB → the hands in it; of each `side` and joints or a box count.
 Detector = Callable[[np.ndarray], Prediction]
 
-DETECTORS = ("mediapipe", "none")
+DETECTORS = ("mediapipe", "rtmlib", "none")
 _BODY_MARGIN = 1.25  # sides of the box around a person, relative to its joints
 
 
@@ -77,6 +78,17 @@ class DetectedHands:
             for hand in hands
             if hand.uv is not None
         ]
+
+
+class DetectedPeople:
+    """All people of an RGB frame: by a run of body, in the boxes that a detector finds."""
+
+    def __init__(self, detector: people.PeopleDetector, predictor: BodyPredictor):
+        self.detector, self.predictor = detector, predictor
+
+    def __call__(self, frame: Frame) -> list[Prediction]:
+        boxes = self.detector(frame.pixels)
+        return list(self.predictor(frame.pixels, boxes)) if len(boxes) else []
 
 
 class FollowedBoxes:
@@ -146,19 +158,24 @@ def image_recognizer(
     """The recognizer of a predictor of RGB. `detector`: one of DETECTORS; by default none, and what
     is in the `boxes` of the first frame is followed. ValueError for what the predictor ignores."""
     if isinstance(predictor, MediaPipePredictor):
-        if detector == "none" or boxes or side:
+        if detector not in (None, "mediapipe") or boxes or side:
             raise ValueError(
-                "--detector none, --box and --side are for --workdir RUN; hand-rgb finds hands and "
-                "their sides itself"
+                f"--detector {detector}, --box and --side are for --workdir RUN; hand-rgb finds "
+                "hands and their sides itself"
             )
         return DetectedHands(predictor)
     assert isinstance(predictor, ImagePredictor)
-    if isinstance(predictor, HandPredictor) and detector == "mediapipe":
-        return DetectedHands(MediaPipePredictor(video=True), predictor, side)
-    if detector == "mediapipe":
-        raise ValueError("--detector mediapipe: it finds hands; this run predicts people")
     if side and isinstance(predictor, BodyPredictor):
         raise ValueError("--side is for hands; this run predicts people")
+    finder = people.DETECTORS.get(detector or "")
+    if finder is not None:
+        if boxes:
+            raise ValueError("--box and --detector both say where to look: give one")
+        if isinstance(predictor, BodyPredictor):
+            return DetectedPeople(finder(video=True), predictor)
+        check_hand_detector(detector)
+        assert isinstance(predictor, HandPredictor)
+        return DetectedHands(MediaPipePredictor(video=True), predictor, side)
     if isinstance(predictor, HandPredictor) and predictor.network.config.task.mirror_left:
         if side is None:
             raise ValueError(
@@ -166,6 +183,12 @@ def image_recognizer(
                 "--side right or --detector mediapipe"
             )
     return FollowedBoxes(predictor, boxes, side)
+
+
+def check_hand_detector(detector: str | None) -> None:
+    """ValueError for a detector that finds people only."""
+    if detector == "rtmlib":
+        raise ValueError("--detector rtmlib: it finds people; for hands use mediapipe")
 
 
 def load_for_frames(model: str | None, workdir: str | None, depth: bool | None) -> Predictor:

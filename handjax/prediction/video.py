@@ -69,8 +69,9 @@ def add_model_flags(flags: cli.Parser, *models: str) -> None:
     add(
         "--detector",
         choices=DETECTORS,
-        help="what finds hands for a run of cpm or posenet2d (default: none: the joints of the "
-        "frame before, at first --box)",
+        help="what finds hands for a run of cpm or posenet2d (mediapipe), or people for a run of "
+        "body (mediapipe, one of them, or rtmlib); default: none: the joints of the frame before, "
+        "at first --box",
     )
     add(
         "--box",

@@ -8,6 +8,7 @@ the gradient flows through the visible sphere. A moving silhouette gives no grad
 from collections.abc import Callable
 
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int
 
@@ -157,3 +158,20 @@ def _nearest(
         places, tuple(jnp.take_along_axis(part, chosen, axis=-1) for part in spheres)
     )
     return jnp.where(winner >= 0, value, limit), winner
+
+
+def unit_sphere(
+    rows: int = 12, columns: int = 20
+) -> tuple[Float[np.ndarray, "v 3"], Int[np.ndarray, "f 3"]]:
+    """A sphere of radius 1 as triangles along latitude and longitude, counter-clockwise seen from
+    outside."""
+    down, around = np.meshgrid(
+        np.linspace(0, np.pi, rows + 1), np.arange(columns) * 2 * np.pi / columns, indexing="ij"
+    )
+    points = np.stack(
+        [np.sin(down) * np.cos(around), np.sin(down) * np.sin(around), np.cos(down)], axis=-1
+    )
+    a = np.arange(rows * columns).reshape(rows, columns)
+    b = np.roll(a, -1, axis=1)
+    faces = np.stack([a, a + columns, b + columns, a, b + columns, b], axis=-1)
+    return points.reshape(-1, 3), faces.reshape(-1, 3)

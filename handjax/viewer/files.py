@@ -1,6 +1,5 @@
 """Files of the viewer: pose, depth image and mesh that it writes, and poses that it reads."""
 
-import io
 import json
 import os
 from pathlib import Path
@@ -8,7 +7,7 @@ from typing import Any
 
 import cv2
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
 from handjax.pose.skeleton import SKELETONS
 from handjax.rigs import hand
@@ -57,15 +56,6 @@ def _plain(values: Any) -> Any:
 def depth_png(depth: Float[np.ndarray, "h w"]) -> bytes:
     """PNG of 16 bits in whole mm, 0 = nothing there."""
     return cv2.imencode(".png", np.rint(depth).astype(np.uint16))[1].tobytes()
-
-
-def mesh_obj(vertices: Float[np.ndarray, "v 3"], faces: Int[np.ndarray, "f 3"]) -> bytes:
-    """The posed skin as Wavefront OBJ, camera mm."""
-    text = io.StringIO()
-    text.write("# mm of the camera: x right, y down, z forward\n")
-    np.savetxt(text, vertices, "v %.3f %.3f %.3f")
-    np.savetxt(text, np.asarray(faces) + 1, "f %d %d %d")
-    return text.getvalue().encode()
 
 
 def read_hand(given: str, side: str) -> tuple[PosedHand, Float[np.ndarray, "3"]]:

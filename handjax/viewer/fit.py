@@ -59,7 +59,15 @@ class ObservedHand(NamedTuple):
     @classmethod
     def of(cls, image: LoadedImage, left: bool) -> "ObservedHand":
         """Find the hand; ValueError if there is no depth within the camera's range."""
-        cube = crop_cube(image.depth, image.k, image.camera.range_mm, left)
+        return cls._of(image, crop_cube(image.depth, image.k, image.camera.range_mm, left))
+
+    @classmethod
+    def at(cls, image: LoadedImage, left: bool, center: Float[np.ndarray, "3"]) -> "ObservedHand":
+        """What is around a place, camera mm; ValueError if there is no depth."""
+        return cls._of(image, crop_cube(image.depth, image.k, left=left, center_xyz=center))
+
+    @classmethod
+    def _of(cls, image: LoadedImage, cube: DepthCube) -> "ObservedHand":
         picture = reproject(image.depth, image.k, cube.center_xyz)
         return cls(cube, cube.to_camera(cube.points), picture)
 

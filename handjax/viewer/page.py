@@ -11,10 +11,11 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float
 
+from handjax.data.formats.mesh_files import obj_bytes
 from handjax.fitting import sphere_network
 from handjax.rigs import poses, skinning
 from handjax.viewer.actions import ActionQueue
-from handjax.viewer.files import DOWNLOADS, depth_png, mesh_obj, pose_json
+from handjax.viewer.files import DOWNLOADS, depth_png, pose_json
 from handjax.viewer.fit import (
     STEPS,
     DepthCamera,
@@ -34,6 +35,7 @@ from handjax.viewer.hand import (
     side_of,
 )
 from handjax.viewer.panels import ALL_MODES, PALMS, STARTS, Panels, set_value
+from handjax.viewer.playback import Playback
 from handjax.viewer.rendering import RenderedHand, faces, render_hand
 from handjax.viewer.scene import Scene
 from handjax.viewer.text import small
@@ -41,6 +43,7 @@ from handjax.viewer.text import small
 if TYPE_CHECKING:
     import viser
 
+_NEAR_MM = 120.0  # that a played hand moves before the camera follows it
 _PATIENCE = "getting ready: compiling takes up to a minute, once"
 
 
@@ -55,6 +58,7 @@ class Page:
         center: Float[np.ndarray, "3"],
         camera: DepthCamera,
         network: sphere_network.SphereNetwork | None = None,
+        playback: Playback | None = None,
     ):
         self.skin, self.start, self.center, self.network = skin, start, center, network
         self.loaded: LoadedImage | None = None
@@ -67,6 +71,9 @@ class Page:
         self._connect()
         self.scene = Scene(server, skin)
         self.scene.look_at(center)
+        self.playback = playback
+        if playback is not None:
+            playback.add_to(self)
         self.reset()
         self.draw()
 
@@ -75,12 +82,17 @@ class Page:
     def run(self) -> None:
         """Serve the page until the process is interrupted."""
         while True:
-            if not self.fit.running:
+            if not self.fit.running and not self._plays():
                 self.actions.run_next()
             self.actions.run_pending()
             if self.fit.running:
                 self.step()
+            elif self.playback is not None and self._plays():
+                self.playback.advance(self)
             self.draw()
+
+    def _plays(self) -> bool:
+        return self.playback is not None and self.playback.running
 
     def _connect(self) -> None:
         """Queue what the widgets do."""
@@ -176,12 +188,21 @@ class Page:
         """Find the hand in the loaded image, of the side that is shown, and look at it."""
         if self.loaded is None:
             return
-        self.observation = ObservedHand.of(self.loaded, self.panels.side.value == "left")
-        center = self.observation.cube.center_xyz
+        left = self.panels.side.value == "left"
+        if self.playback is not None:  # the tracker says where the hand is
+            self.place(self.loaded, ObservedHand.at(self.loaded, left, self.center))
+        else:
+            self.place(self.loaded, ObservedHand.of(self.loaded, left))
+
+    def place(self, image: LoadedImage, observed: ObservedHand) -> None:
+        """Show a depth image and what is around the hand, and look at it where it has moved."""
+        self.loaded, self.observation = image, observed
+        center = observed.cube.center_xyz
         if not np.array_equal(self.center, center):
+            if np.linalg.norm(self.center - center) > _NEAR_MM or self.playback is None:
+                self.scene.look_at(center)
             self.center = center
-            self.scene.look_at(center)
-        self.scene.show_points(self.observation.points)
+        self.scene.show_points(observed.points)
         self.restart()
 
     def ask_network(self) -> None:
@@ -256,6 +277,10 @@ class Page:
         set_value(panels.text, " ".join(f"{value:.6g}" for value in hand.pose.tolist()))
         panels.out_of_range.content = small(out_of_range(hand.pose))
 
+    def rendered(self) -> RenderedHand:
+        """The hand as shown, camera mm."""
+        return self._render(self.hand())
+
     def _render(self, hand: PosedHand) -> RenderedHand:
         surface = self.panels.surface.value
         return jax.device_get(render_hand(hand, self.center, self.skin, surface))
@@ -291,4 +316,4 @@ class Page:
             return pose_json(hand, self.center, now)
         if what == "depth image":
             return depth_png(np.asarray(now.depth))
-        return mesh_obj(np.asarray(now.vertices), faces(self.skin, hand))
+        return obj_bytes(np.asarray(now.vertices), faces(self.skin, hand))

@@ -52,7 +52,7 @@ class Panels:
         self.toggles = {
             name: gui.add_checkbox(name, name == "skin") for name in ("skin", "spheres", "joints")
         }
-        tabs = gui.add_tab_group()
+        self.tabs = tabs = gui.add_tab_group()
         with tabs.add_tab("pose"):
             self._pose_tab(gui)
         with tabs.add_tab("fit"):

@@ -9,7 +9,7 @@ from jaxtyping import Float, Int, UInt8
 
 from handjax.fitting.hand_state import MEAN_SIZE
 from handjax.pose.skeleton import SKELETONS, rgb
-from handjax.rigs import hand, skinning
+from handjax.rigs import hand, skinning, spheres
 from handjax.viewer.rendering import WINDOW_MM, RenderedHand
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class Scene:
         still = np.broadcast_to([1.0, 0.0, 0.0, 0.0], (len(radii), 4))
         return self.server.scene.add_batched_meshes_simple(
             name,
-            *unit_sphere(),
+            *spheres.unit_sphere(),
             still,
             np.zeros((len(radii), 3)),
             batched_scales=radii,
@@ -96,20 +96,3 @@ class Scene:
         # What is around something visible is transparent.
         self.skin.opacity = 0.3 if show["spheres"] or show["joints"] else None
         self.spheres.opacity = 0.3 if show["joints"] else None
-
-
-def unit_sphere(
-    rows: int = 12, columns: int = 20
-) -> tuple[Float[np.ndarray, "v 3"], Int[np.ndarray, "f 3"]]:
-    """A sphere of radius 1 as triangles along latitude and longitude, counter-clockwise seen from
-    outside."""
-    down, around = np.meshgrid(
-        np.linspace(0, np.pi, rows + 1), np.arange(columns) * 2 * np.pi / columns, indexing="ij"
-    )
-    points = np.stack(
-        [np.sin(down) * np.cos(around), np.sin(down) * np.sin(around), np.cos(down)], axis=-1
-    )
-    a = np.arange(rows * columns).reshape(rows, columns)
-    b = np.roll(a, -1, axis=1)
-    faces = np.stack([a, a + columns, b + columns, a, b + columns, b], axis=-1)
-    return points.reshape(-1, 3), faces.reshape(-1, 3)

@@ -90,6 +90,8 @@ def test_frames_of_folders(tmp_path):
         ("x.bag", None, "x.bag: no recording; expected a ROS bag"),
         ("x.bag", False, "x.bag: a recording of depth; expected RGB"),
         ("", True, "no image in it; expected files ending in .png or .npy"),
+        ("deep", None, "deep: 1.png is a depth image; depth needs --camera CAMERA, or a model"),
+        ("deep/1.png", None, "1.png: a PNG image, not a video; expected a folder of frames"),
     ],
 )
 def test_what_has_no_frames_is_one_line(videos, tmp_path, name, depth, message):
@@ -98,14 +100,40 @@ def test_what_has_no_frames_is_one_line(videos, tmp_path, name, depth, message):
     (tmp_path / "x.bag").write_text("no bag")
     (tmp_path / "cut.mp4").write_bytes((videos / "a.mp4").read_bytes()[:900])
     (tmp_path / "a.mp4").write_bytes((videos / "a.mp4").read_bytes())
+    (tmp_path / "deep").mkdir()
+    if name:
+        cv2.imwrite(str(tmp_path / "deep" / "1.png"), np.full((4, 5), 4000, np.uint16))
     with pytest.raises((ValueError, OSError), match=message) as error:
         frames.open_source(str(tmp_path / name), depth)
     assert "\n" not in str(error.value)
 
 
-def test_no_camera_is_one_line():
-    with pytest.raises(ValueError, match="camera 77: no picture comes from it; this machine has"):
-        frames.open_webcam(77)
+@pytest.mark.parametrize(
+    ("number", "message"),
+    [
+        (77, "camera 77: no picture comes from it; this machine has"),
+        (-3, "camera -3: expected its number, 0 for the first"),  # OpenCV would crash
+        (1 << 40, "camera 1099511627776: expected its number"),
+    ],
+)
+def test_no_camera_is_one_line(number, message):
+    with pytest.raises(ValueError, match=message):
+        frames.open_webcam(number)
+
+
+def test_a_video_that_is_cut_short_says_so(tmp_path, capsys):
+    writer = cv2.VideoWriter(str(tmp_path / "a.mkv"), cv2.VideoWriter.fourcc(*"MJPG"), 20, (64, 48))
+    for noise in RNG.integers(0, 255, (20, 48, 64, 3)).astype(np.uint8):
+        writer.write(noise)
+    writer.release()
+    data = (tmp_path / "a.mkv").read_bytes()
+    assert len(list(frames.open_source(str(tmp_path / "a.mkv"), None).frames())) == 20
+    assert not capsys.readouterr().err
+    (tmp_path / "cut.mkv").write_bytes(data[: len(data) // 2])
+    found = list(frames.open_source(str(tmp_path / "cut.mkv"), None).frames())
+    assert 5 <= len(found) <= 14
+    (told,) = capsys.readouterr().err.splitlines()
+    assert f"cut.mkv: {len(found)} of the 20 frames that its header names could be" in told
 
 
 def encoded(picture, ending):

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from handjax import predict
+from handjax.data.formats.mesh import read_skin
 from handjax.engine import weights
 from handjax.fitting import depth_cube, sphere_network
 from handjax.models.spherenet import SphereNet
@@ -72,7 +73,7 @@ def done(world, tmp_path_factory):
         "--refine",
         "120",
     ]
-    argv += ["--sequence", "--no_forearm", "--output", str(out)]
+    argv += ["--sequence", "--no_forearm", "--mesh", "obj", "--output", str(out)]
     frames, write = [], predict_depth.write
     with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as left:
         patch.setattr(
@@ -127,6 +128,11 @@ def test_result_files(done):
     assert len(data["joints"]) == 21
     assert [hand["img_name"] for hand in data["hands"]] == ["2.png", "10.png"]
     assert np.shape(data["hands"][0]["joints_xyz"]) == (21, 3)
+    for hand in data["hands"]:  # the skin around the joints, and its faces outward
+        mesh = read_skin((out / "meshes" / hand["img_name"]).with_suffix(".obj"), bones=17)
+        joints = np.float32(hand["joints_xyz"])
+        off = np.linalg.norm(mesh.vertices[:, None] - joints[None], axis=-1)
+        assert off.min(0).max() < 30
     assert np.shape(data["hands"][0]["pose"]) == (26,)
     page = (out / "report.html").read_text()
     assert "x8.png" in page

@@ -15,7 +15,7 @@ from handjax.engine import config as configs
 from handjax.engine.checkpoint import Checkpoints
 from handjax.pose.skeleton import SKELETONS
 from handjax.pose.skeleton_file import own_skeleton
-from handjax.prediction import common, mediapipe_hands
+from handjax.prediction import common, mediapipe_hands, people
 from handjax.prediction.base import Prediction
 from handjax.prediction.boxes import rectangles_of
 from handjax.prediction.depth_base import DepthPredictor, nearest_centers
@@ -55,7 +55,38 @@ class Hands:
                 hands.append(Space(landmark=points))
         return Space(multi_handedness=sides or None, multi_hand_landmarks=hands or None)
 
-solutions = Space(hands=Space(Hands=Hands))
+class Pose:
+    def __init__(self, static_image_mode):
+        self.static = static_image_mode
+
+    def process(self, image):
+        v, u = np.nonzero(image[..., 0] > 130)
+        if not len(u):
+            return Space(pose_landmarks=None)
+        height, width = image.shape[:2]
+        corners = [(u.min(), v.min()), (u.max(), v.max())]
+        points = [Space(x=(x + 0.5) / width, y=(y + 0.5) / height) for x, y in corners]
+        return Space(pose_landmarks=Space(landmark=points))
+
+solutions = Space(hands=Space(Hands=Hands), pose=Space(Pose=Pose))
+"""
+# The parts of rtmlib that its worker uses: a box around each bright square, by corners.
+FAKE_RTMLIB = """
+import numpy as np
+__version__ = "0.1"
+
+class Body:
+    MODE = {"lightweight": {"det": "a.onnx", "det_input_size": (416, 416)}}
+
+class YOLOX:
+    def __init__(self, path, model_input_size):
+        print("downloading", path)
+
+    def __call__(self, image):
+        assert image[20, 5, 0] < 100  # BGR: the blue channel of a red square is dark
+        columns = np.flatnonzero(image[24, :, 2] > 130)
+        parts = np.split(columns, np.flatnonzero(np.diff(columns) > 1) + 1)
+        return np.array([[part[0], 16.0, part[-1] + 1, 32.0] for part in parts if len(part)])
 """
 
 
@@ -72,10 +103,12 @@ def elsewhere(tmp_path, monkeypatch):
     """The Python of another environment, which has the fake package."""
     (tmp_path / "site").mkdir()
     (tmp_path / "site" / "mediapipe.py").write_text(FAKE)
+    (tmp_path / "site" / "rtmlib.py").write_text(FAKE_RTMLIB)
     python = tmp_path / "python"
     python.write_text(f'#!/bin/sh\nPYTHONPATH={tmp_path}/site exec {sys.executable} "$@"\n')
     python.chmod(0o755)
-    monkeypatch.setenv(mediapipe_hands.VARIABLE, str(python))
+    for module in (mediapipe_hands, people):
+        monkeypatch.setenv(module.VARIABLE, str(python))
     return tmp_path
 
 
@@ -96,7 +129,7 @@ def test_all_hands_and_their_own_sides(elsewhere):
     with pytest.raises(ValueError, match="depth. handjax.load.'hand-depth'. takes it"):
         predictor(np.full((48, 80), 500, np.uint16))
     predictor.close()
-    with pytest.raises(OSError, match="process ended; load hand-rgb again"):
+    with pytest.raises(OSError, match="MediaPipe's process ended; load it again"):
         predictor(spots(60))
 
 
@@ -117,6 +150,38 @@ def test_without_it_one_line_says_how_to_get_it(elsewhere, monkeypatch, given):
     with pytest.raises(ValueError, match=message) as error:
         handjax.load("hand-rgb")
     assert "\n" not in str(error.value)
+
+
+def red(*columns):
+    """Spots without green and blue."""
+    picture = spots(*columns)
+    picture[..., 1:] = 40
+    return picture
+
+
+def test_people_are_found(elsewhere):
+    """One by MediaPipe, around its joints; all of them by rtmlib."""
+    one, all_of_them = (people.DETECTORS[name]() for name in ("mediapipe", "rtmlib"))
+    assert (one.name, all_of_them.name) == ("MediaPipe 0.0", "rtmlib 0.1")
+    (box,) = one(red(8))
+    np.testing.assert_allclose(box, [11.5 - 4.375, 23.5 - 9.375, 8.75, 18.75], atol=1e-3)
+    np.testing.assert_allclose(all_of_them(red(8, 50)), [[8, 16, 8, 16], [50, 16, 8, 16]])
+    for detector in (one, all_of_them):
+        assert detector(red()).shape == (0, 4)
+        with pytest.raises(ValueError, match="image: .* expected RGB as uint8"):
+            detector(np.zeros((4, 4), np.float32))
+
+
+@pytest.mark.parametrize("name", ["mediapipe", "rtmlib"])
+def test_a_detector_that_is_missing_is_one_line(elsewhere, monkeypatch, name):
+    (elsewhere / "site" / f"{name}.py").write_text("raise OSError('no\\nnetwork')")
+    with pytest.raises(ValueError, match="OSError: no.*network; it needs .*: python3 -m venv"):
+        people.DETECTORS[name]()
+    for module in (mediapipe_hands, people):
+        monkeypatch.delenv(module.VARIABLE)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(ValueError, match="is not installed: python3 -m venv"):
+        people.DETECTORS[name]()
 
 
 def test_hands_of_a_video(elsewhere, capsys):
@@ -142,7 +207,7 @@ def test_hands_of_a_video(elsewhere, capsys):
 def test_what_mediapipe_would_ignore_is_refused(elsewhere, flags):
     common.write_png(elsewhere / "in" / "a.png", spots(8))
     argv = [str(elsewhere / "in"), "--output", str(elsewhere / "out"), *flags]
-    with pytest.raises(ValueError, match="--side are for --workdir RUN; hand-rgb finds hands and"):
+    with pytest.raises(ValueError, match="--side are for --workdir RUN; hand-rgb finds "):
         predict.main(["video", *argv])
     if "--side" in flags:
         with pytest.raises(ValueError, match="--side is for --workdir RUN; MediaPipe finds"):
@@ -165,7 +230,7 @@ def test_hands_of_pictures(elsewhere, capsys):
     assert cv2.imread(str(out / "overlays" / "a" / "2.png")).shape == (288, 480, 3)
     assert "a/2.png" in (out / "report.html").read_text()
     assert (out / "predictions.csv").read_text().startswith("image,side,joint,u_px,v_px")
-    with pytest.raises(ValueError, match="both say where hands are"):
+    with pytest.raises(ValueError, match="both say where to look"):
         predict.main(["images", inputs[0], "--output", str(out), "--boxes", "b.json"])
 
 
@@ -182,6 +247,7 @@ def test_hands_of_pictures(elsewhere, capsys):
         (["video", "rgb", "--workdir", "nowhere"], "nowhere: no such folder; expected a trained"),
         (["camera", "77"], "camera 77: no picture comes from it"),
         (["images", "rgb", "--config.task.sigma=1"], "expected --workdir RUN"),
+        (["images", "rgb", "--detector", "rtmlib"], "rtmlib: it finds people; for hands use med"),
     ],
 )
 def test_invalid_input_is_one_line(tmp_path, monkeypatch, argv, message):
@@ -316,12 +382,12 @@ def test_boxes_of_own_joints_are_enlarged_once(tmp_path, repo):
 
 
 @pytest.mark.slow
-def test_people_in_given_boxes(tmp_path, repo, capsys):
+def test_people_in_given_boxes(elsewhere, tmp_path, repo, capsys):
     tiny = ("config.model.width=2", "config.crop.size=(32,32)")
     folder = tmp_path / "run"
     folder.mkdir()
     save_run(folder, f"{repo}/configs/body.py:direct,quick", *tiny)
-    common.write_png(tmp_path / "in" / "a.png", spots(8, 50))
+    common.write_png(tmp_path / "in" / "a.png", red(8, 50))
     boxes = {"images": [{"id": 3, "file_name": "a.png"}]}
     boxes["annotations"] = [
         {"image_id": 3, "bbox": [5, 4, 20, 30]},
@@ -338,12 +404,25 @@ def test_people_in_given_boxes(tmp_path, repo, capsys):
         SKELETONS["body18"].joints
     )
     np.testing.assert_allclose(second["joints"]["pelvis"]["xyz"], 0, atol=1e-3)
-    own = handjax.load(folder)(spots(8, 50), [45, 4, 20, 40])
+    own = handjax.load(folder)(red(8, 50), [45, 4, 20, 40])
     assert isinstance(own, Prediction)
     np.testing.assert_allclose(
         second["joints"]["nose"]["uv"], own.uv[SKELETONS["body18"].joints.index("nose")], atol=1
     )
     predict.main([*argv, str(tmp_path / "whole")])
+    # Found by another program: in pictures, and in a folder as frames.
+    predict.main([*argv, str(tmp_path / "found"), "--detector", "rtmlib"])
+    assert "2 people in 1 images" in capsys.readouterr().out.splitlines()[-1]
+    found = json.loads((tmp_path / "found" / "predictions.json").read_text())["people"]
+    assert [one["box"] for one in found] == [[8, 16, 8, 16], [50, 16, 8, 16]]
+    video = ["video", *argv[1:], str(tmp_path / "frames"), "--detector", "mediapipe"]
+    predict.main(video)
+    assert "1 frames, 1 with a hand or person, 1 followed" in capsys.readouterr().out
+    for more in (["--boxes", "b.json"], ["--side", "left"]):
+        with pytest.raises(ValueError, match="both say where to look|are for hands"):
+            predict.main([*argv, str(tmp_path / "x"), "--detector", "rtmlib", *more])
+    with pytest.raises(ValueError, match="--box and --detector both say where to look"):
+        predict.main([*video, "--overwrite", "--box", "1,2,3,4"])
     with pytest.raises(ValueError, match="--side and --dataset are for hands"):
         predict.main([*argv, str(tmp_path / "x"), "--side", "left"])
 

@@ -23,7 +23,12 @@ _OTHERS = "16-bit or float TIFF, 16-bit PGM, PFM, .npy or .npz"
 
 
 # Bits and color type of a PNG → the format that it has.
-_OTHER_PNG = {(bits, color): f"; use {name!r}" for name, (bits, color, _) in DEPTH_FORMATS.items()}
+_OTHER_PNG = {
+    (16, 0): "; use 'png16'",
+    (8, 2): ": a color picture, or depth of NYU's form: use 'nyu'",
+    (8, 6): ": a color picture",
+    (8, 0): ": a grey picture",
+}
 
 
 def read_depth(
