@@ -14,7 +14,8 @@ from handjax.fitting.depth_cube import CubeFrame
 from handjax.fitting.depth_fitter import SeenJoints, weigh
 from handjax.pose.skeleton import SKELETONS
 from handjax.prediction.frames import Frame, FrameSource
-from handjax.prediction.hand_depth import UNSURE, HandDepthPredictor
+from handjax.prediction.hand_depth import HandDepthPredictor
+from handjax.prediction.hand_search import UNSURE
 from handjax.viewer.fit import DepthCamera, LoadedImage, ObservedHand, from_state
 from handjax.viewer.hand import PosedHand
 from handjax.viewer.kept_frames import KeptFrames
