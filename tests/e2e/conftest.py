@@ -9,13 +9,14 @@ import pytest
 
 from handjax.data.formats.voxel_h5_writer import write_voxel_h5
 
-# Large steps: ten of them change every metric.
+# Large steps: ten of them change every metric. The export takes longer than the training: only
+# `finished` has one.
 TINY = """
 --config.model.widths=(2,4,4,4) --config.task.grid=16 --config.task.heatmap_grid=8
 --config.batch_size=8 --config.eval_batch_size=8 --config.steps=10 --config.eval_every=5
 --config.save_every=5 --config.log_every=1 --config.optimizer.name=rmsprop
 --config.optimizer.lr=0.02 --config.optimizer.schedule=constant --config.task.decode=soft_argmax
---config.task.heatmap_weight=1.0 --config.task.joints_weight=1.0
+--config.task.heatmap_weight=1.0 --config.task.joints_weight=1.0 --config.export=False
 """.split()
 
 
@@ -86,7 +87,7 @@ def command(repo):
 def finished(tmp_path_factory, tiny, command, compile_cache) -> Path:
     """The folder of an uninterrupted run of ten steps; copy it, never change it."""
     workdir = tmp_path_factory.mktemp("finished") / "run"
-    done = command("-m", "handjax.train", *tiny(workdir))
+    done = command("-m", "handjax.train", *tiny(workdir, "--config.export=True"))
     assert done.returncode == 0, done.stdout + done.stderr
     return workdir
 

@@ -14,7 +14,7 @@ pytestmark = [pytest.mark.tensorflow, pytest.mark.slow]
 
 _RUN = """
 --config.steps=4 --config.eval_every=4 --config.save_every=2 --config.batch_size=2
---config.eval_batch_size=2 --config.devices=1 --config.log_every=1
+--config.eval_batch_size=2 --config.devices=1 --config.log_every=1 --config.export=False
 """.split()
 _V2V = """
 --config.model.widths=(2,4,4,4) --config.task.grid=16 --config.task.heatmap_grid=8
