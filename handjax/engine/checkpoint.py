@@ -48,8 +48,8 @@ class Checkpoints:
         # Of arrays that fail together it hands on the first; asyncio logs the others at the end.
         logging.getLogger("asyncio").addFilter(_not_left_over)
         # Threads of tensorstore that are late print that the loop of a failed save is closed.
-        if not isinstance(sys.excepthook, _NotOfClosedLoops):
-            sys.excepthook = _NotOfClosedLoops(sys.excepthook)
+        if not isinstance(sys.unraisablehook, _NotOfClosedLoops):
+            sys.unraisablehook = _NotOfClosedLoops(sys.unraisablehook)
 
     @property
     def manager(self) -> ocp.CheckpointManager:
@@ -303,14 +303,14 @@ class Checkpoints:
 
 
 class _NotOfClosedLoops:
-    """`sys.excepthook` for all errors but those about a closed event loop."""
+    """`sys.unraisablehook` for all errors but those about a closed event loop."""
 
     def __init__(self, hook: Callable[..., Any]) -> None:
         self._hook = hook
 
-    def __call__(self, kind: type[BaseException], error: BaseException, trace: Any) -> None:
-        if not (kind is RuntimeError and str(error) == "Event loop is closed"):
-            self._hook(kind, error, trace)
+    def __call__(self, unraisable: Any) -> None:
+        if str(unraisable.exc_value) != "Event loop is closed":
+            self._hook(unraisable)
 
 
 def _not_of_orbax(record: logging.LogRecord) -> bool:
