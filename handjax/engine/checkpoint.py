@@ -6,6 +6,7 @@ import json
 import logging
 import math
 import shutil
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 
@@ -46,6 +47,9 @@ class Checkpoints:
         logging.getLogger("absl").addFilter(_not_of_orbax)
         # Of arrays that fail together it hands on the first; asyncio logs the others at the end.
         logging.getLogger("asyncio").addFilter(_not_left_over)
+        # Threads of tensorstore that are late print that the loop of a failed save is closed.
+        if not isinstance(sys.unraisablehook, _NotOfClosedLoops):
+            sys.unraisablehook = _NotOfClosedLoops(sys.unraisablehook)
 
     @property
     def manager(self) -> ocp.CheckpointManager:
@@ -297,6 +301,17 @@ class Checkpoints:
         if manager is not None:
             with contextlib.suppress(Exception):  # it would tell the same error again
                 manager.close()
+
+
+class _NotOfClosedLoops:
+    """`sys.unraisablehook` for all errors but those about a closed event loop."""
+
+    def __init__(self, hook: Callable[..., Any]) -> None:
+        self._hook = hook
+
+    def __call__(self, unraisable: Any) -> None:
+        if str(unraisable.exc_value) != "Event loop is closed":
+            self._hook(unraisable)
 
 
 def _not_of_orbax(record: logging.LogRecord) -> bool:

@@ -135,6 +135,8 @@ def train_step(
     terms["finite"] = jnp.isfinite(terms["loss"]) & jnp.isfinite(terms["grad_norm"])
     if shards is not None:
         parts = sharding.split(shards, gradient)
+        # Whole first: its parts alone would split what it is computed from, by channels.
+        gradient = jax.lax.with_sharding_constraint(gradient, sharding.replicated(shards))
         gradient = jax.lax.with_sharding_constraint(gradient, parts)
         state = state.replace(params=jax.lax.with_sharding_constraint(state.params, parts))
     updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)

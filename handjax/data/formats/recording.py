@@ -152,10 +152,10 @@ def _image(data: bytes, kind: str, ros2: bool) -> np.ndarray:
     if kind == "sensor_msgs/CompressedImage":
         message.text()
         packed = message.block()[12:]  # after the parameters of a quantization
-        read_header(bytes(packed), "a 16-bit PNG")  # OpenCV trusts any size that it claims
         try:
+            read_header(bytes(packed), "a 16-bit PNG")  # OpenCV trusts any size that it claims
             image = cv2.imdecode(np.frombuffer(packed, np.uint8), cv2.IMREAD_UNCHANGED)
-        except cv2.error:
+        except (ValueError, cv2.error):
             image = None
         if image is None or image.dtype != np.uint16 or image.ndim != 2:
             raise ValueError("compressed depth that is no 16-bit PNG of one channel")
