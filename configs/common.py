@@ -35,6 +35,7 @@ def common() -> ConfigDict:
     config.average = 0.0
     config.skip_nonfinite = 0  # steps at most that are skipped because they are not finite
     config.export = True  # model.stablehlo after the last step: the network for JAX alone
+    config.wandb = ""  # a project of Weights & Biases that gets the metrics as well; extra wandb
     config.compile_cache = True  # keep compiled steps in the user's cache folder for the next run
     config.optimizer = ConfigDict(
         dict(

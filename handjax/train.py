@@ -24,7 +24,7 @@ from ml_collections import ConfigDict
 
 from handjax import run as runs
 from handjax.data.batch import check_batch
-from handjax.engine import agreement, cli, feed, lock, recorder, runtime, sharding
+from handjax.engine import agreement, cli, feed, lock, recorder, runtime, sharding, wandb_run
 from handjax.engine import config as configs
 from handjax.engine import workdir as workdirs
 from handjax.engine.checkpoint import Checkpoints
@@ -93,6 +93,8 @@ def train(config: ConfigDict, workdir: Path) -> None:
             f"config.init={config.init}: no such file; expected a run's folder, an .npz, or "
             f"{_INCLUDED}, the included network"
         )
+    if config.get("wandb", ""):
+        wandb_run.require()
     run = runs.build(config, workdir=workdir)
     if workdirs.check(workdir, config):
         check_joints(workdir, config, run.source.skeleton)
@@ -142,7 +144,15 @@ def _resume(
         runtime.log(note)
 
     # --- Loop.
-    writer = Writer(workdir, start, config.steps, config.batch_size)
+    project = config.get("wandb", "")
+    writer = Writer(
+        workdir,
+        start,
+        config.steps,
+        config.batch_size,
+        project,
+        config.to_dict() if project else None,
+    )
     explain = functools.partial(recorder.explain, run.source, config)
     record = recorder.Recorder(config, writer, checkpoints, interruption, explain)
     try:

@@ -27,7 +27,7 @@ PER_MACHINE = ("compile_cache", "data.path", "data.val_path", "data.in_memory")
 # What may change when a run resumes; any other change makes it another run.
 RESUMABLE = (
     *("steps", "log_every", "eval_every", "save_every", "save_minutes", "skip_nonfinite", "keep"),
-    *("export", "eval_batch_size", "devices", "shard_optimizer"),
+    *("export", "wandb", "eval_batch_size", "devices", "shard_optimizer"),
     *("reduce_dtype", "checkpoints", *PER_MACHINE),
 )
 # What may be an address gs://…, in sources that read prepared sets, and in all.

@@ -1,4 +1,5 @@
-"""Progress of a run: a bar, metrics.jsonl and TensorBoard. Only the first process writes."""
+"""Progress of a run: a bar, metrics.jsonl, TensorBoard and, if asked, Weights & Biases. Only the
+first process writes."""
 
 import contextlib
 import json
@@ -6,7 +7,7 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import jax
 from tqdm import tqdm
 
 from handjax.engine.files import naming, read_jsonl, write_atomic
+from handjax.engine.wandb_run import WandbRun
 
 
 class Writer:
@@ -23,7 +25,16 @@ class Writer:
     first removes the lines of later steps, since it writes them again.
     """
 
-    def __init__(self, workdir: Path, start: int, steps: int, batch_size: int) -> None:
+    def __init__(
+        self,
+        workdir: Path,
+        start: int,
+        steps: int,
+        batch_size: int,
+        wandb: str = "",
+        config: Mapping[str, Any] | None = None,
+    ) -> None:
+        """`wandb`: a project there, which gets the `config` as well; empty: none."""
         self.active = jax.process_index() == 0
         self.batch_size = batch_size
         self.stepped = False
@@ -37,6 +48,7 @@ class Writer:
             self.evaluated = {line["step"] for line in lines if "eval_loss" in line}
             write_atomic(self.path, "".join(json.dumps(line) + "\n" for line in lines))
         self.tensorboard = _tensorboard(workdir / "tensorboard", start)
+        self.wandb = WandbRun(workdir, wandb, config or {}) if wandb else None
         self.bar = tqdm(
             total=steps,
             initial=start,
@@ -86,6 +98,8 @@ class Writer:
             self.bar.close()
             if self.tensorboard:
                 self.tensorboard.close()
+            if self.wandb:
+                self.wandb.close()
 
     def _write(self, step, values):
         values = {name: float(value) for name, value in values.items()}
@@ -93,6 +107,8 @@ class Writer:
             file.write(json.dumps({"step": step, **values}) + "\n")
         if self.tensorboard:
             self.tensorboard.add(step, values)
+        if self.wandb:
+            self.wandb.add(step, values)
 
 
 class _TensorBoard:

@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import jax
 
@@ -78,7 +79,8 @@ def _register(platform: str) -> None:
     if not file.is_file():
         compiler = {"cpu": "a C++ compiler", "cuda": "nvcc"}[platform]
         raise RuntimeError(
-            f"{file.name} was not built; install handjax again where there is {compiler}"
+            f"{file.name} is not in {_FOLDER}: it was not built; install handjax again where "
+            f"there is {compiler}"
         )
     library = ctypes.CDLL(str(file))
     library.handjax_jaxlib.restype = ctypes.c_char_p
@@ -89,12 +91,37 @@ def _register(platform: str) -> None:
             f"{file} was built for jaxlib {built} or newer, and {running} is installed; install "
             "handjax again"
         )
+    if platform == "cuda":
+        _check_driver(file, library)
     for op in _OPS[platform]:
         if not hasattr(library, op):
             raise RuntimeError(f"{file} is older than the sources; install handjax again")
         jax.ffi.register_ffi_target(
             op, jax.ffi.pycapsule(getattr(library, op)), platform=_BUILT_FOR[platform]
         )
+
+
+def _check_driver(file: Path, library: Any) -> None:
+    """RuntimeError if the driver is of an older CUDA than the library. It would load all the same,
+    and its first launch would fail. Without a driver the kernels can still be lowered."""
+    if not hasattr(library, "handjax_cuda_versions"):
+        raise RuntimeError(f"{file} is older than the sources; install handjax again")
+    driver, runtime = ctypes.c_int(), ctypes.c_int()
+    error = library.handjax_cuda_versions(ctypes.byref(driver), ctypes.byref(runtime))
+    if error:
+        raise RuntimeError(f"{file}: the CUDA driver does not say its version (error {error})")
+    # A driver runs what any release of its own CUDA generation has built.
+    if 0 < driver.value // 1000 < runtime.value // 1000:
+        raise RuntimeError(
+            f"{file} was built by CUDA {_cuda(runtime.value)} and the driver is one of CUDA "
+            f"{_cuda(driver.value)}: update the driver, or install handjax again with nvcc of "
+            f"CUDA {driver.value // 1000}"
+        )
+
+
+def _cuda(version: int) -> str:
+    """12080 → 12.8"""
+    return f"{version // 1000}.{version % 1000 // 10}"
 
 
 def _version(text: str) -> tuple[int, ...]:

@@ -87,7 +87,7 @@ def test_opens_without_errors_and_shows_its_images(page):
     sizes = page.eval_on_selector_all(
         "img", "all => all.map(i => [i.complete, i.naturalWidth, i.naturalHeight])"
     )
-    assert len(sizes) == 11  # success curve, years, joints, four best and four worst frames
+    assert len(sizes) == 6  # success curve, years, joints, and frames that are 20 apart
     assert all(complete and min(width, height) > 100 for complete, width, height in sizes), sizes
     assert all(page.eval_on_selector_all("img", "all => all.map(i => i.alt.length > 20)"))
     assert page.troubles == []
@@ -155,7 +155,7 @@ def test_text_of_charts_is_large_enough(page):
         )
         assert 9 * width / drawn >= 10, (width, drawn)
     across = page.eval_on_selector_all(".frames img", "all => all.map(i => i.clientWidth)")
-    assert len(across) == 8 and min(across) >= 130
+    assert across and min(across) >= 130
 
 
 def look(canvas) -> bytes:
@@ -184,7 +184,7 @@ def test_the_view_in_space_turns(page):
     canvas.press("ArrowLeft")
     assert look(canvas) != dragged
     other = look(canvas)
-    page.select_option(".turning select", index=7)
+    page.select_option(".turning select", index=1)
     assert look(canvas) != other
     assert page.troubles == []
 

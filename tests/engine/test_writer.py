@@ -96,3 +96,52 @@ def test_lines_with_non_finite_values_are_json(tmp_path):
     writer.evaluation(1, {"loss": float("nan")})
     writer.close()
     assert json.loads((tmp_path / "metrics.jsonl").read_text())["step"] == 1
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("default")  # wandb and its packages have some
+def test_wandb_gets_the_same_numbers(tmp_path, monkeypatch):
+    """Offline: what would be sent is in a file. A run that resumes is the same run."""
+    pytest.importorskip("wandb", reason="the extra `test-all` is not installed")
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    for start, steps in ((0, 2), (2, 3)):
+        writer = Writer(tmp_path, start, 3, 4, wandb="hands", config={"lr": 0.5})
+        for step in range(start + 1, steps + 1):
+            writer.step(step, {"loss": 1 / step, "finite": 1.0}, record=True)
+        writer.evaluation(steps, {"loss": 0.5})
+        writer.close()
+    files = sorted((tmp_path / "wandb").glob("offline-run-*/run-*.wandb"))
+    (name,) = {file.stem for file in files}
+    assert name == "run-" + (tmp_path / "wandb_id.txt").read_text().strip()
+    lines = [line for file in files for line in offline_lines(file)]
+    assert lines == read_jsonl(tmp_path / "metrics.jsonl")
+
+
+def offline_lines(file) -> list[dict]:
+    """The metrics in W&B's file of an offline run: protocol buffers in LevelDB's log format."""
+    from wandb.proto import wandb_internal_pb2 as messages
+
+    data, at, parts, lines = file.read_bytes(), 7, [], []  # after the file's own header
+    while at + 7 <= len(data):
+        if 32768 - at % 32768 < 7:  # a block's end that has no room for a header
+            at += 32768 - at % 32768
+            continue
+        size, kind = int.from_bytes(data[at + 4 : at + 6], "little"), data[at + 6]
+        parts.append(data[at + 7 : at + 7 + size])
+        at += 7 + size
+        if kind in (1, 4):  # whole, or the last part
+            record = messages.Record.FromString(b"".join(parts))
+            parts = []
+            items = record.history.item
+            pairs = {one.key or one.nested_key[0]: json.loads(one.value_json) for one in items}
+            values = {key: value for key, value in pairs.items() if key[0] != "_"}
+            if values:
+                lines.append({"step": values.pop("step"), **values})
+    return lines
+
+
+def test_without_wandb_one_line_says_how_to_get_it(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    with pytest.raises(ValueError, match="pip install 'handjax.wandb.'"):
+        Writer(tmp_path, 0, 3, 4, wandb="hands")
