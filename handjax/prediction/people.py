@@ -57,7 +57,7 @@ class RtmlibPeople:
         if python is None:
             raise ValueError(f"rtmlib is not installed: {INSTALL}")
         self._worker = Worker(python, _RTMLIB, (), "rtmlib", INSTALL)
-        self.name = f"rtmlib {self._worker.version}"
+        self.name = f"rtmlib {self._worker.version}".strip()
 
     def __call__(self, image: ArrayLike) -> Float[np.ndarray, "n 4"]:
         """Its boxes."""
