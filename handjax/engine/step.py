@@ -92,8 +92,7 @@ def train_step(
     update is withheld: the returned state is the one passed in, at the next step.
 
     With `accumulate` > 1 the batch is processed in that many slices and their gradients are
-    averaged. Batch normalization then sees one slice at a time. `average` is the decay of the
-    moving average, for a state that keeps one.
+    averaged. Batch normalization then sees one slice at a time. `average`: its decay, if kept.
     """
     before = {name: value for name, value in state.model_state.items() if name != AVERAGE}
     keys = jax.random.split(jax.random.fold_in(key, state.step), batch["mask"].shape[0])
