@@ -77,8 +77,13 @@ def all_finite(value: Float[Array, "b ..."]) -> Any:
 
 def network_rows(network: TrainedNetwork, batch: Mapping[str, Array]) -> dict[str, Array]:
     """The rows of a trained network for a batch without `mask`, as functions that can be exported;
-    NaN where its outputs are not finite."""
-    task = network.task
+    NaN where its outputs are not finite. ValueError for one that renders its samples anew."""
+    task, views = network.task, network.config.task.get("views", 1)
+    if views > 1:
+        raise ValueError(
+            f"config.task.views={views}: an exported network sees the camera's view alone; train "
+            "with 1 and give views to handjax evaluate"
+        )
     count = next(iter(batch.values())).shape[0]
     keys = jnp.broadcast_to(jax.random.key(0), (count,))  # what is exported depends on none
     inputs = task.prepare(keys, {**batch, "mask": jnp.ones(count, bool)}, False)

@@ -41,8 +41,8 @@ def depth_hand(config: ConfigDict, train: bool = True) -> Source:
     from handjax.data.records import RecordDataset  # synthetic sources work without TensorFlow
 
     data = config.data
-    name, stored, joints = DEPTH_SETS[data.name]
     check_cube(config)
+    name, stored, joints = DEPTH_SETS[data.name]
     center = crop_center(config, "mean of the true joints")
     path = required_path(config, f"folder of the prepared {data.name}", bucket=True)
     train_split, eval_split = _splits(config, path)

@@ -175,10 +175,9 @@ def prepare(
         if train and augment and augment.get("turn_deg", 0.0) and labelled is not None:
             turn_key = jax.random.fold_in(key, 4)
             labelled, centers = turned_hands(turn_key, labelled, centers, augment.turn_deg)
-        if labelled is not None and not unlabelled:
-            depth, inputs["synthetic_centers"] = labelled, centers
-        elif labelled is not None:
-            depth, inputs["synthetic_centers"] = jnp.concatenate([labelled, depth]), centers
+        if labelled is not None:
+            depth = jnp.concatenate([labelled, depth]) if unlabelled else labelled
+            inputs["synthetic_centers"] = centers
         if views and not train:
             inputs["turns"] = jnp.asarray(views.rotations[1:])
             depth = jnp.concatenate([depth, seen_from(depths["cube_depth"][0], inputs["turns"])])

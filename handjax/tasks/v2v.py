@@ -40,8 +40,7 @@ def v2v_task(config: ConfigDict, skeleton: Skeleton) -> Task:
         grid = voxel.VoxelGrid(options.rule, options.grid, options.heatmap_grid)
     except ValueError as error:
         raise ValueError(f"config.task: {error}") from None
-    joints = len(skeleton.joints)
-    targets = options.get("targets", "heatmap")
+    joints, targets = len(skeleton.joints), options.get("targets", "heatmap")
     views = virtual_views.of_options(options)
     model = V2V(
         joints=1 if options.global_joints else joints * offset.CHANNELS[targets],
