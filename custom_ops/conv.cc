@@ -191,33 +191,59 @@ int64_t RowsTogether(const Shape& shape, int64_t pixels) {
 
 // ---- forward, and the gradient to the input ----------------------------------------------------
 
-// Packs a kernel as the tiles read it: [group of columns][tap][channel][column of the group].
+// Packs taps `first` to `end`, counted over groups of columns, of a kernel as the tiles read it:
+// [group of columns][tap][channel][column of the group].
+void PackTaps(const Shape& shape, const Taps& kernel, const Columns& columns, int64_t first,
+              int64_t end, float* to) {
+  const int64_t taps = Product(shape.taps), tap = shape.channels * columns.width;
+  for (int64_t n = first; n < end; ++n, to += tap) {
+    const int64_t t = n % taps;
+    const Triple at = {t / (shape.taps[1] * shape.taps[2]), t / shape.taps[2] % shape.taps[1],
+                       t % shape.taps[2]};
+    CopyTap(kernel, shape, at, n / taps * columns.width, columns.width, to);
+  }
+}
+
+// Packs a whole kernel.
 Floats Pack(ffi::ThreadPool& pool, const Shape& shape, const Taps& kernel, const Columns& columns) {
-  const int64_t taps = Product(shape.taps), tap = shape.channels * columns.width,
-                all = columns.groups * taps;
+  const int64_t tap = shape.channels * columns.width, all = columns.groups * Product(shape.taps);
   Floats packed = Allocate(all * tap);
   const int64_t parts = std::min<int64_t>(all, 4 * pool.num_threads());
   ParallelFor(pool, parts, [&](int64_t part) {
-    for (int64_t n = all * part / parts; n < all * (part + 1) / parts; ++n) {
-      const int64_t t = n % taps;
-      const Triple at = {t / (shape.taps[1] * shape.taps[2]), t / shape.taps[2] % shape.taps[1],
-                         t % shape.taps[2]};
-      CopyTap(kernel, shape, at, n / taps * columns.width, columns.width, packed.get() + n * tap);
-    }
+    const int64_t first = all * part / parts;
+    PackTaps(shape, kernel, columns, first, all * (part + 1) / parts, packed.get() + first * tap);
   });
   return packed;
 }
 
-void Convolve(ffi::ThreadPool& pool, const Shape& shape, int64_t batch, const float* in,
+// A single image whose pixels fit into one band, as in the deep layers of a network.
+bool FewPixels(const Shape& shape, int64_t batch) {
+  return batch == 1 && shape.out[0] == 1 && shape.out[1] * shape.out[2] <= 128;
+}
+
+// Of few pixels, each of which meets one tap, all in one row: tiles are then full.
+Shape InOneRow(Shape shape, const Place& out) {
+  if (Product(shape.taps) == 1 && shape.in == shape.out && shape.low == Triple{} &&
+      shape.stride == Triple{1, 1, 1} && out.row == shape.out[2] * out.pixel)
+    shape.in = shape.out = {1, 1, shape.out[1] * shape.out[2]};
+  return shape;
+}
+
+void Convolve(ffi::ThreadPool& pool, const Shape& given, int64_t batch, const float* in,
               const Taps& kernel, const Place& out) {
+  const bool few = FewPixels(given, batch);
+  const Shape shape = few ? InOneRow(given, out) : given;
   // With few patches, computing the kernel's points costs more than it saves.
   if (ByWinograd(shape, 32)) return WinogradConvolve(pool, shape, batch, in, kernel, out);
   if (ByWideWinograd(shape, 32)) return WideWinogradConvolve(pool, shape, batch, in, kernel, out);
   const Tiles& tiles = TilesOfThisCpu();
   const Columns all = InGroups(shape);
-  const Floats packed = Pack(pool, shape, kernel, all);
-  const int64_t together = RowsTogether(shape, 128), bands = DivideUp(shape.out[1], together);
+  const int64_t together = few ? shape.out[1] : RowsTogether(shape, 128),
+                bands = DivideUp(shape.out[1], together);
   const int64_t places = batch * shape.out[0] * bands;
+  // For few pixels a kernel is packed group by group, by who needs the group: it then stays in the
+  // cache instead of going through memory, which would take longer than the products.
+  const Floats packed = few ? nullptr : Pack(pool, shape, kernel, all);
   // If there are few places, the columns are distributed as well.
   const int64_t shares =
       std::clamp<int64_t>(DivideUp(4 * pool.num_threads(), places), 1, all.groups);
@@ -234,10 +260,14 @@ void Convolve(ffi::ThreadPool& pool, const Shape& shape, int64_t batch, const fl
     Rows rows(shape, y1 - y0, sparse);
     rows.Take(in + b * sample, z, y0, y1);
     std::vector<const float*> a(lines), w(lines);
+    const Floats own = few ? Allocate(lines * row_of_taps) : nullptr;
     for (int64_t group = all.groups * share / shares; group < all.groups * (share + 1) / shares;
          ++group) {
       const int64_t o0 = group * all.width;
-      const float* taps = packed.get() + group * lines * row_of_taps;
+      if (few)
+        PackTaps(shape, kernel, all, group * Product(shape.taps),
+                 (group + 1) * Product(shape.taps), own.get());
+      const float* taps = few ? own.get() : packed.get() + group * lines * row_of_taps;
       for (int64_t y = y0; y < y1; ++y) {
         float* to = out.data + b * out.sample + z * out.plane + y * out.row + o0;
         const int64_t columns = std::min(all.width, shape.columns - o0);

@@ -20,7 +20,7 @@ COMMANDS = {
     "evaluate": "evaluate a run's checkpoints, or prediction files",
     "predict": "joints in your own images, depth images, videos and cameras",
     "report": "compare several results on one page",
-    "bench": "measure a model on your own labelled depth frames",
+    "bench": "measure a model: errors on your own labelled depth frames, and times",
     "prepare": "turn a data set's own files into what training reads",
     "export": "write a trained network as a file that runs without handjax",
     "view": "show a hand in the browser and fit it to a depth image",

@@ -2,11 +2,13 @@
 
     handjax export MODEL --to onnx --output FILE.onnx
     handjax export MODEL --to stablehlo --output FILE.stablehlo
+    handjax export MODEL --to litert --output FILE.tflite
+    handjax export MODEL --to savedmodel --output FOLDER
 
 MODEL is a name that `handjax models` lists, or the folder of a run. The file takes whole pictures
 or depth images and returns joints in px or mm: crop, normalization and decoding are inside, the
-batch is of any size. Names, units and this command are in its metadata. docs/export.md has an
-example that reads it in 20 lines, and what each format can do.
+batch is of any size, in LiteRT of one. Names, units and this command are in its metadata.
+docs/export.md has an example that reads it in 20 lines, and what each format can do.
 
 The file is then run on a few inputs and its largest difference from handjax is printed. They are
 held-out samples of the run, rendered hands, or your own: --check.
@@ -24,12 +26,20 @@ from handjax.engine import cli, runtime
 from handjax.exporter import parity
 from handjax.exporter.contents import Contents, beside
 from handjax.exporter.depth_contents import CENTERS
-from handjax.exporter.model import contents_of, describe
+from handjax.exporter.model import contents_of, describe, image_size
 from handjax.exporter.samples import samples
 from handjax.prediction.predictor import load
 from handjax.run import read_config
 
-FORMATS = {"onnx": ".onnx", "stablehlo": ".stablehlo"}
+# Format → the ending of its files, the package it needs, and the extra that brings that.
+FORMATS = {
+    "onnx": (".onnx", "onnx", "export"),
+    "stablehlo": (".stablehlo", "flatbuffers", "export"),
+    "litert": (".tflite", "ai_edge_litert", "litert"),
+    "savedmodel": ("", "tensorflow", "litert"),
+}
+HALVES = ("onnx", "litert")  # formats that store weights in float16
+WITH_JSON = ("stablehlo", "litert")  # that have their metadata in a JSON file beside them
 
 
 def parser() -> cli.Parser:
@@ -38,7 +48,7 @@ def parser() -> cli.Parser:
     add = flags.add_argument
     add("model", metavar="MODEL", help="a name that `handjax models` lists, or a run's folder")
     add("--to", choices=FORMATS, required=True, help="the format")
-    add("--output", metavar="FILE", required=True, help="the file to write")
+    add("--output", metavar="FILE", required=True, help="the file or folder to write")
     add("--overwrite", action="store_true", help="replace FILE")
     add("--checkpoint", metavar="WHICH", default="last", help="of a run: last, best or a step")
     add(
@@ -59,7 +69,8 @@ def parser() -> cli.Parser:
         "--weights",
         choices=("float32", "float16"),
         default="float32",
-        help="ONNX: how large weights are stored; float16 halves the file, not the arithmetic",
+        help="ONNX and LiteRT: how large weights are stored; float16 halves the file, not the "
+        "arithmetic",
     )
     add(
         "--check",
@@ -79,14 +90,16 @@ def main(argv: Sequence[str]) -> None:
     predictor = load(flags.model, flags.checkpoint)
     folder = Path(flags.model)
     config = read_config(folder) if (folder / "config.json").is_file() else None
-    contents = contents_of(predictor, config, _size(flags.size), flags.center, flags.side)
+    contents = contents_of(predictor, config, image_size(flags.size), flags.center, flags.side)
     inputs = samples(contents, Path(flags.check) if flags.check else None, config)
     command = f"handjax export {shlex.join(argv)}"
     metadata = describe(contents, __version__, command, flags.weights)
     path.parent.mkdir(parents=True, exist_ok=True)
     run = _written(contents, metadata, flags, path)
     nodes = ", ".join(f"{name} {list(port.shape)}" for name, port in contents.inputs.items())
-    print(f"{path}: {path.stat().st_size / 1e6:.1f} MB; {nodes} → {', '.join(contents.outputs)}")
+    files = path.rglob("*") if path.is_dir() else [path]
+    size = sum(file.stat().st_size for file in files)
+    print(f"{path}: {size / 1e6:.1f} MB; {nodes} → {', '.join(contents.outputs)}")
     if run is None:
         print("not compared with handjax: pip install onnxruntime", file=sys.stderr)
         return
@@ -101,29 +114,21 @@ def main(argv: Sequence[str]) -> None:
 
 
 def _check(flags: Any, path: Path) -> None:
-    ending = FORMATS[flags.to]
+    ending, package, extra = FORMATS[flags.to]
     if path.suffix != ending:
-        raise ValueError(f"--output {path}: expected a file that ends in {ending}")
-    if path.is_dir():
+        expected = f"a file that ends in {ending}" if ending else "a folder, without an ending"
+        raise ValueError(f"--output {path}: expected {expected}")
+    if ending and path.is_dir():
         raise IsADirectoryError(f"--output {path}: a folder; expected a file")
-    for file in (path, beside(path)) if flags.to == "stablehlo" else (path,):
+    for file in (path, beside(path)) if flags.to in WITH_JSON else (path,):
         if file.exists() and not flags.overwrite:
             raise FileExistsError(f"{file} is there already: use --overwrite or another --output")
-    if flags.to != "onnx" and flags.weights != "float32":
-        raise ValueError("--weights float16 is for --to onnx")
-    package = {"onnx": "onnx", "stablehlo": "flatbuffers"}[flags.to]
+    if not ending and path.exists() and not (path / "saved_model.pb").is_file():
+        raise FileExistsError(f"--output {path}: not a SavedModel; use another --output")
+    if flags.to not in HALVES and flags.weights != "float32":
+        raise ValueError(f"--weights {flags.weights} is for --to {' and '.join(HALVES)}")
     if importlib.util.find_spec(package) is None:
-        raise ValueError(f"--to {flags.to} needs {package}: pip install 'handjax[export]'")
-
-
-def _size(text: str | None) -> tuple[int, int] | None:
-    """Height and width; None: the default."""
-    if text is None:
-        return None
-    width, x, height = text.partition("x")
-    if not (x and width.isdecimal() and height.isdecimal() and int(width) and int(height)):
-        raise ValueError(f"--size {text}: expected WIDTHxHEIGHT in px, as 640x480")
-    return int(height), int(width)
+        raise ValueError(f"--to {flags.to} needs {package}: pip install 'handjax[{extra}]'")
 
 
 def _written(contents: Contents, metadata: dict[str, Any], flags: Any, path: Path) -> Any:
@@ -135,6 +140,12 @@ def _written(contents: Contents, metadata: dict[str, Any], flags: Any, path: Pat
         model = to_onnx(contents, metadata, flags.weights == "float16")
         write_onnx(model, path)
         return onnx_function(model)
+    if flags.to in ("litert", "savedmodel"):
+        from handjax.exporter.tensorflow_files import write_litert, write_savedmodel
+
+        if flags.to == "litert":
+            return write_litert(contents, metadata, path, flags.weights == "float16")
+        return write_savedmodel(contents, metadata, path)
     from handjax.exporter.stablehlo import stablehlo_function, to_stablehlo, write_stablehlo
 
     program = to_stablehlo(contents)

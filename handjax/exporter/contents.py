@@ -42,11 +42,11 @@ class Contents:
     function: Callable[..., dict[str, Array]]
     ours: Callable[[Arrays], dict[str, np.ndarray]]
 
-    def specs(self) -> dict[str, jax.ShapeDtypeStruct]:
-        """The inputs with a batch of any size, `batch`."""
-        (batch,) = export.symbolic_shape("batch")
+    def specs(self, batch: int | None = None) -> dict[str, jax.ShapeDtypeStruct]:
+        """The inputs with a batch of this size, by default of any, `batch`."""
+        (any_size,) = export.symbolic_shape("batch")
         return {
-            name: jax.ShapeDtypeStruct((batch, *port.shape), port.dtype)
+            name: jax.ShapeDtypeStruct((batch or any_size, *port.shape), port.dtype)
             for name, port in self.inputs.items()
         }
 

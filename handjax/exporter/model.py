@@ -52,3 +52,13 @@ def describe(contents: Contents, version: str, command: str, weights: str) -> di
         "outputs": dict(contents.outputs),
         "weights": weights,
     }
+
+
+def image_size(text: str | None) -> tuple[int, int] | None:
+    """Height and width of `--size WIDTHxHEIGHT`; None: the default."""
+    if text is None:
+        return None
+    width, x, height = text.partition("x")
+    if not (x and width.isdecimal() and height.isdecimal() and int(width) and int(height)):
+        raise ValueError(f"--size {text}: expected WIDTHxHEIGHT in px, as 640x480")
+    return int(height), int(width)

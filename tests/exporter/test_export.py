@@ -1,4 +1,4 @@
-"""handjax export: untrained runs of every system and the included networks, in both formats."""
+"""handjax export: untrained runs of every system and the included networks, in all formats."""
 
 import json
 import re
@@ -77,22 +77,56 @@ def frames(count=2):
     return depth, np.tile(k, (count, 1, 1))
 
 
+def exported_by_command(name, folder, path, form):
+    """The command in a process of its own: jaxtyping cannot compare sizes that are symbols."""
+    depth = ("--size", "64x48") if name in FLAGS else ()
+    command = [sys.executable, "-m", "handjax", "export", str(folder), "--to", form]
+    flags = ["--output", str(path), *FLAGS.get(name, ()), *depth]
+    return subprocess.run([*command, *flags], capture_output=True, text=True)
+
+
+def check_parity(done):
+    """The command found the joints of handjax, and did not warn."""
+    assert done.returncode == 0 and "warning" not in done.stderr, done.stderr
+    found = dict(re.findall(r"(\w+) (\d\.\de[+-]\d\d)", done.stdout.partition("handjax on")[2]))
+    limits = {"uv": 1e-3, "xyz": 1e-2}
+    assert set(found) & set(limits), done.stdout
+    assert all(float(found[key]) < limits[key] for key in set(found) & set(limits))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", RUNS)
 def test_run_as_onnx(name, folder_of, tmp_path):
     path = tmp_path / "model.onnx"
-    depth = ("--size", "64x48") if name in FLAGS else ()
-    flags = [*FLAGS.get(name, ()), *depth]
-    # In a process of its own: jaxtyping cannot compare sizes that are symbols.
-    command = [sys.executable, "-m", "handjax", "export", str(folder_of(name)), "--to", "onnx"]
-    done = subprocess.run([*command, "--output", str(path), *flags], capture_output=True, text=True)
-    assert done.returncode == 0 and "warning" not in done.stderr, done.stderr
-    found = dict(re.findall(r"(\w+) (\d\.\de[+-]\d\d)", done.stdout.partition("handjax on")[2]))
-    limits = {"uv": 1e-3, "xyz": 1e-2}
-    assert found and all(float(found[key]) < limits[key] for key in set(found) & set(limits))
+    check_parity(exported_by_command(name, folder_of(name), path, "onnx"))
     kept = metadata(path)
     assert json.loads(kept["joints"]) == list(load(folder_of(name)).joints)
     assert kept["command"].startswith(f"handjax export {folder_of(name)} --to onnx")
+
+
+@pytest.mark.slow
+@pytest.mark.tensorflow
+@pytest.mark.parametrize("name", ["posenet2d", "v2v"])
+def test_run_as_savedmodel(name, folder_of, tmp_path):
+    pytest.importorskip("tensorflow", reason="TensorFlow is not installed: the extra litert")
+    path = tmp_path / "model"
+    check_parity(exported_by_command(name, folder_of(name), path, "savedmodel"))
+    kept = json.loads((path / "assets.extra/handjax.json").read_text())
+    assert kept["joints"] == list(load(folder_of(name)).joints)
+    assert [one.name for one in tmp_path.iterdir()] == ["model"]  # nothing is left beside it
+
+
+@pytest.mark.slow
+@pytest.mark.tensorflow
+def test_run_as_litert(folder_of, tmp_path):
+    pytest.importorskip("ai_edge_litert", reason="LiteRT is not installed: the extra litert")
+    path = tmp_path / "model.tflite"
+    check_parity(exported_by_command("posenet2d", folder_of("posenet2d"), path, "litert"))
+    assert len(json.loads((tmp_path / "model.tflite.json").read_text())["joints"]) == 21
+    # It has no convolutions of volumes, and the command says so.
+    done = exported_by_command("v2v", folder_of("v2v"), tmp_path / "v2v.tflite", "litert")
+    assert done.returncode == 2 and "no counterpart of vhlo.convolution_v1" in done.stderr
+    assert not (tmp_path / "v2v.tflite").exists()
 
 
 @pytest.fixture(scope="module")
@@ -161,7 +195,11 @@ def test_invalid_flags(exported, folder_of, tmp_path):
         (["--to", "onnx", "--output", new, "--size", "48"], "expected WIDTHxHEIGHT in px"),
         (["--to", "onnx", "--output", new, "--side", "left"], "are for models of depth images"),
         (["--to", "stablehlo", "--output", "x.stablehlo", "--weights", "float16"], "for --to onnx"),
-        (["--to", "litert", "--output", new], "invalid choice"),
+        (["--to", "litert", "--output", new], "expected a file that ends in .tflite"),
+        (["--to", "savedmodel", "--output", new], "expected a folder, without an ending"),
+        (["--to", "savedmodel", "--output", str(tmp_path)], "is there already: use --overwrite"),
+        (["--to", "savedmodel", "--output", str(tmp_path), "--overwrite"], "not a SavedModel"),
+        (["--to", "coreml", "--output", new], "invalid choice"),
     ):
         with pytest.raises((ValueError, OSError), match=message):
             export.main([run_folder, *argv])

@@ -33,6 +33,8 @@ CASES = {
     "uneven padding": ((3, 6, 5, 16), (3, 3, 16, 40), (1, 3), ((0, 2), (4, 1))),
     "an even kernel": ((2, 8, 9, 7, 4), (2, 4, 2, 4, 16), 1, "SAME"),
     "a grid smaller than the kernel": ((2, 2, 3, 2, 3), (5, 5, 5, 3, 2), 1, "SAME"),
+    "few pixels": ((2, 8, 7, 40), (3, 3, 40, 77), 1, "SAME"),
+    "few pixels, one tap": ((2, 8, 8, 40), (1, 1, 40, 77), 1, "VALID"),
     "one axis": ((2, 50, 5), (4, 5, 7), 3, "VALID"),
     "one channel, dense": ((2, 9, 8, 13, 1), (7, 7, 7, 1, 16), 1, "SAME"),
     "one channel, sparse": ((2, 9, 8, 13, 1), (7, 7, 7, 1, 16), 1, "SAME"),
@@ -302,10 +304,23 @@ def test_two_runs_give_the_same_bits():
     jax.tree.map(np.testing.assert_array_equal, run(sparse, taps), run(sparse, taps))
 
 
-@pytest.mark.parametrize("name", ["a network's", "patches, two samples a block", "wide patches"])
+@pytest.mark.parametrize(
+    "name",
+    ["a network's", "patches, two samples a block", "wide patches"]
+    # A single sample of these is packed, and tiled, in another way.
+    + ["few pixels", "few pixels, one tap"],
+)
 def test_samples_do_not_depend_on_their_batch(name):
     x, kernel, *_ = arrays(name)
     run = jax.jit(conv.conv)
+    np.testing.assert_array_equal(run(x, kernel)[1:], run(x[1:], kernel))
+
+
+def test_transposed_samples_do_not_depend_on_their_batch():
+    rng = np.random.default_rng(5)
+    x = jnp.asarray(rng.standard_normal((2, 8, 8, 40)), jnp.float32)
+    kernel = jnp.asarray(rng.standard_normal((4, 4, 40, 24)), jnp.float32)
+    run = jax.jit(partial(conv.conv_transpose, strides=2, padding=1))
     np.testing.assert_array_equal(run(x, kernel)[1:], run(x[1:], kernel))
 
 
