@@ -271,7 +271,7 @@ def test_every_package_and_command_is_in_the_tables():
     top = {p.stem for p in PACKAGE.glob("*.py")} - {"__init__"}
     assert packages | {"run"} == set(PACKAGES)
     assert top - {"run"} == set(COMMANDS)
-    assert len(top) < 10
+    assert len(top) <= 10
 
 
 def table(name: str) -> dict[str, set[str]]:

@@ -47,8 +47,8 @@ class Writer:
             lines = [line for line in read_jsonl(self.path) if 0 < start and line["step"] <= start]
             self.evaluated = {line["step"] for line in lines if "eval_loss" in line}
             write_atomic(self.path, "".join(json.dumps(line) + "\n" for line in lines))
-        self.tensorboard = _tensorboard(workdir / "tensorboard", start)
         self.wandb = WandbRun(workdir, wandb, config or {}) if wandb else None
+        self.tensorboard = _tensorboard(workdir / "tensorboard", start)
         self.bar = tqdm(
             total=steps,
             initial=start,

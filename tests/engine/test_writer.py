@@ -1,5 +1,6 @@
 import json
 import sys
+import time
 
 import pytest
 
@@ -111,6 +112,7 @@ def test_wandb_gets_the_same_numbers(tmp_path, monkeypatch):
             writer.step(step, {"loss": 1 / step, "finite": 1.0}, record=True)
         writer.evaluation(steps, {"loss": 0.5})
         writer.close()
+        time.sleep(1.1)  # a folder there is named by the second
     files = sorted((tmp_path / "wandb").glob("offline-run-*/run-*.wandb"))
     (name,) = {file.stem for file in files}
     assert name == "run-" + (tmp_path / "wandb_id.txt").read_text().strip()
