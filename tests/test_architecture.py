@@ -120,6 +120,7 @@ READS = {
 }
 # Distribution → what it is imported as, where the names differ.
 IMPORTED_AS = {
+    "ai-edge-litert": "ai_edge_litert",
     "apache-beam": "apache_beam",
     "opencv-python-headless": "cv2",
     "orbax-checkpoint": "orbax",

@@ -83,14 +83,14 @@ def draw_hand(
     return drawn.rolled(jnp.where(draws.uniform() < upright, level, 0.0))
 
 
-class Scene(NamedTuple):
+class HandScene(NamedTuple):
     hand: DrawnHand
     second: DrawnHand
     has_second: Bool[Array, ""]
     vertices: Float[Array, "v 3"]  # of both hands, then of what is around them
     planes: Float[Array, "2 4"]
 
-    def moved(self, by: Float[Array, "3"]) -> "Scene":
+    def moved(self, by: Float[Array, "3"]) -> "HandScene":
         """All of it elsewhere; a plane that the camera would be behind is gone."""
         normals, offsets = self.planes[:, :3], self.planes[:, 3]
         further = jnp.maximum(offsets + jnp.matmul(normals, by, precision="highest"), 0.0)
@@ -104,7 +104,7 @@ class Scene(NamedTuple):
 
 
 def beside_hands(
-    scene: Scene, hands: int, number: Float[Array, ""]
+    scene: HandScene, hands: int, number: Float[Array, ""]
 ) -> tuple[Float[Array, "3"], Bool[Array, ""]]:
     """A point of what is around the hands, whose vertices come first, 90 to 450 mm from the first
     and not on the second; and whether there is one. `number`, uniform, says which."""
@@ -127,7 +127,7 @@ def draw_scene(
     scale: poses.Range,
     frontal: float,
     upright: float,
-) -> Scene:
+) -> HandScene:
     """A hand at `position`, left with probability `left`, another one beside it, and what is around
     them. `gone`: without the first hand."""
     draw = partial(draw_hand, skin=skin, scale=scale, frontal=frontal, upright=upright)
@@ -144,11 +144,11 @@ def draw_scene(
         surroundings.surround(draws, palms[0], palms[1], shares, has_second),
     ]
     planes = surroundings.planes(draws, first.joints, shares)
-    return Scene(first, second, has_second, jnp.concatenate(vertices), planes)
+    return HandScene(first, second, has_second, jnp.concatenate(vertices), planes)
 
 
 def render_scene(
-    scene: Scene, k: Float[Array, "3 3"], height: int, width: int, skin: skinning.Skin
+    scene: HandScene, k: Float[Array, "3 3"], height: int, width: int, skin: skinning.Skin
 ) -> Float[Array, "h w"]:
     """Depth without a sensor's effects, mm; 0 where nothing is."""
     screen = to_screen(scene.vertices, k, projection="pinhole", interpolation="perspective")
