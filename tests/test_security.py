@@ -19,7 +19,7 @@ import pytest
 
 from handjax.engine import weights
 from handjax.pose.skeleton import SKELETONS
-from handjax.reports import page
+from handjax.reports.page import turning
 
 ROOT = Path(__file__).resolve().parent.parent
 CODE = ("handjax", "scripts", "benchmarks", "configs")
@@ -148,8 +148,8 @@ def test_pages_escape_whatever_they_are_given():
         template = template.replace(ours, "")
     assert not re.search(r"\|\s*safe|autoescape", template)
     hand = SKELETONS["hand21"]
-    evil = dataclasses.replace(hand, colours=("</script>",) * len(hand.joints))
-    assert "<" not in page.turning([("", np.zeros((21, 3)), None)], evil, "").data
+    evil = dataclasses.replace(hand, palette=("</script>",) * len(hand.joints))
+    assert "<" not in turning([("", np.zeros((21, 3)), None)], evil, "").data
 
 
 def test_nobody_is_told_to_listen_to_the_network():
