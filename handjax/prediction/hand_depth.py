@@ -101,7 +101,7 @@ class HandDepthPredictor(DepthPredictor):
         everything = _everywhere(self.networks, frame, k, ODDS[side], self.range_mm)
         found, likely = jax.device_get(everything)
         finite = np.isfinite(likely) & np.isfinite(found.joints).all((1, 2))
-        check_finite(finite[None], self.name)
+        check_finite(np.array([finite.all()]), self.name)
         kept: list[HandFound] = []
         for number in np.argsort(-likely):
             one = jax.tree.map(lambda x, i=number: x[i], found)
