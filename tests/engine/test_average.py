@@ -35,7 +35,7 @@ def trained(tiny_task, tiny_source):
     mesh = sharding.make_mesh(2)
 
     def train(average):
-        target = state_target(task, optimizer, mesh, bool(average))
+        target = state_target(task, optimizer, mesh, average=bool(average))
         state = create_state(KEY, task, optimizer, target)
         options = dict(key=KEY, task=task, optimizer=optimizer, materialize=source.materialize)
         step = jax.jit(partial(train_step, **options, average=average), donate_argnums=0)
