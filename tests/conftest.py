@@ -1,10 +1,7 @@
 """Strict by default: eight CPU devices, no silent broadcasting, no silent dtype promotion."""
 
 import contextlib
-import gc
 import os
-
-gc.disable()  # until pytest_collection_finish: imports leave no garbage
 
 # Before jax is imported anywhere: tests see eight devices.
 os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=8")
@@ -35,13 +32,6 @@ def pytest_collection_modifyitems(items):
         return LONG.index(folder) if folder in LONG else len(LONG)
 
     items.sort(key=order)
-
-
-def pytest_collection_finish(session):
-    """What was imported stays. Looking through its hundreds of thousands of objects again and again
-    is a tenth of the time that tracing a training step takes."""
-    gc.freeze()
-    gc.enable()
 
 
 @pytest.hookimpl(optionalhook=True)
