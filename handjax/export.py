@@ -21,13 +21,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ml_collections import ConfigDict
+
 from handjax import __version__
 from handjax.engine import cli, runtime
 from handjax.exporter import parity
 from handjax.exporter.contents import Contents, beside
 from handjax.exporter.depth_contents import CENTERS
 from handjax.exporter.model import contents_of, describe, image_size
-from handjax.exporter.samples import samples
+from handjax.exporter.samples import COUNT, samples
 from handjax.prediction.predictor import load
 from handjax.run import read_config
 
@@ -38,7 +40,9 @@ FORMATS = {
     "litert": (".tflite", "ai_edge_litert", "litert"),
     "savedmodel": ("", "tensorflow", "litert"),
 }
-HALVES = ("onnx", "litert")  # formats that store weights in float16
+# What large weights can be stored as → the formats that can.
+WEIGHTS = {"float32": tuple(FORMATS), "float16": ("onnx", "litert"), "int8": ("onnx",)}
+MEASURED = 16  # samples that rounded weights are compared on
 WITH_JSON = ("stablehlo", "litert")  # that have their metadata in a JSON file beside them
 
 
@@ -67,10 +71,16 @@ def parser() -> cli.Parser:
     )
     add(
         "--weights",
-        choices=("float32", "float16"),
+        choices=WEIGHTS,
         default="float32",
-        help="ONNX and LiteRT: how large weights are stored; float16 halves the file, not the "
-        "arithmetic",
+        help="ONNX and LiteRT: float16 halves the file, not the arithmetic; ONNX: int8 lets "
+        "convolutions compute in 8 bits, see --calibrate (default: float32)",
+    )
+    add(
+        "--calibrate",
+        metavar="PATH",
+        help="of --weights int8: inputs to take the scales from, as those of --check (default: "
+        "training samples of the run, or rendered hands)",
     )
     add(
         "--check",
@@ -91,11 +101,13 @@ def main(argv: Sequence[str]) -> None:
     folder = Path(flags.model)
     config = read_config(folder) if (folder / "config.json").is_file() else None
     contents = contents_of(predictor, config, image_size(flags.size), flags.center, flags.side)
-    inputs = samples(contents, Path(flags.check) if flags.check else None, config)
+    exact = flags.weights == "float32"
+    check = Path(flags.check) if flags.check else None
+    inputs = samples(contents, check, config, COUNT if exact else MEASURED)
     command = f"handjax export {shlex.join(argv)}"
     metadata = describe(contents, __version__, command, flags.weights)
     path.parent.mkdir(parents=True, exist_ok=True)
-    run = _written(contents, metadata, flags, path)
+    run = _written(contents, metadata, flags, path, config)
     nodes = ", ".join(f"{name} {list(port.shape)}" for name, port in contents.inputs.items())
     files = path.rglob("*") if path.is_dir() else [path]
     size = sum(file.stat().st_size for file in files)
@@ -103,9 +115,12 @@ def main(argv: Sequence[str]) -> None:
     if run is None:
         print("not compared with handjax: pip install onnxruntime", file=sys.stderr)
         return
-    found = parity.differences(contents.ours(inputs.arrays), run(inputs.arrays))
+    ours, theirs = contents.ours(inputs.arrays), run(inputs.arrays)
+    found = parity.differences(ours, theirs)
     print(f"largest difference from handjax on {inputs.origin}: {parity.summary(found)}")
-    if flags.weights == "float32" and (names := parity.beyond(found)):
+    if not exact:
+        print(f"mean difference: {parity.summary(parity.mean_differences(ours, theirs))}")
+    elif names := parity.beyond(found):
         print(
             f"warning: {', '.join(names)} differ by more than rounding does; look at the results "
             "before you rely on the file",
@@ -125,19 +140,32 @@ def _check(flags: Any, path: Path) -> None:
             raise FileExistsError(f"{file} is there already: use --overwrite or another --output")
     if not ending and path.exists() and not (path / "saved_model.pb").is_file():
         raise FileExistsError(f"--output {path}: not a SavedModel; use another --output")
-    if flags.to not in HALVES and flags.weights != "float32":
-        raise ValueError(f"--weights {flags.weights} is for --to {' and '.join(HALVES)}")
+    if flags.to not in WEIGHTS[flags.weights]:
+        able = " and ".join(WEIGHTS[flags.weights])
+        raise ValueError(f"--weights {flags.weights} is for --to {able}")
+    if flags.calibrate and flags.weights != "int8":
+        raise ValueError("--calibrate is for --weights int8")
+    if flags.weights == "int8" and importlib.util.find_spec("onnxruntime") is None:
+        raise ValueError("--weights int8 needs onnxruntime: pip install 'handjax[export]'")
     if importlib.util.find_spec(package) is None:
         raise ValueError(f"--to {flags.to} needs {package}: pip install 'handjax[{extra}]'")
 
 
-def _written(contents: Contents, metadata: dict[str, Any], flags: Any, path: Path) -> Any:
+def _written(
+    contents: Contents,
+    metadata: dict[str, Any],
+    flags: Any,
+    path: Path,
+    config: ConfigDict | None,
+) -> Any:
     """Write the file; it as a function of NumPy arrays, None if nothing here can run it."""
     # Optional packages.
     if flags.to == "onnx":
         from handjax.exporter.onnx_file import onnx_function, to_onnx, write_onnx
 
         model = to_onnx(contents, metadata, flags.weights == "float16")
+        if flags.weights == "int8":
+            model = _in_8_bits(model, contents, flags.calibrate, config)
         write_onnx(model, path)
         return onnx_function(model)
     if flags.to in ("litert", "savedmodel"):
@@ -151,6 +179,15 @@ def _written(contents: Contents, metadata: dict[str, Any], flags: Any, path: Pat
     program = to_stablehlo(contents)
     write_stablehlo(program, metadata, path)
     return stablehlo_function(program)
+
+
+def _in_8_bits(model: Any, contents: Contents, own: str | None, config: ConfigDict | None) -> Any:
+    from handjax.exporter.int8 import CALIBRATION, to_int8  # optional packages
+    from handjax.exporter.onnx_file import layers_of
+
+    inputs = samples(contents, Path(own) if own else None, config, CALIBRATION, train=True)
+    print(f"calibrating 8 bits on {inputs.origin} …", flush=True)
+    return to_int8(model, layers_of(model), inputs.arrays)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ LAYERS = ("Conv", "ConvTranspose", "Gemm", "MatMul")  # whose second input is th
 
 def to_onnx(contents: Contents, metadata: Mapping[str, Any], half: bool) -> onnx.ModelProto:
     """The contents as a checked model. With `half` large weights are stored in float16 and become
-    float32 when the file is loaded, which runtimes do once.
+    float32 when the file is loaded, which runtimes do once. Layers have names, see `layers_of`.
 
     Raises Untranslated, which names the primitive, for what ONNX cannot express.
     """
@@ -33,11 +33,14 @@ def to_onnx(contents: Contents, metadata: Mapping[str, Any], half: bool) -> onnx
         graph.output(name, values[name])
     simplify(graph)
     nodes = list(graph.nodes)
+    for number, node in enumerate(nodes):
+        if node.op_type in LAYERS and _is_large(graph.initializers.get(node.input[1])):
+            node.name = f"layer_{number}"
     initializers = []
     # Of layers alone: other tables, as the pixels of an image, are not exact in float16.
     halved = {node.input[1] for node in nodes if node.op_type in LAYERS} if half else set()
     for name, array in graph.initializers.items():
-        if name in halved and array.dtype == np.float32 and array.size >= SMALL:
+        if name in halved and _is_large(array):
             short = f"{name}_half"
             initializers.append(tensor_proto(short, _half(array)))
             nodes.insert(0, helper.make_node("Cast", [short], [name], to=onnx.TensorProto.FLOAT))
@@ -56,6 +59,16 @@ def to_onnx(contents: Contents, metadata: Mapping[str, Any], half: bool) -> onnx
     helper.set_model_props(model, {key: _text(value) for key, value in metadata.items()})
     onnx.checker.check_model(model, full_check=True)
     return model
+
+
+def layers_of(model: onnx.ModelProto) -> list[str]:
+    """The names of the convolutions with large weights: not of products of the geometry, and not of
+    transposed ones, which onnxruntime has no 8-bit kernels for."""
+    return [node.name for node in model.graph.node if node.name and node.op_type == "Conv"]
+
+
+def _is_large(array: np.ndarray | None) -> bool:
+    return array is not None and array.dtype == np.float32 and array.size >= SMALL
 
 
 def _half(array: np.ndarray) -> np.ndarray:

@@ -14,15 +14,31 @@ LIMITS = {"xyz": 0.5, "uv": 0.2, "center": 0.5}
 
 def differences(ours: Arrays, theirs: Arrays) -> dict[str, float]:
     """The largest difference of each output; infinite where only one of the two is finite."""
+    return {
+        name: float(_gap(mine, theirs[name]).max(initial=0.0))
+        for name, mine in ours.items()
+        if name in theirs
+    }
+
+
+def mean_differences(ours: Arrays, theirs: Arrays) -> dict[str, float]:
+    """The mean of each output: the distance of points, the difference of numbers; infinite as
+    above."""
     found = {}
     for name, mine in ours.items():
-        if name not in theirs:
-            continue
-        a, b = (np.asarray(values, np.float64) for values in (mine, theirs[name]))
-        same = (a == b) | (np.isnan(a) & np.isnan(b))
-        gap = np.abs(np.where(same, 0.0, a) - np.where(same, 0.0, b))
-        found[name] = float(np.where(np.isfinite(gap), gap, np.inf).max(initial=0.0))
+        if name in theirs:
+            gap = _gap(mine, theirs[name])
+            if name in ("xyz", "uv", "center"):
+                gap = np.linalg.norm(gap, axis=-1)
+            found[name] = float(gap.mean()) if gap.size else 0.0
     return found
+
+
+def _gap(ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:
+    a, b = (np.asarray(values, np.float64) for values in (ours, theirs))
+    same = (a == b) | (np.isnan(a) & np.isnan(b))
+    gap = np.abs(np.where(same, 0.0, a) - np.where(same, 0.0, b))
+    return np.where(np.isfinite(gap), gap, np.inf)
 
 
 def summary(found: Mapping[str, float]) -> str:

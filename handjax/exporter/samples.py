@@ -17,7 +17,7 @@ from handjax.prediction.common import list_images
 from handjax.sources import SOURCES
 from handjax.synthetic import hands
 
-COUNT = 4  # samples
+COUNT = 4  # samples to compare on
 _DISTANCE_MM = 400.0  # of a hand whose place is not known
 
 
@@ -28,49 +28,58 @@ class Samples(NamedTuple):
     origin: str
 
 
-def samples(contents: Contents, check: Path | None, config: ConfigDict | None) -> Samples:
-    """A few inputs: from `check`, else from the data of the run's `config`, else rendered.
+def samples(
+    contents: Contents,
+    own: Path | None,
+    config: ConfigDict | None,
+    count: int = COUNT,
+    train: bool = False,
+) -> Samples:
+    """At most `count` inputs: from `own`, else from the data of the run's `config`, else rendered.
+    Those of a run and rendered ones are held out or, with `train`, those of training.
 
-    `check` is a folder with frames.json (depth), or images, or a folder of them (RGB; the box is
+    `own` is a folder with frames.json (depth), or images, or a folder of them (RGB; the box is
     the whole image). Raises ValueError or FileNotFoundError if it cannot be read.
     """
-    if check is not None:
-        found = _frames(check) if "depth" in contents.inputs else _images(check)
-        return Samples(_fitted(contents, found), f"{len(found)} of {check}")
+    flag = "--calibrate" if train else "--check"
+    if own is not None:
+        found = (_frames if "depth" in contents.inputs else _images)(own, count)
+        return Samples(_fitted(contents, found), f"{len(found)} of {own}")
     if config is not None:
         try:
-            found = _held_out(config)
+            found = _of_run(config, count, train)
         except (ValueError, OSError):  # its data is not on this machine
             found = []
         if found:
-            return Samples(_fitted(contents, found), f"{len(found)} held-out samples of the run")
+            kind = "training" if train else "held-out"
+            return Samples(_fitted(contents, found), f"{len(found)} {kind} samples of the run")
     if "depth" in contents.inputs:
-        found = _rendered()
+        found = _rendered(count, train)
         return Samples(_fitted(contents, found), f"{len(found)} rendered hands")
-    raise ValueError(
-        "the run's data is not on this machine: name images to compare on by --check IMAGES"
-    )
+    raise ValueError(f"the run's data is not on this machine: name images by {flag} IMAGES")
 
 
-def _frames(path: Path) -> list[dict[str, Any]]:
+def _frames(path: Path, count: int) -> list[dict[str, Any]]:
     frames = read_frames(path)
     read = []
-    for frame in frames.frames[:COUNT]:
+    for frame in frames.frames[:count]:
         depth = read_depth(frame.path, form=frames.form, scale=frames.unit_mm)
         read.append({"depth": depth, "k": frame.k, "center": frame.center})
     return read
 
 
-def _images(path: Path) -> list[dict[str, Any]]:
+def _images(path: Path, count: int) -> list[dict[str, Any]]:
     files = list(list_images(path, ENDINGS, exclude=path / "overlays").values())
-    return [{"image": rgb_pixels(read_image(file)[1])} for file in files[:COUNT]]
+    return [{"image": rgb_pixels(read_image(file)[1])} for file in files[:count]]
 
 
-def _held_out(config: ConfigDict) -> list[dict[str, Any]]:
-    """Samples of the run's evaluation split with depth or an image."""
-    source = configs.lookup(SOURCES, config, "data.name")(config, train=False)
-    indices = np.arange(min(COUNT, source.eval_size))
-    batch = jax.device_get(jax.jit(source.materialize)(source.eval_rows(indices), None))
+def _of_run(config: ConfigDict, count: int, train: bool) -> list[dict[str, Any]]:
+    """Samples of the run's evaluation or training split with depth or an image, as they are."""
+    source = configs.lookup(SOURCES, config, "data.name")(config, train=train)
+    size = source.train_size if train else source.eval_size  # None: endless
+    indices = np.arange(count if size is None else min(count, size))
+    taken = (source.train_rows if train else source.eval_rows)(indices)
+    batch = jax.device_get(jax.jit(source.materialize)(taken, None))
     kinds = [name for name in ("depth", "image") if name in batch]
     rows = []
     for i in range(len(indices) if kinds else 0):
@@ -91,15 +100,15 @@ def _around(uv: np.ndarray) -> np.ndarray:
     return np.array([*((low + high) / 2 - side / 2), side, side], np.float32)
 
 
-def _rendered() -> list[dict[str, Any]]:
+def _rendered(count: int, train: bool) -> list[dict[str, Any]]:
     def one(index: Any) -> dict[str, Any]:
-        key = hands.sample_key(0, True, index)
+        key = hands.sample_key(0, not train, index)
         return hands.depth_sample(key, surface="skin", image_size=128)
 
-    made = jax.device_get(jax.jit(jax.vmap(one))(np.arange(COUNT)))
+    made = jax.device_get(jax.jit(jax.vmap(one))(np.arange(count)))
     return [
         {"depth": made["depth"][i], "k": made["k"][i], "center": made["center_xyz"][i]}
-        for i in range(COUNT)
+        for i in range(count)
     ]
 
 

@@ -186,6 +186,54 @@ def test_half_the_weights(exported, folder_of, tmp_path, monkeypatch):
         assert users and all(user.op_type in onnx_file.LAYERS for user in users)  # weights alone
 
 
+def test_layers_in_8_bits(exported, folder_of, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(onnx_file, "SMALL", 16)
+    path = tmp_path / "int8.onnx"
+    argv = [str(folder_of("posenet2d")), "--to", "onnx", "--output", str(path)]
+    export.main([*argv, "--weights", "int8"])
+    said = capsys.readouterr().out
+    assert "calibrating 8 bits on 64 training samples of the run" in said
+    assert "from handjax on 2 held-out samples of the run" in said and "mean difference: uv" in said
+    full, rounded = (session(one).run(["uv"], images(2))[0] for one in (exported, path))
+    assert 0 < np.abs(full - rounded).max() < 1.0
+    assert metadata(path)["weights"] == "int8" and metadata(path)["joints"]
+    graph = onnx.load(path).graph
+    makers = {output: node.op_type for node in graph.node for output in node.output}
+    kinds = [[makers.get(name) for name in node.input[:2]] for node in graph.node]
+    convolutions = [
+        kind for node, kind in zip(graph.node, kinds, strict=True) if node.op_type == "Conv"
+    ]
+    assert convolutions.count(["DequantizeLinear"] * 2) == len(convolutions) > 10
+    products = [kind for node, kind in zip(graph.node, kinds, strict=True) if "MatMul" in node.name]
+    assert not any("DequantizeLinear" in kind for kind in products)  # the geometry stays as it is
+
+
+def test_calibration_on_what_is_not_finite(tmp_path):
+    int8 = pytest.importorskip("handjax.exporter.int8")
+    float_type = onnx.TensorProto.FLOAT
+    model = onnx.helper.make_model(
+        onnx.helper.make_graph(
+            [onnx.helper.make_node("Conv", ["x", "w"], ["y"], name="layer_0")],
+            "one layer",
+            [onnx.helper.make_tensor_value_info("x", float_type, ["b", 2, 8])],
+            [onnx.helper.make_tensor_value_info("y", float_type, ["b", 4, 6])],
+            [onnx.numpy_helper.from_array(np.ones((4, 2, 3), np.float32), "w")],
+        ),
+        opset_imports=[onnx.helper.make_opsetid("", 20)],
+        ir_version=10,
+    )
+    values = np.random.default_rng(0).normal(size=(3, 2, 8)).astype(np.float32)
+    made = int8.to_int8(model, ["layer_0"], {"x": values})
+    exact, rounded = (onnx_file.onnx_function(one)({"x": values})["y"] for one in (model, made))
+    assert 0 < np.abs(exact - rounded).max() < 0.1
+    values[1] = np.nan  # as of a frame without a hand: the others have the scales
+    again = onnx_file.onnx_function(int8.to_int8(model, ["layer_0"], {"x": values}))
+    np.testing.assert_allclose(again({"x": values[:1]})["y"], exact[:1], atol=0.1)
+    values[:] = np.nan
+    with pytest.raises(ValueError, match="8 bits: a layer is finite on none of the inputs"):
+        int8.to_int8(model, ["layer_0"], {"x": values})
+
+
 def test_invalid_flags(exported, folder_of, tmp_path):
     run_folder, new = str(folder_of("posenet2d")), str(tmp_path / "new.onnx")
     before = exported.read_bytes()
@@ -195,6 +243,12 @@ def test_invalid_flags(exported, folder_of, tmp_path):
         (["--to", "onnx", "--output", new, "--size", "48"], "expected WIDTHxHEIGHT in px"),
         (["--to", "onnx", "--output", new, "--side", "left"], "are for models of depth images"),
         (["--to", "stablehlo", "--output", "x.stablehlo", "--weights", "float16"], "for --to onnx"),
+        (["--to", "onnx", "--output", new, "--calibrate", "x"], "is for --weights int8"),
+        (["--to", "litert", "--output", "x.tflite", "--weights", "int8"], "for --to onnx"),
+        (
+            ["--to", "onnx", "--output", new, "--weights", "int8", "--calibrate", "nowhere"],
+            "nowhere",
+        ),
         (["--to", "litert", "--output", new], "expected a file that ends in .tflite"),
         (["--to", "savedmodel", "--output", new], "expected a folder, without an ending"),
         (["--to", "savedmodel", "--output", str(tmp_path)], "is there already: use --overwrite"),
@@ -232,6 +286,7 @@ def test_differences_see_what_only_one_has():
     a = {"xyz": np.array([1.0, np.nan]), "std": np.ones(2)}
     b = {"xyz": np.array([1.25, np.nan]), "std": np.array([1, np.inf])}
     assert parity.differences(a, b) == {"xyz": 0.25, "std": np.inf}
+    assert parity.mean_differences(a, b) == {"xyz": 0.25, "std": np.inf}
     assert parity.beyond({"xyz": 1.0, "uv": 0.0}) == ["xyz"]
 
 
