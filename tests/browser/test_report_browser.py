@@ -2,7 +2,6 @@
 
 import base64
 import json
-import shutil
 
 import numpy as np
 import pytest
@@ -15,26 +14,12 @@ from handjax.prediction.boxes import Box
 from handjax.reports import prediction_files, results
 from handjax.reports.base import Comparison
 from handjax.reports.keypoints2d import Keypoints2dReport
+from tests.browser.chromium import launched, needs_chromium
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-CHROMIUM = next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
-)
 pytestmark = [
-    pytest.mark.skipif(
-        CHROMIUM is None, reason="no chromium on PATH (Debian: apt-get install chromium)"
-    ),
+    needs_chromium,
     pytest.mark.slow,
-]
-
-QUIET = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-dev-shm-usage",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--no-first-run",
 ]
 
 
@@ -52,7 +37,7 @@ def workdir(tmp_path_factory):
 @pytest.fixture(scope="module")
 def chromium():
     with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET)
+        browser = launched(playwright)
         yield browser
         browser.close()
 

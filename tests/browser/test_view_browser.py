@@ -3,7 +3,6 @@
 import base64
 import json
 import re
-import shutil
 import subprocess
 import sys
 
@@ -14,31 +13,13 @@ import pytest
 from handjax.data.formats.mesh import read_skin
 from handjax.viewer.hand import START
 from handjax.viewer.rendering import PIXELS
+from tests.browser.chromium import SCENES, launched, needs_chromium
 
 pytest.importorskip("viser", reason="viser is not installed: pip install 'handjax[view]'")
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-CHROMIUM = next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
-)
 pytestmark = [
-    pytest.mark.skipif(
-        CHROMIUM is None, reason="no chromium on PATH (Debian: apt-get install chromium)"
-    ),
+    needs_chromium,
     pytest.mark.slow,
-    pytest.mark.slow,
-    pytest.mark.slow,
-]
-
-QUIET = [
-    "--no-sandbox",
-    "--use-angle=swiftshader",
-    "--enable-unsafe-swiftshader",
-    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
-    "--disable-dev-shm-usage",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--no-first-run",
 ]
 
 
@@ -66,7 +47,7 @@ def url():
 def page(url):
     """The open page; `page.troubles` collects outside requests and errors."""
     with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET)
+        browser = launched(playwright, SCENES)
         page = browser.new_page(viewport={"width": 1280, "height": 860})
         page.set_default_timeout(90_000)  # a busy machine takes long to compile
         page.troubles, ours = [], (url + "/", f"blob:{url}/", "data:")

@@ -1,6 +1,5 @@
 """The docs as a site: it builds without a warning, its links lead on, phones can show it."""
 
-import shutil
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -9,9 +8,8 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
-CHROMIUM = next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
-)
+from tests.browser.chromium import launched, needs_chromium
+
 pytestmark = pytest.mark.slow
 
 
@@ -89,14 +87,12 @@ def test_the_notebook_is_a_page_with_its_results(site):
     assert [*(site / "_images").glob("*.jpg")], "the picture of plot()"
 
 
+@needs_chromium
 @pytest.mark.parametrize(("scheme", "width"), [("light", 400), ("dark", 400), ("light", 1400)])
 def test_it_is_shown_without_scrolling_sideways(pages, scheme, width):
     sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    if CHROMIUM is None:
-        pytest.skip("no chromium on PATH (Debian: apt-get install chromium)")
-    flags = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
     with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
+        browser = launched(playwright)
         page = browser.new_page(color_scheme=scheme, viewport={"width": width, "height": 900})
         wide, asked = [], []
         page.on("request", lambda request: asked.append(request.url))
