@@ -12,6 +12,7 @@ import threading
 import traceback
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from types import ModuleType
 from typing import NoReturn
 
@@ -89,7 +90,7 @@ class Parser(argparse.ArgumentParser):
         for name, value in vars(flags).items():
             option = self._option(name)
             for one in value if isinstance(value, list | tuple) else [value]:
-                if isinstance(one, str):
+                if isinstance(one, str | os.PathLike):
                     refuse_scheme(option, one)
         return flags
 
@@ -113,6 +114,15 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Raises ValueError, where argparse prints its usage and exits."""
         raise ValueError(f"{message} (see {self.prog} --help)")
+
+
+def path(text: str) -> Path:
+    """A path on this machine, as the `type` of a flag of any parser."""
+    try:
+        refuse_scheme("", text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error).lstrip()) from None
+    return Path(text)
 
 
 def config_help(spec: str) -> str:
