@@ -107,12 +107,15 @@ def report(workdir, task, source, rows, *_):
     write_atomic(workdir / "metrics.json", json.dumps(task.score(rows)))
 
 
+_train_step = runs.Run.train_step.func
+
+
 class BadRun(runs.Run):
     """A run whose weights are not finite from the beginning of a step."""
 
     @functools.cached_property
     def train_step(self):
-        step, bad = runs.Run.train_step.func(self), self.config.data.bad_weights
+        step, bad = _train_step(self), self.config.data.bad_weights
 
         def spoilt(state, batch):
             factor = jnp.where(state.step + 1 == bad, jnp.nan, 1.0).astype(jnp.float32)
