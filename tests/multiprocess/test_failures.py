@@ -199,7 +199,7 @@ def test_a_second_run_in_the_folder_is_refused(start, train, tmp_path):
         ("bad=17", "center_xyz of sample 17 in the batch", 1),
         ("bad_label=17", "joints_xyz of sample 17 in the batch", 1),
         ("bad_label=17", "joints_xyz of sample 17 in the batch", 2),  # which one of them reads
-        ("bad_weights=4", "the weights: params/Dense_0/bias is not finite (8 of 8 numbers)", 1),
+        ("bad_weights=4", "the weights: params/BatchNorm_0/bias is not finite", 1),
     ],
 )
 def test_what_is_not_finite_ends_the_run(train, tmp_path, flag, part, processes):
@@ -212,7 +212,7 @@ def test_what_is_not_finite_ends_the_run(train, tmp_path, flag, part, processes)
     expected = 4 if "weights" in flag else 1 + first_step_of(17)
     for line in said:
         assert f"error: step {expected} is not finite (" in line
-        assert f"): {part}; its update was withheld; the newest checkpoint is " in line
+        assert f"): {part}" in line and "; its update was withheld; the newest checkpoint" in line
         assert line.endswith(str(workdir / "checkpoints" / str(expected - 1)))
     assert len(said) == processes and "Traceback" not in text
     saved = state(workdir)
