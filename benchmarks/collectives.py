@@ -12,7 +12,6 @@ and --tflops are its assumptions.
 """
 
 import argparse
-import functools
 import os
 import re
 import sys
@@ -109,18 +108,20 @@ def measured(spec: str, devices: int, overrides: Sequence[str] = ()) -> Step:
     """The training step of a config, for that many devices. Each has at least a sample: a smaller
     batch is enlarged. ValueError where a config refuses an override."""
     config, batch = sized(spec, devices, overrides), configs.load(spec, overrides).batch_size
-    run, lowered = lower(config)
+    with library.reference_implementations():  # XLA sees nothing inside our kernels
+        run, lowered = lower(config)
     if config.reduce_dtype == "float32":
         options = {"xla_backend_optimization_level": 0}  # collectives are chosen earlier
         sums = exchanged(lowered.compile(compiler_options=options).as_text())
     else:
         sums = summed(lowered.as_text())
+    flops = (lowered.cost_analysis() or {}).get("flops", 0.0)
     return Step(
         sums,
         sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(run.target.params)),
         sum(map(bytes_on_one, jax.tree.leaves(run.target.opt_state))),
         batch,
-        flops(spec) * batch,
+        flops / config.batch_size * batch,
     )
 
 
@@ -132,15 +133,6 @@ def sized(spec: str, devices: int, overrides: Sequence[str] = ()) -> Any:
     sizes = -(-config.batch_size // unit) * unit, -(-config.eval_batch_size // devices) * devices
     fixed += [f"config.batch_size={sizes[0]}", f"config.eval_batch_size={sizes[1]}"]
     return configs.load(spec, fixed)
-
-
-@functools.cache
-def flops(spec: str) -> float:
-    """Floating-point operations of a training step per sample, as XLA counts them."""
-    config = sized(spec, 1)
-    with library.reference_implementations():  # XLA counts nothing inside our kernels
-        _, alone = lower(config)
-    return (alone.cost_analysis() or {}).get("flops", 0.0) / config.batch_size
 
 
 def lower(config: Any) -> tuple[runs.Run, jax.stages.Lowered]:

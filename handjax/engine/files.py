@@ -130,6 +130,17 @@ def refuse_scheme(flag: str, value: str | os.PathLike, bucket: bool = False) -> 
     )
 
 
+def refuse_unexpanded(flag: str, value: str | os.PathLike) -> None:
+    """ValueError for a `value` such as ~/run, which shells leave as it is behind a "=" and in
+    quotes, and which would become a folder of the name ~."""
+    text = os.fspath(value)
+    if text == "~" or text.startswith("~/"):
+        raise ValueError(
+            f'{flag} {text}: ~ is no folder here; write "$HOME{text[1:]}", which shells replace '
+            "everywhere"
+        )
+
+
 _SCHEME = re.compile(r"\s*(?:[^=/\\]*=)?([A-Za-z][A-Za-z0-9+.-]+):/+(?=[^/\\])")
 
 
