@@ -5,7 +5,6 @@
 To be run again when the pose sampler changes (handjax/rigs/poses.py); a test compares the two.
 """
 
-import argparse
 import sys
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from handjax.fitting import prior
 
 
 def main(argv: list[str]) -> None:
-    flags = argparse.ArgumentParser(prog="python scripts/angle_prior.py", description=__doc__)
+    flags = cli.Parser(prog="python scripts/angle_prior.py", description=__doc__)
     flags.add_argument("--out", type=Path, required=True, help="file to write")
     out = flags.parse_args(argv).out
     if out.suffix != ".npz" or not out.parent.is_dir():

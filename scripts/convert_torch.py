@@ -24,7 +24,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from handjax.engine import weights
+from handjax.engine import cli, weights
 from handjax.models.pose_prior import PalmDenoiser, PoseVAE
 from handjax.models.resnet import STAGES, ResNet, from_torchvision
 from handjax.models.spherenet import SphereNet
@@ -229,8 +229,8 @@ def main(argv: list[str]) -> None:
     """The command."""
     parser = argparse.ArgumentParser(description="Convert PyTorch checkpoints to .npz")
     parser.add_argument("network", choices=CONVERTERS)
-    parser.add_argument("source", type=Path, metavar="IN.pth")
-    parser.add_argument("target", type=Path, metavar="OUT.npz")
+    parser.add_argument("source", type=cli.path, metavar="IN.pth")
+    parser.add_argument("target", type=cli.path, metavar="OUT.npz")
     parser.add_argument("--half", action="store_true", help="write 16-bit floats")
     args = parser.parse_args(argv)
     if args.target.exists():

@@ -26,6 +26,8 @@ from pathlib import Path
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")  # the comparison restores on one device
 
+from handjax.engine import cli  # noqa: E402
+
 REQUEUE = 75
 
 
@@ -34,7 +36,9 @@ def main(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--workdir", required=True, type=Path, help="a new folder for both runs")
+    parser.add_argument(
+        "--workdir", required=True, type=cli.path, help="a new folder for both runs"
+    )
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--terms", type=int, default=5)
     parser.add_argument("--seed", type=int, default=0, help="of the moments")

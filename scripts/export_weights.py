@@ -8,7 +8,6 @@ than each (Wortsman et al. 2022, "Model soups"), and so two machines that know n
 train one network in turns.
 """
 
-import argparse
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ from handjax.run import choose_steps
 
 
 def main(argv: list[str]) -> None:
-    flags = argparse.ArgumentParser(prog="python scripts/export_weights.py", description=__doc__)
+    flags = cli.Parser(prog="python scripts/export_weights.py", description=__doc__)
     flags.add_argument("workdir", type=Path, nargs="+", help="folder of the trained run, or runs")
     flags.add_argument("out", type=Path, help="the .npz file to write")
     flags.add_argument(

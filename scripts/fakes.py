@@ -10,9 +10,9 @@ import argparse
 import importlib
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from handjax.data.preparation.registry import SETS, raw_files
+from handjax.engine import cli
 
 # Sets whose fake files depend on the configuration → the default.
 CONFIGS = {"human36m": "validact02", "keypoint_list": "keypoint_list", "ho3d": "v3"}
@@ -25,7 +25,7 @@ def main(argv: Sequence[str]) -> None:
         allow_abbrev=False,
     )
     parser.add_argument("name", choices=sorted(SETS), metavar="NAME", help=", ".join(sorted(SETS)))
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR")
+    parser.add_argument("--out", type=cli.path, required=True, metavar="DIR")
     parser.add_argument(
         "-n", type=int, default=20, help="frames per split, sequence or folder (default 20)"
     )

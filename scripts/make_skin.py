@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float64, Int
 
+from handjax.engine import cli
 from handjax.rigs import hand, kinematics, skinning
 from handjax.rigs.skin_weights import HAND_LINKS, DistanceField, Links, distance_field, skin_weights
 
@@ -203,7 +204,7 @@ def volume(vertices: np.ndarray, faces: np.ndarray) -> float:
 def main(argv: list[str]) -> None:
     parser = argparse.ArgumentParser(description="Compute the skin of the hand and save it as npz.")
     parser.add_argument(
-        "--out", type=Path, default=OUT, help="file to write (default: %(default)s)"
+        "--out", type=cli.path, default=OUT, help="file to write (default: %(default)s)"
     )
     parser.add_argument(
         "--cell-mm",

@@ -17,6 +17,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from handjax.engine import cli
 from handjax.pose.joint_orders import ORDERS, Order
 from handjax.pose.skeleton import COLOURS, SKELETONS
 
@@ -70,13 +71,13 @@ def draw(
 
 def main(argv: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(description="Draw labelled joints over real images.")
-    parser.add_argument("folder", type=Path, help="images and their annotations")
+    parser.add_argument("folder", type=cli.path, help="images and their annotations")
     parser.add_argument(
         "--order", required=True, choices=sorted(ORDERS), help="order of the joints"
     )
     parser.add_argument(
         "--out",
-        type=Path,
+        type=cli.path,
         required=True,
         help="image to write, .png or .jpg; must not exist",
     )

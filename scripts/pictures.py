@@ -23,6 +23,7 @@ import numpy as np
 from make_skin import BIND_POSE
 from matplotlib.figure import Figure
 
+from handjax.engine import cli
 from handjax.pose.pinhole import project
 from handjax.pose.skeleton import COLOURS, SKELETONS
 from handjax.rigs import hand, poses, skinning, spheres
@@ -181,7 +182,7 @@ def main(argv: list[str]) -> None:
     parser = argparse.ArgumentParser(description="Draw the images of the documentation.")
     parser.add_argument(
         "--out",
-        type=Path,
+        type=cli.path,
         default=Path(__file__).parents[1] / "docs" / "pictures",
         help="default: docs/pictures",
     )

@@ -8,7 +8,6 @@ goes on where it was. --steps are those of the two networks, instead of the conf
 both start from the included networks. FOLDER (default: DIR) gets handnet.npz and handfinder.npz.
 """
 
-import argparse
 import subprocess
 import sys
 from pathlib import Path
@@ -21,7 +20,7 @@ INCLUDED = {"handnet": NETWORK, "handfinder": FINDER}
 
 
 def main(argv: list[str]) -> None:
-    flags = argparse.ArgumentParser(prog="python scripts/train_hand.py", description=__doc__)
+    flags = cli.Parser(prog="python scripts/train_hand.py", description=__doc__)
     flags.add_argument("--workdir", type=Path, required=True, help="folder of the two runs")
     flags.add_argument("--out", type=Path, help="folder for the weights (default: --workdir)")
     flags.add_argument("--steps", default="", metavar="N,M", help="steps of the two runs")

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import optax
 from jax import random
 
-from handjax.engine import weights
+from handjax.engine import cli, weights
 from handjax.fitting import losses
 from handjax.models import pose_prior
 from handjax.models.pose_prior import PalmDenoiser, PoseVAE
@@ -100,7 +100,7 @@ def main(argv: list[str]) -> None:
         description="Train the two priors of the sphere hand on sampled hands."
     )
     parser.add_argument(
-        "--out", type=Path, default=OUT, help="file to write (default: %(default)s)"
+        "--out", type=cli.path, default=OUT, help="file to write (default: %(default)s)"
     )
     parser.add_argument(
         "--steps",

@@ -116,7 +116,7 @@ def test_invalid_input_keeps_earlier_results(files, tmp_path):
         ("--dataset", "icvl", "ICVL has 16 joints"),
         ("--dataset", "hands19", "invalid choice: 'hands19'"),
         ("--dataset", "", "invalid choice"),
-        ("--groundtruth", "", "--groundtruth missing"),
+        ("--groundtruth", "", "--groundtruth is empty"),
     ],
 )
 def test_invalid_files(files, tmp_path, name, value, message):

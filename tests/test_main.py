@@ -1,15 +1,17 @@
 """The console script: its commands, its help, its completion, and what is listed."""
 
+import argparse
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from handjax import __main__ as console
 from handjax import __version__, predict, train
+from handjax.engine import cli, runtime
 from handjax.engine import config as configs
-from handjax.engine import runtime
 
 
 def printed(capsys, main, *argv) -> str:
@@ -87,6 +89,31 @@ def test_completion_knows_every_command_and_option(shell, capsys):
         assert word in script
 
 
+def flags_of(parser):
+    """The flags of a parser and of all its commands."""
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for command in action.choices.values():
+                yield from flags_of(command)
+        elif action.nargs != 0:
+            yield action
+
+
+def test_no_flag_of_any_command_takes_a_bucket():
+    """Of flags that are text or a path; what is a number or one of a few words is none."""
+    known = 0
+    for action in flags_of(console.complete_parser()):
+        alone = cli.Parser(add_help=False)
+        alone._add_action(action)
+        count = action.nargs if isinstance(action.nargs, int) else 1
+        words = "s3:// cannot be read" if action.type in (None, str, Path) else "argument "
+        words = "invalid" if action.choices else words
+        with pytest.raises(ValueError, match=words):
+            alone.parse_args([*action.option_strings[-1:], *["s3://bucket/a"] * count])
+        known += words.startswith("s3")
+    assert known > 60
+
+
 def test_bash_completes(tmp_path, capsys):
     pytest.importorskip("shtab", reason="the extra `completion` is not installed")
     script = tmp_path / "handjax.bash"
@@ -109,8 +136,6 @@ def test_without_shtab_completion_says_what_to_install(monkeypatch):
 
 def test_loading_is_mentioned_if_it_takes_long(capsys, monkeypatch):
     import time
-
-    from handjax.engine import cli
 
     monkeypatch.setattr(cli, "SILENT_SECONDS", 0.05)
     with cli.patience("loading"):

@@ -12,12 +12,13 @@ import threading
 import traceback
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from types import ModuleType
 from typing import NoReturn
 
 from handjax.engine import config as configs
 from handjax.engine import processes, runtime
-from handjax.engine.files import WAYS_OUT, refuse_scheme, way_out
+from handjax.engine.files import WAYS_OUT, refuse_scheme, refuse_unexpanded, way_out
 from handjax.engine.interruption import REQUEUE, Interrupted
 
 PATIENCE_SECONDS = 5  # that a failed process gives the other processes of its run
@@ -89,8 +90,11 @@ class Parser(argparse.ArgumentParser):
         for name, value in vars(flags).items():
             option = self._option(name)
             for one in value if isinstance(value, list | tuple) else [value]:
-                if isinstance(one, str):
+                if isinstance(one, str | os.PathLike):
                     refuse_scheme(option, one)
+                    refuse_unexpanded(option, one)
+                if one == "" and value != self.get_default(name):
+                    self.error(f"{option} is empty: is a variable of the shell not set?")
         return flags
 
     def _option(self, name: str) -> str:
@@ -113,6 +117,16 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Raises ValueError, where argparse prints its usage and exits."""
         raise ValueError(f"{message} (see {self.prog} --help)")
+
+
+def path(text: str) -> Path:
+    """A path on this machine, as the `type` of a flag of any parser."""
+    try:
+        refuse_scheme("", text)
+        refuse_unexpanded("", text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error).lstrip()) from None
+    return Path(text)
 
 
 def config_help(spec: str) -> str:

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple, TypeVar
 from ml_collections import ConfigDict
 
 from handjax.engine import renamed
-from handjax.engine.files import refuse_scheme
+from handjax.engine.files import refuse_scheme, refuse_unexpanded
 
 T = TypeVar("T")
 
@@ -60,13 +60,14 @@ def override(
     config: ConfigDict, overrides: Sequence[str], options: Mapping[str, str] | None = None
 ) -> ConfigDict:
     """Applies overrides as in "config.key=value" in place and locks the config. ValueError for the
-    address of a bucket, also if it is no override."""
+    address of a bucket and for ~/…, also if it is no override."""
     for text in overrides:
         _apply(config, text, options or {})
     for key, value in flatten(config).items():
         for one in value if isinstance(value, tuple | list) else [value]:
             if isinstance(one, str):
                 refuse_scheme(f"--config.{key}", one, bucket=key in IN_BUCKETS)
+                refuse_unexpanded(f"--config.{key}", one)
     return config.lock()
 
 

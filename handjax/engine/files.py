@@ -112,22 +112,36 @@ def place(path: str | os.PathLike) -> AnyPath:
     return epath.Path(path) if in_bucket(path) else Path(path)
 
 
-def refuse_scheme(flag: str, value: str, bucket: bool = False) -> None:
-    """ValueError for a `value` such as s3://bucket/run, which the system would take for a folder of
-    that name below the working directory; with `bucket`, gs://… is none."""
-    found = _SCHEME.match(value)
-    if found is None or (bucket and in_bucket(value)):
+def refuse_scheme(flag: str, value: str | os.PathLike, bucket: bool = False) -> None:
+    """ValueError for a `value` such as s3://bucket/run, or NAME=s3://bucket/run, which the system
+    would take for a folder of that name below the working directory; with `bucket`, gs://… is
+    none."""
+    text = os.fspath(value)
+    found = _SCHEME.match(text)
+    if found is None or (bucket and in_bucket(text)):
         return
+    given = f"{text[: found.end(1)]}://{text[found.end() :]}"  # a Path has lost a slash
     if found[1].lower() == "file":
-        raise ValueError(f"{flag} {value}: name the path itself, without file://")
+        raise ValueError(f"{flag} {given}: name the path itself, without file://")
     raise ValueError(
-        f"{flag} {value}: {found[1]}:// cannot be read or written here; mount the bucket (gcsfuse, "
+        f"{flag} {given}: {found[1]}:// cannot be read or written here; mount the bucket (gcsfuse, "
         "mountpoint-s3, rclone mount) and name that folder, or use a local folder and copy from "
         "and to the bucket (of checkpoints/, finished steps only)"
     )
 
 
-_SCHEME = re.compile(r"\s*([A-Za-z][A-Za-z0-9+.-]+):/+(?=[^/\\])")
+def refuse_unexpanded(flag: str, value: str | os.PathLike) -> None:
+    """ValueError for a `value` such as ~/run, which shells leave as it is behind a "=" and in
+    quotes, and which would become a folder of the name ~."""
+    text = os.fspath(value)
+    if text == "~" or text.startswith("~/"):
+        raise ValueError(
+            f'{flag} {text}: ~ is no folder here; write "$HOME{text[1:]}", which shells replace '
+            "everywhere"
+        )
+
+
+_SCHEME = re.compile(r"\s*(?:[^=/\\]*=)?([A-Za-z][A-Za-z0-9+.-]+):/+(?=[^/\\])")
 
 
 def refuse_to_replace(folder: Path, names: Sequence[str], overwrite: bool) -> None:

@@ -14,6 +14,9 @@ from typing import NamedTuple
 SILENT_SECONDS = 10.0  # after which the wait is mentioned, and again every minute
 PATIENCE_SECONDS = 300.0
 _JAX_SECONDS = 3600  # JAX's own limit, beyond ours
+# After which JAX gives up a process of which nothing is heard, as when its host or the network is
+# gone: the others are aborted. A process that is killed is noticed at once.
+_SIGN_OF_LIFE_SECONDS = 25
 # Of Slurm, Open MPI and its successor: number of this process, and how many there are.
 _RANKS = (
     ("SLURM_PROCID", "SLURM_NTASKS"),
@@ -62,6 +65,7 @@ def join(
             raise ValueError(
                 f"--coordinator {coordinator}{_LOOPBACK}, and this cluster has several"
             )
+    _check_own_name(coordinator)
     place = Place(coordinator, processes, process)
     if coordinator is None:
         place = Place(None, *_ranks(os.environ))
@@ -76,6 +80,7 @@ def join(
         jax.distributed.initialize(
             *(coordinator, processes, process, devices),
             initialization_timeout=_JAX_SECONDS,
+            heartbeat_timeout_seconds=_SIGN_OF_LIFE_SECONDS,
             coordinator_bind_address=bound,
         )
     except Exception as error:  # ValueError, KeyError, RuntimeError: the cluster's or the network's
@@ -109,6 +114,41 @@ def _check(coordinator: str, processes: int | None, process: int | None) -> None
             f"--process_id {process}: expected 0 to {processes - 1}, as --num_processes is "
             f"{processes}"
         )
+
+
+def _check_own_name(coordinator: str | None) -> None:
+    """ValueError if the others cannot reach this machine: on CPUs they connect to the address of
+    its name."""
+    name = socket.gethostname()
+    line = f'add a line "ADDRESS {name}" to /etc/hosts'
+    try:
+        own = socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)[0][4][0]
+    except OSError as error:
+        raise ValueError(
+            f"this machine's name, {name}, has no address ({error.strerror}), and the processes of "
+            f"a run meet by it: {line}"
+        ) from error
+    on_gpus = os.path.exists("/dev/nvidiactl") and os.environ.get("JAX_PLATFORMS") != "cpu"
+    if not on_gpus and coordinator and _is_loopback(f"{own}:0") and _is_elsewhere(coordinator):
+        raise ValueError(
+            f"this machine's name, {name}, is {own} to itself, where no other can reach it, and "
+            f"process 0 at {coordinator} is on another: {line}, in place of that one"
+        )
+
+
+def _is_elsewhere(coordinator: str) -> bool:
+    """Whether an address is known not to be one of this machine."""
+    host = coordinator.rpartition(":")[0].strip("[]")
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM)[0]
+    except OSError:
+        return False
+    try:
+        with socket.socket(family, kind) as one:
+            one.bind(address)
+    except OSError:
+        return True
+    return False
 
 
 def _ranks(environment: Mapping[str, str]) -> tuple[int | None, int | None]:

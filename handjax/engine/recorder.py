@@ -11,9 +11,9 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from handjax.engine import checksums
+from handjax.engine import agreement, checksums
 from handjax.engine.checkpoint import Checkpoints
-from handjax.engine.contracts import Source
+from handjax.engine.contracts import Batch, Source
 from handjax.engine.feed import step_rows
 from handjax.engine.interruption import KEY, Interruption
 from handjax.engine.step import TrainState
@@ -104,9 +104,16 @@ class Recorder:
 
 
 def explain(source: Source, config: ConfigDict, step: int, state: TrainState) -> str:
-    """Which part of `step` is not finite: this process's rows, which are read again, the weights,
-    or neither."""
+    """Which part of `step` is not finite: its rows, of which each process reads its own again, the
+    weights, or neither."""
     rows = source.train_rows(step_rows(source, config.batch_size, config.seed, step - 1))
+    everyone = agreement.gather(_bad_row(rows) or _bad_weights(state))
+    overflow = "batch and weights are, so the network, its loss or its gradient overflows"
+    return next(filter(None, everyone), overflow)
+
+
+def _bad_row(rows: Batch) -> str:
+    """The first of a batch's rows that is not finite; "" if all are."""
     for key, value in rows.items():
         if value.dtype.kind != "f":
             continue
@@ -117,8 +124,13 @@ def explain(source: Source, config: ConfigDict, step: int, state: TrainState) ->
         ]
         if bad:
             return f"{key} of sample {bad[0]} in the batch"
+    return ""
+
+
+def _bad_weights(state: TrainState) -> str:
+    """The first array of the network that is not finite; "" if all are."""
     try:
         checksums.check_finite({"params": state.params, "model_state": state.model_state})
     except ValueError as error:
         return f"the weights: {error}"
-    return "batch and weights are, so the network, its loss or its gradient overflows"
+    return ""

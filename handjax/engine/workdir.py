@@ -13,6 +13,8 @@ from handjax.engine import config as configs
 from handjax.engine.files import AnyPath, back_up, place, write_atomic
 
 SHARED_SECONDS = 40.0  # after which a file of another host is seen, whatever NFS remembers
+# What a run writes at its end, beside config.json.
+OUTPUTS = ("metrics.json", "metrics.jsonl", "predictions.npz", "report.html", "model.stablehlo")
 
 
 def checkpoints(workdir: Path, config: ConfigDict | None = None) -> AnyPath:
@@ -42,6 +44,11 @@ def check(workdir: Path, config: ConfigDict) -> bool:
         if begun:
             raise ValueError(
                 f"{workdir} holds checkpoints but no config.json: use another --workdir"
+            )
+        if foreign := [name for name in OUTPUTS if (workdir / name).exists()]:
+            raise ValueError(
+                f"{workdir} holds {foreign[0]} but no config.json: it is no run's folder, and a "
+                "run would replace that file; use another --workdir"
             )
         return False
     try:

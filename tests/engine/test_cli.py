@@ -1,9 +1,11 @@
+import argparse
 import errno
 import logging
 import os
 import sys
 import threading
 import warnings
+from pathlib import Path
 
 import jax
 import pytest
@@ -124,6 +126,33 @@ def test_a_bucket_in_any_flag_is_refused():
         parser.parse_args(["a", "--output", "s3://b/x"])
     with pytest.raises(ValueError, match="^INPUT gs://b: gs:// cannot be read"):
         parser.parse_args(["a", "gs://b"])
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (["--output", ""], "^--output is empty: is a variable of the shell not set"),
+        (["--output=~/runs"], r'^--output ~/runs: ~ is no folder here; write "\$HOME/runs"'),
+        (["--frames", "hf://x/y"], "^--frames hf://x/y: hf:// cannot be read"),
+        (["--frames", "a=s3://b"], "^--frames a=s3://b: s3:// cannot be read"),
+    ],
+)
+def test_values_that_would_become_odd_folders(argv, words):
+    parser = cli.Parser()
+    parser.add_argument("--output")
+    parser.add_argument("--frames", type=Path)
+    with pytest.raises(ValueError, match=words):
+        parser.parse_args(argv)
+    parser.parse_args(["--output", "a", "--frames", "a=b"])
+
+
+def test_paths_of_scripts():
+    parser = argparse.ArgumentParser(exit_on_error=False)
+    parser.add_argument("--out", type=cli.path)
+    assert parser.parse_args(["--out", "a/b"]).out == Path("a/b")
+    for given in ("s3://a/b", "~/a"):
+        with pytest.raises(argparse.ArgumentError, match=f"argument --out: {given}: "):
+            parser.parse_args(["--out", given])
 
 
 def test_a_full_disk_says_what_to_do(monkeypatch, capsys):

@@ -77,6 +77,39 @@ def test_loopback_across_hosts_is_refused(monkeypatch, variables, refused):
     assert bool(joined) != refused
 
 
+@pytest.mark.parametrize(
+    ("own", "coordinator", "words"),
+    [
+        ("127.0.1.1", "192.0.2.7:5000", "h1, is 127.0.1.1 to itself.*192.0.2.7:5000 is on another"),
+        ("127.0.1.1", "127.0.0.1:5000", ""),
+        ("192.0.2.8", "192.0.2.7:5000", ""),
+        (None, "127.0.0.1:5000", "h1, has no address .*add a line .ADDRESS h1. to /etc/hosts"),
+    ],
+)
+def test_a_machine_that_others_cannot_reach(monkeypatch, own, coordinator, words):
+    """Of another machine, 192.0.2.7 is one that is kept for documents."""
+    import jax
+
+    plain = socket.getaddrinfo
+
+    def known(host, *args, **kwargs):
+        if host != "h1":
+            return plain(host, *args, **kwargs)
+        if own is None:
+            raise socket.gaierror(-3, "Temporary failure in name resolution")
+        return plain(own, *args, **kwargs)
+
+    monkeypatch.setattr(socket, "gethostname", lambda: "h1")
+    monkeypatch.setattr(socket, "getaddrinfo", known)
+    monkeypatch.setattr(jax.distributed, "initialize", lambda *_, **__: None)
+    monkeypatch.setenv("JAX_PLATFORMS", "cpu")
+    if not words:
+        processes.join(coordinator, 2, 1)
+        return
+    with pytest.raises(ValueError, match=words):
+        processes.join(coordinator, 2, 1)
+
+
 def test_who_is_waited_for(free):
     there = Place(free, 8, 0)
     assert waited_for(there).startswith("processes 1 to 7 of 8, or some of them: ")

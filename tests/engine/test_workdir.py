@@ -39,6 +39,16 @@ def test_a_workdir_is_claimed_and_found_again(config, tmp_path):
     assert json.loads((workdir / "config.json").read_text())["steps"] == 20_000
 
 
+@pytest.mark.parametrize("name", ["metrics.json", "report.html"])
+def test_a_folder_of_other_results_is_no_run(config, tmp_path, name):
+    """Nothing of theirs is replaced; what else lies there does not matter."""
+    (tmp_path / "slurm-1.out").touch()
+    assert not workdirs.check(tmp_path, config)
+    (tmp_path / name).touch()
+    with pytest.raises(ValueError, match=f"holds {name} but no config.json: it is no run's folder"):
+        workdirs.check(tmp_path, config)
+
+
 def test_a_resumed_run_is_not_done(config, tmp_path):
     workdirs.claim(tmp_path, config)
     (tmp_path / "done.json").write_text("{}")

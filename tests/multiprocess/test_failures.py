@@ -12,8 +12,10 @@ import time
 import numpy as np
 import pytest
 
+from handjax.engine import feed
 from handjax.engine.checkpoint import Checkpoints
 from handjax.engine.interruption import REQUEUE
+from tests.multiprocess import tiny_train
 
 pytestmark = pytest.mark.slow
 
@@ -191,14 +193,39 @@ def test_a_second_run_in_the_folder_is_refused(start, train, tmp_path):
     assert first.poll() is None
 
 
-def test_what_is_not_finite_ends_the_run(train, tmp_path):
-    code, text = train(tmp_path / "a", "--config.data.bad=17", "--config.save_every=1")
-    assert code == 2
-    last = text.splitlines()[-1]
-    step = int(re.search(r"error: step (\d+) is not finite", last)[1])
-    assert "center_xyz of sample 17 in the batch; its update was withheld" in last
-    newest = tmp_path / "a" / "checkpoints" / str(step - 1)
-    assert last.endswith(f"the newest checkpoint is {newest}") and newest.is_dir()
+@pytest.mark.parametrize(
+    ("flag", "part", "processes"),
+    [
+        ("bad=17", "center_xyz of sample 17 in the batch", 1),
+        ("bad_label=17", "joints_xyz of sample 17 in the batch", 1),
+        ("bad_label=17", "joints_xyz of sample 17 in the batch", 2),  # which one of them reads
+        ("bad_weights=4", "the weights: params/BatchNorm_0/bias is not finite", 1),
+    ],
+)
+def test_what_is_not_finite_ends_the_run(train, tmp_path, flag, part, processes):
+    """At that step, which is named, as is the part; the checkpoint before it loads."""
+    workdir = tmp_path / "run"
+    flags = (f"--config.data.{flag}", "--config.save_every=1")
+    code, text = train(workdir, *flags, processes=processes)
+    assert code == 2, text
+    said = [line for line in text.splitlines() if "error: " in line]
+    expected = 4 if "weights" in flag else 1 + first_step_of(17)
+    for line in said:
+        assert f"error: step {expected} is not finite (" in line
+        assert f"): {part}" in line and "; its update was withheld; the newest checkpoint" in line
+        assert line.endswith(str(workdir / "checkpoints" / str(expected - 1)))
+    assert len(said) == processes and "Traceback" not in text
+    saved = state(workdir)
+    assert saved["step"] == expected - 1 and np.isfinite(saved["params"]["Dense_0"]["bias"]).all()
+
+
+def first_step_of(sample):
+    """The step of the tiny training, from 0, that first sees a sample."""
+    steps = (feed.train_indices(step, 8, tiny_train.SAMPLES, 0) for step in range(5))
+    return next(number for number, indices in enumerate(steps) if sample in indices)
+
+
+def test_some_steps_may_be_skipped_and_no_evaluation_is_bad(train, tmp_path):
     code, text = train(tmp_path / "b", "--config.data.bad_eval=7")
     assert code == 2
     assert "output is not finite for 1 of 11 samples, first for frame_7" in text.splitlines()[-1]

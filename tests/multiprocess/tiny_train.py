@@ -5,6 +5,7 @@
 The config is `tiny_config.py` beside this file. The report is the metrics alone.
 """
 
+import functools
 import json
 import os
 import time
@@ -14,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from handjax import run as runs
 from handjax import train
 from handjax.engine import cli
 from handjax.engine.files import write_atomic
@@ -40,14 +42,15 @@ class Net(nn.Module):
 def source(config, train=True):
     data = config.data
 
-    def rows(indices, bad):
+    def rows(indices, bad, bad_label=-1):
         time.sleep(data.pause)
         x = np.stack([np.random.default_rng(int(i)).normal(size=FEATURES) for i in indices])
         x = np.where((indices == bad)[:, None], np.nan, x).astype(np.float32)
+        y = np.where((indices == bad_label)[:, None], np.float32(np.nan), x[:, :3] * x[:, 3:])
         return {
             "center_xyz": x[:, :3],
             "cube_mm": x[:, 3:],
-            "joints_xyz": np.stack([x[:, :3] * x[:, 3:]], 1),
+            "joints_xyz": y[:, None],
             "mask": np.ones(len(indices), bool),
             "index": indices.astype(np.int32),
         }
@@ -56,7 +59,7 @@ def source(config, train=True):
         skeleton=SKELETON,
         train_size=SAMPLES,
         eval_size=11,
-        train_rows=lambda indices: rows(indices, data.bad),
+        train_rows=lambda indices: rows(indices, data.bad, data.bad_label),
         eval_rows=lambda indices: rows(indices, data.bad_eval),
         materialize=lambda batch, keys=None: batch,
         names=lambda indices: [f"frame_{i}" for i in indices],
@@ -104,7 +107,26 @@ def report(workdir, task, source, rows, *_):
     write_atomic(workdir / "metrics.json", json.dumps(task.score(rows)))
 
 
+_train_step = runs.Run.train_step.func
+
+
+class BadRun(runs.Run):
+    """A run whose weights are not finite from the beginning of a step."""
+
+    @functools.cached_property
+    def train_step(self):
+        step, bad = _train_step(self), self.config.data.bad_weights
+
+        def spoilt(state, batch):
+            factor = jnp.where(state.step + 1 == bad, jnp.nan, 1.0).astype(jnp.float32)
+            params = jax.tree.map(lambda p: p * factor, state.params)
+            return step(state.replace(params=params), batch)
+
+        return step if bad < 0 else jax.jit(spoilt, donate_argnums=0)
+
+
 def main(argv):
+    runs.Run = BadRun
     SOURCES["tiny"], TASKS["tiny"], train.report_run = source, task, report
     print("pid", os.getpid(), flush=True)
     train.main(argv)
