@@ -112,6 +112,15 @@ def test_another_order_of_joints_is_named():
         check_uvd("pred.txt", "true.txt", pred[:, ::-1], true, NYU)
 
 
+def test_joints_in_space_in_another_order_are_named():
+    """As LieX published its own on NYU."""
+    pred, true = hands()
+    xyz = uvd_to_xyz(pred, NYU.k)[:, ::-1] * [1, -1, 1]
+    match = r", 9\.\d+ mm as x y z in mm, y up in another order of the joints, palm, wrist_thumb"
+    with pytest.raises(ValueError, match=match):
+        check_uvd("pred.txt", "true.txt", xyz, true, NYU)
+
+
 def test_moved_lines_are_named():
     pred, true = hands()
     for shift in (1, -1):
