@@ -172,6 +172,7 @@ def test_prepared_samples_equal_the_raw_ones(tree, tmp_path, name):
         ("ho3d", "v3"),
         ("itop", "side"),
         ("itop", "top"),
+        ("mpi_inf_3dhp", "sample10"),
         ("nyu_hand", "single"),
         ("nyu_hand", "multiview"),
         ("stb", "bb"),
