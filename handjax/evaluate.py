@@ -10,7 +10,8 @@ of V2V-PoseNet).
         --output OUT
 
 evaluates a text file of (u, v, d), the format of the published results that
-awesome-hand-pose-estimation collects.
+awesome-hand-pose-estimation collects. Predictions in another form are refused and the form is
+named; --form "x y z in mm, y up", say, takes them as that.
 
     handjax evaluate --predictions FILE.npz|FILE.json|FOLDER [--groundtruth …] \\
         [--dataset rhd|stb|handdb] --output OUT
@@ -72,6 +73,9 @@ def parser() -> cli.Parser:
     )
     flags.add_argument("--groundtruth", metavar="FILE", help="true joints of the same frames")
     flags.add_argument(
+        "--form", metavar="NAME", help="of text predictions that are not u v d, as errors name it"
+    )
+    flags.add_argument(
         "--submission",
         metavar="FOLDER",
         help="new folder for the files of the Human3.6M challenge of ECCV 2018",
@@ -90,7 +94,7 @@ def main(argv: Sequence[str]) -> None:
     files = (flags.predictions, flags.groundtruth, flags.dataset)
     if flags.submission:
         check_new(flags.submission)  # fails before the work is done
-    if not any(files):
+    if not any((*files, flags.form)):
         if not flags.workdir:
             raise ValueError(
                 "--workdir missing: name the folder of a run, or files by --predictions"
@@ -107,7 +111,7 @@ def main(argv: Sequence[str]) -> None:
         )
     if bool(flags.output) == bool(flags.workdir):
         raise ValueError("--predictions needs one folder for the results: give --output OUT")
-    prediction_files.evaluate(*files, flags.output or flags.workdir, flags.submission)
+    prediction_files.evaluate(*files, flags.output or flags.workdir, flags.submission, flags.form)
 
 
 def evaluate_run(

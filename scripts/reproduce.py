@@ -92,10 +92,10 @@ RECIPES = {
         gigabytes=3.6,
     ),
     ("v2v", "hands2017"): Recipe(
-        (("hands2017", ""),),
+        (("hands2017", "hands2017"),),
         (Training("v2v:hands2017", overrides=(REFINED,)),),
         *("mpjpe_mm", 9.95, "Moon et al. 2018, of the challenge's test frames"),
-        data="{data}/hands2017",
+        data="{data}/hands2017/hands2017",
         checkpoint="all",
         note="ours is of a tenth of the training frames: labels of the test frames are not public",
         petaflop=1720,

@@ -16,7 +16,7 @@ from handjax.data.formats.uvd_text import UVD_FORMATS, read_uvd_pair, uvd_to_cam
 from handjax.metrics import joints3d, protocols
 from handjax.pose.skeleton import SKELETONS, Skeleton, unnamed
 from handjax.reports.joints3d import Joints3dReport
-from handjax.reports.prediction_forms import check_same, check_uvd, check_xyz
+from handjax.reports.prediction_forms import as_uvd, check_same, check_uvd, check_xyz
 
 # Data set → its joints.
 ORDERS_3D = {name: form.skeleton for name, form in UVD_FORMATS.items()}
@@ -26,10 +26,14 @@ ORDERS_3D |= {
 _LEAST_JOINTS = 5  # whose span says whether they are mm of a hand
 
 
-def text_report(predictions: str, groundtruth: str, dataset: str) -> Joints3dReport:
-    """Text files of (u, v, d), projected to camera mm."""
+def text_report(
+    predictions: str, groundtruth: str, dataset: str, form: str | None = None
+) -> Joints3dReport:
+    """Text files of (u, v, d), projected to camera mm; predictions in another `form` if named."""
     skeleton = UVD_FORMATS[dataset].skeleton
     pred_uvd, true_uvd = read_uvd_pair(predictions, groundtruth, dataset)
+    if form:
+        pred_uvd = as_uvd(predictions, pred_uvd, form, UVD_FORMATS[dataset])
     check_uvd(predictions, groundtruth, pred_uvd, true_uvd, UVD_FORMATS[dataset])
     pred, true = (uvd_to_camera(uvd, dataset) for uvd in (pred_uvd, true_uvd))
     ids = [f"line {n + 1}" for n in range(len(pred))]

@@ -54,13 +54,17 @@ def evaluate(
     dataset: str | None,
     workdir: str,
     submission: str | None = None,
+    form: str | None = None,
 ) -> None:
     """Evaluates files and writes the results into `workdir`; prints the metrics.
 
-    `submission` names a new folder for the files of the Human3.6M challenge. Raises ValueError for
-    files that do not belong together, FileNotFoundError for missing ones.
+    `submission` names a new folder for the files of the Human3.6M challenge; `form`, that of text
+    predictions if not u v d. Raises ValueError for files that do not belong together,
+    FileNotFoundError for missing ones.
     """
     require(predictions, groundtruth, dataset)
+    if form and not _is_uvd_text(predictions, dataset):
+        raise ValueError(f"--form is for text of {', '.join(UVD_FORMATS)}, not for {predictions}")
     kind = kind_of(predictions, dataset)
     if submission and kind != "body":
         raise ValueError(f"--submission needs people; {predictions} contains none")
@@ -76,7 +80,7 @@ def evaluate(
         title = f"{joints.name}, {len(joints.ids):,} frames"
         _write(workdir, joints, {"dataset": dataset, **files}, title, joints.benchmark(""))
     elif kind == "joints3d" and groundtruth and dataset in UVD_FORMATS:
-        joints = joints3d_files.text_report(predictions, groundtruth, dataset)
+        joints = joints3d_files.text_report(predictions, groundtruth, dataset, form)
         title = f"{joints.name} on {UVD_FORMATS[dataset].title}"
         same = Comparison(dataset, comparable=True)
         _write(workdir, joints, {"dataset": dataset, **files}, title, same, VIDEO_APART)

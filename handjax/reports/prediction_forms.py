@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float, Int
 from scipy.optimize import linear_sum_assignment
 
 from handjax.data.formats.uvd_text import UvdFormat
-from handjax.pose.pinhole import project, uvd_to_xyz
+from handjax.pose.pinhole import project, uvd_to_xyz, xyz_to_uvd
 
 _FRAMES = 400  # that are looked at, spread over all
 _BETTER = 1 / 3  # of the error as given
@@ -76,11 +76,19 @@ def check_uvd(
         fits.append((_mean(np.subtract(*centered)), "x y z in mm relative to the hand"))
         found = _likeliest(fits, limit)
         if found:
+            known = path == predictions and found[1] in dict(_forms3d(form))
             raise ValueError(
                 f"{path}: {error:.0f} mm from {_other(path, predictions, groundtruth)} as u v d in "
                 f"px and mm, {found[0]:.1f} mm as {found[1]}; expected u v d of {form.title}"
+                + f", or --form '{found[1]}'"
+                * known
             )
     _check_order(predictions, xyz, true_xyz, error, form.skeleton.joints, "mm")
+    forms = dict(_forms3d(form))
+    spatial = {name: forms[name](pred) for name in ("x y z in mm", "x y z in mm, y up")}
+    name = min(spatial, key=lambda name: _reordered(spatial[name], true_xyz)[0])
+    joints, unit = form.skeleton.joints, f"mm as {name}"
+    _check_order(predictions, spatial[name], true_xyz, error, joints, unit)
     for shift in (1, -1):
         inner = (rows + shift >= 0) & (rows + shift < len(every))
         moved = _mean(every[rows[inner] + shift] - true_xyz[inner]) if inner.any() else np.inf
@@ -91,6 +99,21 @@ def check_uvd(
             )
     if error > _NO_METHOD_MM or doubt:
         _unusual(f"{predictions}: {error:.0f} mm from {groundtruth}")
+
+
+def as_uvd(
+    path: str, numbers: Float[np.ndarray, "n j 3"], name: str, form: UvdFormat
+) -> Float[np.ndarray, "n j 3"]:
+    """(u, v, d), px and mm, of the numbers of a file in another form, by the name that the messages
+    of `check_uvd` give it. ValueError for an unknown name, and for joints behind the camera."""
+    forms = dict(_forms3d(form))
+    if name not in forms:
+        raise ValueError(f"--form {name!r}: expected a form as x y z in mm, or u v d with d in m")
+    xyz = forms[name](numbers)
+    if not (xyz[..., 2] > 0).all():
+        frame = int(np.argwhere(xyz[..., 2] <= 0)[0][0]) + 1
+        raise ValueError(f"{path}: frame {frame} as {name}: a joint is not before the camera")
+    return xyz_to_uvd(xyz, form.k)
 
 
 def check_xyz(
@@ -292,18 +315,26 @@ def _check_order(
     sizes: np.ndarray | None = None,
 ) -> None:
     """ValueError if another order of the joints fits."""
+    rest, columns = _reordered(pred, true, sizes)
+    if rest < _BETTER * error:
+        order = ", ".join(joints[i] for i in columns[:4])
+        raise ValueError(
+            f"{path}: {error:.3g} {unit.partition(' as')[0]} from the ground truth, {rest:.3g} "
+            f"{unit} in another order of the joints, {order}, ...; expected "
+            f"{', '.join(joints[:4])}, ..."
+        )
+
+
+def _reordered(
+    pred: np.ndarray, true: np.ndarray, sizes: np.ndarray | None = None
+) -> tuple[float, np.ndarray]:
+    """The mean error in the order of the joints that fits best, and that order."""
     away = np.linalg.norm(pred[:, :, None] - true[:, None], axis=-1)
     if sizes is not None:
         away = away / sizes[:, None, None]
     distance = away.mean(0)
     rows, columns = linear_sum_assignment(distance)
-    rest = float(distance[rows, columns].mean())
-    if rest < _BETTER * error:
-        order = ", ".join(joints[i] for i in columns[:4])
-        raise ValueError(
-            f"{path}: {error:.3g} {unit} from the ground truth, {rest:.3g} in another order of the "
-            f"joints, {order}, ...; expected {', '.join(joints[:4])}, ..."
-        )
+    return float(distance[rows, columns].mean()), columns
 
 
 def _likeliest(fits: list[tuple[float, str]], limit: float) -> tuple[float, str] | None:

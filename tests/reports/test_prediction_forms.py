@@ -1,6 +1,7 @@
 """Predictions in another form than that of their data set are named, with the likely form."""
 
 import itertools
+import json
 import warnings
 
 import numpy as np
@@ -111,6 +112,15 @@ def test_another_order_of_joints_is_named():
         check_uvd("pred.txt", "true.txt", pred[:, ::-1], true, NYU)
 
 
+def test_joints_in_space_in_another_order_are_named():
+    """As LieX published its own on NYU."""
+    pred, true = hands()
+    xyz = uvd_to_xyz(pred, NYU.k)[:, ::-1] * [1, -1, 1]
+    match = r", 9\.\d+ mm as x y z in mm, y up in another order of the joints, palm, wrist_thumb"
+    with pytest.raises(ValueError, match=match):
+        check_uvd("pred.txt", "true.txt", xyz, true, NYU)
+
+
 def test_moved_lines_are_named():
     pred, true = hands()
     for shift in (1, -1):
@@ -138,6 +148,31 @@ def test_the_command_writes_nothing(tmp_path):
     with pytest.raises(ValueError, match=r"pred.txt: \d+ mm from .* as x y z in m; expected u v d"):
         main([*argv, "--dataset", "nyu", "--workdir", str(tmp_path / "out")])
     assert not (tmp_path / "out").exists()
+
+
+def test_a_named_form_is_read(tmp_path):
+    """By the name that the message gives; the error is that of the same joints as u v d."""
+    pred, true = hands()
+    xyz = uvd_to_xyz(pred, NYU.k) * [1e-3, -1e-3, 1e-3]
+    for name, numbers in {"uvd": pred, "xyz": xyz, "true": true}.items():
+        np.savetxt(tmp_path / f"{name}.txt", numbers.reshape(len(numbers), -1), fmt="%.9f")
+    found = {}
+    for name, form in (("uvd", []), ("xyz", ["--form", "x y z in m, y up"])):
+        argv = ["--predictions", str(tmp_path / f"{name}.txt"), "--dataset", "nyu", *form]
+        argv += ["--groundtruth", str(tmp_path / "true.txt"), "--output", str(tmp_path / name)]
+        main(argv)
+        found[name] = json.loads((tmp_path / name / "metrics.json").read_text())["mpjpe_mm"]
+    assert found["uvd"] == pytest.approx(found["xyz"], abs=1e-5)
+    argv[-1] = str(tmp_path / "out")
+    for form, message in (
+        ("x y z", "--form 'x y z': expected a form as x y z in mm"),
+        ("x y z in m, z backward", r"xyz.txt: frame 1 as x y z in m, z backward: a joint is not"),
+    ):
+        argv[argv.index("--form") + 1] = form
+        with pytest.raises(ValueError, match=message):
+            main(argv)
+    with pytest.raises(ValueError, match="--form is for text of nyu, icvl, msra, not for a.npz"):
+        main(["--predictions", "a.npz", "--form", "x y z in mm", "--output", argv[-1]])
 
 
 # ---------------------------------------------------------------- image joints

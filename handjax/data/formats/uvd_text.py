@@ -1,7 +1,8 @@
 """Text files of 3D joints as published results use them (awesome-hand-pose-estimation).
 
-A file has one frame per line: (u, v, d) of every joint, separated by spaces or commas, u and v in
-pixels, d in mm. It does not name its data set, so the data set's name fixes the number of joints,
+A file has one frame per line: (u, v, d) of every joint, u and v in pixels, d in mm, separated by
+spaces, tabs, commas or semicolons. The name of the frame may stand before them, and a header above
+the first frame. It does not name its data set, so the data set's name fixes the number of joints,
 their order and the intrinsics. In memory, joints are in the skeleton's order and xyz is in camera
 mm.
 """
@@ -16,17 +17,19 @@ import numpy as np
 from jaxtyping import Float
 
 from handjax.data.formats.words import to_number
+from handjax.pose.joint_orders import ORDERS
 from handjax.pose.pinhole import uvd_to_xyz, xyz_to_uvd
 from handjax.pose.skeleton import SKELETONS, Skeleton
 
 MAX_FRAMES = 1_000_000  # far beyond any test set; stops an endless file
 MAX_NUMBER = 64  # characters per number
+HEADER_LINES = 10  # that may stand above the first frame
 
 
 @dataclass(frozen=True)
 class UvdFormat:
-    """Text format of one data set. Joint i of the skeleton is at place `order[i]` of a line;
-    `intrinsics` are fx, fy, cx, cy in pixels.
+    """Text format of one data set. Joint i of the skeleton is at place `order[i]` of a line, or at
+    place `wide[i]` of a line of `wide_joints`; `intrinsics` are fx, fy, cx, cy in pixels.
 
     awesome-hand-pose-estimation gives NYU a negative fy, which turns y up. Errors do not depend on
     it; in handjax y points down everywhere, so fy is positive.
@@ -36,6 +39,8 @@ class UvdFormat:
     skeleton: Skeleton
     order: tuple[int, ...]
     intrinsics: tuple[float, float, float, float]
+    wide: tuple[int, ...] = ()
+    wide_joints: int = 0
 
     @property
     def numbers(self) -> int:
@@ -50,7 +55,14 @@ class UvdFormat:
 
 
 UVD_FORMATS: dict[str, UvdFormat] = {
-    "nyu": UvdFormat("NYU", SKELETONS["nyu14"], tuple(range(14)), (588.03, 587.07, 320.0, 240.0)),
+    "nyu": UvdFormat(
+        "NYU",
+        SKELETONS["nyu14"],
+        tuple(range(14)),
+        (588.03, 587.07, 320.0, 240.0),
+        wide=ORDERS["nyu36"].to_common,  # of all joints, 14 are evaluated
+        wide_joints=36,
+    ),
     "icvl": UvdFormat(
         "ICVL", SKELETONS["icvl16"], tuple(range(16)), (240.99, 240.96, 160.0, 120.0)
     ),
@@ -87,8 +99,8 @@ def read_uvd(path: str | Path, dataset: str) -> Float[np.ndarray, "n j 3"]:
     if not path.is_file():
         kind = "is a folder, not a" if path.is_dir() else "no such"
         raise FileNotFoundError(f"{path}: {kind} file of joint positions")
-    rows: list[list[float]] = []
-    longest = form.numbers * MAX_NUMBER * 2
+    rows: list[tuple[int, list[float]]] = []  # with the number of the line
+    longest = max(form.numbers, 3 * form.wide_joints) * MAX_NUMBER * 2
     with _open(path) as file:
         for number in range(1, MAX_FRAMES + 2):
             try:
@@ -108,15 +120,21 @@ def read_uvd(path: str | Path, dataset: str) -> Float[np.ndarray, "n j 3"]:
                 )
             if number == 1:
                 line = line.removeprefix(b"\xef\xbb\xbf")  # some editors' byte order mark
-            rows.append(_numbers(line, f"{path}: line {number}"))
-    while rows and not rows[-1]:  # blank lines at the end
+            words = line.replace(b",", b" ").replace(b";", b" ").decode("latin-1").split()
+            if rows or number > HEADER_LINES or not _is_header(words):
+                rows.append((number, _numbers(words, f"{path}: line {number}")))
+    while rows and not rows[-1][1]:  # blank lines at the end
         rows.pop()
     if not rows:
         raise ValueError(f"{path}: the file is empty; expected one frame per line")
-    for number, row in enumerate(rows, 1):
-        if len(row) != form.numbers:
-            raise ValueError(_wrong_length(path, number, len(row), len(rows[0]), dataset))
-    return np.array(rows).reshape(len(rows), -1, 3)[:, form.order]
+    first = rows[0][1]
+    wide = len(first) == 3 * form.wide_joints > 0
+    for number, row in rows:
+        if len(row) != (3 * form.wide_joints if wide else form.numbers):
+            before = None if row is first else len(first)
+            raise ValueError(_wrong_length(path, number, len(row), before, dataset))
+    joints = np.array([row for _, row in rows]).reshape(len(rows), -1, 3)
+    return joints[:, form.wide if wide else form.order]
 
 
 def _open(path: Path) -> Any:
@@ -172,21 +190,35 @@ def write_uvd(path: str | Path, xyz: Float[np.ndarray, "n j 3"], dataset: str) -
     return path
 
 
-def _numbers(line: bytes, where: str) -> list[float]:
-    """The finite numbers of one line."""
-    values = []
-    for word in line.replace(b",", b" ").split():
-        try:
-            values.append(to_number(word.decode("latin-1")))
-        except ValueError as error:
-            raise ValueError(f"{where}: {error}; expected u v d of every joint, finite") from None
-    return values
+def _is_header(words: list[str]) -> bool:
+    """Whether a line of text has words and no number among them, or is a comment."""
+    if not words or not all(word.isascii() and word.isprintable() for word in words):
+        return False
+    return words[0][0] in "#%" or not any(map(_is_number, words))
 
 
-def _wrong_length(path: Path, number: int, count: int, first: int, dataset: str) -> str:
+def _is_number(word: str) -> bool:
+    try:
+        to_number(word)
+    except ValueError:
+        return False
+    return True
+
+
+def _numbers(words: list[str], where: str) -> list[float]:
+    """The finite numbers of one line, after the name of its frame if it has one."""
+    if len(words) > 1 and len(words) % 3 == 1 and not _is_number(words[0]):
+        words = words[1:]
+    try:
+        return [to_number(word) for word in words]
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}; expected u v d of every joint, finite") from None
+
+
+def _wrong_length(path: Path, number: int, count: int, first: int | None, dataset: str) -> str:
     form = UVD_FORMATS[dataset]
     needs = f"{form.title} has {len(form.order)} joints, {form.numbers} numbers per line"
-    if number == 1:
+    if first is None:
         matches = [other for other, f in UVD_FORMATS.items() if f.numbers == count]
         hint = f"; it fits --dataset {matches[0]}" if matches else ""
         return f"{path}: line {number} has {count} numbers; {needs}{hint}"

@@ -87,8 +87,33 @@ def test_line_ends_spaces_and_commas_do_not_matter(tmp_path):
     (tmp_path / "b.txt").write_bytes(f"  {LINE.replace(' ', chr(9))} \r\n{LINE}\r\n\r\n\n".encode())
     (tmp_path / "c.txt").write_text(f"{LINE}\n{LINE}")
     write(tmp_path / "d.txt", LINE.replace(" ", ","), LINE.replace(" ", ", "))
-    for name in ("b.txt", "c.txt", "d.txt"):
+    write(tmp_path / "e.txt", LINE.replace(" ", ";"), LINE.replace(" ", "; ") + ";")
+    for name in ("b.txt", "c.txt", "d.txt", "e.txt"):
         np.testing.assert_array_equal(uvd_text.read_uvd(tmp_path / name, "nyu"), plain)
+
+
+def test_a_header_and_the_names_of_frames_are_left_out(tmp_path):
+    plain = uvd_text.read_uvd(write(tmp_path / "a.txt", LINE, LINE), "nyu")
+    named = [f"test_1/image_{i}.png {LINE}" for i in range(2)]
+    header = "frame " + " ".join(f"u{j} v{j} d{j}" for j in range(14))
+    write(tmp_path / "b.txt", header, *named)
+    write(
+        tmp_path / "d.txt",
+        "\ufeff" + header.replace(" ", ","),
+        *(n.replace(" ", ",") for n in named),
+    )
+    for name in ("b.txt", "d.txt"):
+        np.testing.assert_array_equal(uvd_text.read_uvd(tmp_path / name, "nyu"), plain)
+
+
+def test_of_all_joints_of_nyu_the_evaluated_ones_are_read(tmp_path):
+    every = np.arange(2 * 36 * 3, dtype=float).reshape(2, 36, 3)
+    lines = [" ".join(f"{value:g}" for value in frame.ravel()) for frame in every]
+    evaluated = [0, 3, 6, 9, 12, 15, 18, 21, 24, 25, 27, 30, 31, 32]
+    read = uvd_text.read_uvd(write(tmp_path / "all.txt", *lines), "nyu")
+    np.testing.assert_array_equal(read, every[:, evaluated])
+    with pytest.raises(ValueError, match="line 2 has 42 numbers, the lines before it 108"):
+        uvd_text.read_uvd(write(tmp_path / "mixed.txt", lines[0], LINE), "nyu")
 
 
 @pytest.mark.parametrize(
@@ -101,11 +126,15 @@ def test_line_ends_spaces_and_commas_do_not_matter(tmp_path):
         ([LINE + " 1 2 3 4 5 6"], "line 1 has 48 numbers.*fits --dataset icvl"),
         ([LINE, LINE.replace("700", "7oo", 1)], "line 2: '7oo' is not a number"),
         ([LINE, LINE.replace("700", "7_0", 1)], "line 2: '7_0' is not a number"),
-        ([LINE.replace(" ", ";")], "line 1: .* is not a number"),
+        (["frame u v d", LINE, LINE[:-4]], "line 3 has 41 numbers, the lines before it 42"),
+        (["frame u v d"] * 2, "file is empty"),
+        (["frame u v d"] * 11 + [LINE], "line 11: 'u' is not a number"),
+        ([LINE, "a.png b.png " + LINE], "line 2: 'a.png' is not a number"),
+        ([LINE, "a.png " + LINE[:-4]], "line 2: 'a.png' is not a number"),
         ([LINE.replace("700", "70,0", 1)], "line 1 has 43 numbers"),
         ([LINE.replace("700", "nan", 1)], "line 1: 'nan' is not a position"),
         ([LINE.replace("700", "1e999", 1)], "line 1: '1e999' is not a position"),
-        ([LINE, "x" * 100_000], "line 2 is longer than 5376 characters"),
+        ([LINE, "x" * 100_000], "line 2 is longer than 13824 characters"),
         ([LINE, "x" * 3000], r"line 2: 'x{26}\.\.\. is not a number"),
     ],
 )

@@ -117,7 +117,7 @@ def encoded(pixels):
         (lambda root: (root / TEXT).write_text(""), "_v2.txt: empty"),
         (lambda root: change(root, 1, lambda old: [""]), "line 2: starts with ''; expected the n"),
         (lambda root: (root / TEXT).write_bytes(b"\xff"), "line 1: not UTF-8 text"),
-        (lambda root: change(root, 1, lambda old: old[:9]), "line 2: 8 numbers after the frame"),
+        (lambda root: change(root, 1, lambda old: old[:9]), "line 2: 8 numbers after the name"),
         (lambda root: change(root, 1, lambda old: ["x", *old[1:]]), "line 2: starts with 'x'"),
         (
             lambda root: change(root, 1, lambda old: ["00000000", *old[1:]]),

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from etils import epath
 
-from handjax.data.preparation import plausibility, validate
+from handjax.data.preparation import plausibility, registry, validate
 from handjax.data.preparation.registry import known_holes
 from handjax.data.sets.hands2017 import fake, raw
 from handjax.pose.skeleton import SKELETONS
@@ -77,6 +77,31 @@ def test_test_frames_have_no_joints_and_no_fault(tree):
     findings = validate.examine(raw.samples(tree, "test").lazy, figure)
     assert plausibility.refusal(findings) == ""
     assert not any(findings.counts[fault] for fault in validate.FAULTS)
+
+
+def test_frames_of_2019_have_the_same_form(tree, tmp_path):
+    """Files of their own, and lines that end in a tab; the fakes show the hands of 2017."""
+    first, second = raw.missing(epath.Path(tmp_path), "hands2019")
+    assert first == f"{tmp_path}/training_joint_annotation.txt: the list of train frames"
+    assert second == f"{tmp_path}/test_bbs.txt: the list of test frames"
+    assert raw.missing(tree, "hands2019") == [] and raw.splits(tree, "hands2019") == raw.splits(
+        tree
+    )
+    assert (tree / "training_joint_annotation.txt").read_text().split("\n")[0].endswith("\t")
+    assert registry.published_frames("hands2017", "train", "hands2019") == 175951
+    for split in raw.splits(tree):
+        old, new = (dict(raw.samples(tree, split, config)) for config in raw.CONFIGS)
+        assert list(old) == list(new)
+        for key, sample in new.items():
+            assert sample["depth"].getvalue() == old[key]["depth"].getvalue()
+            np.testing.assert_array_equal(sample["joints_xyz"], old[key]["joints_xyz"])
+            assert sample["labelled"] == (split == "train")
+    (tree / "training_images" / "image_D00000001.png").rename(tmp_path / "moved.png")
+    lacks = raw.missing(tree, "hands2019")
+    (tmp_path / "moved.png").rename(tree / "training_images" / "image_D00000001.png")
+    assert lacks == [
+        f"{tree}/training_images/image_D00000001.png: 1 of 3 depth frames, the first of them"
+    ]
 
 
 def test_joints_outside_the_image_are_not_visible(copy):

@@ -52,6 +52,7 @@ CASES = {
 }
 # The configuration of the TFDS case where not all are tested.
 CONFIGS = {"dexycb": "s0", "ho3d": "v3", "human36m": "validact03", "itop": "side"}
+CONFIGS |= {"hands2017": "hands2019"}
 CONFIGS |= {"mpi_inf_3dhp": "sample10", "panoptic_hand": "manual"}
 
 
@@ -145,7 +146,6 @@ def test_every_set_has_its_raw_files_and_builder(name):
         "bighand",
         "coco_person",
         "freihand",
-        "hands2017",
         "human36m_challenge",
         "icvl",
         "interhand",
@@ -167,9 +167,12 @@ def test_prepared_samples_equal_the_raw_ones(tree, tmp_path, name):
     ("name", "config"),
     [
         ("dexycb", "s2"),
+        ("hands2017", "hands2017"),
+        ("hands2017", "hands2019"),
         ("ho3d", "v3"),
         ("itop", "side"),
         ("itop", "top"),
+        ("mpi_inf_3dhp", "sample10"),
         ("nyu_hand", "single"),
         ("nyu_hand", "multiview"),
         ("stb", "bb"),

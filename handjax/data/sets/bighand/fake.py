@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 
 from handjax.data.sets import fake_depth_hand as fakes
+from handjax.data.sets import sr300_frames as frames
 from handjax.data.sets.bighand import raw
 from handjax.pose.joint_orders import ORDERS
 
@@ -26,9 +27,9 @@ def write(root: Path, n: int, seed: int, people: int = 2) -> None:
             for i in range(n):
                 hand = fakes.render_hand(
                     (seed, number, view, i),
-                    raw.K,
-                    raw.HEIGHT,
-                    raw.WIDTH,
+                    frames.K,
+                    frames.HEIGHT,
+                    frames.WIDTH,
                     distance_mm=(400.0, 700.0),
                     wall_mm=700.0,
                 )

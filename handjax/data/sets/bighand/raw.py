@@ -13,22 +13,16 @@ agrees). Traps:
 - Beside the label files lies a README.txt.
 """
 
-import io
 import re
 from collections.abc import Collection, Iterator
 from functools import partial
 from typing import NamedTuple
 
-import numpy as np
 from etils import epath
 
-from handjax.data.formats.depth import read_depth_png
 from handjax.data.formats.folders import names_in
-from handjax.data.formats.label_text import parse_numbers
 from handjax.data.preparation.examples import Examples, LazyExamples, unreadable
-from handjax.data.sets.hands2017.raw import HEIGHT, JOINTS, WIDTH, K
-from handjax.pose.joint_orders import ORDERS
-from handjax.pose.pinhole import project
+from handjax.data.sets import sr300_frames as frames
 
 LAYOUT = """
 manual_dir holds BigHand2.2M (on request: http://icvl.ee.ic.ac.uk/hands17/challenge/), unpacked; of
@@ -71,15 +65,15 @@ def missing(
             lines.append(f"{root / _LABELS / person}: the label files of a person")
         for file in files:
             try:
-                frames = [line.frame for line in _lines(file)]
+                numbers = [line.frame for line in _lines(file)]
             except (ValueError, OSError) as error:
                 lines.append(str(error))
                 continue
             folder = _folder(root, person, file)
-            absent = _without_image(folder, frames)
-            if len(absent) > _MAY_LACK * len(frames):
+            absent = _without_image(folder, numbers)
+            if len(absent) > _MAY_LACK * len(numbers):
                 lines.append(
-                    f"{folder / _image(absent[0])}: {len(absent)} of {len(frames)} depth frames, "
+                    f"{folder / _image(absent[0])}: {len(absent)} of {len(numbers)} depth frames, "
                     "the first of them"
                 )
     return lines
@@ -126,30 +120,9 @@ def _lazy(root: epath.Path, split: str) -> LazyExamples:
 
 
 def _sample(file: epath.Path, line: Line, folder: epath.Path, key: str) -> dict:
-    k = np.asarray(K)
-    own = parse_numbers(file, line.number, list(line.words)).reshape(JOINTS, 3)
-    if not (own[:, 2] > 0).all():
-        raise ValueError(
-            f"{file}, line {line.number}: a joint is behind the camera; expected positive z in mm"
-        )
-    xyz = ORDERS["hands2017"].convert(own)
-    uv = project(xyz, k)
-    path = folder / _image(line.frame)
-    depth, data = read_depth_png(path, form="png16")
-    if depth.shape != (HEIGHT, WIDTH):
-        raise ValueError(
-            f"{path}: {depth.shape[1]} x {depth.shape[0]} pixels; expected {WIDTH} x {HEIGHT}"
-        )
-    return {
-        "depth": io.BytesIO(data),
-        "k": k.astype(np.float32),
-        "joints_xyz": xyz,
-        "joints_uv": uv.astype(np.float32),
-        "visible": np.all((uv > -0.5) & (uv < (WIDTH - 0.5, HEIGHT - 0.5)), axis=-1),
-        "root": ORDERS["hands2017"].root,
-        "viewpoint": folder.name,
-        "id": key,
-    }
+    xyz = frames.joints(file, line.number, list(line.words))
+    image = frames.features(folder / _image(line.frame), xyz)
+    return {**image, "viewpoint": folder.name, "id": key}
 
 
 def _label_files(root: epath.Path, person: str) -> list[epath.Path]:
@@ -167,36 +140,26 @@ def _folder(root: epath.Path, person: str, file: epath.Path) -> epath.Path:
 def _lines(file: epath.Path) -> Iterator[Line]:
     """Line by line. ValueError for another number of words, and frames that stand twice."""
     seen: set[str] = set()
-    before: tuple[str, ...] = ()
-    with file.open("rb") as stream:
-        for number, data in enumerate(stream, 1):
-            try:
-                name, *words = data.decode().split() or [""]
-            except UnicodeDecodeError:
-                raise ValueError(f"{file}, line {number}: not UTF-8 text; copy it again") from None
-            match = _NAME.fullmatch(name)
-            if match is None:
-                raise ValueError(
-                    f"{file}, line {number}: starts with {name[:40]!r}; expected the number of a "
-                    "frame, as 00000000"
-                )
-            if len(words) != 3 * JOINTS:
-                raise ValueError(
-                    f"{file}, line {number}: {len(words)} numbers after the frame; expected x y z "
-                    f"of {JOINTS} joints"
-                )
-            if match[1] in seen:
-                raise ValueError(f"{file}, line {number}: frame {match[1]} a second time")
-            seen.add(match[1])
-            yield Line(number, match[1], tuple(words), tuple(words) == before)
-            before = tuple(words)
-    if not seen:
-        raise ValueError(f"{file}: empty; expected one line per frame")
+    before: list[str] = []
+    for number, text in frames.lines_of(file):
+        name, *words = text.split() or [""]
+        match = _NAME.fullmatch(name)
+        if match is None:
+            raise ValueError(
+                f"{file}, line {number}: starts with {name[:40]!r}; expected the number of a "
+                "frame, as 00000000"
+            )
+        frames.check_count(file, number, words)
+        if match[1] in seen:
+            raise ValueError(f"{file}, line {number}: frame {match[1]} a second time")
+        seen.add(match[1])
+        yield Line(number, match[1], tuple(words), words == before)
+        before = words
 
 
-def _without_image(folder: epath.Path, frames: list[str]) -> list[str]:
+def _without_image(folder: epath.Path, numbers: list[str]) -> list[str]:
     present = names_in(folder)
-    return [frame for frame in frames if _image(frame) not in present]
+    return [frame for frame in numbers if _image(frame) not in present]
 
 
 def _image(frame: str) -> str:

@@ -1,17 +1,21 @@
-"""HANDS 2017 (Yuan et al. 2017), frame based: hands before a depth camera, with 21 joints.
+"""HANDS 2017 (Yuan et al. 2017), frame based, and task 1 of HANDS 2019 (Armagan et al. 2020): hands
+before a depth camera, with 21 joints.
 
 Labels are camera mm, x right, y down, z forward, as in src/data/HANDS2017/data.lua of
 mks0601/V2V-PoseNet_RELEASE, which also has the order of the joints (the wrist, then the bases of
-all fingers, then each finger outward) and the camera. Traps:
+all fingers, then each finger outward) and the camera. Those of 2019 have the same form, order and
+camera in other files (utils/reader.py and visualize_task1_task2.py of its organizers'
+anilarmagan/HANDS19-Challenge-Toolbox). Traps:
 
 - Labels of the test frames were never published. Here their joints are 0, and `labelled` is False.
 - Readers skip training labels without an image (PNG2BIN.m there), so copies lack some; how many is
   not documented. Up to 1 % are left out here; more are missing.
 - Some joints are outside the image: `visible` says which are inside.
-- Of BoundingBox.txt only the names are read: nothing public says what its numbers are.
+- Of BoundingBox.txt only the names are read: nothing public says what its numbers are. Those of
+  2019's test_bbs.txt are corners in px, and some are no box; they are not read either.
+- Lines of 2019 may end in a tab.
 """
 
-import io
 from collections.abc import Collection, Iterator
 from functools import partial
 from pathlib import PurePosixPath
@@ -19,12 +23,10 @@ from pathlib import PurePosixPath
 import numpy as np
 from etils import epath
 
-from handjax.data.formats.depth import read_depth_png
 from handjax.data.formats.folders import names_in
-from handjax.data.formats.label_text import parse_numbers, read_optional_centers
+from handjax.data.formats.label_text import read_optional_centers
 from handjax.data.preparation.examples import Examples, LazyExamples
-from handjax.pose.joint_orders import ORDERS
-from handjax.pose.pinhole import project
+from handjax.data.sets import sr300_frames as frames
 
 LAYOUT = """
 manual_dir holds the two folders of the frame-based part of the HANDS 2017 challenge
@@ -37,14 +39,28 @@ The refined centers of V2V-PoseNet (https://github.com/mks0601/V2V-PoseNet_RELEA
 if they are in manual_dir:
 
   center_train_refined.txt, center_test_refined.txt
+
+With --config hands2019, it is the folder of task 1 of the HANDS 2019 challenge
+(https://sites.google.com/view/hands2019/challenge, on request):
+
+  training_joint_annotation.txt, training_images/*.png
+  test_bbs.txt, test_images/*.png
 """
-CONFIGS: tuple[str, ...] = ()
+# Configuration and split → list of its frames, and the folder of their images.
+LISTS = {
+    "hands2017": {
+        "train": ("training/Training_Annotation.txt", "training/images"),
+        "test": ("frame/BoundingBox.txt", "frame/images"),
+    },
+    "hands2019": {
+        "train": ("training_joint_annotation.txt", "training_images"),
+        "test": ("test_bbs.txt", "test_images"),
+    },
+}
+CONFIGS = tuple(LISTS)
 SKELETON: str | None = "hand21"
-COUNTS = {"train": 957032, "test": 295510}
-LABELS = {"train": ("training", "Training_Annotation.txt"), "test": ("frame", "BoundingBox.txt")}
-JOINTS = 21
-HEIGHT, WIDTH = 480, 640
-K = ((475.065948, 0.0, 315.944855), (0.0, 475.065857, 245.287079), (0.0, 0.0, 1.0))
+COUNTS = {"hands2017/train": 957032, "hands2017/test": 295510}
+COUNTS |= {"hands2019/train": 175951, "hands2019/test": 124999}
 
 _MAY_LACK = 0.01  # share of the training frames
 
@@ -54,21 +70,21 @@ def missing(
 ) -> list[str]:
     """Missing files, except for a few training frames that have a label but no image."""
     lines = []
-    for split in only or COUNTS:
-        folder, text = LABELS[split]
-        if not (root / folder / text).exists():
-            lines.append(f"{root / folder / text}: the list of {split} frames")
+    for split in only or splits(root, config):
+        text, images = _places(root, split, config)
+        if not text.exists():
+            lines.append(f"{text}: the list of {split} frames")
             continue
         try:
-            names = [name for _, name, _ in _lines(root, split)]
+            names = [name for _, name, _ in _lines(text)]
         except ValueError as error:
             lines.append(str(error))
             continue
-        absent = _without_image(root, split, names)
+        absent = _absent(images, names)
         if absent and (split == "test" or len(absent) > _MAY_LACK * len(names)):
             lines.append(
-                f"{root / folder / 'images' / absent[0]}: {len(absent)} of {len(names)} depth "
-                "frames, the first of them"
+                f"{images / absent[0]}: {len(absent)} of {len(names)} depth frames, the first of "
+                "them"
             )
     return lines
 
@@ -77,112 +93,75 @@ def holes(root: epath.Path, split: str, config: str | None = None) -> dict[str, 
     """Frames of the training set without an image, by key."""
     if split != "train":
         return {}
-    names = [name for _, name, _ in _lines(root, split)]
-    absent = _without_image(root, split, names)
+    text, images = _places(root, split, config)
+    absent = _absent(images, [name for _, name, _ in _lines(text)])
     return {_key(split, name): "no image, as in other copies" for name in absent}
 
 
 def splits(root: epath.Path, config: str | None = None) -> tuple[str, ...]:
-    return tuple(COUNTS)
+    return tuple(LISTS[config or CONFIGS[0]])
 
 
 def samples(root: epath.Path, split: str, config: str | None = None) -> Examples:
     """Frames in the order of the list, with the joints in the order "hand21"."""
-    return Examples(_lazy(root, split))
+    return Examples(_lazy(root, split, config))
 
 
-def _lazy(root: epath.Path, split: str) -> LazyExamples:
-    folder, text = LABELS[split]
-    names = [name for _, name, _ in _lines(root, split)]
+def _lazy(root: epath.Path, split: str, config: str | None) -> LazyExamples:
+    text, images = _places(root, split, config)
+    names = [name for _, name, _ in _lines(text)]
     centers, valid = read_optional_centers(
         root / f"center_{split}_refined.txt", len(names), y_up=False
     )
-    absent = set(_without_image(root, split, names)) if split == "train" else set()
-    for i, (number, name, words) in enumerate(_lines(root, split)):
+    absent = set(_absent(images, names)) if split == "train" else set()
+    for i, (number, name, words) in enumerate(_lines(text)):
         if name not in absent:
-            where = (root / folder / text, number) if split == "train" else None
-            path = root / folder / "images" / name
-            yield (
-                _key(split, name),
-                partial(_sample, path, _key(split, name), where, words, centers[i], valid[i]),
-            )
+            where = (text, number, words) if split == "train" else None
+            key = _key(split, name)
+            yield key, partial(_sample, images / name, key, where, centers[i], valid[i])
 
 
 def _sample(
     path: epath.Path,
     key: str,
-    where: tuple[epath.Path, int] | None,
-    words: str,
+    where: tuple[epath.Path, int, str] | None,
     center: np.ndarray,
     valid: np.bool_,
 ) -> dict:
-    """`where` is the file and the line of the label `words`; None without a label."""
-    k, uv = np.asarray(K), np.zeros((JOINTS, 2))
-    xyz, inside = np.zeros((JOINTS, 3), np.float32), np.zeros(JOINTS, bool)
-    if where:
-        xyz = ORDERS["hands2017"].convert(_joints(*where, words.split()))
-        uv = project(xyz, k)
-        inside = np.all((uv > -0.5) & (uv < (WIDTH - 0.5, HEIGHT - 0.5)), axis=-1)
-    depth, data = read_depth_png(path, form="png16")
-    if depth.shape != (HEIGHT, WIDTH):
-        raise ValueError(
-            f"{path}: {depth.shape[1]} x {depth.shape[0]} pixels; expected {WIDTH} x {HEIGHT}"
-        )
+    """`where` is the file, the line and the words of the label; None without a label."""
+    xyz = frames.joints(where[0], where[1], where[2].split()) if where else None
     return {
-        "depth": io.BytesIO(data),
-        "k": k.astype(np.float32),
-        "joints_xyz": xyz,
-        "joints_uv": uv.astype(np.float32),
-        "visible": inside,
+        **frames.features(path, xyz),
         "labelled": np.bool_(where is not None),
-        "root": ORDERS["hands2017"].root,
         "center_xyz": center,
         "center_valid": valid,
         "id": key,
     }
 
 
-def _joints(path: epath.Path, number: int, words: list[str]) -> np.ndarray:
-    """Camera mm [21, 3], in the set's own order."""
-    if len(words) != 3 * JOINTS:
-        raise ValueError(
-            f"{path}, line {number}: {len(words)} numbers after the name; expected x y z of "
-            f"{JOINTS} joints"
-        )
-    xyz = parse_numbers(path, number, words).reshape(JOINTS, 3)
-    if not (xyz[:, 2] > 0).all():
-        raise ValueError(
-            f"{path}, line {number}: a joint is behind the camera; expected positive z in mm"
-        )
-    return xyz
+def _places(root: epath.Path, split: str, config: str | None) -> tuple[epath.Path, epath.Path]:
+    text, images = LISTS[config or CONFIGS[0]][split]
+    return root / text, root / images
 
 
-def _lines(root: epath.Path, split: str) -> Iterator[tuple[int, str, str]]:
-    """Number of the line, name of the frame and what follows it, line by line: the file of the
-    training set has half a gigabyte. ValueError for names that are no file or stand twice."""
-    folder, text = LABELS[split]
-    path, seen = root / folder / text, set()
-    with path.open("rb") as file:
-        for number, data in enumerate(file, 1):
-            try:
-                name, _, rest = data.decode().strip().replace("\t", " ").partition(" ")
-            except UnicodeDecodeError:
-                raise ValueError(f"{path}, line {number}: not UTF-8 text; copy it again") from None
-            if PurePosixPath(name).name != name or "\\" in name or not name.endswith(".png"):
-                raise ValueError(
-                    f"{path}, line {number}: starts with {name[:40]!r}; expected the name of a .png"
-                )
-            if name in seen:
-                raise ValueError(f"{path}, line {number}: {name} a second time; copy it again")
-            seen.add(name)
-            yield number, name, rest
-    if not seen:
-        raise ValueError(f"{path}: empty; expected one line per frame")
+def _lines(path: epath.Path) -> Iterator[tuple[int, str, str]]:
+    """Number of the line, name of the frame and what follows it. ValueError for names that are no
+    file or stand twice."""
+    seen = set()
+    for number, line in frames.lines_of(path):
+        name, _, rest = line.replace("\t", " ").partition(" ")
+        if PurePosixPath(name).name != name or "\\" in name or not name.endswith(".png"):
+            raise ValueError(
+                f"{path}, line {number}: starts with {name[:40]!r}; expected the name of a .png"
+            )
+        if name in seen:
+            raise ValueError(f"{path}, line {number}: {name} a second time; copy it again")
+        seen.add(name)
+        yield number, name, rest
 
 
-def _without_image(root: epath.Path, split: str, names: list[str]) -> list[str]:
-    folder = root / LABELS[split][0] / "images"
-    present = names_in(folder)
+def _absent(images: epath.Path, names: list[str]) -> list[str]:
+    present = names_in(images)
     return [name for name in names if name not in present]
 
 
