@@ -11,8 +11,6 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 
 import jax
-import orbax.checkpoint as ocp
-from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
 
 from handjax.engine import agreement, checksums, ranking
 from handjax.engine.files import AnyPath, in_bucket, place, way_out, write_atomic
@@ -40,7 +38,7 @@ class Checkpoints:
         folder = place(folder)
         self.folder, self.keep = folder if in_bucket(folder) else folder.absolute(), keep
         self.log, self.read_only = log, read_only
-        self._manager: ocp.CheckpointManager | None = None
+        self._manager: Any = None
         self._saving: int | None = None  # the step that is being written
         self._unverified = False  # whether a checkpoint without checksums was mentioned
         # Each of orbax's threads logs the error that it hands on to the caller, with its traceback.
@@ -52,9 +50,16 @@ class Checkpoints:
             sys.unraisablehook = _NotOfClosedLoops(sys.unraisablehook)
 
     @property
-    def manager(self) -> ocp.CheckpointManager:
-        """Orbax's manager, opened on first use. ValueError if the metrics are corrupt."""
+    def manager(self) -> Any:
+        """Orbax's CheckpointManager, opened on first use. ValueError if the metrics are corrupt."""
         if self._manager is None:
+            import orbax.checkpoint as ocp  # a quarter of a second; not every command needs it
+            from orbax.checkpoint.checkpoint_managers import (
+                AnyPreservationPolicy,
+                BestN,
+                LatestN,
+            )
+
             best = BestN(
                 get_metric_fn=lambda m: m["error"],
                 reverse=True,
@@ -100,6 +105,8 @@ class Checkpoints:
         this checkpoint, or the one before, cannot be written; ValueError if the state is not finite
         or another process is at another step.
         """
+        import orbax.checkpoint as ocp
+
         step = int(jax.device_get(state.step))
         if step not in self.manager.all_steps():
             try:
@@ -157,6 +164,8 @@ class Checkpoints:
         return jax.device_get(self._restore(step, target))
 
     def _restore(self, step: int, target: Callable[[], Any]) -> Any:
+        import orbax.checkpoint as ocp
+
         try:
             checksums.check_files(self.folder / str(step))
             saved = self._checksums(step)
