@@ -101,14 +101,11 @@ def run(command: Sequence[object], cwd: Path, log: Path) -> str:
     drop = {"PYTHONPATH", "VIRTUAL_ENV", "JAX_COMPILATION_CACHE_DIR"}
     env = {key: value for key, value in os.environ.items() if key not in drop}
     env["XDG_CACHE_HOME"] = str(log.parent / f"{cwd.name}.cache")  # an empty compile cache
-    done = subprocess.run(
-        [*map(str, command)], cwd=cwd, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        text=True,
-    )  # fmt: skip
+    words = [*map(str, command)]
+    done = subprocess.run(words, cwd=cwd, env=env, capture_output=True, text=True)
     log.write_text(done.stdout + done.stderr)
     if done.returncode:
-        words = " ".join(map(str, command[:4]))
-        sys.exit(f"error: {words} … ended with {done.returncode}: {log}")
+        sys.exit(f"error: {' '.join(words[:2])} … ended with {done.returncode}: {log}")
     return done.stdout
 
 
