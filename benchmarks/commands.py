@@ -62,7 +62,7 @@ def commands(folder: Path) -> list[Command]:
     depth_frame = ("depth", "frames/depth.png", camera, *found)
     labelled = ("--labels", "labels.txt", "--centers", "centers.txt", camera)
     voxels = ("voxel_h5", "--depth_dir", "frames", "--depth_format", "png16", *labelled)
-    written = ("--out", "v.h5", "--overwrite")
+    written = ("--output", "v.h5", "--overwrite")
     to_file = ("--to", "stablehlo", "--output", "cpm.stablehlo", "--overwrite")
     images = ("images", "hand.png", "--workdir", "cpm", "--overwrite")
     return [

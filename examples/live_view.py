@@ -3,8 +3,8 @@
     python examples/live_view.py RECORDING
     python examples/live_view.py DEPTH_FOLDER --camera d435 --save runs/hands.rrd
 
-RECORDING is what `handjax predict video` reads. Without --save the viewer opens; `rerun runs/hands.rrd`
-shows the file later, with a slider over time.
+RECORDING is what `handjax predict video` reads. Without --save the viewer opens; later
+`rerun runs/hands.rrd` shows the file, with a slider over time.
 """
 
 import argparse
