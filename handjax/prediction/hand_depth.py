@@ -129,7 +129,8 @@ class HandDepthPredictor(DepthPredictor):
         if not ((depth >= near) & (depth <= far)).any():
             raise ValueError(
                 f"no depth between {near:g} and {far:g} mm, where the hand is searched for: set "
-                "the range, or give the hand's center" + arguments.what_is_measured(depth)
+                "the range, or give the hand's center"
+                + arguments.what_is_measured(depth, self.range_mm)
             )
 
     def _rows(self, frames, k, centers, side, how):
