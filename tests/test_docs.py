@@ -141,7 +141,7 @@ def slow_if(needs_package: bool, *values: object) -> object:
 
 @pytest.mark.parametrize(
     ("page", "command"),
-    [slow_if("convert_torch" in c or " examples/" in c, p, c) for p, c in COMMANDS],
+    [slow_if(" examples/" in c, p, c) for p, c in COMMANDS],
 )
 def test_command_of_the_docs_parses(page, command, parser_of):
     words = [STANDS_FOR.get(word, word) for word in shlex.split(command, comments=True)]
@@ -322,6 +322,16 @@ def test_git_ignores_what_the_commands_of_the_docs_write(page, command):
         if flag in WRITES and not path.isupper() and not path.startswith(("/", "~", "-", "$")):
             done = subprocess.run(["git", "check-ignore", "-q", f"{path}/x"], cwd=ROOT)
             assert done.returncode == 0, f"{path}: name a folder below runs/"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_git_ignores_what_the_python_of_the_docs_writes(page):
+    if not (ROOT / ".git").exists():
+        pytest.skip("not a clone")
+    for code in blocks(page, "python"):
+        for path in re.findall(r"""\.(?:save|write)\("([^"]+)""", code):
+            done = subprocess.run(["git", "check-ignore", "-q", path], cwd=ROOT)
+            assert done.returncode == 0, f"{path}: name a file that .gitignore leaves out"
 
 
 def test_the_version_is_the_same_everywhere():
