@@ -5,6 +5,7 @@ import contextlib
 import json
 import logging
 import math
+import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -324,8 +325,10 @@ class _NotOfClosedLoops:
 
 
 def _not_of_orbax(record: logging.LogRecord) -> bool:
-    """Whether a record of a log is no error of orbax."""
-    return record.levelno < logging.ERROR or "orbax" not in record.pathname
+    """Whether a record of a log is no error of orbax, nor a warning about options, which are ours
+    (with HANDJAX_TRACEBACK=1 these are shown)."""
+    shown = logging.ERROR if os.environ.get("HANDJAX_TRACEBACK") else logging.WARNING
+    return record.levelno < shown or "orbax" not in record.pathname
 
 
 def _not_left_over(record: logging.LogRecord) -> bool:
