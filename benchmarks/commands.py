@@ -6,6 +6,7 @@ grows where others use the machine.
 """
 
 import argparse
+import json
 import os
 import re
 import shutil
@@ -42,35 +43,42 @@ def commands(folder: Path) -> list[Command]:
     rng = np.random.default_rng(0)
     ball = (np.indices((240, 320)) - [[[120]], [[160]]]) ** 2
     depth = np.where(ball.sum(0) < 40**2, 500, 0) + rng.integers(0, 3, (240, 320))
-    cv2.imwrite(str(folder / "depth.png"), np.where(depth < 400, 0, depth).astype(np.uint16))
+    depth = np.where(depth < 400, 0, depth).astype(np.uint16)
+    frames = folder / "frames"
+    frames.mkdir()
+    cv2.imwrite(str(frames / "depth.png"), depth)
+    labels = {"k": [475, 475, 160, 120], "order": ["index_tip"], "kind": "surface"}
+    labels["frames"] = {"depth.png": {"uv": [[160, 120]]}}
+    (frames / "frames.json").write_text(json.dumps(labels))
+    (folder / "labels.txt").write_text("depth.png\t" + "\t".join(["0", "0", "500"] * 14) + "\n")
+    (folder / "centers.txt").write_text("0 0 500\n")
     cv2.imwrite(str(folder / "hand.png"), rng.integers(0, 255, (128, 128, 3), dtype=np.uint8))
-    v2v, cpm, camera = str(folder / "v2v"), str(folder / "cpm"), "--camera=475,475,160,120"
-    depth_frame = ("depth", str(folder / "depth.png"), camera, "--overwrite")
 
-    def train(name: str, workdir: str) -> tuple[str, ...]:
-        return ("train", "--config", f"{name}:quick", "--workdir", workdir, *QUICK)
+    def train(name: str) -> tuple[str, ...]:
+        return ("train", "--config", f"{name}:quick", "--workdir", name, *QUICK)
 
-    found = str(folder / "found")
+    camera = "--camera=475,475,160,120"
+    found = ("--output", "found", "--overwrite")
+    depth_frame = ("depth", "frames/depth.png", camera, *found)
+    labelled = ("--labels", "labels.txt", "--centers", "centers.txt", camera)
+    voxels = ("voxel_h5", "--depth_dir", "frames", "--depth_format", "png16", *labelled)
+    written = ("--output", "v.h5", "--overwrite")
+    to_file = ("--to", "stablehlo", "--output", "cpm.stablehlo", "--overwrite")
+    images = ("images", "hand.png", "--workdir", "cpm", "--overwrite")
     return [
-        Command("train v2v:quick", train("v2v", v2v), r"^step 0:"),
-        Command("train cpm:quick", train("cpm", cpm), r"^step 0:"),
-        Command("evaluate a run", ("evaluate", "--workdir", v2v), r"^(mean|report|\S*mean)"),
-        Command(
-            "predict images",
-            ("predict", "images", str(folder / "hand.png"), "--workdir", cpm, "--overwrite"),
-            r"^report:",
-        ),
-        Command(
-            "predict depth, network alone",
-            ("predict", *depth_frame, "--output", found, "--refine", "0"),
-            r"^depth\.png:",
-        ),
-        Command(
-            "predict depth, network and fit",
-            ("predict", *depth_frame, "--output", found),
-            r"^depth\.png:",
-        ),
+        Command("models", ("models",), r"^models"),
+        Command("train v2v:quick", train("v2v"), r"^step 0:"),
+        Command("train cpm:quick", train("cpm"), r"^step 0:"),
+        Command("evaluate a run", ("evaluate", "--workdir", "v2v"), r"^(mean|report|\S*mean)"),
+        Command("report of two runs", ("report", "v2v", "cpm", *found), r"^report:"),
+        Command("export a run", ("export", "cpm", *to_file), r"cpm\.stablehlo"),
+        Command("predict images", ("predict", *images), r"^report:"),
+        Command("predict depth", ("predict", *depth_frame), r"^depth\.png:"),
+        Command("predict depth, fitted", ("predict", *depth_frame, "--refine=12"), r"^depth\.png:"),
+        Command("predict video", ("predict", "video", "frames", camera, *found), r"^report:"),
+        Command("bench real", ("bench", "real", "frames", *found), r"^report:"),
         Command("view", ("view", "--port", "0"), r"^the hand is at", ends=False),
+        Command("prepare voxel_h5", ("prepare", *voxels, *written), r"v\.h5"),
         Command("prepare --help", ("prepare", "--help"), r"^usage"),
     ]
 
@@ -107,8 +115,8 @@ def timed(command: Command, python: Sequence[str], env: dict[str, str], cwd: Pat
 def measure(options: argparse.Namespace) -> dict:
     """Runs every command twice, with an empty and with a filled compile cache of its own."""
     runs = []
-    with tempfile.TemporaryDirectory(prefix="handjax-commands-") as name:
-        folder = Path(name)
+    with tempfile.TemporaryDirectory(prefix="handjax-commands-") as temporary:
+        folder = Path(temporary)
         every = commands(folder)[-1:] if options.tiny else commands(folder)
         for number, command in enumerate(every):
             env = {
@@ -116,12 +124,13 @@ def measure(options: argparse.Namespace) -> dict:
                 "PYTHONPATH": str(ROOT),
                 "XDG_CACHE_HOME": str(folder / f"cache{number}"),
             }
-            env.pop("JAX_COMPILATION_CACHE_DIR", None)
+            for name in ("JAX_COMPILATION_CACHE_DIR", "PYTHONDONTWRITEBYTECODE"):
+                env.pop(name, None)
             for cache in ("empty", "filled"):
                 log(f"commands: {command.name}, {cache} cache")
                 if command.words[0] == "train":  # a finished run would not train again
                     workdir = command.words[command.words.index("--workdir") + 1]
-                    shutil.rmtree(workdir, ignore_errors=True)
+                    shutil.rmtree(folder / workdir, ignore_errors=True)
                 result = timed(command, (sys.executable, "-m", "handjax"), env, folder)
                 runs.append({"command": command.name, "cache": cache, **result})
     columns = ["command", "cache", "first line", "first answer", "end", "CPU seconds"]

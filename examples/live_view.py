@@ -1,10 +1,10 @@
 """Hands in rerun's viewer while they are predicted: frames, joints in 2D and 3D, and the skin.
 
     python examples/live_view.py RECORDING
-    python examples/live_view.py DEPTH_FOLDER --camera d435 --save hands.rrd
+    python examples/live_view.py DEPTH_FOLDER --camera d435 --save runs/hands.rrd
 
-RECORDING is what `handjax predict video` reads. Without --save the viewer opens; `rerun hands.rrd`
-shows the file later, with a slider over time.
+RECORDING is what `handjax predict video` reads. Without --save the viewer opens; later
+`rerun runs/hands.rrd` shows the file, with a slider over time.
 """
 
 import argparse

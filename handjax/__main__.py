@@ -75,14 +75,15 @@ def models() -> str:
     listed = list_models()
     width = max(map(len, listed))
     folder = runtime.compile_cache()
-    used = sum(file.stat().st_size for file in folder.glob("*-cache"))
+    files = [*folder.glob("*-cache"), *folder.glob("traced/*")]
+    used = sum(file.stat().st_size for file in files)
     return "\n".join(
         [
             "models, for handjax.load(NAME):",
             *(f"  {name:{width}}  {text}" for name, text in listed.items()),
             f"configs, for handjax train --config NAME (in {configs.home()}):",
             f"  {', '.join(configs.names())}",
-            "compiled programs, kept for the next run:",
+            "traced and compiled programs, kept for the next run:",
             f"  {folder}: {used / 2**20:.0f} MB of at most {runtime.CACHE_BYTES / 2**20:.0f} MB",
         ]
     )

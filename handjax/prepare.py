@@ -64,13 +64,14 @@ def _add_voxel_h5(names: Any) -> None:
     add("--cube", type=positive, default=300.0, metavar="MM", help=cube)
     size = "voxels per side (default 88)"
     add("--size", type=int, default=88, choices=range(8, 257, 8), metavar="N", help=size)
-    add("--depth_format", choices=tuple(DEPTH_FORMATS), default="nyu")
+    form = "of PNG files (default nyu)"
+    add("--depth_format", choices=tuple(DEPTH_FORMATS), default="nyu", help=form)
     scale = "mm per unit of depth (default 1)"
     add("--depth_scale", type=positive, default=1.0, metavar="MM", help=scale)
     y_up = "whether y points up in the text files, as in NYU's"
     add("--y_up", action=argparse.BooleanOptionalAction, default=True, help=y_up)
-    add("--out", type=Path, required=True, metavar="FILE.h5")
-    add("--overwrite", action="store_true", help="replace --out if it exists")
+    add("--output", type=Path, required=True, metavar="FILE.h5")
+    add("--overwrite", action="store_true", help="replace --output if it exists")
     add("--limit", type=int, metavar="N", help="only the first N frames")
 
 
@@ -87,8 +88,8 @@ def _add_tfrecord(names: Any) -> None:
     add("--set", type=Path, required=True, action="append", metavar="DIR", help=sets)
     split = "train, test, or a part such as train[:10%%]"
     add("--split", required=True, metavar="NAME", help=split)
-    add("--out", type=Path, required=True, metavar="FILE.tfrecords")
-    add("--overwrite", action="store_true", help="replace --out if it exists")
+    add("--output", type=Path, required=True, metavar="FILE.tfrecords")
+    add("--overwrite", action="store_true", help="replace --output if it exists")
 
 
 def _add_set(names: Any, name: str) -> None:
@@ -143,13 +144,15 @@ def _run_voxel_h5(flags: argparse.Namespace) -> str:
 def _run_tfrecord(flags: argparse.Namespace) -> str:
     from handjax.data.preparation.prepared_set import need_tensorflow
 
-    if not flags.out.parent.is_dir():
-        raise FileNotFoundError(f"--out {flags.out}: no such folder {flags.out.parent}; create it")
+    if not flags.output.parent.is_dir():
+        raise FileNotFoundError(
+            f"--output {flags.output}: no such folder {flags.output.parent}; create it"
+        )
     need_tensorflow()
     from handjax.data.formats import hand_pose_records
 
-    count = hand_pose_records.write(flags.out, flags.set, flags.split, flags.overwrite)
-    return f"{flags.out}: {count:,} records"
+    count = hand_pose_records.write(flags.output, flags.set, flags.split, flags.overwrite)
+    return f"{flags.output}: {count:,} records"
 
 
 def _run_set(flags: argparse.Namespace) -> str:

@@ -875,11 +875,17 @@ COMMANDS: tuple[tuple[str, str], ...] = (
     ("prepare nyu_hand --manual_dir W --split val", "val"),
     ("prepare nyu_hand --manual_dir W --config mars", "mars"),
     ("prepare stb --manual_dir /dev/null", "/dev/null"),
-    ("prepare voxel_h5 --depth_dir D --labels n --centers n --camera nyu --out o.h5", "n"),
-    ("prepare voxel_h5 --depth_dir D --labels n --centers n --camera 1 --out o.h5", "1"),
-    ("prepare voxel_h5 --depth_dir D --labels n --centers n --camera nyu --out o --cube 0", "cube"),
-    ("prepare voxel_h5 --depth_dir D --labels n --centers n --camera nyu --out o --size 7", "size"),
-    ("prepare tfrecord --set nowhere --split train --out o.tfrecords", "nowhere"),
+    ("prepare voxel_h5 --depth_dir D --labels n --centers n --camera nyu --output o.h5", "n"),
+    ("prepare voxel_h5 --depth_dir D --labels n --centers n --camera 1 --output o.h5", "1"),
+    (
+        "prepare voxel_h5 --depth_dir D --labels n --centers n --camera nyu --output o --cube 0",
+        "cube",
+    ),
+    (
+        "prepare voxel_h5 --depth_dir D --labels n --centers n --camera nyu --output o --size 7",
+        "size",
+    ),
+    ("prepare tfrecord --set nowhere --split train --output o.tfrecords", "nowhere"),
 )
 
 

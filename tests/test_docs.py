@@ -7,11 +7,13 @@ command, and `tests/e2e` trains `configs/v2v.py:quick`.
 
 import argparse
 import importlib
+import json
 import re
 import runpy
 import shlex
 import subprocess
 import sys
+import textwrap
 import tomllib
 from pathlib import Path
 
@@ -27,7 +29,8 @@ from handjax.engine import config as configs
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 PAGES += [ROOT / name / "README.md" for name in ("custom_ops", "examples", "findings")]
-PAGES += [ROOT / "handjax" / "models" / "spherenet.md"]
+CARDS = sorted((ROOT / "handjax" / "models").glob("*.md"))  # of included models
+PAGES += CARDS
 PAGES += sorted((ROOT / "handjax" / "data" / "sets").glob("*/README.md"))
 # A value that stands for the reader's own, as in FX,FY,CX,CY → one that the parser accepts.
 STANDS_FOR = {"FX,FY,CX,CY": "475,475,320,240", "NAME": "rhd", "HEAD": "integral"}
@@ -48,10 +51,25 @@ def commands() -> list[tuple[str, str]]:
     for page in PAGES:
         text = page.read_text().replace("\\\n", " ")
         lines = [line for block in blocks(page, "bash") for line in joined(block)]
-        lines += re.findall(r"^    (?:\$ )?((?:python|handjax) .*)$", text, re.MULTILINE)
+        indented = re.findall(r"^    (?:\$ )?((?:python|handjax) .*)$", text, re.MULTILINE)
+        lines += scripted(page) if page in CARDS else indented
         found += [(name(page), part.strip()) for line in lines for part in line.split(" && ")]
     wanted = re.compile(r"(python |handjax |bash |pip )")
     return sorted({(page, " ".join(c.split())) for page, c in found if wanted.match(c)})
+
+
+def scripted(page: Path) -> list[str]:
+    """The commands of a page whose indented blocks are one shell script, variables and all: it is
+    run, with functions that print in place of the programs."""
+    lines = re.findall(r"^    .*$", page.read_text(), re.MULTILINE)
+    says = "".join(
+        f'{program}() {{ printf "%q " {program} "$@"; echo; }}\n'
+        for program in ("handjax", "python")
+    )
+    script = says + textwrap.dedent("\n".join(lines))
+    run = subprocess.run(["bash", "-euc", script], capture_output=True, text=True, check=True)
+    assert not run.stderr, run.stderr
+    return run.stdout.splitlines()
 
 
 def joined(block: str) -> list[str]:
@@ -122,7 +140,8 @@ def slow_if(needs_package: bool, *values: object) -> object:
 
 
 @pytest.mark.parametrize(
-    ("page", "command"), [slow_if("convert_torch" in c, p, c) for p, c in COMMANDS]
+    ("page", "command"),
+    [slow_if(" examples/" in c, p, c) for p, c in COMMANDS],
 )
 def test_command_of_the_docs_parses(page, command, parser_of):
     words = [STANDS_FOR.get(word, word) for word in shlex.split(command, comments=True)]
@@ -157,7 +176,28 @@ def test_command_named_in_the_docs_exists(page, command, parser_of):
 
 def test_pages_have_commands():
     assert len(COMMANDS) > 40 and len(MENTIONS) > 10
-    assert {"README.md", "docs/v2v.md", "docs/body.md"} <= {page for page, _ in COMMANDS}
+    pages = {page for page, _ in COMMANDS}
+    assert {"README.md", "docs/v2v.md", "docs/body.md", "examples/README.md"} <= pages
+    assert {name(card) for card in CARDS} <= pages
+
+
+# Programs of others in the docs' commands.
+OTHERS = {"pytest", "python3", ".", "pre-commit", "npm", "mp/bin/pip", "export", "#"}
+# Language of a block → how it is checked, besides the commands and the Python above.
+LANGUAGES = {"bash", "bibtex", "html", "json", "python", "text", "{eval-rst}", "{toctree}"}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_no_block_of_the_docs_is_left_out(page):
+    fences = re.findall(r"^ *```(.*)$", page.read_text(), re.MULTILINE)
+    assert set(fences[::2]) <= LANGUAGES and not any(fences[1::2])
+    for block in blocks(page, "json"):
+        json.loads(block)
+    for block in blocks(page, "bash"):
+        assert not subprocess.run(["bash", "-nc", block], capture_output=True).returncode
+        parts = [part.split() for line in joined(block) for part in line.split(" && ")]
+        known = {command.split()[0] for _, command in COMMANDS} | OTHERS
+        assert {part[0] for part in parts if part} <= known
 
 
 @pytest.mark.slow
@@ -282,6 +322,16 @@ def test_git_ignores_what_the_commands_of_the_docs_write(page, command):
         if flag in WRITES and not path.isupper() and not path.startswith(("/", "~", "-", "$")):
             done = subprocess.run(["git", "check-ignore", "-q", f"{path}/x"], cwd=ROOT)
             assert done.returncode == 0, f"{path}: name a folder below runs/"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_git_ignores_what_the_python_of_the_docs_writes(page):
+    if not (ROOT / ".git").exists():
+        pytest.skip("not a clone")
+    for code in blocks(page, "python"):
+        for path in re.findall(r"""\.(?:save|write)\("([^"]+)""", code):
+            done = subprocess.run(["git", "check-ignore", "-q", path], cwd=ROOT)
+            assert done.returncode == 0, f"{path}: name a file that .gitignore leaves out"
 
 
 def test_the_version_is_the_same_everywhere():

@@ -75,7 +75,9 @@ def test_models_lists_models_configs_and_the_compile_cache(capsys, monkeypatch, 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     folder = runtime.compile_cache()
     folder.mkdir(parents=True)
-    (folder / "a-cache").write_bytes(bytes(3 << 20))
+    (folder / "traced").mkdir()
+    (folder / "a-cache").write_bytes(bytes(2 << 20))
+    (folder / "traced" / "b").write_bytes(bytes(1 << 20))
     text = printed(capsys, console.main, "models")
     assert "spherehand  sphere hand: 21" in text and ", ".join(configs.names()) in text
     assert f"{folder}: 3 MB of at most {runtime.CACHE_BYTES >> 20} MB" in text

@@ -61,7 +61,7 @@ def command(folder, **change):
         "labels": folder / "labels.txt",
         "centers": folder / "centers.txt",
         "camera": f"{FX},{FY},{CX},{CY}",
-        "out": folder / "out.h5",
+        "output": folder / "out.h5",
     } | change
     return [
         "voxel_h5",
@@ -117,7 +117,7 @@ def test_voxels_are_at_the_labels(frames, capsys):
 
 
 def test_16_bit_frames_with_y_down(frames):
-    main(command(frames, out=frames / "nyu.h5", size=48, limit=2))
+    main(command(frames, output=frames / "nyu.h5", size=48, limit=2))
     for name in ("labels", "centers"):
         rows = [
             line.replace(".png", "_16.png").split()
@@ -196,7 +196,7 @@ def test_everything_missing_is_listed_at_once(tmp_path, capsys):
     )
     assert (tmp_path / "out.h5").read_text() == "mine"
     refused(
-        capsys, command(tmp_path, out=tmp_path / "no" / "out.h5"), "no such folder", "create it"
+        capsys, command(tmp_path, output=tmp_path / "no" / "out.h5"), "no such folder", "create it"
     )
 
 
@@ -334,9 +334,9 @@ def test_a_lens_is_taken_out_before_voxels(aside):
         path = frames / "depth" / f"{i}.png"
         assert cv2.imwrite(str(path), cv2.imread(str(path))[rows, columns])
     text = ",".join(map(str, (FX, FY, CX, CY, *lens.coefficients)))
-    main(command(frames, camera=text, out=frames / "lens.h5"))
+    main(command(frames, camera=text, output=frames / "lens.h5"))
     found = VoxelH5(frames / "lens.h5").rows(np.arange(3))
-    main(command(frames, out=frames / "without.h5"))
+    main(command(frames, output=frames / "without.h5"))
     without = VoxelH5(frames / "without.h5").rows(np.arange(3))
     want, same, other = (unpack_voxels(batch["voxels"]) for batch in (plain, found, without))
     shared = (want & same).sum() / (want | same).sum()

@@ -11,7 +11,6 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
-from scipy.spatial import cKDTree
 
 from handjax.pose.pinhole import depth_to_points, uvd_to_xyz
 
@@ -91,6 +90,8 @@ def check(
     found = [frame for frame in found if len(frame.points) and len(frame.joints)]
     if not found:
         return SurfaceCheck(float("nan"), 0, what=what)
+    from scipy.spatial import cKDTree  # half a second; only labelled depth needs it
+
     trees = [cKDTree(frame.points, balanced_tree=False, compact_nodes=False) for frame in found]
 
     def median(change: Callable[[LabelledDepth], np.ndarray], scale: float = 1.0) -> float:

@@ -5,14 +5,13 @@ import contextlib
 import json
 import logging
 import math
+import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 
 import jax
-import orbax.checkpoint as ocp
-from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
 
 from handjax.engine import agreement, checksums, ranking
 from handjax.engine.files import AnyPath, in_bucket, place, way_out, write_atomic
@@ -40,7 +39,7 @@ class Checkpoints:
         folder = place(folder)
         self.folder, self.keep = folder if in_bucket(folder) else folder.absolute(), keep
         self.log, self.read_only = log, read_only
-        self._manager: ocp.CheckpointManager | None = None
+        self._manager: Any = None
         self._saving: int | None = None  # the step that is being written
         self._unverified = False  # whether a checkpoint without checksums was mentioned
         # Each of orbax's threads logs the error that it hands on to the caller, with its traceback.
@@ -52,9 +51,16 @@ class Checkpoints:
             sys.unraisablehook = _NotOfClosedLoops(sys.unraisablehook)
 
     @property
-    def manager(self) -> ocp.CheckpointManager:
-        """Orbax's manager, opened on first use. ValueError if the metrics are corrupt."""
+    def manager(self) -> Any:
+        """Orbax's CheckpointManager, opened on first use. ValueError if the metrics are corrupt."""
         if self._manager is None:
+            import orbax.checkpoint as ocp  # a quarter of a second; not every command needs it
+            from orbax.checkpoint.checkpoint_managers import (
+                AnyPreservationPolicy,
+                BestN,
+                LatestN,
+            )
+
             best = BestN(
                 get_metric_fn=lambda m: m["error"],
                 reverse=True,
@@ -100,6 +106,8 @@ class Checkpoints:
         this checkpoint, or the one before, cannot be written; ValueError if the state is not finite
         or another process is at another step.
         """
+        import orbax.checkpoint as ocp
+
         step = int(jax.device_get(state.step))
         if step not in self.manager.all_steps():
             try:
@@ -157,6 +165,8 @@ class Checkpoints:
         return jax.device_get(self._restore(step, target))
 
     def _restore(self, step: int, target: Callable[[], Any]) -> Any:
+        import orbax.checkpoint as ocp
+
         try:
             checksums.check_files(self.folder / str(step))
             saved = self._checksums(step)
@@ -315,8 +325,10 @@ class _NotOfClosedLoops:
 
 
 def _not_of_orbax(record: logging.LogRecord) -> bool:
-    """Whether a record of a log is no error of orbax."""
-    return record.levelno < logging.ERROR or "orbax" not in record.pathname
+    """Whether a record of a log is no error of orbax, nor a warning about options, which are ours
+    (with HANDJAX_TRACEBACK=1 these are shown)."""
+    shown = logging.ERROR if os.environ.get("HANDJAX_TRACEBACK") else logging.WARNING
+    return record.levelno < shown or "orbax" not in record.pathname
 
 
 def _not_left_over(record: logging.LogRecord) -> bool:

@@ -165,9 +165,10 @@ class Group:
         """Runs the command that the first argument names; help and errors as of the parser."""
         command, *rest = argv or ["--help"]
         if command in self.modules:
-            module = self._module(command)
-            runtime.use_compile_cache()
-            runtime.tell_compiling()
+            with patience(f"{self.prog} {command}: loading …"):
+                module = self._module(command)
+                runtime.use_compile_cache()
+                runtime.tell_compiling()
             module.main(rest)
         else:
             self.parser().parse_args([command])

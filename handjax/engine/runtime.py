@@ -88,7 +88,8 @@ def compile_cache() -> Path:
 
 
 def use_compile_cache() -> None:
-    """Keeps compiled programs in `compile_cache()`, at most CACHE_BYTES of them, for later runs.
+    """Keeps compiled programs for later processes, in handjax/xla in the user's cache folder, at
+    most 2 GB of them (`compile_cache`, `CACHE_BYTES`), and what was traced (`engine.programs`).
 
     Processes share the folder. JAX writes entries in place and reads them without a lock, unless
     it has a size to keep to: then it locks the folder, and drops what was used least recently.
@@ -108,6 +109,18 @@ def use_compile_cache() -> None:
     jax.config.update("jax_compilation_cache_max_size", CACHE_BYTES)
     jax.config.update("jax_persistent_cache_min_compile_time_secs", CACHED_SECONDS)
     jax.config.update("jax_compilation_cache_dir", str(folder))
+
+
+def traced_programs() -> Path | None:
+    """The folder of traced programs (`engine.programs`), below that of the compiled ones; None if
+    `use_compile_cache` has not been called, or the folder is left to JAX's own rules."""
+    import jax
+
+    folder = compile_cache()
+    used = jax.config.jax_compilation_cache_dir  # type: ignore[attr-defined]  # as above
+    if os.environ.get("JAX_COMPILATION_CACHE_DIR") or used != str(folder):
+        return None
+    return folder / "traced"
 
 
 def _drop_torn_entries(folder: Path) -> None:

@@ -1,8 +1,7 @@
 """StableHLO files, which JAX alone can read: jax.export.deserialize(bytes).call({name: array})."""
 
-import contextlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import numpy as np
 from jax import export
 
 from handjax.engine.files import atomic_path, write_atomic
+from handjax.engine.programs import without_places
 from handjax.exporter.contents import Arrays, Contents, beside
 from handjax.ops import library
 
@@ -26,21 +26,9 @@ def to_stablehlo(contents: Contents) -> bytes:
         found = contents.function(**arrays)
         return {name: found[name] for name in names}
 
-    with library.reference_implementations(), _without_places():
+    with library.reference_implementations(), without_places():
         exported = export.export(jax.jit(program), platforms=PLATFORMS)(contents.specs())
     return bytes(exported.serialize())
-
-
-@contextlib.contextmanager
-def _without_places() -> Iterator[None]:
-    """Within the block, programs do not say which line of which file made an operation: the paths
-    would be those of this machine."""
-    limit = jax.config.jax_traceback_in_locations_limit  # type: ignore[attr-defined]
-    jax.config.update("jax_traceback_in_locations_limit", 0)
-    try:
-        yield
-    finally:
-        jax.config.update("jax_traceback_in_locations_limit", limit)
 
 
 def write_stablehlo(program: bytes, metadata: Mapping[str, Any], path: Path) -> None:

@@ -12,9 +12,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from handjax.engine.programs import kept
 from handjax.fitting.evidence import gather
 from handjax.fitting.hand_state import HandParameters, HandState, from_parameters
 from handjax.fitting.levenberg_marquardt import fit
+from handjax.ops import library
 from handjax.pose import geometry, look_at
 
 SIZE = 64  # px of the crop
@@ -31,7 +33,7 @@ class FrameFit(NamedTuple):
     before: Float[Array, ""]  # the same, of the start
 
 
-@partial(jax.jit, static_argnames="steps")
+@partial(kept, static=("steps",), results=(FrameFit, HandState), kernels=library.registered)
 def fit_frame(
     depth: Float[Array, "h w"],
     k: Float[Array, "3 3"],

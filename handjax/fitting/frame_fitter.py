@@ -3,10 +3,10 @@
 import time
 from typing import NamedTuple
 
-import jax
 import numpy as np
 from jaxtyping import Bool, Float
 
+from handjax.engine.programs import kept
 from handjax.fitting import hand_state, surface
 from handjax.fitting.depth_cube import DepthCube
 from handjax.fitting.hand_state import HandState
@@ -16,8 +16,8 @@ from handjax.pose.skeleton import SKELETONS
 from handjax.rigs import hand
 
 SKELETON = SKELETONS["hand21"]
-_spheres, _joints = jax.jit(hand_state.spheres), jax.jit(hand_state.joints21)
-_arm = jax.jit(hand_state.forearm)
+_spheres, _joints = kept(hand_state.spheres), kept(hand_state.joints21)
+_arm = kept(hand_state.forearm)
 
 
 class PlacedHand(NamedTuple):

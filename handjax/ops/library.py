@@ -50,6 +50,11 @@ def platforms() -> tuple[str, ...]:
     return () if _PLAIN.get() else _available()
 
 
+def registered() -> tuple[str, ...]:
+    """The names of the kernels that XLA knows, which this call makes known."""
+    return tuple(name for platform in platforms() for name in _OPS[platform])
+
+
 @functools.cache
 def _available() -> tuple[str, ...]:
     switch = os.environ.get("HANDJAX_OPS", "on")

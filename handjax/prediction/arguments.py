@@ -39,15 +39,28 @@ def depth_frames(depth: ArrayLike) -> Float[np.ndarray, "n h w"]:
     return np.where(np.isfinite(frames) & (frames > 0), frames, 0).astype(np.float32)
 
 
-def what_is_measured(depth: Float[np.ndarray, "h w"]) -> str:
-    """Of a frame without depth where it is expected: what it has, and in which unit that might be.
-    For the end of a message."""
+# mm per unit of depth images → cameras that have it.
+_UNITS = {0.125: "SR300, SR305", 0.25: "L515", 0.1: "D405", 10.0: "cm"}
+
+
+def what_is_measured(
+    depth: Float[np.ndarray, "h w"], range_mm: tuple[float, float] | None = None
+) -> str:
+    """Of a frame without depth where it is expected, within `range_mm`: what it has, and in which
+    unit that might be. For the end of a message."""
     seen = depth[depth > 0]
     if not seen.size:
         return "; nothing is measured in it"
     low, high = float(seen.min()), float(seen.max())
-    unit = "; in metres? expected mm" if high < 20 else ""
-    return f"; it has {low:.4g} to {high:.4g}{unit}"
+    said = f"; it has {low:.4g} to {high:.4g}"
+    if high < 20:
+        return f"{said}; in metres? expected mm"
+    near, far = range_mm or (np.inf, 0.0)
+    for unit, camera in _UNITS.items():
+        if near <= low * unit <= far:
+            then = f"{low * unit:.4g} to {high * unit:.4g} mm"
+            return f"{said}; in units of {unit:g} mm ({camera}; --unit {unit:g}) it would be {then}"
+    return said
 
 
 def rgb_images(image: ArrayLike) -> UInt8[np.ndarray, "n h w 3"]:

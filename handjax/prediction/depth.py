@@ -307,7 +307,7 @@ def write(
     with new_path(folder / "predictions.npz") as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, **content)
     _write_json(folder / "predictions.json", names, arrays, sides)
-    both = any(one.after is not one.before for one in fitted)
+    both = _fitted(frames)
     shown = "the hand before and after the fit" if both else "the hand"
     overlays = {name: f"{name}: {shown}, over the depth" for name in names}
     summary = _summary(frames, failed, arrays)
@@ -322,6 +322,11 @@ def write(
         SKELETON,
         {name: f.after.joints for name, f in zip(names, fitted, strict=True)},
     )
+
+
+def _fitted(frames: Sequence[DepthResult]) -> bool:
+    """Whether any hand was fitted, so that before and after differ."""
+    return any(frame.fitted.after is not frame.fitted.before for frame in frames)
 
 
 def _write_json(
@@ -350,17 +355,23 @@ def _summary(
     frames: Sequence[DepthResult], failed: Mapping[str, str], arrays: Mapping[str, np.ndarray]
 ) -> list[report.Block]:
     before, after = (float(arrays[f"distance{when}_mm"].mean()) for when in ("_before", ""))
+    both = _fitted(frames)
+    keys = (
+        (
+            report.Key("Distance before the fit", before, "mm"),
+            report.Key("Distance after the fit", after, "mm"),
+        )
+        if both
+        else (report.Key("Distance from the depth", after, "mm"),)
+    )
     cards = report.keys(
-        report.Key("Images", len(frames)),
-        report.Key("Distance before the fit", before, "mm"),
-        report.Key("Distance after the fit", after, "mm"),
-        report.Key("Left out", len(failed)),
+        report.Key("Images", len(frames)), *keys, report.Key("Left out", len(failed))
     )
     rows = [
         (
             fitted.name,
             side if found is None else f"{side}, {float(found.presence):.2f}",
-            fitted.before.distance_mm,
+            *((fitted.before.distance_mm,) if both else ()),
             fitted.after.distance_mm,
             float(np.exp(fitted.fit.log_size)),
             fitted.forearm_share,
@@ -368,16 +379,9 @@ def _summary(
         )
         for (fitted, found), side in ((frame, frame.side) for frame in frames)
     ]
+    distances = ("before, mm", "after, mm") if both else ("distance, mm",)
     table = report.table(
-        (
-            "image",
-            "side, presence",
-            "before, mm",
-            "after, mm",
-            "size",
-            "forearm, share of the pixels",
-            "seconds",
-        ),
+        ("image", "side, presence", *distances, "size", "forearm, share of the pixels", "seconds"),
         rows,
         caption="Mean distance of the hand's measured pixels to the nearest surface of a sphere",
     )

@@ -139,7 +139,7 @@ def nearest_centers(
         raise ValueError(
             f"depth: frame {number} has no depth between {near:g} and {far:g} mm, "
             "where the hand is searched for; set predictor.range_mm, or give its center"
-            + arguments.what_is_measured(frames[number])
+            + arguments.what_is_measured(frames[number], range_mm)
         )
     edges = np.full((len(frames), 3), cube_mm, np.float32)
     return np.asarray(_jitted_center(frames, k, edges, range_mm))

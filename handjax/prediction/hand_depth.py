@@ -1,14 +1,17 @@
 """The hand network on depth images: `handjax.load("hand-depth")` and runs of configs/handnet.py."""
 
 from collections.abc import Sequence
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
+from handjax.engine.programs import kept
 from handjax.fitting.depth_cube import CubeFrame
 from handjax.fitting.depth_fitter import SeenJoints, weigh
+from handjax.ops import library
 from handjax.pose.skeleton import SKELETONS
 from handjax.prediction import arguments
 from handjax.prediction.arguments import ArrayLike, CameraLike
@@ -28,9 +31,10 @@ from handjax.prediction.hand_search import (
 )
 from handjax.prediction.network import TrainedNetwork, check_finite
 
-_find = jax.jit(find, static_argnames="range_mm")
-_everywhere = jax.jit(everywhere, static_argnames="range_mm")
-_at = jax.jit(at_either_side)
+_keep = partial(kept, results=(HandFound,), kernels=library.registered)
+_find = _keep(find, static=("range_mm",))
+_everywhere = _keep(everywhere, static=("range_mm",))
+_at = _keep(at_either_side)
 _ANOTHER_MM = 50.0  # between the means of the joints of two hands
 
 
@@ -125,7 +129,8 @@ class HandDepthPredictor(DepthPredictor):
         if not ((depth >= near) & (depth <= far)).any():
             raise ValueError(
                 f"no depth between {near:g} and {far:g} mm, where the hand is searched for: set "
-                "the range, or give the hand's center" + arguments.what_is_measured(depth)
+                "the range, or give the hand's center"
+                + arguments.what_is_measured(depth, self.range_mm)
             )
 
     def _rows(self, frames, k, centers, side, how):

@@ -17,7 +17,9 @@ from handjax.engine import config as configs
 from handjax.engine import workdir as workdirs
 from handjax.engine.checkpoint import Checkpoints
 from handjax.engine.contracts import Batch, Rows, Task
+from handjax.engine.programs import kept
 from handjax.engine.step import finite_rows
+from handjax.ops import library
 from handjax.pose.skeleton import SKELETONS, Skeleton
 from handjax.sources import DEPTH_SETS, SOURCES
 from handjax.sources.own_joints import FILE, own_joints
@@ -80,7 +82,7 @@ def _compile(config: str, skeleton: Skeleton) -> tuple[Task, Callable[[Variables
     values = configs.from_json(config)
     task: Task = configs.lookup(TASKS, values, "task.name")(values, skeleton)
 
-    @jax.jit
+    @functools.partial(kept, kernels=library.registered, about=f"{config} {skeleton}")
     def rows(variables: Variables, batch: Batch) -> Rows:
         # As `engine.step.eval_step`, which needs labels for its loss.
         keys = jax.random.split(jax.random.key(0), batch["mask"].shape[0])

@@ -60,6 +60,15 @@ def test_a_state_comes_back_on_other_devices(tmp_path, state, saving, restoring)
         assert array.sharding == wanted.sharding and array.dtype == wanted.dtype
 
 
+def test_orbax_does_not_speak_of_options_that_are_ours(tmp_path, state, caplog, monkeypatch):
+    monkeypatch.delenv("HANDJAX_TRACEBACK", raising=False)
+    folder = saved(tmp_path / "c", state, {1: 1.0})
+    reader = Checkpoints(folder, read_only=True)
+    assert reader.restore_latest(state(0)[1]) is not None
+    reader.close()
+    assert not [record for record in caplog.records if record.name == "absl"]
+
+
 def test_saving_copies_the_state(tmp_path, state):
     """Checkpoints are written in the background while the donated buffers are reused."""
     first, target = state(1)

@@ -4,6 +4,8 @@ import logging
 import os
 import sys
 import threading
+import time
+import types
 import warnings
 from pathlib import Path
 
@@ -164,3 +166,19 @@ def test_a_full_disk_says_what_to_do(monkeypatch, capsys):
         cli.run(full)
     said = "error: a file: No space left on device; free some space and run the command again\n"
     assert capsys.readouterr().err == said
+
+
+def test_a_command_of_a_group_says_that_it_is_loading(monkeypatch, capsys):
+    def load(name):
+        time.sleep(0.3)
+        module = types.ModuleType(name)
+        module.main = lambda argv: print("ran", *argv)
+        return module
+
+    monkeypatch.setattr(cli, "SILENT_SECONDS", 0.05)
+    monkeypatch.setattr(cli.importlib, "import_module", load)
+    monkeypatch.setattr(cli.runtime, "use_compile_cache", lambda: None)
+    monkeypatch.setattr(cli.runtime, "tell_compiling", lambda: None)
+    cli.Group("handjax predict", None, {"depth": "slow"}).main(["depth", "x"])
+    said = capsys.readouterr()
+    assert said.err == "handjax predict depth: loading …\n" and said.out == "ran x\n"

@@ -292,7 +292,12 @@ def test_depth_frames_use_their_own_camera():
     [
         (0, "no depth between .* nothing is measured in it"),
         (0.5, "no depth between .* it has 0.5 to 0.5; in metres. expected mm"),
-        (4000, "no depth between .* it has 4000 to 4000$"),
+        (
+            4000,
+            "it has 4000 to 4000; in units of 0.125 mm .*--unit 0.125. it would be 500 to 500 mm$",
+        ),
+        (60, "it has 60 to 60; in units of 10 mm .cm; --unit 10. it would be 600 to 600 mm$"),
+        (30000, r"no depth between .* it has 3e.04 to 3e.04$"),
     ],
 )
 def test_depth_without_a_hand_says_what_it_has(mm, message):

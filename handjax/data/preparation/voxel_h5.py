@@ -23,7 +23,7 @@ class VoxelOptions:
     labels: Path
     centers: Path
     camera: Camera
-    out: Path
+    output: Path
     cube: float = 300.0
     size: int = 88
     depth_format: str = "nyu"
@@ -51,7 +51,7 @@ def prepare(options: VoxelOptions) -> str:
     empty, reach = [], []
 
     def samples() -> Iterator[tuple]:
-        for i in tqdm(rows, desc=options.out.name, unit="frame"):
+        for i in tqdm(rows, desc=options.output.name, unit="frame"):
             voxels = voxelize(*_read(options, names[i]), centers_xyz[i])
             if not voxels.any():
                 empty.append(names[i])
@@ -66,7 +66,7 @@ def prepare(options: VoxelOptions) -> str:
 
     first = _read(options, names[rows[0]])
     count = write_voxel_h5(
-        options.out,
+        options.output,
         samples(),
         k=first.k,
         y_up=options.y_up,
@@ -74,7 +74,7 @@ def prepare(options: VoxelOptions) -> str:
     )
     total = len(names[: options.limit])
     summary = (
-        f"{options.out}: {count} of {total} frames written, "
+        f"{options.output}: {count} of {total} frames written, "
         f"{total - len(rows)} without a valid center, {len(empty)} without depth in the cube"
     )
     if empty:
@@ -98,10 +98,12 @@ def _validate(options: VoxelOptions) -> None:
     ]
     if not options.depth_dir.is_dir():
         problems.append(f"--depth_dir {options.depth_dir}: no such folder")
-    if not options.out.parent.is_dir():
-        problems.append(f"--out {options.out}: no such folder {options.out.parent}; create it")
-    if options.out.exists() and not options.overwrite:
-        problems.append(f"--out {options.out}: exists; use another name or --overwrite")
+    if not options.output.parent.is_dir():
+        problems.append(
+            f"--output {options.output}: no such folder {options.output.parent}; create it"
+        )
+    if options.output.exists() and not options.overwrite:
+        problems.append(f"--output {options.output}: exists; use another name or --overwrite")
     if fault := plausible.cube_fault(np.array([options.cube])):
         problems.append(f"--cube {fault}")
     if options.limit is not None and options.limit < 1:

@@ -59,7 +59,7 @@ def test_two_sets_are_concatenated(prepared, tmp_path, capsys):
         "tfrecord",
         *sets,
         "--split=test",
-        f"--out={tmp_path / 'eval_of_RHD_STB_320_3.tfrecords'}",
+        f"--output={tmp_path / 'eval_of_RHD_STB_320_3.tfrecords'}",
     ]
     main(argv)
     assert capsys.readouterr().out == f"{tmp_path / 'eval_of_RHD_STB_320_3.tfrecords'}: 3 records\n"
@@ -85,10 +85,10 @@ def test_two_sets_are_concatenated(prepared, tmp_path, capsys):
     for wrong, words in (
         (argv, "exists; use another name or --overwrite"),
         (
-            [*argv[:-2], "--split=validation", "--out=" + str(tmp_path / "x")],
+            [*argv[:-2], "--split=validation", "--output=" + str(tmp_path / "x")],
             "no split 'validation'",
         ),
-        ([*argv[:-1], "--out=" + str(tmp_path / "no/x")], "no such folder"),
+        ([*argv[:-1], "--output=" + str(tmp_path / "no/x")], "no such folder"),
     ):
         with pytest.raises((ValueError, OSError), match=words) as mistake:
             main(wrong)
@@ -120,7 +120,7 @@ def test_images_of_another_size_are_rejected(prepared, tmp_path):
                 "tfrecord",
                 f"--set={tmp_path / 'stb/sk/1.0.0'}",
                 "--split=test",
-                f"--out={tmp_path / 'x'}",
+                f"--output={tmp_path / 'x'}",
             ]
         )
     assert not (tmp_path / "x").exists()
