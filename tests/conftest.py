@@ -3,8 +3,10 @@
 import contextlib
 import os
 
-# Before jax is imported anywhere: tests see eight devices.
-os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=8")
+from tests.devices import xla_flags
+
+# Before jax is imported anywhere.
+os.environ.setdefault("XLA_FLAGS", xla_flags(8))
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 from pathlib import Path  # noqa: E402

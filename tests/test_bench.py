@@ -14,6 +14,7 @@ import pytest
 from benchmarks import bench, networks, rasterizer_gpu, torch_networks, voxel_data
 from benchmarks.harness import Effort
 from handjax.synthetic import hands
+from tests.devices import xla_flags
 
 pytestmark = pytest.mark.slow
 
@@ -24,7 +25,9 @@ def command(repo):
 
     def run(*arguments: str) -> subprocess.CompletedProcess:
         env = {**os.environ, "PYTHONPATH": str(repo), "JAX_PLATFORMS": "cpu"}
-        env["XLA_FLAGS"] = "--xla_backend_optimization_level=0"  # compiled in half the time
+        env["XLA_FLAGS"] = (
+            f"{xla_flags(1)} --xla_backend_optimization_level=0"  # compiled in half the time
+        )
         words = [sys.executable, repo / "benchmarks" / "bench.py", *arguments]
         return subprocess.run(words, env=env, capture_output=True, text=True, timeout=120)
 

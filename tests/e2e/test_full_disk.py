@@ -13,6 +13,7 @@ from handjax.data.sets.keypoint_list import fake
 from handjax.engine.checkpoint import Checkpoints
 from handjax.reports import page
 from handjax.reports.results import write_results
+from tests.devices import xla_flags
 
 pytestmark = pytest.mark.slow
 FULL = "No space left on device; free some space and run the command again"
@@ -123,7 +124,7 @@ def test_while_a_checkpoint_is_saved(disk, repo, tmp_path):
     command = [sys.executable, "-m", "tests.multiprocess.tiny_train", "--config"]
     command += ["tests/multiprocess/tiny_config.py", "--config.keep=100", "--workdir"]
     options = dict(cwd=repo, capture_output=True, text=True, timeout=300)
-    options["env"] = os.environ | {"XLA_FLAGS": ""}
+    options["env"] = os.environ | {"XLA_FLAGS": xla_flags(1)}
     done = subprocess.run([*command, str(small.folder / "run")], **options)
     one_line(done, "cannot be written", "from which it resumes")
     checkpoints = Checkpoints(small.folder / "run" / "checkpoints", read_only=True)

@@ -19,6 +19,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jax.test_util import check_grads
 
 from handjax.ops import conv, library
+from tests.devices import xla_flags
 
 # [b, space, c], [taps, c, o], strides, padding
 CASES = {
@@ -225,7 +226,7 @@ def test_kernel_is_reference_with_other_registers(tiles, repo):
         **os.environ,
         "HANDJAX_TILES": tiles,
         "PYTHONPATH": paths,
-        "XLA_FLAGS": "--xla_backend_optimization_level=0",
+        "XLA_FLAGS": f"{xla_flags(1)} --xla_backend_optimization_level=0",
     }
     done = subprocess.run(
         [sys.executable, "-c", code], env=env, cwd=repo, capture_output=True, text=True, timeout=300

@@ -15,6 +15,7 @@ import pytest
 from handjax.engine import feed
 from handjax.engine.checkpoint import Checkpoints
 from handjax.engine.interruption import REQUEUE
+from tests.devices import xla_flags
 from tests.multiprocess import tiny_train
 
 pytestmark = pytest.mark.slow
@@ -41,7 +42,7 @@ def start(repo, compile_cache, tmp_path):
         config = ["--config", "tests/multiprocess/tiny_config.py", "--config.compile_cache=true"]
         environment = os.environ | {
             "JAX_PLATFORMS": "cpu",
-            "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
+            "XLA_FLAGS": xla_flags(devices),
         }
         log = tmp_path / f"{len(started)}.log"
         with log.open("w") as file:
@@ -252,7 +253,7 @@ def test_killed_again_and_again(repo, compile_cache, tmp_path):
     command = [sys.executable, "scripts/endure.py", "--workdir", str(tmp_path / "runs")]
     command += ["--kills", "3", "--terms", "1", "--module", "tests.multiprocess.tiny_train", "--"]
     command += ["--config", "tests/multiprocess/tiny_config.py", "--config.compile_cache=true"]
-    environment = os.environ | {"XLA_FLAGS": "", "PYTHONPATH": str(repo)}
+    environment = os.environ | {"XLA_FLAGS": xla_flags(1), "PYTHONPATH": str(repo)}
     done = subprocess.run(
         [*command, PAUSE, "--config.steps=80"],
         cwd=repo,

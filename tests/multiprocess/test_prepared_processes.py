@@ -19,6 +19,7 @@ import tensorflow_datasets as tfds  # noqa: E402
 
 from handjax.data.sets.keypoint_list.keypoint_list_dataset_builder import Builder  # noqa: E402
 from handjax.engine import sharding  # noqa: E402
+from tests.devices import xla_flags  # noqa: E402
 from tests.multiprocess import read_prepared  # noqa: E402
 
 pytestmark = [pytest.mark.slow, pytest.mark.tensorflow]
@@ -58,7 +59,7 @@ def alone(folder):
 
 def launch(repo, folder, processes, start, stop):
     environment = os.environ | {
-        "XLA_FLAGS": "--xla_force_host_platform_device_count=1",
+        "XLA_FLAGS": xla_flags(1),
         "JAX_PLATFORMS": "cpu",
     }
     command = [

@@ -11,6 +11,7 @@ import pytest
 
 from handjax.engine import checksums, feed
 from handjax.engine.checkpoint import Checkpoints
+from tests.devices import xla_flags
 from tests.multiprocess.resave import metrics, resave, save, tiny_run
 
 pytestmark = pytest.mark.slow
@@ -30,7 +31,7 @@ def two_processes(repo, compile_cache):
         command = [sys.executable, "scripts/launch.py", "local", "-n", "2"]
         command += ["--module", "tests.multiprocess.resave", "--", str(source), str(to)]
         command += ["--shard_optimizer", str(split)]
-        environment = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
+        environment = os.environ | {"XLA_FLAGS": xla_flags(2)}
         done = subprocess.run(
             command, cwd=repo, env=environment, capture_output=True, text=True, timeout=300
         )

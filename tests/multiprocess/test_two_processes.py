@@ -17,6 +17,7 @@ import pytest
 from handjax import evaluate, train
 from handjax.data import surface_check
 from handjax.data.formats.voxel_h5_writer import write_voxel_h5
+from tests.devices import xla_flags
 
 pytestmark = pytest.mark.slow
 
@@ -77,7 +78,7 @@ def launch(repo, compile_cache):
     """launch(*arguments) → the finished launcher of two processes with two devices each."""
 
     def run(*arguments):
-        devices = {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
+        devices = {"XLA_FLAGS": xla_flags(2)}
         command = [sys.executable, "scripts/launch.py", "local", "-n", "2", "--", *arguments]
         return subprocess.run(
             command, cwd=repo, env=os.environ | devices, capture_output=True, text=True, timeout=300
