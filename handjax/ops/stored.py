@@ -15,7 +15,7 @@ from handjax.ops.batching import per_sample, pvary
 
 
 @jax.custom_vjp
-def stored(x: Float[Array, "b *_"]) -> Float[Array, "b *_"]:
+def stored(x: Float[Array, "b ..."]) -> Float[Array, "b ..."]:
     """x; on CPUs with our kernels an array of its own."""
     if "cpu" not in library.platforms() or not x.size:
         return x
