@@ -86,10 +86,12 @@ def recomputed(part: Callable, net: nn.Module, *inputs: Array, keeps: bool = Tru
         with _keeping((lambda x: _instead_of(x, next(rest_of_kept))) if keeps else _not_kept):
             to_inputs = jax.vjp(again, params, *inputs)[1]
         of_params, *of_inputs = to_inputs(gradient)
-        return {"params": of_params}, *of_inputs
+        return {"params": of_params, **jax.tree.map(jnp.zeros_like, rest)}, *of_inputs
 
     inputs = tuple(map(stored, inputs))
-    return nn.custom_vjp(part, forward_fn=forward, backward_fn=backward)(net, *inputs)
+    # Statistics count as inputs with a gradient of 0: other values of the trace must not be used.
+    with_gradient = nn.custom_vjp(part, forward_fn=forward, backward_fn=backward, grad_vars=True)
+    return with_gradient(net, *inputs)
 
 
 class _Part(nn.Module):
