@@ -66,7 +66,7 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument("config", help="as for handjax train")
     parser.add_argument("settings", nargs="*", metavar="KEY=VALUE", help="of the config")
     parser.add_argument("--steps", type=int, default=5, help="default: %(default)s")
-    args = parser.parse_args(argv)
+    args = parser.parse_intermixed_args(argv)
     if args.steps < 1:
         parser.error(f"--steps {args.steps}: expected 1 or more")
     if wrong := [setting for setting in args.settings if "=" not in setting]:

@@ -75,7 +75,6 @@ def test_the_same_step_in_less_memory():
     ("make", "shape"),
     [
         (partial(V2V, 3, widths=(2, 3, 4, 5), stem_size=3), (2, 16, 16, 16, 1)),
-        (partial(V2V, 3, widths=(2, 3, 4, 5), stem_size=3, full_resolution=True), (1, 8, 8, 8, 1)),
         (partial(BodyNet, "integral", 18, 3, 4, 4, (4, 4)), (4, 64, 64, 3)),
     ],
 )
