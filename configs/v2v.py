@@ -43,7 +43,7 @@ def get_config(variant: str = "") -> ConfigDict:
         dict(
             widths=(16, 32, 64, 128),
             stem_size=7,
-            remat=False,  # half the memory of a step for a tenth of its time (docs/performance.md)
+            remat=False,  # half the memory of a step, a tenth more operations (docs/performance.md)
             dtype="float32",
         )
     )

@@ -12,7 +12,8 @@ once, early. Here the second one starts from weights that depend on the gradient
 be merged with the first nor begin before the gradient is there. Its inputs are arrays of their own
 (ops/stored.py): XLA would compute them from what they were computed from, which it would store.
 
-Values and gradients are those without it: the same operations on the same numbers.
+The operations are those without it, on the same numbers. XLA may fuse them differently, and then
+rounds differently.
 """
 
 from collections.abc import Callable, Iterator
