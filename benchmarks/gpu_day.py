@@ -226,7 +226,7 @@ def _pytest(command: list[str]) -> dict:
 # ---- the day -------------------------------------------------------------------------------------
 
 
-class Report:
+class Day:
     """The file of figures, whole at any time."""
 
     def __init__(self, file: Path, parts: Sequence[str]):
@@ -241,7 +241,7 @@ class Report:
         new.replace(self._file)
 
 
-def run_part(part: str, command: Sequence[str], limit: float, report: Report) -> None:
+def run_part(part: str, command: Sequence[str], limit: float, report: Day) -> None:
     """Run the command of a part for at most `limit` seconds, and put its figures into the report.
 
     Everything that it started ends with it.
@@ -313,7 +313,7 @@ def main(argv: Sequence[str]) -> int:
     patience = PATIENCE if args.rehearse else 1
     ends = time.monotonic() + 60 * args.minutes * patience
     parts = [part for part in PARTS if part in (args.parts or PARTS)]
-    report = Report(args.json.absolute(), parts)
+    report = Day(args.json.absolute(), parts)
     for part in parts:
         left = ends - time.monotonic()
         if left < 1:

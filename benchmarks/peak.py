@@ -1,6 +1,6 @@
-"""Peak resident memory of a training, by the process itself: python -m benchmarks.peak CONFIG …
+"""Peak resident memory of a training, by the process itself: python -m benchmarks.peak CONFIG
 
-    python -m benchmarks.peak configs/v2v.py --steps 5 model.remat=True
+    python -m benchmarks.peak configs/v2v.py --steps 5 --config.model.remat=True
 
 Prints one line of JSON: GB at the start of the first step (imports, state, the compiled step), the
 peak until the last one, seconds of each step, by the clock and of all cores, and a digest of the
@@ -19,6 +19,7 @@ from pathlib import Path
 if __package__ in (None, ""):  # run as a script
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from handjax.engine.cli import split_overrides
 from handjax.engine.runtime import keep_memory
 
 
@@ -60,18 +61,16 @@ def measure(spec: str, settings: dict[str, object], steps: int) -> dict:
 
 def main(argv: Sequence[str]) -> None:
     """Parse the command line, measure, and print a line of JSON."""
+    argv, overrides = split_overrides(argv)
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("config", help="as for handjax train")
-    parser.add_argument("settings", nargs="*", metavar="KEY=VALUE", help="of the config")
+    parser.add_argument("config", help="as for handjax train, with its --config.KEY=VALUE")
     parser.add_argument("--steps", type=int, default=5, help="default: %(default)s")
-    args = parser.parse_intermixed_args(argv)
+    args = parser.parse_args(argv)
     if args.steps < 1:
         parser.error(f"--steps {args.steps}: expected 1 or more")
-    if wrong := [setting for setting in args.settings if "=" not in setting]:
-        parser.error(f"{wrong[0]}: expected KEY=VALUE")
-    settings = dict(setting.split("=", 1) for setting in args.settings)
+    settings = dict(one.removeprefix("config.").split("=", 1) for one in overrides)
     print(json.dumps(measure(args.config, settings, args.steps)), flush=True)
 
 

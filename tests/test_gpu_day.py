@@ -11,7 +11,7 @@ from benchmarks import gpu_day
 
 @pytest.fixture
 def report(tmp_path):
-    return gpu_day.Report(tmp_path / "day.json", ["one", "two"])
+    return gpu_day.Day(tmp_path / "day.json", ["one", "two"])
 
 
 def written(tmp_path):
