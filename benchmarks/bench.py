@@ -5,7 +5,8 @@ Candidates are interleaved, A B C A B C …, after a warm-up of each, so that a 
 down affects all of them. We report the median over the turns, the range of the middle half, and the
 time relative to the first candidate (the median of the turns' ratios). Networks are compared with
 their reference implementations in PyTorch on the CPU. Peers that are not installed are listed:
-`pip install open3d` (in a separate environment, as it has many dependencies), `pip install torch`.
+`pip install open3d` (in a separate environment, as it has many dependencies), `pip install torch`,
+`pip install 'handjax[bench]'` for --strongest.
 
 On a machine with a GPU the CUDA kernel is measured as well, and compared with a straightforward one
 if nvcc is installed; and every network in bfloat16, compared with its reference implementation
@@ -65,12 +66,25 @@ def main(argv: list[str]) -> None:
         default=8.0,
         help="seconds per case, without warm-up (default: %(default)s)",
     )
+    parser.add_argument(
+        "--batch", type=int, default=0, help="samples of the networks (default: each its own)"
+    )
+    parser.add_argument(
+        "--strongest",
+        action="store_true",
+        help="networks: also onnxruntime and OpenVINO for inference, and torch.compile, which "
+        "compiles each for minutes",
+    )
     args = parser.parse_args(argv)
     check_arguments(parser, args, args.systems, SYSTEMS)
     if not args.seconds > 0:
         parser.error(f"--seconds {args.seconds:g}: expected more than 0")
 
-    effort = Effort(0.0, 1, True) if args.tiny else Effort(args.seconds, 3, False)
+    if args.batch < 0:
+        parser.error(f"--batch {args.batch}: expected 1 or more, or 0 for each network's own")
+
+    peers = args.strongest, args.batch
+    effort = Effort(0.0, 1, True, *peers) if args.tiny else Effort(args.seconds, 3, False, *peers)
     about = machine(effort)
     print(", ".join(f"{key} {value}" for key, value in about.items()), flush=True)
     results = []

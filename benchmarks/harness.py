@@ -1,6 +1,7 @@
 """Shared by all benchmarks: cases, interleaved measurements, tables, and the machine's speed."""
 
 import argparse
+import contextlib
 import functools
 import json
 import os
@@ -8,7 +9,7 @@ import platform
 import re
 import statistics
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,12 +31,15 @@ WARM_UP = 3
 class Effort:
     """How much to measure: seconds per case and the minimum number of turns.
 
-    `tiny` scenes only show that everything runs.
+    `tiny` scenes only show that everything runs. With `strongest` networks meet the fastest peers
+    as well, one of which compiles for minutes.
     """
 
     seconds: float
     turns: int
     tiny: bool
+    strongest: bool = False
+    samples: int = 0  # per batch; 0: each network's own number
 
     def batch(self, n: int) -> int:
         return min(n, 2) if self.tiny else n
@@ -82,6 +86,21 @@ class Result:
     unit: str
     rows: list[Row]
     notes: list[str] = field(default_factory=list)
+
+
+@contextlib.contextmanager
+def idle_threads_rest() -> Iterator[None]:
+    """Processes that are started within the block have idle OpenMP threads that do not spin: they
+    would slow down whoever comes next."""
+    kept = dict(os.environ)
+    os.environ.update(OMP_WAIT_POLICY="passive", KMP_BLOCKTIME="0")
+    try:
+        yield
+    finally:
+        for name in ("OMP_WAIT_POLICY", "KMP_BLOCKTIME"):
+            os.environ.pop(name)
+            if name in kept:
+                os.environ[name] = kept[name]
 
 
 def seconds_of(run: Callable[[], object], calls: int = 1) -> float:

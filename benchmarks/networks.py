@@ -12,7 +12,8 @@ import numpy as np
 
 from benchmarks import harness, spheres, voxel_data
 from benchmarks.harness import Case, Effort, seconds_of
-from benchmarks.torch_networks import first, torch_gpu_runs, torch_runs
+from benchmarks.onnx_runtimes import onnx_runs
+from benchmarks.torch_networks import KINDS, first, torch_gpu_runs, torch_runs
 from configs.common import common
 from handjax.engine.optimizer import make_optimizer
 from handjax.models.body import HEADS, BodyNet
@@ -135,15 +136,17 @@ def network(name: str, effort: Effort) -> Iterator[Case]:
         yield from network_on(device, name, effort, half=True)
 
 
-def network_on(device: jax.Device, name: str, effort: Effort, half: bool) -> Iterator[Case]:
+def network_on(
+    device: jax.Device, name: str, effort: Effort, half: bool, peers: bool = True
+) -> Iterator[Case]:
     """Inference, and a training step: mean squared error to random targets, RMSprop.
 
     Weights are random, since they do not change the time. With `half` the networks run as on a GPU:
-    in bfloat16, with larger batches, and compiled by PyTorch.
+    in bfloat16, with larger batches, and compiled by PyTorch. Without `peers` ours alone.
     """
     net = NETWORKS[name]
     options = net.options | (net.small if effort.tiny else {})
-    batch = effort.batch(net.batch * (GPU_BATCH if half else 1))
+    batch = effort.batch(effort.samples or net.batch * (GPU_BATCH if half else 1))
     shape = (batch, *(net.small_shape if effort.tiny else net.shape))
     with jax.default_device(device):
         x = occupancy(shape) if name == "v2v" else jax.random.uniform(jax.random.key(0), shape)
@@ -153,9 +156,14 @@ def network_on(device: jax.Device, name: str, effort: Effort, half: bool) -> Ite
             jax.random.key(2), first(jax.eval_shape(model.apply, variables, x)).shape
         )
         runs, floors = our_runs(model, variables, x, target)
-        peers = (torch_gpu_runs if half else torch_runs)(
-            net, options, np.asarray(x), np.asarray(target), effort
-        )
+        theirs: dict[str, dict] = dict.fromkeys(KINDS, {})
+        if peers:
+            theirs = (torch_gpu_runs if half else torch_runs)(
+                net, options, np.asarray(x), np.asarray(target), effort
+            )
+        if peers and effort.strongest and not half:
+            infer = functools.partial(first_of, model, variables)
+            theirs["inference"] |= onnx_runs(infer, np.asarray(x), effort)
         size = (
             " x ".join(map(str, shape[1:]))
             + f", batch {batch}"
@@ -170,9 +178,14 @@ def network_on(device: jax.Device, name: str, effort: Effort, half: bool) -> Ite
                 f"{net.title}, {kind}, {size}",
                 batch,
                 "sample",
-                {"handjax": our} | peers[kind],
+                {"handjax": our} | theirs[kind],
                 notes,
             )
+
+
+def first_of(model: nn.Module, variables: dict, x: jax.Array) -> jax.Array:
+    """The first output at inference."""
+    return first(model.apply(variables, x, train=False))
 
 
 @functools.cache

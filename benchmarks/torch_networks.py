@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from benchmarks.networks import Network
 
 KINDS = ("inference", "training step")
+WAYS = ("PyTorch", "PyTorch, channels last")
+COMPILED = "PyTorch, compiled, channels last"
+COMPILED_HALF = "PyTorch, compiled, bfloat16, channels last"  # on a GPU
 
 
 def first(outputs: Any) -> Any:
@@ -31,7 +34,7 @@ def torch_runs(
     """Inference and training in both of PyTorch's memory layouts.
 
     Once in a process with the default memory management, and once in a process that retains freed
-    memory, as ours does.
+    memory, as ours does; with `effort.strongest` there also compiled, channels last.
     """
     if importlib.util.find_spec("torch") is None:
         return dict.fromkeys(KINDS, {"PyTorch": "not installed: pip install torch"})
@@ -40,12 +43,12 @@ def torch_runs(
         how: RemoteReference(kept, *arguments)
         for how, kept in (("", False), (", memory kept", True))
     }
+    ways = [(how, reference, way) for how, reference in references.items() for way in WAYS]
+    if effort.strongest:
+        compiled = RemoteReference(True, *arguments, "cpu", True, slot="compiled")
+        ways.append((", memory kept", compiled, COMPILED))
     return {
-        kind: {
-            f"{way}{how}": functools.partial(reference.run, kind, way)
-            for how, reference in references.items()
-            for way in TorchReference.WAYS
-        }
+        kind: {f"{way}{how}": functools.partial(one.run, kind, way) for how, one, way in ways}
         for kind in KINDS
     }
 
@@ -55,18 +58,16 @@ def torch_gpu_runs(
 ) -> dict[str, dict]:
     """Inference and training on the GPU, compiled: PyTorch at its fastest."""
     if importlib.util.find_spec("torch") is None:
-        return dict.fromkeys(KINDS, {TorchReference.COMPILED: "not installed: pip install torch"})
+        return dict.fromkeys(KINDS, {COMPILED_HALF: "not installed: pip install torch"})
     if not torch_sees_a_gpu():
         return dict.fromkeys(
-            KINDS, {TorchReference.COMPILED: "this PyTorch sees no GPU: install one built for CUDA"}
+            KINDS, {COMPILED_HALF: "this PyTorch sees no GPU: install one built for CUDA"}
         )
     reference = RemoteReference(
-        False, net.reference, options, x, target, harness.cores(), "cuda", True
+        False, net.reference, options, x, target, harness.cores(), "cuda", True, True
     )
     return {
-        kind: {
-            TorchReference.COMPILED: functools.partial(reference.run, kind, TorchReference.COMPILED)
-        }
+        kind: {COMPILED_HALF: functools.partial(reference.run, kind, COMPILED_HALF)}
         for kind in KINDS
     }
 
@@ -81,11 +82,8 @@ def torch_sees_a_gpu() -> bool:
 class TorchReference:
     """A reference implementation ready to run, in both of PyTorch's memory layouts.
 
-    With `compiled` it is compiled, in bfloat16, channels last.
+    With `compiled` it is compiled, channels last, and with `half` also in bfloat16.
     """
-
-    WAYS = ("PyTorch", "PyTorch, channels last")
-    COMPILED = "PyTorch, compiled, bfloat16, channels last"
 
     def __init__(
         self,
@@ -96,6 +94,7 @@ class TorchReference:
         threads: int,
         device: str = "cpu",
         compiled: bool = False,
+        half: bool = False,
     ):
         import torch
 
@@ -104,11 +103,11 @@ class TorchReference:
         torch.set_num_threads(threads)  # after the import, which sets one thread for the tests
         last = torch.channels_last_3d if x.ndim == 5 else torch.channels_last
         ways = (
-            [(self.COMPILED, last)]
+            [(COMPILED_HALF if half else COMPILED, last)]
             if compiled
-            else zip(self.WAYS, (torch.contiguous_format, last), strict=True)
+            else zip(WAYS, (torch.contiguous_format, last), strict=True)
         )
-        half = functools.partial(torch.autocast, device, torch.bfloat16, enabled=compiled)
+        narrow = functools.partial(torch.autocast, device, torch.bfloat16, enabled=half)
         self._runs = {}
         for name, layout in ways:
             net = reference_of(**options).to(device)
@@ -127,13 +126,13 @@ class TorchReference:
 
             def infer(net=net, inputs=inputs):
                 net.eval()
-                with torch.inference_mode(), half():
+                with torch.inference_mode(), narrow():
                     return first(net(inputs)).sum().item()
 
             def train(net=net, inputs=inputs, wanted=wanted, optimizer=optimizer):
                 net.train()
                 optimizer.zero_grad()
-                with half():
+                with narrow():
                     loss = torch.nn.functional.mse_loss(first(net(inputs)), wanted)
                 loss.backward()
                 optimizer.step()
@@ -147,10 +146,11 @@ class TorchReference:
 
 
 class RemoteReference:
-    """A TorchReference in another process, shared by all networks, which idles between calls."""
+    """A TorchReference in another process, shared by all networks, which idles between calls. Its
+    memory is `kept` or not; `slot` is for one more such process."""
 
-    def __init__(self, kept: bool, *arguments):
-        self._pipe = _process(kept)
+    def __init__(self, kept: bool, *arguments, slot: str = ""):
+        self._pipe = _process(kept, slot)
         self._pipe.send(arguments)
 
     def run(self, *what: str) -> float:
@@ -160,10 +160,11 @@ class RemoteReference:
 
 
 @functools.cache
-def _process(kept: bool):
+def _process(kept: bool, slot: str):
     spawn = multiprocessing.get_context("spawn")
     pipe, other = spawn.Pipe()
-    spawn.Process(target=_serve, args=(other, kept), daemon=True).start()
+    with harness.idle_threads_rest():
+        spawn.Process(target=_serve, args=(other, kept), daemon=True).start()
     return pipe
 
 

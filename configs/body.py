@@ -161,7 +161,7 @@ def _model(head) -> ConfigDict:
             width=64,  # channels of its first layer
             depth=64,  # cells of the volume along z; integral
             deconvolutions=(256, 256, 256),  # channels of each; integral
-            remat=False,  # recompute blocks in the backward pass: less memory, a third more time
+            remat=False,  # compute blocks twice: a third of the memory, a third more operations
             dtype="float32",  # of the arithmetic; bfloat16 if the accelerator is faster with it
         )
     )

@@ -39,7 +39,14 @@ def get_config(variant: str = "") -> ConfigDict:
     data_set = at_most_one(wanted, ("h5", "own", *DEPTH_SETS), "data sets")
     config = common()
     # dtype: of the arithmetic; bfloat16 if the accelerator is faster with it.
-    config.model = ConfigDict(dict(widths=(16, 32, 64, 128), stem_size=7, dtype="float32"))
+    config.model = ConfigDict(
+        dict(
+            widths=(16, 32, 64, 128),
+            stem_size=7,
+            remat=False,  # half the memory of a step, a tenth more operations (docs/performance.md)
+            dtype="float32",
+        )
+    )
     config.task = ConfigDict(
         dict(
             name="v2v",

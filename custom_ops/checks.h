@@ -17,6 +17,7 @@ __attribute__((visibility("default"))) XLA_FFI_Error* handjax_conv(XLA_FFI_CallF
 __attribute__((visibility("default"))) XLA_FFI_Error* handjax_conv_input(XLA_FFI_CallFrame*);
 __attribute__((visibility("default"))) XLA_FFI_Error* handjax_conv_kernel(XLA_FFI_CallFrame*);
 __attribute__((visibility("default"))) XLA_FFI_Error* handjax_sums(XLA_FFI_CallFrame*);
+__attribute__((visibility("default"))) XLA_FFI_Error* handjax_stored(XLA_FFI_CallFrame*);
 }
 
 namespace handjax {

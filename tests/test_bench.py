@@ -5,13 +5,14 @@ import os
 import shutil
 import subprocess
 import sys
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from benchmarks import bench, networks, rasterizer_gpu, torch_networks, voxel_data
+from benchmarks import bench, networks, onnx_runtimes, rasterizer_gpu, torch_networks, voxel_data
 from benchmarks.harness import Effort
 from handjax.synthetic import hands
 from tests.devices import xla_flags
@@ -91,7 +92,7 @@ def test_reference_has_the_network_s_output_shape(name):
     reference = torch_networks.TorchReference(
         net.reference, options, x, np.zeros(out.shape, np.float32), threads=1
     )
-    for way in reference.WAYS:  # a loss of other shapes warns
+    for way in torch_networks.WAYS:  # a loss of other shapes warns
         assert np.isfinite(
             [reference.run("inference", way), reference.run("training step", way)]
         ).all()
@@ -110,8 +111,9 @@ def test_networks_as_on_a_gpu(monkeypatch):
         assert net.module(**net.options, dtype=jnp.bfloat16).dtype == jnp.bfloat16
 
 
-def test_compiled_reference(monkeypatch):
-    """Runs on the CPU what a GPU would run, without compiling it, which takes a minute."""
+@pytest.mark.parametrize("half", [False, True])
+def test_compiled_reference(monkeypatch, half):
+    """What a GPU runs in half precision, and a CPU, without compiling it, which takes a minute."""
     torch = pytest.importorskip("torch")
     compiled, asked = [], []
     monkeypatch.setattr(torch, "compile", lambda net: compiled.append(net) or net)
@@ -125,16 +127,45 @@ def test_compiled_reference(monkeypatch):
         1,
         "cpu",
         True,
+        half,
     )
+    way = torch_networks.COMPILED_HALF if half else torch_networks.COMPILED
     layer = next(layer for layer in compiled[0].modules() if isinstance(layer, torch.nn.Conv3d))
     layer.register_forward_hook(lambda layer, inputs, out: asked.append((out.dtype, inputs[0])))
     for kind in torch_networks.KINDS:
-        assert np.isfinite(reference.run(kind, reference.COMPILED))
+        assert np.isfinite(reference.run(kind, way))
     assert len(compiled) == 1 and len(asked) == 2
     for dtype, inputs in asked:
-        assert dtype == torch.bfloat16 and inputs.is_contiguous(
+        assert dtype == (torch.bfloat16 if half else torch.float32) and inputs.is_contiguous(
             memory_format=torch.channels_last_3d
         )
+
+
+@pytest.mark.parametrize("runtime", onnx_runtimes.RUNTIMES)
+def test_runtimes_compute_the_network(runtime):
+    """So they do the same work."""
+    pytest.importorskip("onnx")
+    pytest.importorskip(runtime)
+    net = networks.NETWORKS["posenet2d"]
+    x = np.random.default_rng(0).random((2, *net.small_shape)).astype(np.float32)
+    model = net.module(**net.options | net.small)
+    variables = jax.jit(model.init)(jax.random.key(0), jnp.asarray(x))
+    infer = partial(networks.first_of, model, variables)
+    run = onnx_runtimes.runner(runtime, onnx_runtimes.file_of(infer, x), x, 1)
+    np.testing.assert_allclose(run(), infer(jnp.asarray(x)), atol=1e-5)
+
+
+def test_strongest_peers_take_part(monkeypatch):
+    """Each in a process of its own, without compiling PyTorch's."""
+    pytest.importorskip("onnxruntime")
+    monkeypatch.setattr(networks, "torch_runs", lambda *_: {k: {} for k in torch_networks.KINDS})
+    cpu, effort = jax.devices("cpu")[0], Effort(0.0, 1, True, strongest=True, samples=1)
+    inference, step = networks.network_on(cpu, "spherehand", effort, half=False)
+    assert inference.title.endswith("batch 1") and list(step.runs) == ["handjax"]
+    assert list(inference.runs) == ["handjax", *onnx_runtimes.RUNTIMES]
+    ours, *theirs = (run for run in inference.runs.values() if callable(run))
+    for run in theirs:
+        np.testing.assert_allclose(run(), np.float64(ours()).sum(), rtol=1e-4)
 
 
 def test_voxels_by_numpy_equal_ours():

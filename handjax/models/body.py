@@ -1,6 +1,8 @@
 """3D pose of a person from one image: a ResNet and one of three heads (Sun et al. 2018, arXiv
 1711.08229, and its forks)."""
 
+import math
+from functools import partial
 from typing import Any
 
 import flax.linen as nn
@@ -9,11 +11,13 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from handjax.models.layers import BatchNorm, conv2d, torch_uniform
+from handjax.models.recompute import keep, recomputed
 from handjax.models.resnet import ResNet
 from handjax.ops.conv import conv_transpose
 from handjax.ops.dtypes import at_least_float32
 
 HEADS = ("direct", "integral", "kinematic")
+SLICES = 16  # of a batch whose heat volumes are computed one after the other, with `remat`
 MOTION = 29  # parameters of a pose of rigs/body.py; the kinematic head also predicts a scale
 _KERNEL_INIT = nn.initializers.normal(0.001)
 
@@ -45,14 +49,34 @@ class BodyNet(nn.Module):
         if self.head not in HEADS:
             raise ValueError(f"head {self.head!r} is unknown: use {', '.join(HEADS)}")
         x = ResNet(self.layers, self.width, self.remat, self.dtype, name="backbone")(x, train)
-        if self.head == "integral":
-            for i, features in enumerate(self.deconvolutions):
-                x = Deconvolution(features, self.dtype, name=f"deconv{i}")(x)
-                x = nn.relu(BatchNorm(self.dtype, name=f"deconv{i}_bn")(x, train))
+
+        def part(function, x):
+            return recomputed(function, self, x) if self.remat and train else function(self, x)
+
+        def deconvolution(net, x, features, name):
+            x = keep(Deconvolution(features, self.dtype, name=name)(x))
+            return nn.relu(BatchNorm(self.dtype, name=f"{name}_bn")(x, train))
+
+        def coordinates(net, x):
             volume = conv2d(
                 self.joints * self.depth, 1, self.dtype, _KERNEL_INIT, nn.initializers.zeros, "out"
             )(x)
             return soft_argmax_volume(volume.reshape(*volume.shape[:-1], self.joints, self.depth))
+
+        if self.head == "integral":
+            for i, features in enumerate(self.deconvolutions):
+                x = part(partial(deconvolution, features=features, name=f"deconv{i}"), x)
+            if not (self.remat and train):
+                return coordinates(self, x)
+            # Volumes are the largest arrays. None has statistics, so a few samples are enough.
+            slices = math.gcd(x.shape[0], SLICES)
+            x = jnp.moveaxis(x.reshape(-1, slices, *x.shape[1:]), 1, 0)  # devices keep their rows
+            _, joints = nn.scan(
+                nn.remat(lambda net, carry, x: (carry, coordinates(net, x)), prevent_cse=False),
+                variable_broadcast="params",
+                split_rngs={"params": False},
+            )(self, (), x)
+            return jnp.moveaxis(joints, 0, 1).reshape(-1, *joints.shape[2:])
         x = x.astype(at_least_float32(x.dtype)).mean((1, 2))
         outputs = 3 * self.joints if self.head == "direct" else MOTION + 1
         start = torch_uniform(x.shape[-1])

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
+from handjax.models.recompute import keep
 from handjax.ops.batching import number_of_devices, over_devices
 from handjax.ops.conv import conv3d, conv_general_dilated, conv_transpose
 from handjax.ops.normalize import normalize
@@ -88,6 +89,8 @@ class ConvNorm3D(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "b d h w c"], train: bool) -> Float[Array, "b d h w o"]:
         x, bias = Conv3D(self.features, self.size, self.dtype, name="conv")(x, apart=True)
+        if self.size == 3:
+            x = keep(x)
         return BatchNorm(self.dtype, name="norm")(x, train, bias)
 
 

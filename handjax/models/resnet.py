@@ -1,6 +1,7 @@
 """ResNet (He et al. 2016, arXiv 1512.03385) as in torchvision, so that its ImageNet weights fit."""
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import flax.linen as nn
@@ -11,6 +12,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from jaxtyping import Array, Float
 
 from handjax.models.layers import BatchNorm, max_pool2d
+from handjax.models.recompute import recomputed
 from handjax.ops.conv import conv
 
 # Layers → number of blocks of each of the four stages, and whether they are bottlenecks.
@@ -102,17 +104,25 @@ class ResNet(nn.Module):
                 f"a ResNet of {self.layers} layers is unknown: use {', '.join(map(str, STAGES))}"
             )
         blocks, bottleneck = STAGES[self.layers]
-        block = nn.remat(Block, static_argnums=(2,)) if self.remat else Block
-        x = Conv(self.width, 7, 2, self.dtype, name="conv1")(x.astype(self.dtype))
-        x = nn.relu(BatchNorm(self.dtype, name="bn1")(x, train))
-        x = max_pool2d(x, 3, padding=1)
+
+        def start(net, x):
+            x = Conv(self.width, 7, 2, self.dtype, name="conv1")(x)
+            x = nn.relu(BatchNorm(self.dtype, name="bn1")(x, train))
+            return max_pool2d(x, 3, padding=1)
+
+        def block(net, x, stage, stride, name):
+            features = self.width * 2**stage
+            return Block(features, stride, bottleneck, self.dtype, name=name)(x, train)
+
+        def step(part, x):
+            return recomputed(part, self, x) if self.remat and train else part(self, x)
+
+        x = step(start, x.astype(self.dtype))
         for stage, count in enumerate(blocks):
             for i in range(count):
                 stride = 2 if stage and not i else 1
                 name = f"layer{stage + 1}_{i}"
-                x = block(self.width * 2**stage, stride, bottleneck, self.dtype, name=name)(
-                    x, train
-                )
+                x = step(partial(block, stage=stage, stride=stride, name=name), x)
         return x
 
 

@@ -1,6 +1,7 @@
 """V2V-PoseNet: occupancy → one heat map per joint (Moon, Chang, Lee 2018, arXiv 1711.07399,
 figure 3)."""
 
+from functools import partial
 from typing import Any
 
 import flax.linen as nn
@@ -8,6 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from handjax.models.layers import BatchNorm, Conv3D, ConvNorm3D, Residual3D, Upsample3D, max_pool3d
+from handjax.models.recompute import recomputed
 
 
 class V2V(nn.Module):
@@ -23,6 +25,7 @@ class V2V(nn.Module):
     widths: tuple[int, int, int, int] = (16, 32, 64, 128)
     stem_size: int = 7
     full_resolution: bool = False
+    remat: bool = False
     dtype: Any = jnp.float32
 
     @nn.compact
@@ -38,25 +41,44 @@ class V2V(nn.Module):
             x, bias = Upsample3D(features, self.dtype, name=name)(x)
             return nn.relu(BatchNorm(self.dtype, name=f"{name}_norm")(x, train, bias))
 
-        x = nn.relu(
-            ConvNorm3D(stem, self.stem_size, self.dtype, name="stem")(x.astype(self.dtype), train)
-        )
-        x = max_pool3d(x)
-        for i in (1, 2, 3):
-            x = residual(x, top, f"front{i}")
+        def start(net, x):
+            x = ConvNorm3D(stem, self.stem_size, self.dtype, name="stem")(x, train)
+            return max_pool3d(nn.relu(x))
 
-        skip_top = residual(x, top, "skip_top")
-        x = residual(max_pool3d(x), middle, "encode1")
-        skip_middle = residual(x, middle, "skip_middle")
-        x = residual(max_pool3d(x), bottom, "encode2")
-        x = residual(x, bottom, "bottom")
-        x = residual(x, bottom, "decode1")
-        x = residual(upsample(x, middle, "up1") + skip_middle, middle, "decode2")
-        x = upsample(x, top, "up2") + skip_top
+        def front(net, x):
+            for i in (1, 2, 3):
+                x = step(net, partial(block, name=f"front{i}"), x)
+            return x
 
-        x = residual(x, top, "back")
+        def block(net, x, name):
+            return residual(x, top, name)
+
+        def inner(net, x):
+            x = residual(max_pool3d(x), middle, "encode1")
+            skip_middle = residual(x, middle, "skip_middle")
+            x = residual(max_pool3d(x), bottom, "encode2")
+            x = residual(x, bottom, "bottom")
+            x = residual(x, bottom, "decode1")
+            return residual(upsample(x, middle, "up1") + skip_middle, middle, "decode2")
+
+        def back(net, x, skip_top):
+            x = upsample(x, top, "up2") + skip_top
+            return residual(x, top, "back")
+
+        def last(net, x, name):
+            return nn.relu(ConvNorm3D(top, 1, self.dtype, name=name)(x, train))
+
+        def step(net, part, *inputs, keeps=True):
+            if self.remat and train:
+                return recomputed(part, net, *inputs, keeps=keeps)
+            return part(net, *inputs)
+
+        # What is kept takes memory, what is not takes time: a third of the kept convolutions'.
+        x = step(self, front, step(self, start, x.astype(self.dtype)))
+        skip_top = step(self, partial(block, name="skip_top"), x, keeps=False)
+        x = step(self, back, step(self, inner, x), skip_top, keeps=False)
         if self.full_resolution:
             x = upsample(x, top, "up3")
         for i in (1, 2):
-            x = nn.relu(ConvNorm3D(top, 1, self.dtype, name=f"back_conv{i}")(x, train))
+            x = step(self, partial(last, name=f"back_conv{i}"), x)
         return Conv3D(self.joints, 1, self.dtype, name="out")(x).astype(jnp.float32)

@@ -20,6 +20,7 @@ _OPS = {
         "handjax_conv_input",
         "handjax_conv_kernel",
         "handjax_sums",
+        "handjax_stored",
     ),
     "cuda": ("handjax_rasterize",),
 }

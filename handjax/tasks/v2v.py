@@ -47,6 +47,7 @@ def v2v_task(config: ConfigDict, skeleton: Skeleton) -> Task:
         widths=tuple(config.model.widths),
         stem_size=config.model.stem_size,
         full_resolution=grid.heatmap_size == grid.size,
+        remat=config.model.get("remat", False),
         dtype=jnp.dtype(config.model.dtype),
     )
     augment = {

@@ -138,7 +138,7 @@ def test_remat_and_half_precision_keep_names_and_outputs(monkeypatch):
         other,
     )
     jaxprs = [str(jax.make_jaxpr(gradient(net))(variables["params"])) for net in (plain, remat)]
-    assert "prevent_cse" not in jaxprs[0] and "prevent_cse" in jaxprs[1]
+    assert ["optimization_barrier" in one for one in jaxprs] == [False, True]
     exact, rough = (jax.jit(net.apply)(variables, x) for net in (plain, half))
     assert rough.dtype == jnp.bfloat16
     assert 1e-4 < np.abs(exact - rough.astype(jnp.float32)).max() / np.abs(exact).max() < 0.1
