@@ -108,7 +108,7 @@ class _Part(nn.Module):
 def after(first: Array, x: Array) -> Array:
     """x, which is not available before `first`.
 
-    On a CPU, x is not a number if one number of `first` per sample is none.
+    On a CPU, x becomes NaN if the first number of any sample of `first` is NaN.
     """
 
     def cpu(first, x):  # `lax.optimization_barrier` is dropped there
