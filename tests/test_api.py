@@ -325,7 +325,8 @@ def test_loading_again_compiles_once(tiny):
     for predictor in (first, second, first):
         predictor(batch["depth"], batch["k"], batch["center_xyz"])
     assert second.network.compiled is first.network.compiled
-    assert first.network.compiled._cache_size() == 1  # two samples, and one padded to two
+    # Two samples, and one padded to two.
+    assert first.network.compiled.jitted._cache_size() == 1
 
 
 # ---------------------------------------------------------------- invalid input

@@ -82,6 +82,7 @@ def kept(
             programs[key] = _jitted(program, function.__name__)
         return programs[key](*arrays)
 
+    call.jitted = jitted  # type: ignore[attr-defined]  # for who looks at its cache
     return call
 
 

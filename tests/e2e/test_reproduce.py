@@ -58,7 +58,7 @@ def written(recipe, folder):
         root.mkdir(parents=True, exist_ok=True)
         of_config = {"config": config} if "config" in signature(fake.write).parameters else {}
         fake.write(root, FRAMES.get(name, 2), 0, **of_config)
-        for centers in root.glob("center_test_refined.txt"):  # every test frame needs one
+        for centers in root.glob("center_*_refined.txt"):  # evaluated frames need theirs
             lines = centers.read_text().splitlines()
             whole = [lines[0] if line == "invalid" else line for line in lines]
             centers.write_text("\n".join(whole) + "\n")
