@@ -87,20 +87,31 @@ class Parser(argparse.ArgumentParser):
             self.error(
                 f"unrecognized arguments: {' '.join(unknown)}" + (f"; {hint}" if hint else "")
             )
+        unsaid: dict[str, list] = {}  # the values that flags have without one being given
+        for action in self._every_action():
+            unsaid.setdefault(action.dest, []).extend((action.default, action.const))
         for name, value in vars(flags).items():
             option = self._option(name)
             for one in value if isinstance(value, list | tuple) else [value]:
                 if isinstance(one, str | os.PathLike):
                     refuse_scheme(option, one)
                     refuse_unexpanded(option, one)
-                if one == "" and value != self.get_default(name):
+                if one == "" and value not in unsaid.get(name, ()):
                     self.error(f"{option} is empty: is a variable of the shell not set?")
         return flags
 
     def _option(self, name: str) -> str:
         """How the flag that is kept as `name` is written."""
-        action = next((a for a in self._actions if a.dest == name), None)
+        action = next((a for a in self._every_action() if a.dest == name), None)
         return action.option_strings[-1] if action and action.option_strings else name.upper()
+
+    def _every_action(self) -> Iterator[argparse.Action]:
+        """The flags of this parser and of its commands."""
+        for action in self._actions:
+            yield action
+            if isinstance(action, argparse._SubParsersAction):
+                for parser in action.choices.values():
+                    yield from parser._every_action()
 
     def _reads_configs(self) -> bool:
         """Whether this parser has a flag --config that takes any value."""

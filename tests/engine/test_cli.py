@@ -130,6 +130,19 @@ def test_a_bucket_in_any_flag_is_refused():
         parser.parse_args(["a", "gs://b"])
 
 
+def test_flags_of_commands_may_be_empty_by_themselves():
+    parser = cli.Parser()
+    one = parser.add_subparsers(dest="command").add_parser("one")
+    one.add_argument("--beam", nargs="?", const="")
+    one.add_argument("--camera", default="")
+    flags = parser.parse_args(["one", "--beam"])
+    assert flags.beam == flags.camera == ""
+    assert parser.parse_args(["one"]).beam is None
+    one.add_argument("--output")
+    with pytest.raises(ValueError, match="^--output is empty"):
+        parser.parse_args(["one", "--output", ""])
+
+
 @pytest.mark.parametrize(
     ("argv", "words"),
     [
