@@ -184,7 +184,7 @@ def test_network_alone_writes_its_own_centers(world, tmp_path, monkeypatch):
 
 
 BAD = [
-    (["--camera", ""], "camera (nothing): expected FX,FY,CX,CY in px"),
+    (["--camera", ""], "--camera is empty: is a variable of the shell not set?"),
     ([], "the following arguments are required: --camera"),
     (["--camera", "200,200,80"], "camera 200,200,80: expected FX,FY,CX,CY in px"),
     (
