@@ -36,6 +36,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from handjax.engine.files import write_atomic
+
 ROOT = Path(__file__).resolve().parent.parent
 
 MARK = "figure "  # before a line of a part that goes into the file
@@ -236,9 +238,7 @@ class Day:
 
     def write(self) -> None:
         """Replace the file."""
-        new = self._file.with_name(self._file.name + ".new")
-        new.write_text(json.dumps({"parts": self.parts}, indent=1) + "\n")
-        new.replace(self._file)
+        write_atomic(self._file, json.dumps({"parts": self.parts}, indent=1) + "\n")
 
 
 def run_part(part: str, command: Sequence[str], limit: float, report: Day) -> None:

@@ -7,7 +7,6 @@ handjax are imported only where they are used: the child times their import.
 import argparse
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -19,6 +18,7 @@ from pathlib import Path
 if __package__ in (None, ""):  # run as a script
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from benchmarks.peak import resident
 from benchmarks.tables import log, print_table
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -109,7 +109,7 @@ def first_step(began: float, spec: str, workdir: str) -> dict:
     try:
         train.train(config, Path(workdir))
     except Reached:
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
+        peak = resident("VmHWM")  # unlike ru_maxrss, not that of the process that started this one
         ends = [0.0, *(marks[name] for name in STAGES)]
         stages = {
             name: end - start for name, start, end in zip(STAGES, ends, ends[1:], strict=False)

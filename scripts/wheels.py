@@ -39,6 +39,7 @@ print(predictor(depth, camera=camera))
 
 
 def main(argv: Sequence[str]) -> None:
+    """Prints the table."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -9,13 +9,16 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import jax
 
 from handjax.engine import agreement, checksums, ranking
 from handjax.engine.files import AnyPath, in_bucket, place, way_out, write_atomic
 from handjax.engine.step import TrainState, variables_of
+
+if TYPE_CHECKING:  # loading it takes a quarter of a second
+    import orbax.checkpoint
 
 T = TypeVar("T")
 
@@ -39,7 +42,7 @@ class Checkpoints:
         folder = place(folder)
         self.folder, self.keep = folder if in_bucket(folder) else folder.absolute(), keep
         self.log, self.read_only = log, read_only
-        self._manager: Any = None
+        self._manager: orbax.checkpoint.CheckpointManager | None = None
         self._saving: int | None = None  # the step that is being written
         self._unverified = False  # whether a checkpoint without checksums was mentioned
         # Each of orbax's threads logs the error that it hands on to the caller, with its traceback.
@@ -51,10 +54,10 @@ class Checkpoints:
             sys.unraisablehook = _NotOfClosedLoops(sys.unraisablehook)
 
     @property
-    def manager(self) -> Any:
+    def manager(self) -> "orbax.checkpoint.CheckpointManager":
         """Orbax's CheckpointManager, opened on first use. ValueError if the metrics are corrupt."""
         if self._manager is None:
-            import orbax.checkpoint as ocp  # a quarter of a second; not every command needs it
+            import orbax.checkpoint as ocp  # not every command needs it
             from orbax.checkpoint.checkpoint_managers import (
                 AnyPreservationPolicy,
                 BestN,

@@ -2,8 +2,6 @@
 
 import json
 import re
-import subprocess
-import sys
 
 import cv2
 import jax
@@ -14,6 +12,7 @@ from handjax.data.formats.labelled_frames import read_frames
 from handjax.rigs import skinning
 from handjax.viewer import hand, rendering
 from tests.browser.chromium import SCENES, launched, needs_chromium
+from tests.browser.viewer import served
 
 pytest.importorskip("viser", reason="viser is not installed: pip install 'handjax[view]'")
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
@@ -42,22 +41,8 @@ def url(recording, tmp_path_factory):
     """The viewer that plays it, and the folder of the hands it keeps."""
     folder, camera = recording
     kept = tmp_path_factory.mktemp("kept") / "hands"
-    flags = ["--play", folder, "--camera", camera, "--keep", kept, "--port", "0"]
-    server = subprocess.Popen(
-        [sys.executable, "-m", "handjax.view", *map(str, flags)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        line = server.stdout.readline()
-        found = re.search(r"http://127\.0\.0\.1:\d+", line)
-        assert found, line + server.stderr.read()
-        yield found[0], kept
-    finally:
-        server.terminate()
-        server.communicate(timeout=20)
-    assert server.returncode == 0
+    with served("--play", folder, "--camera", camera, "--keep", kept) as address:
+        yield address, kept
 
 
 def test_frames_are_played_tracked_and_kept(url):

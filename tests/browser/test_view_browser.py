@@ -3,8 +3,6 @@
 import base64
 import json
 import re
-import subprocess
-import sys
 
 import cv2
 import numpy as np
@@ -14,6 +12,7 @@ from handjax.data.formats.mesh import read_skin
 from handjax.viewer.hand import START
 from handjax.viewer.rendering import PIXELS
 from tests.browser.chromium import SCENES, launched, needs_chromium
+from tests.browser.viewer import served
 
 pytest.importorskip("viser", reason="viser is not installed: pip install 'handjax[view]'")
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
@@ -25,22 +24,8 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def url():
-    server = subprocess.Popen(
-        [sys.executable, "-W", "error", "-m", "handjax.view", "--port", "0"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        line = server.stdout.readline()
-        found = re.search(r"http://127\.0\.0\.1:\d+", line)
-        assert found, line + server.stderr.read()
-        yield found[0]
-    finally:
-        server.terminate()
-        out, errors = server.communicate(timeout=20)
-    unexpected = [line for line in errors.splitlines() if not line.startswith("compiling ")]
-    assert (server.returncode, out, unexpected) == (0, "", [])
+    with served() as address:
+        yield address
 
 
 @pytest.fixture(scope="module")
