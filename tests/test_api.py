@@ -326,7 +326,7 @@ def test_loading_again_compiles_once(tiny):
         predictor(batch["depth"], batch["k"], batch["center_xyz"])
     assert second.network.compiled is first.network.compiled
     # Two samples, and one padded to two.
-    assert first.network.compiled.jitted._cache_size() == 1
+    assert first.network.compiled.in_process() == 1
 
 
 # ---------------------------------------------------------------- invalid input

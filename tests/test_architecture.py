@@ -181,7 +181,8 @@ def broken_by_import(path: str, module: str) -> Iterator[str]:
         elif here in COMMANDS:
             allowed = there in COMMANDS_MAY | COMMANDS[here]
         else:
-            allowed = not here and there == "prediction"  # the public API of handjax/__init__.py
+            # The public API of handjax/__init__.py: loading a network, keeping programs.
+            allowed = not here and there in ("prediction", "engine")
         if not allowed:
             yield f"{here or 'handjax'} may not import {there or 'handjax'}"
     for package, files in EXTERNAL.items():

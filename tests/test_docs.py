@@ -110,6 +110,7 @@ def parser_of(monkeypatch):
                 console.main(words[1:])
             elif words[0] == "-m":
                 monkeypatch.setattr(sys, "argv", words[1:])
+                monkeypatch.delitem(sys.modules, words[1], raising=False)  # or runpy warns
                 runpy.run_module(words[1], run_name="__main__")
             else:
                 monkeypatch.syspath_prepend(str((ROOT / words[0]).parent))

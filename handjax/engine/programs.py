@@ -82,7 +82,10 @@ def kept(
             programs[key] = _jitted(program, function.__name__)
         return programs[key](*arrays)
 
-    call.jitted = jitted  # type: ignore[attr-defined]  # for who looks at its cache
+    def in_process() -> int:
+        return len(programs) + jitted._cache_size()
+
+    call.in_process = in_process  # type: ignore[attr-defined]  # how many programs it has compiled
     return call
 
 

@@ -83,10 +83,13 @@ def until(process, found, seconds=180):
         time.sleep(0.05)
 
 
+def records(workdir):
+    return [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+
+
 def lines(workdir):
     """Those of the steps: a run that ends earlier evaluates there."""
-    found = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
-    return [line for line in found if "loss" in line]
+    return [line for line in records(workdir) if "loss" in line]
 
 
 def state(workdir):
@@ -122,6 +125,9 @@ def test_the_layout_does_not_matter(train, tmp_path_factory, layouts, processes,
     assert code == 0, text
     layouts[processes, devices] = workdir
     same(layouts[1, 4], workdir, 1e-5)
+    # Before the first step all have the same weights, and so the same metrics.
+    first, theirs = (records(folder)[0] for folder in (workdir, layouts[1, 4]))
+    assert first["step"] == 0 and first["mpjpe_mm"] > 0 and first == theirs
 
 
 def test_interrupted_and_resumed_by_another_number(start, train, tmp_path, layouts):
