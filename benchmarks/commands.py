@@ -70,7 +70,7 @@ def commands(folder: Path) -> list[Command]:
         Command("train v2v:quick", train("v2v"), r"^step 0:"),
         Command("train cpm:quick", train("cpm"), r"^step 0:"),
         Command("evaluate a run", ("evaluate", "--workdir", "v2v"), r"^(mean|report|\S*mean)"),
-        Command("report of two runs", ("report", "v2v", "cpm", *found), r"^report:"),
+        Command("report of two runs", ("report", "one=v2v", "two=v2v", *found), r"^report:"),
         Command("export a run", ("export", "cpm", *to_file), r"cpm\.stablehlo"),
         Command("predict images", ("predict", *images), r"^report:"),
         Command("predict depth", ("predict", *depth_frame), r"^depth\.png:"),
@@ -114,7 +114,7 @@ def timed(command: Command, python: Sequence[str], env: dict[str, str], cwd: Pat
 
 def measure(options: argparse.Namespace) -> dict:
     """Runs every command twice, with an empty and with a filled compile cache of its own."""
-    runs = []
+    runs, failed = [], []
     with tempfile.TemporaryDirectory(prefix="handjax-commands-") as temporary:
         folder = Path(temporary)
         every = commands(folder)[-1:] if options.tiny else commands(folder)
@@ -131,7 +131,13 @@ def measure(options: argparse.Namespace) -> dict:
                 if command.words[0] == "train":  # a finished run would not train again
                     workdir = command.words[command.words.index("--workdir") + 1]
                     shutil.rmtree(folder / workdir, ignore_errors=True)
-                result = timed(command, (sys.executable, "-m", "handjax"), env, folder)
+                try:
+                    result = timed(command, (sys.executable, "-m", "handjax"), env, folder)
+                except RuntimeError as error:  # the others are measured, and then it is said
+                    log(f"commands: {error}")
+                    failed.append(command.name)
+                    break
+                log("  " + ", ".join(f"{name} {value:.1f} s" for name, value in result.items()))
                 runs.append({"command": command.name, "cache": cache, **result})
     columns = ["command", "cache", "first line", "first answer", "end", "CPU seconds"]
     rows = [
@@ -139,4 +145,6 @@ def measure(options: argparse.Namespace) -> dict:
         for r in runs
     ]
     print_table("From the command to its first answer, seconds", columns, rows)
+    if failed:
+        raise RuntimeError(f"not measured: {', '.join(failed)}")
     return {"runs": runs}

@@ -97,6 +97,7 @@ def main(argv: Sequence[str]) -> None:
     _check(flags, path)
     runtime.use_compile_cache()
     runtime.tell_compiling()
+    _say(f"reading {flags.model}, and inputs to compare on …")
     predictor = load(flags.model, flags.checkpoint)
     folder = Path(flags.model)
     config = read_config(folder) if (folder / "config.json").is_file() else None
@@ -107,6 +108,7 @@ def main(argv: Sequence[str]) -> None:
     command = f"handjax export {shlex.join(argv)}"
     metadata = describe(contents, __version__, command, flags.weights)
     path.parent.mkdir(parents=True, exist_ok=True)
+    _say(f"writing {path} …")
     run = _written(contents, metadata, flags, path, config)
     nodes = ", ".join(f"{name} {list(port.shape)}" for name, port in contents.inputs.items())
     files = path.rglob("*") if path.is_dir() else [path]
@@ -126,6 +128,10 @@ def main(argv: Sequence[str]) -> None:
             "before you rely on the file",
             file=sys.stderr,
         )
+
+
+def _say(progress: str) -> None:
+    print(progress, file=sys.stderr, flush=True)
 
 
 def _check(flags: Any, path: Path) -> None:
@@ -186,7 +192,7 @@ def _in_8_bits(model: Any, contents: Contents, own: str | None, config: ConfigDi
     from handjax.exporter.onnx_file import layers_of
 
     inputs = samples(contents, Path(own) if own else None, config, CALIBRATION, train=True)
-    print(f"calibrating 8 bits on {inputs.origin} …", flush=True)
+    _say(f"calibrating 8 bits on {inputs.origin} …")
     return to_int8(model, layers_of(model), inputs.arrays)
 
 

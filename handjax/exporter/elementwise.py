@@ -123,8 +123,8 @@ def _convert(graph: Graph, equation: Any, inputs: Sequence[Value]) -> Value:
     return cast(graph, inputs[0], equation.params["new_dtype"])
 
 
-def _identity(graph: Graph, equation: Any, inputs: Sequence[Value]) -> Value:
-    return inputs[0]
+def _identity(graph: Graph, equation: Any, inputs: Sequence[Value]) -> Sequence[Value]:
+    return inputs  # a barrier has as many as it is given
 
 
 def _remainder(graph: Graph, equation: Any, inputs: Sequence[Value]) -> Value:

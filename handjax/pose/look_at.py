@@ -71,16 +71,18 @@ def resample(
     """
     rays = pinhole.pixel_rays(new_k, height, width)
     steps = jnp.asarray(_TAPS) / jnp.stack([new_k[0, 0], new_k[1, 1]])[None]
+    pixels = depth.ravel()
     result = jnp.zeros(height * width, depth.dtype)
     for step in steps:
-        moved = rays.at[:, :2].add(step[None])
-        old = jnp.matmul(moved, rotation, precision="highest")  # row vectors: the inverse
-        ahead = old[:, 2] > 1e-3
-        uv = pinhole.project(jnp.where(ahead[:, None], old, 1.0), k)
+        x, y = rays[:, 0] + step[0], rays[:, 1] + step[1]
+        # The inverse rotation, written out: as a product of matrices it takes most of the time.
+        old = [x * rotation[0, i] + y * rotation[1, i] + rotation[2, i] for i in range(3)]
+        ahead = old[2] > 1e-3
+        uv = pinhole.project(jnp.where(ahead[:, None], jnp.stack(old, axis=-1), 1.0), k)
         u, v = (jnp.round(uv[:, i]).astype(jnp.int32) for i in range(2))
         inside = ahead & (u >= 0) & (v >= 0) & (u < depth.shape[1]) & (v < depth.shape[0])
-        at = depth[jnp.clip(v, 0, depth.shape[0] - 1), jnp.clip(u, 0, depth.shape[1] - 1)]
+        place = jnp.where(inside, v * depth.shape[1] + u, 0)
         # The ray, scaled to this depth along the old z, is as deep along the new z as its factor.
-        new = at / jnp.where(ahead, old[:, 2], 1.0)
+        new = pixels[place] / jnp.where(ahead, old[2], 1.0)
         result = jnp.where((result == 0) & inside, new, result)
     return result.reshape(height, width)

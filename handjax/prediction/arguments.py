@@ -39,6 +39,16 @@ def depth_frames(depth: ArrayLike) -> Float[np.ndarray, "n h w"]:
     return np.where(np.isfinite(frames) & (frames > 0), frames, 0).astype(np.float32)
 
 
+def depth_frame(
+    depth: ArrayLike, camera: CameraLike
+) -> tuple[Float[np.ndarray, "1 h w"], "PinholeFrames"]:
+    """One frame, as `depth_frames`, and as a pinhole sees it. ValueError for several."""
+    if np.ndim(depth) != 2:
+        raise ValueError(f"depth: shape {np.shape(depth)}; expected one image, [h, w]")
+    frames = depth_frames(depth)
+    return frames, pinhole_frames(camera, frames)
+
+
 # mm per unit of depth images → cameras that have it.
 _UNITS = {0.125: "SR300, SR305", 0.25: "L515", 0.1: "D405", 10.0: "cm"}
 

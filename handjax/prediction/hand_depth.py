@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from functools import partial
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
@@ -17,6 +16,7 @@ from handjax.prediction import arguments
 from handjax.prediction.arguments import ArrayLike, CameraLike
 from handjax.prediction.base import Prediction
 from handjax.prediction.depth_base import DepthPredictor
+from handjax.prediction.hand_following import SEARCH_EVERY, HandFollower
 from handjax.prediction.hand_search import (
     ODDS,
     RANGE_MM,
@@ -24,6 +24,7 @@ from handjax.prediction.hand_search import (
     UNSURE,
     HandFound,
     Networks,
+    apart,
     at_either_side,
     everywhere,
     find,
@@ -35,7 +36,6 @@ _keep = partial(kept, results=(HandFound,), kernels=library.registered)
 _find = _keep(find, static=("range_mm",))
 _everywhere = _keep(everywhere, static=("range_mm",))
 _at = _keep(at_either_side)
-_ANOTHER_MM = 50.0  # between the means of the joints of two hands
 
 
 class HandDepthPredictor(DepthPredictor):
@@ -96,26 +96,58 @@ class HandDepthPredictor(DepthPredictor):
         Up to four, each of `presence` or more and with the mean of its joints 50 mm or more from
         those of surer ones; none is a result of length 0.
         """
-        frames = arguments.depth_frames(depth)
-        if np.ndim(depth) != 2:
-            raise ValueError(f"depth: shape {np.shape(depth)}; expected one image, [h, w]")
-        images = arguments.pinhole_frames(camera, frames)
-        frame, k, side = images.depth[0], images.k[0], self.asked(side)
-        self._check_range(frame)
-        everything = _everywhere(self.networks, frame, k, ODDS[side], self.range_mm)
+        frames, images = arguments.depth_frame(depth, camera)
+        self._check_range(images.depth[0])
+        found = self.found_in(images.depth[0], images.k[0], self.asked(side), presence)
+        return self.result_of(found, images, frames)
+
+    def follower(
+        self,
+        camera: CameraLike | None = None,
+        side: str | None = None,
+        hands: int = 2,
+        presence: float = UNSURE,
+        search_every: int = SEARCH_EVERY,
+    ) -> HandFollower:
+        """What follows hands from frame to frame: `follower(depth)` is as `hands`, at the rate of a
+        camera. ValueError for what cannot be meant.
+
+        camera        of all frames; None: each call has its own
+        side          of all hands, "right" or "left"; by default found, by votes over the frames
+        hands         how many are followed at most
+        presence      what a hand must have to be followed, 0 to 1
+        search_every  frames between searches for more hands, each of which takes as long as `hands`
+        """
+        return HandFollower(self, camera, side, hands, presence, search_every)
+
+    def found_in(
+        self,
+        depth: Float[np.ndarray, "h w"],
+        k: Float[np.ndarray, "3 3"],
+        side: str,
+        presence: float,
+    ) -> list[HandFound]:
+        """The hands of `hands`, as NumPy arrays; `side` is one of ODDS."""
+        everything = _everywhere(self.networks, depth, k, ODDS[side], self.range_mm)
         found, likely = jax.device_get(everything)
         finite = np.isfinite(likely) & np.isfinite(found.joints).all((1, 2))
         check_finite(np.array([finite.all()]), self.name)
         kept: list[HandFound] = []
         for number in np.argsort(-likely):
             one = jax.tree.map(lambda x, i=number: x[i], found)
-            middle = one.joints.mean(0)
-            apart = [np.linalg.norm(middle - other.joints.mean(0)) for other in kept]
-            if one.presence >= presence and min(apart, default=_ANOTHER_MM) >= _ANOTHER_MM:
+            if one.presence >= presence and apart(one, kept):
                 kept.append(one)
-        rows = self._as_rows([self._fitted_if_asked(one, frame, k) for one in kept])
-        each = images._replace(cameras=images.cameras * len(kept))
-        return self._result(rows, each, frames, True)
+        return [self.fitted_if_asked(one, depth, k) for one in kept]
+
+    def result_of(
+        self,
+        hands: Sequence[HandFound],
+        images: arguments.PinholeFrames,
+        frames: Float[np.ndarray, "1 h w"],
+    ) -> Prediction:
+        """Hands of one frame, as several samples."""
+        each = images._replace(cameras=images.cameras * len(hands))
+        return self._result(self._as_rows(hands), each, frames, True)
 
     def _located(self, depth, k, side, center):
         odds = ODDS[side]
@@ -124,9 +156,14 @@ class HandDepthPredictor(DepthPredictor):
         self._check_range(depth)
         return _find(self.networks, depth, k, odds, self.range_mm)
 
+    def sees(self, depth: Float[np.ndarray, "h w"]) -> bool:
+        """Whether anything is within `range_mm`."""
+        near, far = self.range_mm
+        return bool(((depth >= near) & (depth <= far)).any())
+
     def _check_range(self, depth: Float[np.ndarray, "h w"]) -> None:
         near, far = self.range_mm
-        if not ((depth >= near) & (depth <= far)).any():
+        if not self.sees(depth):
             raise ValueError(
                 f"no depth between {near:g} and {far:g} mm, where the hand is searched for: set "
                 "the range, or give the hand's center"
@@ -139,7 +176,7 @@ class HandDepthPredictor(DepthPredictor):
             self.locate(frame, own, side, center)
             for frame, own, center in zip(frames, k, given, strict=True)
         ]
-        fitted = [self._fitted_if_asked(*one) for one in zip(rows, frames, k, strict=True)]
+        fitted = [self.fitted_if_asked(*one) for one in zip(rows, frames, k, strict=True)]
         return self._as_rows(fitted)
 
     @staticmethod
@@ -153,13 +190,18 @@ class HandDepthPredictor(DepthPredictor):
             "center_xyz": np.array([one.center for one in hands]).reshape(count, 3),
         }
 
-    def _fitted_if_asked(
-        self, found: HandFound, depth: Float[np.ndarray, "h w"], k: Float[np.ndarray, "3 3"]
+    def fitted_if_asked(
+        self,
+        found: HandFound,
+        depth: Float[np.ndarray, "h w"],
+        k: Float[np.ndarray, "3 3"],
+        last: Float[np.ndarray, "21 3"] | None = None,
     ) -> HandFound:
-        """The hand after `fit_steps` of the fit to the depth image it was found in, if any."""
+        """The hand after `fit_steps` of the fit to the depth image it was found in, if any; `last`:
+        its joints in the frame before."""
         if not self.fit_steps:
             return found
         seen = SeenJoints(np.asarray(found.joints), np.asarray(found.std), depth, k)
         frame = CubeFrame(np.asarray(found.center), bool(found.side < 0))
-        fitted = weigh(seen, frame, steps=self.fit_steps)
-        return found._replace(joints=jnp.asarray(fitted.joints), std=jnp.asarray(fitted.std))
+        fitted = weigh(seen, frame, last, self.fit_steps)
+        return found._replace(joints=fitted.joints, std=fitted.std)

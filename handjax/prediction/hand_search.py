@@ -4,7 +4,7 @@ Two networks come with handjax (models/handnet.md): the finder looks at the whol
 network at crops of 300 mm. Both were learnt from synthetic hands alone.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple, cast
@@ -20,6 +20,7 @@ from handjax.engine.warm_start import read_weights
 from handjax.models.handfinder import HandFinder
 from handjax.models.handnet import HandNet
 from handjax.ops.batching import as_one_batch
+from handjax.ops.stored import stored
 from handjax.pose import geometry, look_at
 from handjax.pose.center import hand_center
 from handjax.targets import handfinder as finder_target
@@ -36,6 +37,7 @@ _STEADY_MM, _STEADY_STEP_MM = 20.0, 2.0  # deviation, along an axis, that is hal
 _TRUST = 2.0
 _LOOKS = 2.0  # log of the looks at a picture of which the surest counts
 _NEAREST = 0.2  # score of the nearest thing beside the finder's
+_ANOTHER_MM = 50.0  # between the means of the joints of two hands
 _FARTHEST_MM = 4000.0  # what the finder sees of a room
 NETWORK = Path(models.__file__).with_name("handnet.npz")
 FINDER = Path(models.__file__).with_name("handfinder.npz")
@@ -134,29 +136,45 @@ def at(
 ) -> Looks:
     """The hand of `side` in the crop around `center`, camera mm, which then moves `refinements`
     times to the mean of the joints, and turns until the hand points up in it."""
-    mirror = jnp.stack([side, jnp.ones_like(side), jnp.ones_like(side)])
-
-    def look(center: Array, roll: Array) -> tuple[HandFound, Array]:
-        distance = jnp.linalg.norm(center)
-        rotation = geometry.matmul(geometry.rotation_z(-roll), look_at.towards(center))
-        crop = _crops(depth, k, rotation[None], distance[None])
-        crop = jnp.where(side < 0, crop[..., ::-1], crop)
-        joints, std, logits = _apply(networks.hand, crop, distance[None])
-        placed = jnp.matmul(joints[0] * mirror[None], rotation, precision="highest")
-        found = HandFound(placed, std[0], presence(logits[0], std[0]), side, center)
-        return found, logits[0]
 
     def again(_, before: tuple[HandFound, Array]) -> tuple[HandFound, Array]:
-        found, _ = before
-        middle = found.joints.mean(0)
-        usable = jnp.isfinite(middle).all() & (middle[2] > 50.0)
-        middle = jnp.where(usable, middle, found.center)
-        ahead = geometry.map_points(look_at.towards(middle), found.joints)
-        return look(middle, look_at.roll(ahead))
+        return look_around(networks, depth, k, before[0].joints, side, before[0].center)
 
-    first = look(center, jnp.zeros(()))
+    first = _look(networks, depth, k, center, jnp.zeros(()), side)
     found, last = lax.fori_loop(0, refinements, again, first)
     return Looks(found, first[1], last)
+
+
+def look_around(
+    networks: Networks,
+    depth: Float[Array, "h w"],
+    k: Float[Array, "3 3"],
+    joints: Float[Array, "21 3"],
+    side: Float[Array, ""],
+    otherwise: Float[Array, "3"],
+) -> tuple[HandFound, Float[Array, ""]]:
+    """The hand of `side` in the crop around `joints`, camera mm, in which they point up, and its
+    logit; around `otherwise` if they are not in front of the camera."""
+    middle = joints.mean(0)
+    usable = jnp.isfinite(middle).all() & (middle[2] > 50.0)
+    middle = jnp.where(usable, middle, otherwise)
+    ahead = geometry.map_points(look_at.towards(middle), joints)
+    return _look(networks, depth, k, middle, look_at.roll(ahead), side)
+
+
+def _look(
+    networks: Networks, depth: Array, k: Array, center: Array, roll: Array, side: Array
+) -> tuple[HandFound, Array]:
+    """The hand of `side` in the crop around `center`, turned by `roll`, and its logit."""
+    mirror = jnp.stack([side, jnp.ones_like(side), jnp.ones_like(side)])
+    distance = jnp.linalg.norm(center)
+    rotation = geometry.matmul(geometry.rotation_z(-roll), look_at.towards(center))
+    crop = _crops(depth, k, rotation[None], distance[None])
+    crop = jnp.where(side < 0, crop[..., ::-1], crop)
+    joints, std, logits = _apply(networks.hand, crop, distance[None])
+    placed = jnp.matmul(joints[0] * mirror[None], rotation, precision="highest")
+    found = HandFound(placed, std[0], presence(logits[0], std[0]), side, center)
+    return found, logits[0]
 
 
 def at_either_side(
@@ -178,11 +196,12 @@ def _both_sides(networks: Networks, depth: Array, k: Array, center: Array) -> Lo
 
 
 def _of_side(both: HandFound, sides: Float[Array, "2"]) -> HandFound:
-    best = jnp.argmax(_log_odds(both.presence) + sides)
+    best = jnp.argmax(log_odds(both.presence) + sides)
     return jax.tree.map(lambda x: x[best], both)
 
 
-def _log_odds(presence: Float[Array, "*b"]) -> Float[Array, "*b"]:
+def log_odds(presence: Float[Array, "*b"]) -> Float[Array, "*b"]:
+    """Of a probability, 0 to 1."""
     return jnp.log(jnp.maximum(presence, 1e-9)) - jnp.log(jnp.maximum(1 - presence, 1e-9))
 
 
@@ -239,7 +258,8 @@ def _crops(
     depth: Array, k: Array, rotation: Float[Array, "n 3 3"], distance: Float[Array, " n"]
 ) -> Float[Array, "n s s"]:
     cameras = look_at.crop_camera(distance, SIZE)
-    return jax.vmap(lambda r, c: look_at.resample(depth, k, r, c, SIZE, SIZE))(rotation, cameras)
+    crops = jax.vmap(lambda r, c: look_at.resample(depth, k, r, c, SIZE, SIZE))(rotation, cameras)
+    return stored(crops)  # or XLA reads the image anew for every use of a pixel
 
 
 def _apply(
@@ -252,6 +272,13 @@ def _apply(
     joints, std = target.decode(maps)
     k = look_at.crop_camera(distance, SIZE)
     return target.camera_coordinates(joints, k, distance, SIZE), std, presence
+
+
+def apart(hand: HandFound, others: Sequence[HandFound]) -> bool:
+    """Whether a hand is another one than each of `others`: NumPy arrays."""
+    middle = hand.joints.mean(0)
+    far = [np.linalg.norm(middle - other.joints.mean(0)) for other in others]
+    return bool(min(far, default=_ANOTHER_MM) >= _ANOTHER_MM)
 
 
 # Side that is asked for → log-odds of a right and of a left hand before looking.

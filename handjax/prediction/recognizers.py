@@ -15,6 +15,7 @@ from handjax.prediction.base import Prediction, Predictor
 from handjax.prediction.depth_base import DepthPredictor
 from handjax.prediction.frames import Frame
 from handjax.prediction.hand_depth import HandDepthPredictor
+from handjax.prediction.hand_following import SEARCH_EVERY
 from handjax.prediction.hand_search import UNSURE
 from handjax.prediction.image_predictors import BodyPredictor, HandPredictor, ImagePredictor
 from handjax.prediction.mediapipe_hands import MediaPipePredictor
@@ -25,12 +26,14 @@ Recognizer = Callable[[Frame], list[Prediction]]
 # RGB → the hands in it; of each `side` and joints or a box count.
 Detector = Callable[[np.ndarray], Prediction]
 
+HANDS = 4  # that are followed in depth: as many places as a search looks at
 DETECTORS = ("mediapipe", "rtmlib", "none")
 _BODY_MARGIN = 1.25  # sides of the box around a person, relative to its joints
 
 
 class DepthRecognizer:
-    """The hands of a depth frame: all that the hand network finds, or the one of other networks."""
+    """The hands of the next depth frame: those that the hand network finds and follows, or the one
+    of other networks."""
 
     def __init__(
         self,
@@ -38,19 +41,25 @@ class DepthRecognizer:
         camera: Camera | None,
         side: str | None = None,
         presence: float = UNSURE,
+        search_every: int = SEARCH_EVERY,
     ):
-        """`camera`: of frames that do not know theirs; `presence`: what a hand must have."""
+        """`camera`: of frames that do not know theirs; `presence`: what a hand must have;
+        `search_every`: frames between searches while hands are followed."""
         self.predictor, self.camera, self.side, self.presence = predictor, camera, side, presence
+        self.follower = None
+        if isinstance(predictor, HandDepthPredictor):
+            how = {"side": side, "presence": presence, "search_every": search_every}
+            self.follower = predictor.follower(hands=HANDS, **how)
 
     def __call__(self, frame: Frame) -> list[Prediction]:
         camera = self.camera if self.camera is not None else frame.camera
         if camera is None:
             raise ValueError("--camera: these frames do not say which camera took them")
+        if self.follower is not None:
+            return list(self.follower(frame.pixels, camera))
         near, far = self.predictor.range_mm
         if not ((frame.pixels >= near) & (frame.pixels <= far)).any():
             return []
-        if isinstance(self.predictor, HandDepthPredictor):
-            return list(self.predictor.hands(frame.pixels, camera, self.side, self.presence))
         found = self.predictor(frame.pixels, camera, side=self.side)
         unsure = found.presence is not None and float(found.presence) < self.presence
         return [] if unsure else [found]

@@ -30,6 +30,7 @@ from handjax.prediction import common, sequence
 from handjax.prediction.base import Predictor
 from handjax.prediction.depth_base import DepthPredictor
 from handjax.prediction.frames import FrameSource, open_source
+from handjax.prediction.hand_following import SEARCH_EVERY
 from handjax.prediction.hand_search import UNSURE
 from handjax.prediction.predictor import predictor_of
 from handjax.prediction.recognizers import (
@@ -87,6 +88,14 @@ def add_model_flags(flags: cli.Parser, *models: str) -> None:
         metavar="P",
         help=f"presence below which there is no hand (hand-depth; default: {UNSURE})",
     )
+    add(
+        "--search_every",
+        type=int,
+        default=SEARCH_EVERY,
+        metavar="N",
+        help="frames between searches for more hands while some are followed; 1: in every frame "
+        f"(hand-depth; default: {SEARCH_EVERY})",
+    )
     add("--smooth", action="store_true", help="steady joints: one-euro filter")
     add("--frames", type=int, metavar="N", help="stop after N frames")
     add("--no_video", action="store_true", help="write no overlay.mp4")
@@ -129,6 +138,8 @@ def check(flags: argparse.Namespace) -> None:
     common.check_network(model=flags.model, workdir=flags.workdir)
     if not 0 <= flags.presence <= 1:
         raise ValueError(f"--presence {flags.presence:g}: expected 0 to 1")
+    if flags.search_every < 1:
+        raise ValueError(f"--search_every {flags.search_every}: expected 1 or more frames")
     if flags.frames is not None and flags.frames < 1:
         raise ValueError(f"--frames {flags.frames}: expected 1 or more")
     for text in flags.box or ():
@@ -142,7 +153,8 @@ def recognizer_of(
     if isinstance(predictor, DepthPredictor):
         if flags.detector or flags.box:
             raise ValueError("--detector and --box are for RGB; hands in depth are found")
-        return DepthRecognizer(predictor, camera, flags.side, flags.presence)
+        how = (flags.side, flags.presence, flags.search_every)
+        return DepthRecognizer(predictor, camera, *how)
     boxes = [_box(text) for text in flags.box or ()]
     return image_recognizer(predictor, flags.detector, boxes, flags.side)
 

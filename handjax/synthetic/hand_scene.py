@@ -74,13 +74,26 @@ def draw_hand(
     pose = pose.at[:3].set(jnp.where(u[7] < frontal, palm, turn)).at[3:6].set(0.0)
     size = scale[0] + (scale[1] - scale[0]) * u[8]
     side = jnp.where(u[9] < left, -1.0, 1.0)
-    build, zero = (size * axes, sizes, side), jnp.zeros(3)
+    drawn = posed_hand(pose, size, axes, sizes, side, skin)
+    level = jnp.deg2rad(15.0) * draws.normal() - look_at.roll(drawn.joints)
+    return drawn.rolled(jnp.where(draws.uniform() < upright, level, 0.0))
+
+
+def posed_hand(
+    pose: Float[Array, "26"],
+    size: Float[Array, ""],
+    axes: Float[Array, "3"],
+    fingers: Float[Array, "5"],
+    side: Float[Array, ""],
+    skin: skinning.Skin,
+) -> DrawnHand:
+    """The hand of a pose (`hand.POSE_NAMES`): `size` relative to the model, along each axis by
+    `axes` more, and each finger by `fingers`; `side` -1 is a left hand."""
+    build, zero = (size * axes, fingers, side), jnp.zeros(3)
     _, radii, joints = render.hand_in_camera(pose, zero, "hand21", *build)
     vertices = render.skin_in_camera(skin, pose, zero, *build)
     own = jnp.asarray(hand.JOINT_SPHERES["hand21"])
-    drawn = DrawnHand(vertices, joints, radii[own], side, size)
-    level = jnp.deg2rad(15.0) * draws.normal() - look_at.roll(joints)
-    return drawn.rolled(jnp.where(draws.uniform() < upright, level, 0.0))
+    return DrawnHand(vertices, joints, radii[own], side, size)
 
 
 class HandScene(NamedTuple):

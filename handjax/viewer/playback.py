@@ -15,7 +15,6 @@ from handjax.fitting.depth_fitter import SeenJoints, weigh
 from handjax.pose.skeleton import SKELETONS
 from handjax.prediction.frames import Frame, FrameSource
 from handjax.prediction.hand_depth import HandDepthPredictor
-from handjax.prediction.hand_search import UNSURE
 from handjax.viewer.fit import DepthCamera, LoadedImage, ObservedHand, from_state
 from handjax.viewer.hand import PosedHand
 from handjax.viewer.kept_frames import KeptFrames
@@ -44,18 +43,16 @@ class HandTracker:
 
     def __init__(self, predictor: HandDepthPredictor):
         self.predictor = predictor
+        self.follower = predictor.follower(hands=1)
         self.last: tuple[str, np.ndarray] | None = None  # side and joints, of the frame before
 
     def __call__(self, image: LoadedImage) -> TrackedHand | None:
         """The hand in the image, or None if there is none, or none that is sure."""
-        near, far = self.predictor.range_mm
-        if not ((image.depth >= near) & (image.depth <= far)).any():
+        hands = self.follower.next_hands(image.depth, image.k)
+        if not hands:
             self.last = None
             return None
-        found = self.predictor.locate(image.depth, image.k)
-        if float(found.presence) < UNSURE:
-            self.last = None
-            return None
+        found = hands[0]
         side = "left" if float(found.side) < 0 else "right"
         frame = CubeFrame(np.asarray(found.center), side == "left")
         seen = SeenJoints(np.asarray(found.joints), np.asarray(found.std), image.depth, image.k)

@@ -191,8 +191,9 @@ def test_layers_in_8_bits(exported, folder_of, tmp_path, monkeypatch, capsys):
     path = tmp_path / "int8.onnx"
     argv = [str(folder_of("posenet2d")), "--to", "onnx", "--output", str(path)]
     export.main([*argv, "--weights", "int8"])
-    said = capsys.readouterr().out
-    assert "calibrating 8 bits on 64 training samples of the run" in said
+    said, progress = capsys.readouterr()
+    assert "calibrating 8 bits on 64 training samples of the run" in progress
+    assert progress.startswith(f"reading {argv[0]}") and f"writing {path}" in progress
     assert "from handjax on 2 held-out samples of the run" in said and "mean difference: uv" in said
     full, rounded = (session(one).run(["uv"], images(2))[0] for one in (exported, path))
     assert 0 < np.abs(full - rounded).max() < 1.0

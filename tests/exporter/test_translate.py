@@ -63,6 +63,7 @@ WHOLE = RNG.integers(-9, 9, (3, 6)).astype(np.int32)
 ELEMENTWISE = {
     "arithmetic": lambda x: (x * 2 - 1) / (x * x + 1) + jnp.maximum(x, 0.1) - jnp.minimum(x, 0),
     "powers": lambda x: jnp.abs(x) ** 1.5 + x**3 + jnp.sqrt(jnp.abs(x)) + lax.rsqrt(x**2 + 1),
+    "a barrier of two": lambda x: sum(lax.optimization_barrier((2 * x, x + 1))),
     "rounding": lambda x: jnp.round(3 * x) + jnp.floor(x) + jnp.ceil(x) + jnp.sign(x),
     "exponentials": lambda x: jnp.exp(x) + jnp.log1p(jnp.abs(x)) + jnp.expm1(x) + jnp.exp2(x),
     "sigmoids": lambda x: jax.nn.sigmoid(x) + jnp.tanh(x) + jax.nn.softplus(x),
