@@ -51,17 +51,17 @@ class Score:
         errors = np.array(
             [[np.linalg.norm(xyz - one, axis=-1).mean() for xyz, _ in hands] for one in truth]
         ).reshape(2, len(hands))
-        self.false += sum(errors[:, i].min() > 2 * _FOUND_MM for i in range(len(hands)))
+        self.false += sum(bool(near > 2 * _FOUND_MM) for near in errors.min(0))
         for one in range(2):
             best = int(errors[one].argmin()) if len(hands) else -1
-            found = best >= 0 and errors[one, best] < _FOUND_MM
+            found = best >= 0 and bool(errors[one, best] < _FOUND_MM)
             if not counts[one]:
                 self._found[one], self._off[one] = False, []
                 continue
             self.counted += 1
             self.lost += self._found[one] and not found
             self.again += found and not self._found[one]
-            self._found[one] = bool(found)
+            self._found[one] = found
             if not found:
                 self._off[one] = []
                 continue

@@ -27,6 +27,10 @@ _OUTSIDE = (
     "--distributed: no cluster found (Slurm, Open MPI or a TPU pod); start it there, by srun or "
     "mpirun, or give --coordinator HOST:PORT --num_processes N --process_id I to each process"
 )
+_UNNAMED = (
+    "--distributed: JAX does not find the coordinator of this Open MPI, as of version 5; add "
+    "--coordinator HOST:PORT: the host of process 0, and a port that is free there"
+)
 # In the messages of collectives and of JAX's coordination service, once a process is gone. They
 # come as RuntimeError, ValueError or, of a checkpoint that is being written, as OSError.
 _GONE = ("gloo ", "closed by peer", "reset by peer", "coordination service")
@@ -86,7 +90,8 @@ def join(
     except Exception as error:  # ValueError, KeyError, RuntimeError: the cluster's or the network's
         reason = " ".join(str(error).split())[:160]
         if coordinator is None:
-            raise ValueError(f"{_OUTSIDE} ({reason})") from error
+            ranked = _ranks(os.environ)[1] is not None
+            raise ValueError(f"{_UNNAMED if ranked else _OUTSIDE} ({reason})") from error
         raise ValueError(f"--coordinator {coordinator}: {reason}") from error
     finally:
         joined.set()

@@ -5,10 +5,11 @@ moves three times as fast for a while, leaves the picture and comes back, and is
 something (`FAST`, `AWAY`, `HIDDEN`).
 """
 
-from functools import partial
+import itertools
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import random
 from jaxtyping import Array, Float, PRNGKeyArray
 
@@ -31,6 +32,15 @@ IMAGE_SIZE, FOCAL = (240, 320), 290.0  # px
 _POSE_SECONDS = 0.7
 _PLACES_MM = ((-150.0, 0.0, 560.0), (150.0, 0.0, 560.0))  # in the middle of what each hand swings
 _SWING_MM, _SWING_HZ = (85.0, 60.0, 80.0), (0.35, 0.5, 0.25)
+# Corners of the boxes that the hands swing in, behind which walls and tables are.
+_REACH = np.array(
+    [
+        place + sign * (np.array(_SWING_MM) + 110.0)
+        for place in np.array(_PLACES_MM)
+        for sign in itertools.product((-1, 1), repeat=3)
+    ],
+    np.float32,
+)
 _FASTER, _AWAY_MM, _RAMP_S = 3.0, -600.0, 0.4
 _TURN = (0.8, 0.6, 0.6)  # rad about each axis, from a hand held out to the camera
 _NUMBERS = 160  # uniform numbers of what stands around
@@ -52,13 +62,12 @@ def frame(
     """
     skin = skin or skinning.hand_skin()
     hands_key, around_key, sensor_key = random.split(key, 3)
-    at = partial(_hands, hands_key, skin)
-    first, second = at(seconds)
+    first, second = _hands(hands_key, skin, seconds)
     draws = Draws(around_key, _NUMBERS)
     palms = [surroundings.palm_frame(one.joints, one.side, one.size) for one in (first, second)]
     yes = jnp.ones((), bool)
     around = surroundings.surround(draws, palms[0], palms[1], shares, yes)
-    planes = surroundings.planes(draws, at(jnp.zeros(()))[0].joints, shares)
+    planes = surroundings.planes(draws, jnp.asarray(_REACH), shares)
     vertices = jnp.concatenate([first.vertices, second.vertices, around])
     scene = HandScene(first, second, yes, vertices, planes)
     height, width = IMAGE_SIZE
@@ -83,8 +92,8 @@ def _hands(
     """The right and the left hand, placed."""
     count = int(SECONDS / _POSE_SECONDS) + 2
     into = seconds / _POSE_SECONDS
-    number = jnp.clip(jnp.floor(into).astype(jnp.int32), 0, count - 2)
-    share = _smooth(into - number)
+    whole = jnp.clip(jnp.floor(into), 0.0, count - 2.0)
+    share, number = _smooth(into - whole), whole.astype(jnp.int32)
     both = []
     for one, side in enumerate((1.0, -1.0)):
         pose_key, number_key = random.split(random.fold_in(key, one))
@@ -96,7 +105,7 @@ def _hands(
         drawn = drawn.at[:, :3].set(palm).at[:, 3:6].set(0.0)
         pose = drawn[number] * (1 - share) + drawn[number + 1] * share
         size, fingers = 0.8 + 0.2 * draws.uniform(), 0.92 + 0.16 * draws.uniform(5)
-        built = posed_hand(pose, size, jnp.ones(3), fingers, jnp.asarray(side), skin)
+        built = posed_hand(pose, size, jnp.ones(3), fingers, jnp.float32(side), skin)
         phase = 2 * jnp.pi * draws.uniform(3)
         time = seconds + (_FASTER - 1) * jnp.clip(seconds - FAST[0], 0.0, FAST[1] - FAST[0])
         time = time if side > 0 else seconds
@@ -110,7 +119,7 @@ def _hands(
 def _hide(depth: Float[Array, "h w"], seconds: Float[Array, ""]) -> Float[Array, "h w"]:
     """With something flat before the right hand while it is hidden, which comes from above."""
     height, width = depth.shape
-    rows, columns = jnp.arange(height)[:, None], jnp.arange(width)[None]
+    rows, columns = jnp.arange(height, dtype=depth.dtype)[:, None], jnp.arange(width)[None]
     before = (columns < width // 2) & (rows < height * _within(seconds, HIDDEN))
     return jnp.where(before, 330.0, depth)
 

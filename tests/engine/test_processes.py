@@ -160,6 +160,12 @@ def test_a_coordinator_with_the_numbers_of_a_cluster(monkeypatch):
         monkeypatch.setenv(f"OMPI_COMM_WORLD_{name}", value)
     processes.join("node1:1234", None, None)
     assert joined == [("node1:1234", 8, 3, [1])]
+    monkeypatch.undo()
+    monkeypatch.setenv("OMPI_COMM_WORLD_RANK", "3")
+    monkeypatch.setenv("OMPI_COMM_WORLD_SIZE", "8")
+    with pytest.raises(ValueError, match="version 5; add --coordinator HOST:PORT") as caught:
+        processes.join(None, None, None)
+    assert "\n" not in str(caught.value)
     monkeypatch.delenv("OMPI_COMM_WORLD_RANK")
     with pytest.raises(ValueError, match="no cluster found"):
         processes.join("node1:1234", None, None)
