@@ -21,10 +21,13 @@ from handjax.viewer.fit import DepthCamera
 from handjax.viewer.hand import posed_hand
 from handjax.viewer.kept_frames import KeptFrames
 from handjax.viewer.rendering import render_hand, window
+from handjax.viewer.scene import Scene
 
 pytestmark = pytest.mark.optimized
 
 viser = pytest.importorskip("viser", reason="viser is not installed: pip install 'handjax[view]'")
+
+from viser import transforms  # noqa: E402
 
 START = np.asarray(viewer_hand.START, np.float32)
 CENTER = np.asarray(rendering.CENTER_XYZ, np.float32)
@@ -113,10 +116,20 @@ def test_the_hand_follows_the_frames_and_a_corrected_one_is_kept(shown, frames):
         assert off.mean() < 6, (number, off)
         assert f"frame {number + 1} of 5" in played.status.content
     assert "least sure" in played.status.content or "all joints are sure" in played.status.content
+    assert not page.scene.doubt.visible
+    played.doubt.value = True
+    played._show_doubt(page)
+    assert page.scene.doubt.visible
+    # The ellipsoids' axes are those of the deviations that are told, and the least sure is large.
+    sizes = np.asarray(page.scene.doubt.batched_scales)
+    assert sizes.shape == (21, 3) and (sizes > 0).all() and sizes.max(1)[8] > np.median(sizes)
+    at = np.asarray(page.scene.doubt.batched_positions)
+    assert np.linalg.norm(at - frames[COUNT - 1].joints, axis=-1).mean() < 8
     assert played.slider.value == COUNT - 1 and finder.asked == COUNT
     played.advance(page)  # nothing in it, and the last one
     assert not played.running and played.play.label == "play"
     assert "no hand found" in played.status.content
+    assert not page.scene.doubt.visible
 
     # Back to the second frame, where the sliders are moved and the hand is kept.
     played.show(page, 1)
@@ -184,3 +197,19 @@ def test_kept_frames_do_not_mix_with_other_labels(tmp_path, frames):
     path.write_text(path.read_text().replace("placed in handjax view", "clicked"))
     with pytest.raises(ValueError, match="other labels than handjax view writes"):
         KeptFrames(tmp_path / "kept")
+
+
+def test_ellipsoids_are_the_covariances():
+    spread = np.random.default_rng(1).normal(size=(21, 3, 3))
+    wanted = spread @ np.swapaxes(spread, -1, -2)
+    server = viser.ViserServer("127.0.0.1", 0, verbose=False)
+    try:
+        scene = Scene(server, skinning.hand_skin())
+        scene.show_doubt(np.zeros((21, 3)), wanted)
+        turns = transforms.SO3(np.asarray(scene.doubt.batched_wxyzs)).as_matrix()
+        scales = np.asarray(scene.doubt.batched_scales)
+    finally:
+        server.stop()
+    drawn = np.einsum("nab,nb,ncb->nac", turns, scales**2, turns)
+    # 95 % of a Gaussian in space: chi-squared of three degrees is 7.81 there.
+    np.testing.assert_allclose(drawn, 7.81 * wanted, rtol=5e-3, atol=1e-2)

@@ -30,6 +30,10 @@ class CubeFrame(NamedTuple):
         """Camera mm → mm of the cube, in which every hand is a right one."""
         return (np.asarray(points) - self.center_xyz) * self._mirror
 
+    def spread_to_camera(self, covariance: Float[np.ndarray, "*b 3 3"]) -> np.ndarray:
+        """Covariances along the axes of the cube → along those of the camera, mm²."""
+        return np.asarray(covariance) * self._mirror[:, None] * self._mirror
+
     @property
     def _mirror(self) -> Float32[np.ndarray, "3"]:
         return np.array([-1 if self.left else 1, 1, 1], np.float32)

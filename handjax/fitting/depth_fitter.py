@@ -32,6 +32,7 @@ class Weighed(NamedTuple):
 
     joints: Float[np.ndarray, "21 3"]
     std: Float[np.ndarray, "21"]  # deviation along an axis, mm
+    covariance: Float[np.ndarray, "21 3 3"]  # mm², of which `std` is the mean over the axes
     fit: FrameFit
 
 
@@ -48,8 +49,9 @@ def weigh(
     crop = np.asarray(frame.center_xyz, np.float32), np.asarray(frame.left)
     own = frame.from_camera(seen.joints).astype(np.float32)
     fit = jax.device_get(fit_frame(*image, *crop, own, np.asarray(seen.std), before, steps))
-    variance = np.trace(fit.covariance, axis1=-2, axis2=-1) / 3
-    return Weighed(frame.to_camera(fit.joints), _UNDERSTATED * np.sqrt(variance), fit)
+    covariance = _UNDERSTATED**2 * frame.spread_to_camera(fit.covariance)
+    std = np.sqrt(np.trace(covariance, axis1=-2, axis2=-1) / 3)
+    return Weighed(frame.to_camera(fit.joints), std, covariance, fit)
 
 
 class DepthFitter:

@@ -34,7 +34,9 @@ class TrackedHand(NamedTuple):
     hand: PosedHand
     side: str
     center: Float[np.ndarray, "3"]  # its origin, camera mm
+    joints: Float[np.ndarray, "21 3"]  # hand21, camera mm
     std: Float[np.ndarray, "21"]  # deviation of its joints along an axis, mm
+    covariance: Float[np.ndarray, "21 3 3"]  # of each joint, mm²
     presence: float
 
 
@@ -60,7 +62,8 @@ class HandTracker:
         weighed = weigh(seen, frame, before)
         self.last = side, weighed.joints
         hand = from_state(weighed.fit.state, side)
-        return TrackedHand(hand, side, frame.center_xyz, weighed.std, float(found.presence))
+        doubt = weighed.joints, weighed.std, weighed.covariance
+        return TrackedHand(hand, side, frame.center_xyz, *doubt, float(found.presence))
 
 
 class Playback:
@@ -77,7 +80,7 @@ class Playback:
         self.source, self.camera, self.tracker, self.kept = source, camera, tracker, kept
         self.total = source.total or sum(1 for _ in source.frames())
         self.number = -1  # of the frame that is shown
-        self.running = False
+        self.running = self.found = False  # found: whether its hand was
         self._frames = source.frames()
         self._next = 0  # the number of the frame that `_frames` gives next
 
@@ -91,6 +94,9 @@ class Playback:
             self.play = gui.add_button("play")
             self.step = gui.add_button("next frame")
             self.track = gui.add_checkbox("track", True, hint="find the hand in every frame")
+            self.doubt = gui.add_checkbox(
+                "uncertainty", False, hint="ellipsoids in which the joints are with 95 %"
+            )
             self.status = gui.add_html("")
             self.keep = gui.add_button(
                 "keep this hand",
@@ -101,6 +107,7 @@ class Playback:
         self.play.on_click(later(self.run_or_stop))
         self.step.on_click(later_for(lambda _: self.show(page, self.number + 1)))
         self.keep.on_click(later_for(lambda _: self.keep_hand(page)))
+        self.doubt.on_update(later_for(lambda _: self._show_doubt(page)))
 
     def run_or_stop(self) -> None:
         """Play from here, or from the start if this is the last frame; or stop."""
@@ -138,7 +145,10 @@ class Playback:
         found = self.tracker(image) if self.track.value else None
         self.number = number
         set_value(self.slider, number)
+        self.found = found is not None
+        self._show_doubt(page)
         if found is not None:
+            page.scene.show_doubt(found.joints, found.covariance)
             page.show(found.hand)
             set_value(page.panels.start, STARTS[1])  # a fit goes on from here
         center = page.center if found is None else found.center
@@ -150,6 +160,9 @@ class Playback:
         except ValueError as error:  # nothing is there
             told.append(str(error))
         self.status.content = small(*told)
+
+    def _show_doubt(self, page: "handjax.viewer.page.Page") -> None:
+        page.scene.doubt.visible = self.found and self.doubt.value
 
     def frame(self, number: int) -> Frame:
         """The frame of this number; going back starts again from the first."""

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 _SKELETON = SKELETONS["hand21"]
 _JOINT_MM = 3.5  # radius of a joint
+_LIKELY = 2.80  # deviations, within which a point of a Gaussian in space is with 95 %
 _MOST_POINTS = 6000  # of a point cloud
 
 
@@ -43,6 +44,8 @@ class Scene:
         self.joints = self._balls("/joints", np.full(len(joints), _JOINT_MM), joints)
         self.found = self._balls("/found", radii * MEAN_SIZE, fingers)
         self.found.visible, self.found.opacity = False, 0.5
+        self.doubt = self._balls("/doubt", np.ones(len(joints)), joints)
+        self.doubt.visible, self.doubt.opacity = False, 0.35
         lines = np.repeat(joints[[child for _, child in _SKELETON.bones]][:, None], 2, axis=1)
         self.bones = scene.add_line_segments(
             "/bones", np.zeros((len(lines), 2, 3)), lines, thickness=3.0
@@ -81,6 +84,19 @@ class Scene:
             point_shape="circle",
             precision="float32",
         )
+
+    def show_doubt(
+        self, joints: Float[np.ndarray, "j 3"], covariance: Float[np.ndarray, "j 3 3"]
+    ) -> None:
+        """Show around each joint, camera mm, where it is with a probability of 95 %: an ellipsoid
+        of its covariance, mm²."""
+        import viser.transforms
+
+        variance, axes = np.linalg.eigh(covariance)
+        axes[:, :, 0] *= np.sign(np.linalg.det(axes))[:, None]  # rotations, no mirrors
+        self.doubt.batched_positions = joints
+        self.doubt.batched_wxyzs = viser.transforms.SO3.from_matrix(axes).wxyz
+        self.doubt.batched_scales = _LIKELY * np.sqrt(np.maximum(variance, 1e-6))
 
     def draw(
         self, now: RenderedHand, faces: Int[np.ndarray, "f 3"], show: Mapping[str, bool]

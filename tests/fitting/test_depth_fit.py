@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from handjax.fitting import cones, frame_fit, hand_state, posed_hand, prior
-from handjax.fitting.depth_cube import crop_cube
+from handjax.fitting.depth_cube import CubeFrame, crop_cube
 from handjax.fitting.depth_fitter import DepthFitter, SeenJoints
 from handjax.fitting.evidence import POINTS, gather
 from handjax.fitting.hand_state import HandParameters, hand_points
@@ -215,3 +215,14 @@ def test_a_sequence_remembers_the_frame_before(scene):
         assert frame.after.distance_mm < frame.before.distance_mm
         assert frame.std.shape == (21,) and (frame.std > 0).all()
     assert errors[True] < min(errors[False], 8.0)
+
+
+def test_covariances_turn_with_the_side():
+    """Those of a mirrored hand are mirrored; an ellipsoid drawn from them is the joint's."""
+    spread = np.random.default_rng(0).normal(size=(21, 3, 3))
+    own = spread @ np.swapaxes(spread, -1, -2)
+    center = np.float32([10, 20, 500])
+    np.testing.assert_array_equal(CubeFrame(center, False).spread_to_camera(own), own)
+    mirror = np.diag([-1.0, 1.0, 1.0])
+    turned = CubeFrame(center, True).spread_to_camera(own)
+    np.testing.assert_allclose(turned, mirror @ own @ mirror)
