@@ -41,7 +41,7 @@ FORMATS = {
     "savedmodel": ("", "tensorflow", "litert"),
 }
 # What large weights can be stored as → the formats that can.
-WEIGHTS = {"float32": tuple(FORMATS), "float16": ("onnx", "litert"), "int8": ("onnx",)}
+WEIGHTS = {"float32": tuple(FORMATS), "float16": ("onnx", "litert"), "int8": ("onnx", "litert")}
 MEASURED = 16  # samples that rounded weights are compared on
 WITH_JSON = ("stablehlo", "litert")  # that have their metadata in a JSON file beside them
 
@@ -73,14 +73,14 @@ def parser() -> cli.Parser:
         "--weights",
         choices=WEIGHTS,
         default="float32",
-        help="ONNX and LiteRT: float16 halves the file, not the arithmetic; ONNX: int8 lets "
-        "convolutions compute in 8 bits, see --calibrate (default: float32)",
+        help="ONNX and LiteRT: float16 halves the file, not the arithmetic; int8 lets convolutions "
+        "compute in 8 bits, for ONNX see --calibrate (default: float32)",
     )
     add(
         "--calibrate",
         metavar="PATH",
-        help="of --weights int8: inputs to take the scales from, as those of --check (default: "
-        "training samples of the run, or rendered hands)",
+        help="of --weights int8 in ONNX: inputs to take the scales from, as those of --check "
+        "(default: training samples of the run, or rendered hands)",
     )
     add(
         "--check",
@@ -149,9 +149,10 @@ def _check(flags: Any, path: Path) -> None:
     if flags.to not in WEIGHTS[flags.weights]:
         able = " and ".join(WEIGHTS[flags.weights])
         raise ValueError(f"--weights {flags.weights} is for --to {able}")
-    if flags.calibrate and flags.weights != "int8":
-        raise ValueError("--calibrate is for --weights int8")
-    if flags.weights == "int8" and importlib.util.find_spec("onnxruntime") is None:
+    calibrated = flags.weights == "int8" and flags.to == "onnx"
+    if flags.calibrate and not calibrated:
+        raise ValueError("--calibrate is for --to onnx --weights int8")
+    if calibrated and importlib.util.find_spec("onnxruntime") is None:
         raise ValueError("--weights int8 needs onnxruntime: pip install 'handjax[export]'")
     if importlib.util.find_spec(package) is None:
         raise ValueError(f"--to {flags.to} needs {package}: pip install 'handjax[{extra}]'")
@@ -178,7 +179,7 @@ def _written(
         from handjax.exporter.tensorflow_files import write_litert, write_savedmodel
 
         if flags.to == "litert":
-            return write_litert(contents, metadata, path, flags.weights == "float16")
+            return write_litert(contents, metadata, path, flags.weights)
         return write_savedmodel(contents, metadata, path)
     from handjax.exporter.stablehlo import stablehlo_function, to_stablehlo, write_stablehlo
 

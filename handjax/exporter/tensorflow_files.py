@@ -46,17 +46,23 @@ def write_savedmodel(contents: Contents, metadata: Mapping[str, Any], folder: Pa
     return function
 
 
-def write_litert(contents: Contents, metadata: Mapping[str, Any], path: Path, half: bool) -> Any:
-    """Writes the file, for one sample at a time, and beside it its metadata. With `half` weights
-    are stored in float16. → the model as a function of NumPy arrays.
+def write_litert(contents: Contents, metadata: Mapping[str, Any], path: Path, weights: str) -> Any:
+    """Writes the file, for one sample at a time, and beside it its metadata. → the model as a
+    function of NumPy arrays.
+
+    `weights`: float32; float16: that is how they are stored; int8: layers with large weights
+    compute in 8 bits, with scales of weights per output channel and scales of activations found
+    anew for each input, so that nothing is calibrated. What is between the layers, crop and
+    decoding among it, stays in float32: a coordinate in 8 bits would be off by pixels.
 
     ValueError, which names the operation, for what LiteRT cannot express.
     """
     with tempfile.TemporaryDirectory() as folder:
         _save(contents, Path(folder), 1)
         converter = tf.lite.TFLiteConverter.from_saved_model(folder)
-        if half:
-            converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        if weights != "float32":
+            converter.optimizations = [tf.lite.Optimize.DEFAULT]  # int8, if there is nothing else
+        if weights == "float16":
             converter.target_spec.supported_types = [tf.float16]
         data = _converted(converter)
     with atomic_path(path) as temporary:

@@ -29,6 +29,7 @@ BODY = ("config.model.width=2", "config.crop.size=(32,32)", "config.data.image_s
 RUNS = {
     "v2v": ("v2v.py:quick", *V2V, "config.data.image_size=32", "config.task.decode=centroid"),
     "posenet2d": ("posenet2d.py:quick,dsnt", *RGB, "config.model.widths=(4,4,4,4,4)"),
+    "wide": ("posenet2d.py:quick,dsnt", *RGB, "config.model.widths=(16,16,16,16,16)"),
     "cpm": ("cpm.py:quick", *RGB, "config.model.widths=(4,4,4)", "config.task.mirror_left=True"),
     "direct": ("body.py:direct,quick", *BODY, "config.data.supersampling=1"),
     "integral": ("body.py:integral,quick", *BODY, "config.data.supersampling=1"),
@@ -77,11 +78,11 @@ def frames(count=2):
     return depth, np.tile(k, (count, 1, 1))
 
 
-def exported_by_command(name, folder, path, form):
+def exported_by_command(name, folder, path, form, *more):
     """The command in a process of its own: jaxtyping cannot compare sizes that are symbols."""
     depth = ("--size", "64x48") if name in FLAGS else ()
     command = [sys.executable, "-m", "handjax", "export", str(folder), "--to", form]
-    flags = ["--output", str(path), *FLAGS.get(name, ()), *depth]
+    flags = ["--output", str(path), *FLAGS.get(name, ()), *depth, *more]
     return subprocess.run([*command, *flags], capture_output=True, text=True)
 
 
@@ -95,7 +96,7 @@ def check_parity(done):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", RUNS)
+@pytest.mark.parametrize("name", [name for name in RUNS if name != "wide"])
 def test_run_as_onnx(name, folder_of, tmp_path):
     path = tmp_path / "model.onnx"
     check_parity(exported_by_command(name, folder_of(name), path, "onnx"))
@@ -127,6 +128,41 @@ def test_run_as_litert(folder_of, tmp_path):
     done = exported_by_command("v2v", folder_of("v2v"), tmp_path / "v2v.tflite", "litert")
     assert done.returncode == 2 and "no counterpart of vhlo.convolution_v1" in done.stderr
     assert not (tmp_path / "v2v.tflite").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.tensorflow
+def test_layers_of_litert_in_8_bits(folder_of, tmp_path):
+    interpreter = pytest.importorskip(
+        "ai_edge_litert.interpreter", reason="LiteRT is not installed: the extra litert"
+    )
+    paths = {weights: tmp_path / f"{weights}.tflite" for weights in ("float32", "int8")}
+    for weights, path in paths.items():
+        flags = ("--weights", weights)
+        done = exported_by_command("wide", folder_of("wide"), path, "litert", *flags)
+        assert done.returncode == 0, done.stderr
+        assert json.loads(path.with_name(f"{path.name}.json").read_text())["weights"] == weights
+    assert "mean difference: uv" in done.stdout and "warning" not in done.stderr
+    assert paths["int8"].stat().st_size < 0.5 * paths["float32"].stat().st_size
+    run_it = interpreter.Interpreter(str(paths["int8"]))
+    tensors = {one["index"]: one for one in run_it.get_tensor_details()}
+    types = {index: np.dtype(one["dtype"]).name for index, one in tensors.items()}
+    nodes = run_it._get_ops_details()
+    layers = [node for node in nodes if node["op_name"] == "CONV_2D"]
+    kernels = [node["inputs"][1] for node in layers]
+    large = [index for index in kernels if tensors[index]["shape"].prod() >= 1024]
+    assert len(large) > 10  # the converter leaves small ones as they are
+    for index, one in tensors.items():  # what goes from layer to layer, and the geometry
+        assert (types[index] == "int8") == (index in large), one["name"]
+    for index in large:  # a scale for every output channel
+        assert len(tensors[index]["quantization_parameters"]["scales"]) == 16
+    runs = [interpreter.Interpreter(str(path)).get_signature_runner() for path in paths.values()]
+    full, rounded = (one(**images(1))["uv"] for one in runs)
+    assert 0 < np.abs(full - rounded).max() < 1.0
+    # It has no convolutions of volumes, in 8 bits neither.
+    flags = ("--weights", "int8")
+    done = exported_by_command("v2v", folder_of("v2v"), tmp_path / "v2v.tflite", "litert", *flags)
+    assert done.returncode == 2 and "no counterpart of vhlo.convolution_v1" in done.stderr
 
 
 @pytest.fixture(scope="module")
@@ -244,8 +280,12 @@ def test_invalid_flags(exported, folder_of, tmp_path):
         (["--to", "onnx", "--output", new, "--size", "48"], "expected WIDTHxHEIGHT in px"),
         (["--to", "onnx", "--output", new, "--side", "left"], "are for models of depth images"),
         (["--to", "stablehlo", "--output", "x.stablehlo", "--weights", "float16"], "for --to onnx"),
-        (["--to", "onnx", "--output", new, "--calibrate", "x"], "is for --weights int8"),
-        (["--to", "litert", "--output", "x.tflite", "--weights", "int8"], "for --to onnx"),
+        (["--to", "onnx", "--output", new, "--calibrate", "x"], "is for --to onnx --weights int8"),
+        (["--to", "savedmodel", "--output", "x", "--weights", "int8"], "to onnx and litert"),
+        (
+            ["--to", "litert", "--output", "x.tflite", "--weights", "int8", "--calibrate", "x"],
+            "--calibrate is for --to onnx --weights int8",
+        ),
         (
             ["--to", "onnx", "--output", new, "--weights", "int8", "--calibrate", "nowhere"],
             "nowhere",
