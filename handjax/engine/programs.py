@@ -83,7 +83,7 @@ def kept(
         return programs[key](*arrays)
 
     def in_process() -> int:
-        return len(programs) + jitted._cache_size()
+        return len(programs) + jitted._cache_size()  # type: ignore[attr-defined]
 
     call.in_process = in_process  # type: ignore[attr-defined]  # how many programs it has compiled
     return call

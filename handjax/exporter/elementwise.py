@@ -214,7 +214,7 @@ def _atan2(graph: Graph, equation: Any, inputs: Sequence[Value]) -> Value:
     return apply(graph, "Where", [at_zero, up, turned], x.dtype)
 
 
-PRIMITIVES: dict[str, Callable[..., Value]] = {
+PRIMITIVES: dict[str, Callable[..., Value | Sequence[Value]]] = {
     **{name: _same(op) for name, op in (("add", "Add"), ("sub", "Sub"), ("mul", "Mul"))},
     "add_any": _same("Add"),
     "div": _same("Div"),

@@ -14,7 +14,7 @@ from handjax.fitting.levenberg_marquardt import STEPS
 
 # What the errors of fitted joints are, measured in the deviations that the objective's curvature
 # says: it takes neighbouring points for independent, and knows no other hand than the nearest.
-_UNDERSTATED = 2.5
+_UNDERSTATED = 3.4
 
 
 class SeenJoints(NamedTuple):

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 import jax
 import numpy as np
@@ -204,4 +205,5 @@ class HandDepthPredictor(DepthPredictor):
         seen = SeenJoints(np.asarray(found.joints), np.asarray(found.std), depth, k)
         frame = CubeFrame(np.asarray(found.center), bool(found.side < 0))
         fitted = weigh(seen, frame, last, self.fit_steps)
-        return found._replace(joints=fitted.joints, std=fitted.std)
+        after: dict[str, Any] = {"joints": fitted.joints, "std": fitted.std}  # NumPy arrays
+        return found._replace(**after)

@@ -135,7 +135,7 @@ class HandFollower:
         self, one: _Followed, depth: Float[np.ndarray, "h w"], k: Float[np.ndarray, "3 3"]
     ) -> _Followed:
         """The hand in the next frame; where it was if it is not seen."""
-        before = one.found.joints
+        before = np.asarray(one.found.joints)
         expected = before + (one.move if not one.missed else 0)
         sides = np.array(self._sides, np.float32)
         looked = _follow(self.predictor.networks, depth, k, expected, sides)
@@ -153,7 +153,7 @@ class HandFollower:
             return dataclasses.replace(one, missed=one.missed + 1)
         last = before if not one.missed and now.side == one.found.side else None
         now = self.predictor.fitted_if_asked(now, depth, k, last)
-        move = now.joints.mean(0) - before.mean(0)
+        move = np.asarray(now.joints).mean(0) - before.mean(0)
         fast = max(float(np.linalg.norm(move)) / _FASTEST_MM, 1.0)
         unsure = one.unsure + 1 if now.presence < self.presence else 0
         return _Followed(one.number, now, odds, move / fast, unsure=unsure)

@@ -48,8 +48,7 @@ class DepthRecognizer:
         self.predictor, self.camera, self.side, self.presence = predictor, camera, side, presence
         self.follower = None
         if isinstance(predictor, HandDepthPredictor):
-            how = {"side": side, "presence": presence, "search_every": search_every}
-            self.follower = predictor.follower(hands=HANDS, **how)
+            self.follower = predictor.follower(None, side, HANDS, presence, search_every)
 
     def __call__(self, frame: Frame) -> list[Prediction]:
         camera = self.camera if self.camera is not None else frame.camera
