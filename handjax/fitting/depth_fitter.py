@@ -8,13 +8,9 @@ import numpy as np
 from jaxtyping import Float
 
 from handjax.fitting.depth_cube import CubeFrame, DepthCube
-from handjax.fitting.frame_fit import FrameFit, fit_frame
+from handjax.fitting.frame_fit import UNDERSTATED, FrameFit, fit_frame
 from handjax.fitting.frame_fitter import FittedFrame, place
 from handjax.fitting.levenberg_marquardt import STEPS
-
-# What the errors of fitted joints are, measured in the deviations that the objective's curvature
-# says: it takes neighbouring points for independent, and knows no other hand than the nearest.
-_UNDERSTATED = 3.4
 
 
 class SeenJoints(NamedTuple):
@@ -43,13 +39,14 @@ def weigh(
     steps: int = STEPS,
 ) -> Weighed:
     """The hand after `steps` steps from the network's joints, and from those of the frame before,
-    `last`, camera mm, if there was one. `frame` is that of the crop and the side."""
+    `last`, camera mm, if there was one; the network's, if it does not end on what was measured.
+    `frame` is that of the crop and the side."""
     before = None if last is None else frame.from_camera(last).astype(np.float32)
     image = np.asarray(seen.depth, np.float32), np.asarray(seen.k, np.float32)
     crop = np.asarray(frame.center_xyz, np.float32), np.asarray(frame.left)
     own = frame.from_camera(seen.joints).astype(np.float32)
     fit = jax.device_get(fit_frame(*image, *crop, own, np.asarray(seen.std), before, steps))
-    covariance = _UNDERSTATED**2 * frame.spread_to_camera(fit.covariance)
+    covariance = UNDERSTATED**2 * frame.spread_to_camera(fit.covariance)
     std = np.sqrt(np.trace(covariance, axis1=-2, axis2=-1) / 3)
     return Weighed(frame.to_camera(fit.joints), std, covariance, fit)
 

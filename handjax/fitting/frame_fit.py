@@ -6,11 +6,11 @@ The fit sees what the hand network sees: a crop of 300 mm by a virtual camera th
 """
 
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from handjax.engine.programs import kept
 from handjax.fitting.evidence import gather
@@ -20,10 +20,20 @@ from handjax.ops import library
 from handjax.pose import geometry, look_at
 
 SIZE = 64  # px of the crop
+# What the errors of fitted joints are, measured in the deviations that the objective's curvature
+# says: it takes neighbouring points for independent, and knows no other hand than the nearest.
+UNDERSTATED = 3.4
+# Of `FrameFit.off`. Of 512 synthetic hands 81 % are below; all others kept as well, 5.9 % were more
+# than 2 mm worse after the fit than before, without them 2.3 %, with the same mean.
+_FARTHEST = 0.7
 
 
 class FrameFit(NamedTuple):
-    """A fitted hand, mm of the cube around the crop's middle, where every hand is a right one."""
+    """A fitted hand, mm of the cube around the crop's middle, where every hand is a right one.
+
+    If the fit does not end on what was measured, the network's joints are the result, and `state`
+    is `start`.
+    """
 
     start: HandState  # the hand that lies closest to the network's joints
     state: HandState
@@ -31,6 +41,8 @@ class FrameFit(NamedTuple):
     covariance: Float[Array, "21 3 3"]  # mm², of each joint
     value: Float[Array, ""]  # of the objective: `residuals`
     before: Float[Array, ""]  # the same, of the start
+    off: Float[Array, ""]  # how far the fitted hand is from the depth: terms per measurement
+    holds: Bool[Array, ""]  # whether it is near enough to be the result
 
 
 @partial(kept, static=("steps",), results=(FrameFit, HandState), kernels=library.registered)
@@ -68,13 +80,25 @@ def fit_frame(
         best = jnp.argmin(ends.value)
         end = jax.tree.map(lambda x: x[best], ends)
     back = jnp.swapaxes(turn, -1, -2)
+    of_depth = end.terms["surface"] + end.terms["outside"] + end.terms["front"]
+    off = of_depth / jnp.maximum(evidence.weight.sum(), 1.0)
+    holds = off < _FARTHEST  # false for what is not finite
+    covariance = jnp.einsum("ab,jbc,cd->jad", back, end.covariance, turn, precision="highest")
+    own = std[:, None, None] ** 2 * jnp.eye(3)[None] / UNDERSTATED**2
+
+    def choose(fitted: Any, otherwise: Any) -> Any:
+        return jax.tree.map(lambda a, b: jnp.where(holds, a, b), fitted, otherwise)
+
+    start = from_parameters(_turned(end.start, back))
     return FrameFit(
-        from_parameters(_turned(end.start, back)),
-        from_parameters(_turned(end.hand, back)),
-        geometry.map_points(back, end.joints),
-        jnp.einsum("ab,jbc,cd->jad", back, end.covariance, turn, precision="highest"),
-        end.value,
+        start,
+        choose(from_parameters(_turned(end.hand, back)), start),
+        choose(geometry.map_points(back, end.joints), joints),
+        choose(covariance, own),
+        choose(end.value, end.start_value),
         end.start_value,
+        off,
+        holds,
     )
 
 

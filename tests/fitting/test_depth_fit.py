@@ -194,6 +194,26 @@ def test_frames_of_either_side_and_any_camera_agree(scene):
 
 
 @pytest.mark.slow
+def test_a_hand_that_does_not_lie_on_the_depth_is_not_taken(scene):
+    """What was measured is a thing with holes, before the joints that the network has."""
+    joints, depth = scene
+    rng = np.random.default_rng(3)
+    blocks = np.kron(rng.uniform(-90, 60, (8, 8)), np.ones((8, 8)))
+    thing = np.where(np.abs(blocks) < 70, DISTANCE + blocks, 0).astype(np.float32)
+    std, center = np.full(21, 8.0, np.float32), MIDDLE
+    for left in (False, True):
+        given = (np.asarray(K), center, np.asarray(left), joints, std, None, 12)
+        none = frame_fit.fit_frame(thing, *given)
+        assert not none.holds
+        np.testing.assert_array_equal(none.joints, joints)
+        spread = frame_fit.UNDERSTATED**2 * none.covariance
+        np.testing.assert_allclose(spread, np.tile(64 * np.eye(3), (21, 1, 1)), atol=1e-3)
+        assert none.value == none.before
+        jax.tree.map(np.testing.assert_array_equal, none.state, none.start)
+    assert frame_fit.fit_frame(depth, np.asarray(K), center, np.asarray(False), *given[3:]).holds
+
+
+@pytest.mark.slow
 def test_the_prior_that_comes_along_is_that_of_the_sampler():
     for own, expected in zip(prior.angle_prior(), prior.estimated(), strict=True):
         np.testing.assert_allclose(own, expected, atol=2e-3)
