@@ -16,6 +16,8 @@ __attribute__((visibility("default"))) XLA_FFI_Error* handjax_rasterize(XLA_FFI_
 __attribute__((visibility("default"))) XLA_FFI_Error* handjax_conv(XLA_FFI_CallFrame*);
 __attribute__((visibility("default"))) XLA_FFI_Error* handjax_conv_input(XLA_FFI_CallFrame*);
 __attribute__((visibility("default"))) XLA_FFI_Error* handjax_conv_kernel(XLA_FFI_CallFrame*);
+__attribute__((visibility("default"))) XLA_FFI_Error* handjax_conv_affine(XLA_FFI_CallFrame*);
+__attribute__((visibility("default"))) XLA_FFI_Error* handjax_conv_input_affine(XLA_FFI_CallFrame*);
 __attribute__((visibility("default"))) XLA_FFI_Error* handjax_sums(XLA_FFI_CallFrame*);
 __attribute__((visibility("default"))) XLA_FFI_Error* handjax_stored(XLA_FFI_CallFrame*);
 }

@@ -1,7 +1,7 @@
-// Convolutions on the CPU, channels last: forward, gradient to the input, gradient to the kernel;
-// handjax/ops/conv.py has the definitions. Work is distributed over XLA's threads in pieces whose
-// results do not overlap, and sums over pieces are taken in a fixed order, so equal arguments give
-// equal bits.
+// Convolutions on the CPU, channels last: forward, gradient to the input, gradient to the kernel,
+// and the first two with an epilogue; handjax/ops/conv.py and conv_affine.py have the definitions.
+// Work is distributed over XLA's threads in pieces whose results do not overlap, and sums over
+// pieces are taken in a fixed order, so equal arguments give equal bits.
 
 #include "conv.h"
 
@@ -230,12 +230,13 @@ Shape InOneRow(Shape shape, const Place& out) {
 }
 
 void Convolve(ffi::ThreadPool& pool, const Shape& given, int64_t batch, const float* in,
-              const Taps& kernel, const Place& out) {
+              const Taps& kernel, const Place& out, const Epilogue& then) {
   const bool few = FewPixels(given, batch);
   const Shape shape = few ? InOneRow(given, out) : given;
   // With few patches, computing the kernel's points costs more than it saves.
-  if (ByWinograd(shape, 32)) return WinogradConvolve(pool, shape, batch, in, kernel, out);
-  if (ByWideWinograd(shape, 32)) return WideWinogradConvolve(pool, shape, batch, in, kernel, out);
+  if (ByWinograd(shape, 32)) return WinogradConvolve(pool, shape, batch, in, kernel, out, then);
+  if (ByWideWinograd(shape, 32))
+    return WideWinogradConvolve(pool, shape, batch, in, kernel, out, then);
   const Tiles& tiles = TilesOfThisCpu();
   const Columns all = InGroups(shape);
   const int64_t together = few ? shape.out[1] : RowsTogether(shape, 128),
@@ -261,6 +262,8 @@ void Convolve(ffi::ThreadPool& pool, const Shape& given, int64_t batch, const fl
     rows.Take(in + b * sample, z, y0, y1);
     std::vector<const float*> a(lines), w(lines);
     const Floats own = few ? Allocate(lines * row_of_taps) : nullptr;
+    // The sums of a row, which only later become pixels.
+    const Floats sums = sparse && then.scale ? Allocate(shape.out[2] * all.width) : nullptr;
     for (int64_t group = all.groups * share / shares; group < all.groups * (share + 1) / shares;
          ++group) {
       const int64_t o0 = group * all.width;
@@ -271,13 +274,17 @@ void Convolve(ffi::ThreadPool& pool, const Shape& given, int64_t batch, const fl
       for (int64_t y = y0; y < y1; ++y) {
         float* to = out.data + b * out.sample + z * out.plane + y * out.row + o0;
         const int64_t columns = std::min(all.width, shape.columns - o0);
+        const Epilogue finish = then.From(o0, to - out.data);
         if (sparse) {
-          for (int64_t x = 0; x < shape.out[2]; ++x) std::fill_n(to + x * out.pixel, columns, 0.0f);
+          float* row = sums ? sums.get() : to;
+          const int64_t pixel = sums ? columns : out.pixel;
+          for (int64_t x = 0; x < shape.out[2]; ++x) std::fill_n(row + x * pixel, columns, 0.0f);
           for (int64_t n = 0; n < lines; ++n)
             if (rows.At(n / shape.taps[1], n % shape.taps[1], y - y0))
               tiles.spread({rows.FoundAt(n / shape.taps[1], n % shape.taps[1], y - y0),
-                            shape.taps[2], shape.out[2], columns, all.width, out.pixel},
-                           taps + n * row_of_taps, to);
+                            shape.taps[2], shape.out[2], columns, all.width, pixel},
+                           taps + n * row_of_taps, row);
+          if (sums) tiles.finish({shape.out[2], columns, out.pixel}, finish, row, to);
           continue;
         }
         int64_t count = 0;
@@ -289,10 +296,11 @@ void Convolve(ffi::ThreadPool& pool, const Shape& given, int64_t batch, const fl
         TileJob job{
             count,       a.data(), w.data(),  0,       0,         shape.taps[2] * shape.channels,
             rows.step(), 1,        all.width, nullptr, out.pixel, static_cast<int>(columns),
-            false,       nullptr};
+            false,       nullptr,  finish};
         Evenly(shape.out[2], tiles.height, [&](int64_t x0, int64_t x1) {
           job.a_offset = x0 * rows.step();
           job.out = to + x0 * out.pixel;
+          job.then = finish.From(0, x0 * out.pixel);
           tiles.by_row[registers - 1][x1 - x0 - 1](job);
         });
       }
@@ -440,8 +448,9 @@ ffi::Error Check(Dimensions in, Dimensions kernel, Dimensions out, Dimensions st
   return Error::Success();
 }
 
-ffi::Error Forward(ffi::ThreadPool pool, ffi::Buffer<ffi::F32> in, ffi::Buffer<ffi::F32> kernel,
-                   ffi::ResultBuffer<ffi::F32> out, Dimensions stride, Dimensions low) {
+ffi::Error Convolved(ffi::ThreadPool& pool, const ffi::Buffer<ffi::F32>& in,
+                     const ffi::Buffer<ffi::F32>& kernel, ffi::ResultBuffer<ffi::F32>& out,
+                     Dimensions stride, Dimensions low, const Epilogue& then) {
   Shape shape;
   bool shared;
   if (ffi::Error error = Check(in.dimensions(), kernel.dimensions(), out->dimensions(), stride, low,
@@ -457,16 +466,17 @@ ffi::Error Forward(ffi::ThreadPool pool, ffi::Buffer<ffi::F32> in, ffi::Buffer<f
         kernel.typed_data() + n * Product(shape.taps) * shape.channels * shape.columns;
     const Taps taps{stored, shape.taps, {0, 0, 0}, {1, 1, 1}, false};
     Convolve(pool, shape, samples, in.typed_data() + n * Product(shape.in) * shape.channels, taps,
-             {out->typed_data() + n * sample, sample, plane, row, shape.columns});
+             {out->typed_data() + n * sample, sample, plane, row, shape.columns},
+             then.From(0, n * sample));
   }
   return ffi::Error::Success();
 }
 
 // Gradient of the output → gradient of the input. Input pixels at equal positions modulo the
 // strides meet the same taps, so each such set of pixels is a separate convolution without strides.
-ffi::Error InputGradient(ffi::ThreadPool pool, ffi::Buffer<ffi::F32> gradient,
-                         ffi::Buffer<ffi::F32> kernel, ffi::ResultBuffer<ffi::F32> out,
-                         Dimensions stride, Dimensions low) {
+ffi::Error Transposed(ffi::ThreadPool& pool, const ffi::Buffer<ffi::F32>& gradient,
+                      const ffi::Buffer<ffi::F32>& kernel, ffi::ResultBuffer<ffi::F32>& out,
+                      Dimensions stride, Dimensions low, const Epilogue& then) {
   Shape whole;
   bool shared;
   if (ffi::Error error = Check(out->dimensions(), kernel.dimensions(), gradient.dimensions(),
@@ -481,6 +491,8 @@ ffi::Error InputGradient(ffi::ThreadPool pool, ffi::Buffer<ffi::F32> gradient,
   const int64_t sets = Product(whole.stride);
   bool every = true;  // whether every pixel meets some tap
   for (int axis = 0; axis < 3; ++axis) every &= whole.taps[axis] >= whole.stride[axis];
+  if (!every && then.scale)
+    return ffi::Error::InvalidArgument("strides are " + Text(stride) + ": more than the taps");
   if (!every) std::memset(out->typed_data(), 0, out->size_bytes());
   for (int64_t n = 0; n < kernels; ++n)
     for (int64_t set = 0; set < sets; ++set) {
@@ -508,14 +520,60 @@ ffi::Error InputGradient(ffi::ThreadPool pool, ffi::Buffer<ffi::F32> gradient,
       }
       if (!any) continue;
       shape.channels = whole.columns, shape.columns = whole.channels;
-      Convolve(
-          pool, shape, samples, gradient.typed_data() + n * Product(whole.out) * whole.columns,
-          taps,
-          {out->typed_data() + n * sample + at[0] * plane + at[1] * row + at[2] * whole.channels,
-           sample, whole.stride[0] * plane, whole.stride[1] * row,
-           whole.stride[2] * whole.channels});
+      const int64_t start = n * sample + at[0] * plane + at[1] * row + at[2] * whole.channels;
+      Convolve(pool, shape, samples,
+               gradient.typed_data() + n * Product(whole.out) * whole.columns, taps,
+               {out->typed_data() + start, sample, whole.stride[0] * plane, whole.stride[1] * row,
+                whole.stride[2] * whole.channels},
+               then.From(0, start));
     }
   return ffi::Error::Success();
+}
+
+ffi::Error Forward(ffi::ThreadPool pool, ffi::Buffer<ffi::F32> in, ffi::Buffer<ffi::F32> kernel,
+                   ffi::ResultBuffer<ffi::F32> out, Dimensions stride, Dimensions low) {
+  return Convolved(pool, in, kernel, out, stride, low, {});
+}
+
+ffi::Error InputGradient(ffi::ThreadPool pool, ffi::Buffer<ffi::F32> gradient,
+                         ffi::Buffer<ffi::F32> kernel, ffi::ResultBuffer<ffi::F32> out,
+                         Dimensions stride, Dimensions low) {
+  return Transposed(pool, gradient, kernel, out, stride, low, {});
+}
+
+// The first two with scale and shift [o], and perhaps a residual of the output's shape.
+template <auto kFunction>
+ffi::Error Affine(ffi::ThreadPool pool, ffi::Buffer<ffi::F32> in, ffi::Buffer<ffi::F32> kernel,
+                  ffi::Buffer<ffi::F32> scale, ffi::Buffer<ffi::F32> shift,
+                  ffi::RemainingArgs residual, ffi::ResultBuffer<ffi::F32> out, Dimensions stride,
+                  Dimensions low, bool relu) {
+  using ffi::Error;
+  if (out->dimensions().size() != in.dimensions().size() ||
+      kernel.dimensions().size() != in.dimensions().size())
+    return Error::InvalidArgument("kernel is " + Text(kernel.dimensions()) + ", input " +
+                                  Text(in.dimensions()) + ": expected one kernel for all samples");
+  const int64_t columns = out->dimensions().size() ? out->dimensions().back() : 0;
+  for (const auto& each : {scale, shift})
+    if (each.dimensions().size() != 1 || each.dimensions()[0] != columns)
+      return Error::InvalidArgument("scale or shift is " + Text(each.dimensions()) +
+                                    ": expected [" + std::to_string(columns) + "]");
+  // Padded, since the tiles read whole groups of columns.
+  const int64_t group = 2 * TilesOfThisCpu().lanes, padded = DivideUp(columns, group) * group;
+  std::vector<float> factors(padded), offsets(padded);
+  std::copy_n(scale.typed_data(), columns, factors.begin());
+  std::copy_n(shift.typed_data(), columns, offsets.begin());
+  Epilogue then{factors.data(), offsets.data(), nullptr, relu};
+  if (residual.size() > 1) return Error::InvalidArgument("more than one residual");
+  if (residual.size() == 1) {
+    const auto beside = residual.get<ffi::Buffer<ffi::F32>>(0);
+    if (beside.has_error()) return beside.error();
+    const Dimensions given = beside->dimensions(), wanted = out->dimensions();
+    if (!std::equal(given.begin(), given.end(), wanted.begin(), wanted.end()))
+      return Error::InvalidArgument("residual is " + Text(given) +
+                                    ": expected the shape of the output, " + Text(wanted));
+    then.residual = beside->typed_data();
+  }
+  return kFunction(pool, in, kernel, out, stride, low, then);
 }
 
 // Samples [b ...] → their sum, or sets of samples [n b ...] → the sum over each set, [n ...].
@@ -563,3 +621,20 @@ ffi::Error KernelGradient(ffi::ThreadPool pool, ffi::Buffer<ffi::F32> in,
 HANDJAX_CONVOLUTION(handjax_conv, handjax::Forward);
 HANDJAX_CONVOLUTION(handjax_conv_input, handjax::InputGradient);
 HANDJAX_CONVOLUTION(handjax_conv_kernel, handjax::KernelGradient);
+
+#define HANDJAX_AFFINE_CONVOLUTION(symbol, function)                          \
+  XLA_FFI_DEFINE_HANDLER_SYMBOL(symbol, handjax::Affine<handjax::function>,   \
+                                ffi::Ffi::Bind()                              \
+                                    .Ctx<ffi::ThreadPool>()                   \
+                                    .Arg<ffi::Buffer<ffi::F32>>()             \
+                                    .Arg<ffi::Buffer<ffi::F32>>()             \
+                                    .Arg<ffi::Buffer<ffi::F32>>()             \
+                                    .Arg<ffi::Buffer<ffi::F32>>()             \
+                                    .RemainingArgs()                          \
+                                    .Ret<ffi::Buffer<ffi::F32>>()             \
+                                    .Attr<ffi::Span<const int64_t>>("stride") \
+                                    .Attr<ffi::Span<const int64_t>>("low")    \
+                                    .Attr<bool>("relu"))
+
+HANDJAX_AFFINE_CONVOLUTION(handjax_conv_affine, Convolved);
+HANDJAX_AFFINE_CONVOLUTION(handjax_conv_input_affine, Transposed);

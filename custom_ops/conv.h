@@ -77,7 +77,7 @@ inline bool PlaneByPlane(const Shape& shape) {
 // size of the batch does not count: a sample's result must not depend on the number of others.)
 bool ByWinograd(const Shape& shape, int64_t least_patches);
 void WinogradConvolve(xla::ffi::ThreadPool& pool, Shape shape, int64_t batch, const float* in,
-                      const Taps& kernel, Place out);
+                      const Taps& kernel, Place out, const Epilogue& then);
 void WinogradKernelGradients(xla::ffi::ThreadPool& pool, Shape shape, int64_t batch,
                              const float* in, const float* gradient, float* out);
 
@@ -85,7 +85,8 @@ void WinogradKernelGradients(xla::ffi::ThreadPool& pool, Shape shape, int64_t ba
 // patches are those of one image.
 bool ByWideWinograd(const Shape& shape, int64_t least_patches);
 void WideWinogradConvolve(xla::ffi::ThreadPool& pool, const Shape& shape, int64_t batch,
-                          const float* in, const Taps& kernel, const Place& out);
+                          const float* in, const Taps& kernel, const Place& out,
+                          const Epilogue& then);
 void WideWinogradKernelGradients(xla::ffi::ThreadPool& pool, const Shape& shape, int64_t batch,
                                  const float* in, const float* gradient, float* out);
 

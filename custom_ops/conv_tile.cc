@@ -19,6 +19,25 @@ inline __attribute__((always_inline)) Register Load(const float* from) {
   return x;
 }
 
+inline __attribute__((always_inline)) void Store(float* to, Register x) {
+  std::memcpy(to, &x, sizeof x);
+}
+
+// NaN stays NaN.
+inline __attribute__((always_inline)) Register Relu(Register x) {
+  return x < Register{} ? Register{} : x;
+}
+
+// `sum` through an epilogue, of which `scale` and `shift` are loaded and whose residual is at
+// `beside`, or null.
+inline __attribute__((always_inline)) Register Finished(Register sum, Register scale,
+                                                        Register shift, const float* beside,
+                                                        bool relu) {
+  sum = sum * scale + shift;
+  if (beside) sum += Load(beside);
+  return relu ? Relu(sum) : sum;
+}
+
 template <int kRows, int kAcross, bool kByRow>
 void Tile(const TileJob& job) {
   Register sum[kRows][kAcross];
@@ -33,6 +52,9 @@ void Tile(const TileJob& job) {
     if (job.add)
       for (int i = 0; i < kRows; ++i)
         std::memcpy(edge[i], job.out + i * job.out_row, job.columns * sizeof(float));
+    if (job.then.residual)
+      for (int i = 0; i < kRows; ++i)
+        std::memcpy(edge[i], job.then.residual + i * job.out_row, job.columns * sizeof(float));
   }
 #pragma GCC unroll 16
   for (int i = 0; i < kRows; ++i)
@@ -69,6 +91,28 @@ void Tile(const TileJob& job) {
     }
   }
 
+  if (job.then.scale) {
+    // Of the edge, residuals lie where the output will: each is read before it is replaced.
+    const float* beside = job.then.residual ? (whole ? job.then.residual : edge[0]) : nullptr;
+#pragma GCC unroll 2
+    for (int v = 0; v < kAcross; ++v) {
+      const Register scale = Load(job.then.scale + v * kLanes),
+                     shift = Load(job.then.shift + v * kLanes);
+#pragma GCC unroll 16
+      for (int i = 0; i < kRows; ++i) sum[i][v] = sum[i][v] * scale + shift;
+    }
+    if (beside)
+#pragma GCC unroll 16
+      for (int i = 0; i < kRows; ++i)
+#pragma GCC unroll 2
+        for (int v = 0; v < kAcross; ++v) sum[i][v] += Load(beside + i * out_row + v * kLanes);
+    if (job.then.relu)
+#pragma GCC unroll 16
+      for (int i = 0; i < kRows; ++i)
+#pragma GCC unroll 2
+        for (int v = 0; v < kAcross; ++v) sum[i][v] = Relu(sum[i][v]);
+  }
+
 #pragma GCC unroll 16
   for (int i = 0; i < kRows; ++i)
 #pragma GCC unroll 2
@@ -90,10 +134,6 @@ inline __attribute__((always_inline)) void EachPair(const SparseJob& job, const 
   }
 }
 
-inline __attribute__((always_inline)) void Store(float* to, Register x) {
-  std::memcpy(to, &x, sizeof x);
-}
-
 inline __attribute__((always_inline)) void Add(float* to, float x, const float* from) {
   Store(to, Load(to) + x * Load(from));
 }
@@ -106,6 +146,16 @@ void Spread(const SparseJob& job, const float* taps, float* pixels) {
 void Gather(const SparseJob& job, float* taps, const float* pixels) {
   EachPair(job, [&](float x, int64_t tap, int64_t pixel)
                     __attribute__((always_inline)) { Add(taps + tap, x, pixels + pixel); });
+}
+
+void Finish(const RowJob& job, const Epilogue& then, const float* sums, float* pixels) {
+  for (int64_t x = 0; x < job.pixels; ++x)
+    for (int64_t v = 0; v < job.columns; v += kLanes) {
+      const float* beside = then.residual ? then.residual + x * job.pixel_step + v : nullptr;
+      Store(pixels + x * job.pixel_step + v,
+            Finished(Load(sums + x * job.columns + v), Load(then.scale + v), Load(then.shift + v),
+                     beside, then.relu));
+    }
 }
 
 // ---- Winograd's points: the matrices of F(2 x 2, 3 x 3), first down, then across ---------------
@@ -179,7 +229,9 @@ void GradientPoints(const PatchJob& job, const float* const rows[2], float* poin
     }
 }
 
-void OutputOfPoints(const PatchJob& job, const float* points, float* const rows[2]) {
+void OutputOfPoints(const PatchJob& job, const float* points, float* const rows[2],
+                    const Epilogue& then, const float* second) {
+  const float* const beside[2] = {then.residual, second};
   for (int64_t n = 0; n < job.patches; ++n)
     for (int64_t v = 0; v < job.values; v += kLanes) {
       const float* from = points + n * job.patch + v;
@@ -193,9 +245,20 @@ void OutputOfPoints(const PatchJob& job, const float* points, float* const rows[
 #pragma GCC unroll 2
       for (int i = 0; i < 2; ++i) {
         if (!rows[i]) continue;
-        float* to = rows[i] + 2 * n * job.pixel + v;
-        Store(to, down[i][0] + down[i][1] + down[i][2]);
-        if (2 * n + 1 < job.pixels) Store(to + job.pixel, down[i][1] - down[i][2] - down[i][3]);
+        const int64_t at = 2 * n * job.pixel + v;
+        Register left = down[i][0] + down[i][1] + down[i][2],
+                 right = down[i][1] - down[i][2] - down[i][3];
+        const bool both = 2 * n + 1 < job.pixels;
+        if (then.scale) {
+          const Register scale = Load(then.scale + v), shift = Load(then.shift + v);
+          const float* residual = beside[i] ? beside[i] + at : nullptr;
+          left = Finished(left, scale, shift, residual, then.relu);
+          if (both)
+            right = Finished(right, scale, shift, residual ? residual + job.pixel : nullptr,
+                             then.relu);
+        }
+        Store(rows[i] + at, left);
+        if (both) Store(rows[i] + at + job.pixel, right);
       }
     }
 }
@@ -242,6 +305,7 @@ constexpr Tiles All(std::integer_sequence<int, kRows...>) {
           {{Tile<kRows + 1, 1, false>...}, {Tile<kRows + 1, 2, false>...}},
           Spread,
           Gather,
+          Finish,
           InputPoints,
           GradientPoints,
           OutputOfPoints,

@@ -142,7 +142,7 @@ bool ByWinograd(const Shape& shape, int64_t least_patches) {
 }
 
 void WinogradConvolve(ffi::ThreadPool& pool, Shape shape, int64_t batch, const float* in,
-                      const Taps& kernel, Place out) {
+                      const Taps& kernel, Place out, const Epilogue& then) {
   if (shape.out[0] == 1) out.plane = out.sample;
   if (out.sample == shape.out[0] * out.plane) FoldSamples(shape, batch);
   const Tiles& tiles = TilesOfThisCpu();
@@ -202,11 +202,12 @@ void WinogradConvolve(ffi::ThreadPool& pool, Shape shape, int64_t batch, const f
           float* to = out.data + block.sample * out.sample + (block.plane0 + z) * out.plane +
                       2 * n * out.row + o0;
           float* const rows[2] = {to, 2 * n + 1 < shape.out[1] ? to + out.row : nullptr};
+          const Epilogue own = then.From(o0, to - out.data);
           tiles.output_of_points({blocks.across, std::min(columns.width, shape.columns - o0), 0,
                                   shape.out[2], out.pixel, point, columns.width},
                                  products.get() + (group - group0) * kPoints * point + z * plane +
                                      (n - block.row0) * blocks.across * columns.width,
-                                 rows);
+                                 rows, own, own.residual ? own.residual + out.row : nullptr);
         }
   });
 }

@@ -215,7 +215,7 @@ bool ByWideWinograd(const Shape& shape, int64_t least_patches) {
 }
 
 void WideWinogradConvolve(ffi::ThreadPool& pool, const Shape& shape, int64_t batch, const float* in,
-                          const Taps& kernel, const Place& out) {
+                          const Taps& kernel, const Place& out, const Epilogue& then) {
   const Tiles& tiles = TilesOfThisCpu();
   const Wide wide(shape);
   const int64_t width = wide.columns.width, groups = wide.columns.groups,
@@ -280,14 +280,24 @@ void WideWinogradConvolve(ffi::ThreadPool& pool, const Shape& shape, int64_t bat
         float* const lines[2] = {to, y + 1 < shape.out[1] ? to + out.row : nullptr};
         const float* from =
             products.get() + (group - group0) * kPoints * point_step + row * row_step;
+        Epilogue own = then.From(o0, to - out.data);
+        const float* second = own.residual ? own.residual + out.row : nullptr;
         if (values % tiles.lanes == 0) {
           tiles.output_of_points({area.patches(), values, 0, pixels, out.pixel, point_step, width},
-                                 from, lines);
+                                 from, lines, own, second);
           continue;
         }
         float* const edges[2] = {edge.get(), lines[1] ? edge.get() + pixels * width : nullptr};
+        if (own.residual) {
+          // In place: each residual is read before the pixel replaces it.
+          const float* const beside[2] = {own.residual, second};
+          for (int64_t line = 0; line < 2 && lines[line]; ++line)
+            for (int64_t x = 0; x < pixels; ++x)
+              std::copy_n(beside[line] + x * out.pixel, values, edges[line] + x * width);
+          own.residual = edges[0], second = edges[1];
+        }
         tiles.output_of_points({area.patches(), width, 0, pixels, width, point_step, width}, from,
-                               edges);
+                               edges, own, second);
         for (int64_t line = 0; line < 2 && lines[line]; ++line)
           for (int64_t x = 0; x < pixels; ++x)
             std::copy_n(edges[line] + x * width, values, lines[line] + x * out.pixel);

@@ -10,10 +10,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from handjax.models.layers import BatchNorm, conv2d, torch_uniform
+from handjax.models.layers import BatchNorm, NormAffine, conv2d, torch_uniform
 from handjax.models.recompute import keep, recomputed
 from handjax.models.resnet import ResNet
 from handjax.ops.conv import conv_transpose
+from handjax.ops.conv_affine import conv_transpose_affine
 from handjax.ops.dtypes import at_least_float32
 
 HEADS = ("direct", "integral", "kinematic")
@@ -54,7 +55,10 @@ class BodyNet(nn.Module):
             return recomputed(function, self, x) if self.remat and train else function(self, x)
 
         def deconvolution(net, x, features, name):
-            x = keep(Deconvolution(features, self.dtype, name=name)(x))
+            layer = Deconvolution(features, self.dtype, name=name)
+            if not train:
+                return layer(x, NormAffine(name=f"{name}_bn"))
+            x = keep(layer(x))
             return nn.relu(BatchNorm(self.dtype, name=f"{name}_bn")(x, train))
 
         def coordinates(net, x):
@@ -86,7 +90,7 @@ class BodyNet(nn.Module):
 
 class Deconvolution(nn.Module):
     """Transposed convolution with kernel 4, stride 2 and no bias, which doubles the size (PyTorch's
-    padding 1).
+    padding 1). With a `norm`, it is normalized and goes through ReLU.
 
     As in PyTorch, tap k of a row of the kernel [4, 4, in, out] maps input i to output 2i + k - 1.
     """
@@ -95,10 +99,15 @@ class Deconvolution(nn.Module):
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b 2*h 2*w o"]:
+    def __call__(
+        self, x: Float[Array, "b h w c"], norm: NormAffine | None = None
+    ) -> Float[Array, "b 2*h 2*w o"]:
         kernel = self.param("kernel", _KERNEL_INIT, (4, 4, x.shape[-1], self.features))
         x, kernel = nn.dtypes.promote_dtype(x, kernel, dtype=self.dtype)
-        return conv_transpose(x, kernel, strides=2, padding=1)
+        if norm is None:
+            return conv_transpose(x, kernel, strides=2, padding=1)
+        scale, shift = norm(self.features)
+        return conv_transpose_affine(x, kernel, scale, shift, relu=True, strides=2, padding=1)
 
 
 def soft_argmax_volume(heat: Float[Array, "*b h w j d"]) -> Float[Array, "*b j 3"]:

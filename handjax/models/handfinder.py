@@ -31,7 +31,7 @@ class HandFinder(nn.Module):
         conv = partial(ConvNorm, dtype=self.dtype, train=train)
         block = partial(BottleneckUnit, dtype=self.dtype, train=train)
         x = space_to_depth(x.astype(self.dtype), CELL_PX)
-        x = nn.relu(conv(self.widths[0], 3, name="stem")(x))
+        x = conv(self.widths[0], 3, name="stem")(x, relu=True)
         x, _ = hourglass(x, self.widths, self.blocks, conv, block)
         maps = nn.Dense(OUTPUTS, dtype=self.dtype, bias_init=_rare, name="maps")(x)
         return maps.astype(jnp.float32)

@@ -13,8 +13,9 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from handjax.models.layers import BatchNorm
+from handjax.models.layers import BatchNorm, NormAffine, add_and_relu
 from handjax.ops.conv import conv_general_dilated
+from handjax.ops.conv_affine import conv_affine, fuses
 
 CHANNELS = 2  # of the input: depth, and where it was measured
 CELL_PX = 4  # pixels of the input per cell of the maps, along each axis
@@ -44,8 +45,8 @@ class HandNet(nn.Module):
         block = partial(BottleneckUnit, dtype=self.dtype, train=train)
 
         x = space_to_depth(x.astype(self.dtype), 2)
-        x = nn.relu(conv(top // 4, 3, name="fine")(x))
-        x = nn.relu(conv(top, 1, name="stem")(space_to_depth(x, 2)))
+        x = conv(top // 4, 3, name="fine")(x, relu=True)
+        x = conv(top, 1, name="stem")(space_to_depth(x, 2), relu=True)
         x, seen = hourglass(x, self.widths, self.blocks, conv, block)
         maps = nn.Dense(3 * self.joints, dtype=self.dtype, name="maps")(x)
         presence = nn.Dense(1, dtype=self.dtype, name="presence")(seen)
@@ -77,7 +78,8 @@ def hourglass(
 
 
 class ConvNorm(nn.Module):
-    """Same-size convolution without bias and batch normalization."""
+    """Same-size convolution without bias and batch normalization, perhaps plus a residual and
+    through ReLU."""
 
     features: int
     size: int
@@ -85,8 +87,25 @@ class ConvNorm(nn.Module):
     train: bool
 
     @nn.compact
-    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w {self.features}"]:
+    def __call__(
+        self,
+        x: Float[Array, "b h w c"],
+        residual: Float[Array, "b h w {self.features}"] | None = None,
+        relu: bool = False,
+    ) -> Float[Array, "b h w {self.features}"]:
         init = nn.initializers.he_normal()
+        if not self.train and fuses(self.dtype):
+            taps = () if self.size == 1 else (self.size,) * 2
+            kernel = Kernel((*taps, x.shape[-1], self.features), init, name="conv")()
+            scale, shift = NormAffine(name="norm")(self.features)
+            return conv_affine(
+                x,
+                kernel.reshape(self.size, self.size, *kernel.shape[-2:]),
+                scale,
+                shift,
+                residual,
+                relu=relu,
+            )
         if self.size == 1:
             # As a product of matrices; as a convolution it takes XLA three times as long on a CPU.
             dense = nn.Dense(
@@ -103,7 +122,18 @@ class ConvNorm(nn.Module):
                 conv_general_dilated=conv_general_dilated,
                 name="conv",
             )(x)
-        return BatchNorm(self.dtype, name="norm")(y, self.train)
+        return add_and_relu(BatchNorm(self.dtype, name="norm")(y, self.train), residual, relu)
+
+
+class Kernel(nn.Module):
+    """The kernel of a layer whose name it is given."""
+
+    shape: tuple[int, ...]
+    kernel_init: nn.initializers.Initializer
+
+    @nn.compact
+    def __call__(self) -> Array:
+        return self.param("kernel", self.kernel_init, self.shape)
 
 
 class BottleneckUnit(nn.Module):
@@ -116,9 +146,9 @@ class BottleneckUnit(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "b h w {self.width}"]) -> Float[Array, "b h w {self.width}"]:
         conv = partial(ConvNorm, dtype=self.dtype, train=self.train)
-        y = nn.relu(conv(self.width // 2, 1, name="narrow")(x))
-        y = nn.relu(conv(self.width // 2, 3, name="look")(y))
-        return nn.relu(x + conv(self.width, 1, name="widen")(y))
+        y = conv(self.width // 2, 1, name="narrow")(x, relu=True)
+        y = conv(self.width // 2, 3, name="look")(y, relu=True)
+        return conv(self.width, 1, name="widen")(y, x, relu=True)
 
 
 def space_to_depth(x: Float[Array, "b h w c"], n: int) -> Float[Array, "b h/{n} w/{n} {n}*{n}*c"]:

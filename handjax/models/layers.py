@@ -12,6 +12,7 @@ from jaxtyping import Array, Float
 from handjax.models.recompute import keep
 from handjax.ops.batching import number_of_devices, over_devices
 from handjax.ops.conv import conv3d, conv_general_dilated, conv_transpose
+from handjax.ops.conv_affine import conv_affine, conv_transpose_affine
 from handjax.ops.normalize import normalize
 
 # Moon et al. 2018: kernels are initialized from N(0, 0.001), biases with zero.
@@ -26,36 +27,63 @@ class Conv3D(nn.Module):
     dtype: Any = jnp.float32
 
     @overload
-    def __call__(self, x: Array, apart: Literal[False] = False) -> Array: ...
+    def __call__(
+        self,
+        x: Array,
+        apart: Literal[False] = False,
+        norm: "NormAffine | None" = None,
+        residual: Array | None = None,
+        relu: bool = False,
+    ) -> Array: ...
     @overload
     def __call__(self, x: Array, apart: Literal[True]) -> tuple[Array, Array]: ...
     @nn.compact
     def __call__(
-        self, x: Float[Array, "b d h w c"], apart: bool = False
+        self,
+        x: Float[Array, "b d h w c"],
+        apart: bool = False,
+        norm: "NormAffine | None" = None,
+        residual: Float[Array, "b d h w o"] | None = None,
+        relu: bool = False,
     ) -> Array | tuple[Array, Array]:
-        """→ [b, d, h, w, o]; with `apart`, the output without the bias, and the bias."""
+        """→ [b, d, h, w, o]; with `apart`, the output without the bias, and the bias. With a
+        `norm`, the output is normalized, perhaps plus a residual, and through ReLU."""
         kernel = self.param("kernel", KERNEL_INIT, (self.size,) * 3 + (x.shape[-1], self.features))
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
         x, kernel = nn.dtypes.promote_dtype(x, kernel, dtype=self.dtype)
-        y = conv3d(x, kernel)
-        return (y, bias) if apart else y + bias[None, None, None, None].astype(y.dtype)
+        if apart:
+            return conv3d(x, kernel), bias
+        if norm is None:
+            y = conv3d(x, kernel)
+            return y + bias[None, None, None, None].astype(y.dtype)
+        scale, shift = norm(self.features, bias)
+        return conv_affine(x, kernel, scale, shift, residual, relu=relu)
 
 
 class Upsample3D(nn.Module):
-    """Transposed convolution with kernel 2 and stride 2: every voxel becomes 2³ voxels. The bias is
-    returned separately, for the batch normalization that follows."""
+    """Transposed convolution with kernel 2 and stride 2: every voxel becomes 2³ voxels. Without a
+    `norm` the bias is returned separately, for the batch normalization that follows; with it, which
+    is that normalization at inference, ReLU follows."""
 
     features: int
     dtype: Any = jnp.float32
 
+    @overload
+    def __call__(self, x: Array, norm: None = None) -> tuple[Array, Array]: ...
+    @overload
+    def __call__(self, x: Array, norm: "NormAffine") -> Array: ...
     @nn.compact
     def __call__(
-        self, x: Float[Array, "b d h w c"]
-    ) -> tuple[Float[Array, "b 2*d 2*h 2*w o"], Float[Array, " o"]]:
+        self, x: Float[Array, "b d h w c"], norm: "NormAffine | None" = None
+    ) -> (
+        tuple[Float[Array, "b 2*d 2*h 2*w o"], Float[Array, " o"]] | Float[Array, "b 2*d 2*h 2*w o"]
+    ):
         kernel = self.param("kernel", KERNEL_INIT, (2, 2, 2, x.shape[-1], self.features))
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
         x, kernel = nn.dtypes.promote_dtype(x, kernel, dtype=self.dtype)
-        return conv_transpose(x, kernel, strides=2), bias
+        if norm is None:
+            return conv_transpose(x, kernel, strides=2), bias
+        return conv_transpose_affine(x, kernel, *norm(self.features, bias), relu=True, strides=2)
 
 
 def max_pool3d(x: Float[Array, "b d h w c"]) -> Float[Array, "b d//2 h//2 w//2 c"]:
@@ -75,7 +103,7 @@ def _max_pool3d(x: Float[Array, "b d h w c"]) -> Float[Array, "b d//2 h//2 w//2 
 
 
 class ConvNorm3D(nn.Module):
-    """Convolution and batch normalization.
+    """Convolution and batch normalization, perhaps plus a residual and through ReLU.
 
     Inside `jit` over a sharded batch the statistics are those of the global batch; PyTorch's
     DistributedDataParallel uses those of each GPU. The running variance is the biased one;
@@ -87,11 +115,25 @@ class ConvNorm3D(nn.Module):
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, x: Float[Array, "b d h w c"], train: bool) -> Float[Array, "b d h w o"]:
-        x, bias = Conv3D(self.features, self.size, self.dtype, name="conv")(x, apart=True)
+    def __call__(
+        self,
+        x: Float[Array, "b d h w c"],
+        train: bool,
+        residual: Float[Array, "b d h w o"] | None = None,
+        relu: bool = False,
+    ) -> Float[Array, "b d h w o"]:
+        conv = Conv3D(self.features, self.size, self.dtype, name="conv")
+        if not train:
+            return conv(x, norm=NormAffine(name="norm"), residual=residual, relu=relu)
+        x, bias = conv(x, apart=True)
         if self.size == 3:
             x = keep(x)
-        return BatchNorm(self.dtype, name="norm")(x, train, bias)
+        return add_and_relu(BatchNorm(self.dtype, name="norm")(x, train, bias), residual, relu)
+
+
+def add_and_relu(y: Array, residual: Array | None, relu: bool) -> Array:
+    y = y if residual is None else residual + y
+    return nn.relu(y) if relu else y
 
 
 class BatchNorm(nn.Module):
@@ -109,11 +151,7 @@ class BatchNorm(nn.Module):
     def __call__(
         self, x: Float[Array, "b *space c"], train: bool, offset: Float[Array, " c"] | float = 0.0
     ) -> Array:
-        channels = x.shape[-1]
-        scale = self.param("scale", nn.initializers.ones, (channels,))
-        bias = self.param("bias", nn.initializers.zeros, (channels,))
-        mean = self.variable("batch_stats", "mean", jnp.zeros, (channels,))
-        var = self.variable("batch_stats", "var", jnp.ones, (channels,))
+        scale, bias, mean, var = _norm_variables(self, x.shape[-1])
         offset = jnp.asarray(offset, mean.value.dtype)
         if train:
             y, new_mean, new_var = normalize(x, scale, bias, None, 1e-5)
@@ -123,11 +161,37 @@ class BatchNorm(nn.Module):
                 mean.value = 0.9 * mean.value + 0.1 * (new_mean[0] + alike)
                 var.value = 0.9 * var.value + 0.1 * new_var[0]
             return y.astype(self.dtype)
-        factor = lax.rsqrt(var.value + 1e-5) * scale
+        factor, shift = _scale_and_shift(scale, bias, mean, var, offset)
         lead = (1,) * (x.ndim - 1)
-        shift = bias + (offset - mean.value) * factor
         x = x.astype(factor.dtype)
         return (x * factor.reshape(*lead, -1) + shift.reshape(*lead, -1)).astype(self.dtype)
+
+
+class NormAffine(nn.Module):
+    """A `BatchNorm` at inference as scale and shift, for a convolution that applies them. It has
+    the variables of a BatchNorm, whose name it is given."""
+
+    @nn.compact
+    def __call__(
+        self, channels: int, offset: Float[Array, " c"] | float = 0.0
+    ) -> tuple[Float[Array, " c"], Float[Array, " c"]]:
+        scale, bias, mean, var = _norm_variables(self, channels)
+        return _scale_and_shift(scale, bias, mean, var, jnp.asarray(offset, mean.value.dtype))
+
+
+def _norm_variables(norm: nn.Module, channels: int) -> tuple[Array, Array, Any, Any]:
+    """Scale and bias, and the running mean and variance, which are variables."""
+    return (
+        norm.param("scale", nn.initializers.ones, (channels,)),
+        norm.param("bias", nn.initializers.zeros, (channels,)),
+        norm.variable("batch_stats", "mean", jnp.zeros, (channels,)),
+        norm.variable("batch_stats", "var", jnp.ones, (channels,)),
+    )
+
+
+def _scale_and_shift(scale, bias, mean, var, offset):
+    factor = lax.rsqrt(var.value + 1e-5) * scale
+    return factor, bias + (offset - mean.value) * factor
 
 
 class GroupNorm(nn.Module):
@@ -153,11 +217,10 @@ class Residual3D(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "b d h w c"], train: bool) -> Float[Array, "b d h w o"]:
-        y = nn.relu(ConvNorm3D(self.features, 3, self.dtype, name="conv1")(x, train))
-        y = ConvNorm3D(self.features, 3, self.dtype, name="conv2")(y, train)
+        y = ConvNorm3D(self.features, 3, self.dtype, name="conv1")(x, train, relu=True)
         if x.shape[-1] != self.features:
             x = ConvNorm3D(self.features, 1, self.dtype, name="skip")(x, train)
-        return nn.relu(x + y)
+        return ConvNorm3D(self.features, 3, self.dtype, name="conv2")(y, train, x, relu=True)
 
 
 def conv2d(

@@ -11,9 +11,10 @@ import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 from jaxtyping import Array, Float
 
-from handjax.models.layers import BatchNorm, max_pool2d
+from handjax.models.layers import BatchNorm, NormAffine, add_and_relu, max_pool2d
 from handjax.models.recompute import recomputed
 from handjax.ops.conv import conv
+from handjax.ops.conv_affine import conv_affine
 
 # Layers → number of blocks of each of the four stages, and whether they are bottlenecks.
 STAGES = {
@@ -28,7 +29,8 @@ _KERNEL_INIT = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
 
 class Conv(nn.Module):
     """Convolution without bias, kernel [k, k, in, out], with equal padding on both sides; "SAME"
-    with a stride pads one side more."""
+    with a stride pads one side more. With a `norm`, it is normalized, perhaps plus a residual, and
+    through ReLU."""
 
     features: int
     size: int
@@ -36,13 +38,39 @@ class Conv(nn.Module):
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b m n o"]:
+    def __call__(
+        self,
+        x: Float[Array, "b h w c"],
+        norm: NormAffine | None = None,
+        residual: Float[Array, "b m n o"] | None = None,
+        relu: bool = False,
+    ) -> Float[Array, "b m n o"]:
         kernel = self.param(
             "kernel", _KERNEL_INIT, (self.size, self.size, x.shape[-1], self.features)
         )
         x, kernel = nn.dtypes.promote_dtype(x, kernel, dtype=self.dtype)
         pads, strides = [(self.size // 2,) * 2] * 2, (self.stride,) * 2
-        return conv(x, kernel, strides=strides, padding=pads)
+        if norm is None:
+            return conv(x, kernel, strides=strides, padding=pads)
+        scale, shift = norm(self.features)
+        return conv_affine(
+            x, kernel, scale, shift, residual, relu=relu, strides=strides, padding=pads
+        )
+
+
+def normed(
+    x: Array,
+    conv: Conv,
+    norm: str,
+    train: bool,
+    residual: Array | None = None,
+    relu: bool = True,
+) -> Array:
+    """Convolution and the batch normalization named `norm`, perhaps plus a residual, and through
+    ReLU."""
+    if not train:
+        return conv(x, NormAffine(name=norm), residual, relu)
+    return add_and_relu(BatchNorm(conv.dtype, name=norm)(conv(x), train), residual, relu)
 
 
 class Block(nn.Module):
@@ -62,19 +90,20 @@ class Block(nn.Module):
     def __call__(self, x: Float[Array, "b h w c"], train: bool) -> Float[Array, "b m n o"]:
         sizes = (1, 3, 1) if self.bottleneck else (3, 3)
         outside = self.features * (4 if self.bottleneck else 1)
+
+        def conv(features, size, stride, name):
+            return Conv(features, size, stride, self.dtype, name=name)
+
+        *inner, last = enumerate(sizes, 1)
         y = x
-        for i, size in enumerate(sizes, 1):
-            last = i == len(sizes)
+        for i, size in inner:
             stride = self.stride if i == sizes.index(3) + 1 else 1
-            y = Conv(outside if last else self.features, size, stride, self.dtype, name=f"conv{i}")(
-                y
-            )
-            y = BatchNorm(self.dtype, name=f"bn{i}")(y, train)
-            y = y if last else nn.relu(y)
-        if x.shape != y.shape:
-            x = Conv(outside, 1, self.stride, self.dtype, name="downsample_conv")(x)
-            x = BatchNorm(self.dtype, name="downsample_bn")(x, train)
-        return nn.relu(x + y)
+            y = normed(y, conv(self.features, size, stride, f"conv{i}"), f"bn{i}", train)
+        if x.shape != (*y.shape[:3], outside):
+            down = conv(outside, 1, self.stride, "downsample_conv")
+            x = normed(x, down, "downsample_bn", train, relu=False)
+        i, size = last
+        return normed(y, conv(outside, size, 1, f"conv{i}"), f"bn{i}", train, x)
 
 
 class ResNet(nn.Module):
@@ -106,9 +135,8 @@ class ResNet(nn.Module):
         blocks, bottleneck = STAGES[self.layers]
 
         def start(net, x):
-            x = Conv(self.width, 7, 2, self.dtype, name="conv1")(x)
-            x = nn.relu(BatchNorm(self.dtype, name="bn1")(x, train))
-            return max_pool2d(x, 3, padding=1)
+            conv = Conv(self.width, 7, 2, self.dtype, name="conv1")
+            return max_pool2d(normed(x, conv, "bn1", train), 3, padding=1)
 
         def block(net, x, stage, stride, name):
             features = self.width * 2**stage

@@ -8,7 +8,15 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from handjax.models.layers import BatchNorm, Conv3D, ConvNorm3D, Residual3D, Upsample3D, max_pool3d
+from handjax.models.layers import (
+    BatchNorm,
+    Conv3D,
+    ConvNorm3D,
+    NormAffine,
+    Residual3D,
+    Upsample3D,
+    max_pool3d,
+)
 from handjax.models.recompute import recomputed
 
 
@@ -38,12 +46,15 @@ class V2V(nn.Module):
             return Residual3D(features, self.dtype, name=name)(x, train)
 
         def upsample(x, features, name):
-            x, bias = Upsample3D(features, self.dtype, name=name)(x)
+            layer = Upsample3D(features, self.dtype, name=name)
+            if not train:
+                return layer(x, NormAffine(name=f"{name}_norm"))
+            x, bias = layer(x)
             return nn.relu(BatchNorm(self.dtype, name=f"{name}_norm")(x, train, bias))
 
         def start(net, x):
-            x = ConvNorm3D(stem, self.stem_size, self.dtype, name="stem")(x, train)
-            return max_pool3d(nn.relu(x))
+            stem_layer = ConvNorm3D(stem, self.stem_size, self.dtype, name="stem")
+            return max_pool3d(stem_layer(x, train, relu=True))
 
         def front(net, x):
             for i in (1, 2, 3):
@@ -66,7 +77,7 @@ class V2V(nn.Module):
             return residual(x, top, "back")
 
         def last(net, x, name):
-            return nn.relu(ConvNorm3D(top, 1, self.dtype, name=name)(x, train))
+            return ConvNorm3D(top, 1, self.dtype, name=name)(x, train, relu=True)
 
         def step(net, part, *inputs, keeps=True):
             if self.remat and train:

@@ -46,6 +46,13 @@ def conv(
     `padding` with zeros is "SAME" or "VALID" as in XLA, or (low, high) per axis. ValueError for
     shapes, dtypes or options that do not fit.
     """
+    return value(forward_window(x, kernel, strides, padding), x, for_each_device(kernel, x))
+
+
+def forward_window(
+    x: Array, kernel: Array, strides: int | Sequence[int], padding: Padding
+) -> "Window":
+    """The sizes of `conv`, which are checked."""
     axes = kernel.ndim - 2
     strides = (strides,) * axes if isinstance(strides, int) else tuple(strides)
     if not 1 <= axes <= 3 or x.ndim != axes + 2 or x.shape[-1] != kernel.shape[-2]:
@@ -61,13 +68,12 @@ def conv(
         padding = lax.padtype_to_pads(x.shape[1:-1], kernel.shape[:-2], strides, padding)
     elif [len(pair) for pair in padding] != [2] * axes:
         raise ValueError(f"padding {padding}: expected SAME, VALID or {axes} pairs, one per axis")
-    window = Window(
+    return Window(
         x.shape[1:-1],
         kernel.shape[:-2],
         strides,
         tuple((int(low), int(high)) for low, high in padding),
     )
-    return _value(window, x, _for_each_device(kernel, x))
 
 
 def conv_transpose(
@@ -82,6 +88,15 @@ def conv_transpose(
     Tap k of an axis carries input i to output strides · i + k - padding; there are
     (n - 1) · strides + taps - 2 · padding outputs. ValueError if strides exceed the taps.
     """
+    return to_input(
+        transposed_window(x, kernel, strides, padding),
+        x,
+        jnp.swapaxes(for_each_device(kernel, x), -1, -2),
+    )
+
+
+def transposed_window(x: Array, kernel: Array, strides: int, padding: int) -> "Window":
+    """The sizes of the convolution that `conv_transpose` transposes, which are checked."""
     taps = kernel.shape[:-2]
     space = tuple(
         (n - 1) * strides + k - 2 * padding for n, k in zip(x.shape[1:-1], taps, strict=True)
@@ -92,7 +107,7 @@ def conv_transpose(
             f"transposed convolution of {x.shape} with {kernel.shape}: {strides=} is more than the "
             "kernel's taps"
         )
-    return _to_input(window, x, jnp.swapaxes(_for_each_device(kernel, x), -1, -2))
+    return window
 
 
 def conv3d(
@@ -172,11 +187,13 @@ def conv_general_dilated(
     )
 
 
-def _for_each_device(kernel, x):
-    """Inside shard_map, mark a replicated kernel as varying, so that JAX sums its gradient over the
-    devices."""
+def for_each_device(parameter: Array, x: Array) -> Array:
+    """Inside shard_map, a replicated kernel marked as varying, so that JAX sums its gradient over
+    the devices."""
     inside = AxisType.Manual in jax.sharding.get_abstract_mesh().axis_types
-    return pvary(kernel, like=x[(slice(1),) * x.ndim]) if inside else kernel
+    if not inside:
+        return parameter
+    return pvary(parameter, like=x[(slice(1),) * x.ndim].reshape((1,) * parameter.ndim))
 
 
 # ---- three bilinear functions --------------------------------------------------------------------
@@ -200,13 +217,14 @@ class Window(NamedTuple):
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _value(window, x, kernel):
+def value(window: Window, x: Array, kernel: Array) -> Array:
+    """The convolution itself."""
     return _run(_kernel("handjax_conv", window), functools.partial(plain, window), x, kernel)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _to_input(window, y, kernel):
-    """`_value` transposed with respect to the input."""
+def to_input(window: Window, y: Array, kernel: Array) -> Array:
+    """`value` transposed with respect to the input."""
 
     def reference(y, kernel):
         zeros = _zeros((y.shape[0], *window.space, kernel.shape[-2]), y)
@@ -217,7 +235,7 @@ def _to_input(window, y, kernel):
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _to_kernel(window, x, y):
-    """`_value` transposed with respect to the kernel, summed over the batch."""
+    """`value` transposed with respect to the kernel, summed over the batch."""
 
     def reference(x, y):
         zeros = _zeros((*window.taps, x.shape[-1], y.shape[-1]), x)
@@ -239,16 +257,16 @@ def _derivative(function: jax.custom_vjp, left: Callable, right: Callable) -> No
 
 
 _derivative(
-    _value,
-    lambda w, g, x, kernel: _to_input(w, g, kernel),
+    value,
+    lambda w, g, x, kernel: to_input(w, g, kernel),
     lambda w, g, x, kernel: _to_kernel(w, x, g),
 )
 _derivative(
-    _to_input,
-    lambda w, g, y, kernel: _value(w, g, kernel),
+    to_input,
+    lambda w, g, y, kernel: value(w, g, kernel),
     lambda w, g, y, kernel: _to_kernel(w, g, y),
 )
-_derivative(_to_kernel, lambda w, g, x, y: _to_input(w, y, g), lambda w, g, x, y: _value(w, x, g))
+_derivative(_to_kernel, lambda w, g, x, y: to_input(w, y, g), lambda w, g, x, y: value(w, x, g))
 
 
 def plain(

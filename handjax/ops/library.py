@@ -19,6 +19,8 @@ _OPS = {
         "handjax_conv",
         "handjax_conv_input",
         "handjax_conv_kernel",
+        "handjax_conv_affine",
+        "handjax_conv_input_affine",
         "handjax_sums",
         "handjax_stored",
     ),
