@@ -76,6 +76,7 @@ class Score:
         errors = np.array(self.errors or [np.nan])
         counted = max(self.counted, 1)
         return {
+            "hands": self.counted,
             "median_mm": float(np.median(errors)),
             "within_20_mm": float((errors < _NEAR_MM).sum() / counted),
             "found": len(self.errors) / counted,
