@@ -217,13 +217,13 @@ class Window(NamedTuple):
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def value(window: Window, x: Array, kernel: Array) -> Array:
+def value(window: Window, x: Array | np.ndarray, kernel: Array | np.ndarray) -> Array:
     """The convolution itself."""
     return _run(_kernel("handjax_conv", window), functools.partial(plain, window), x, kernel)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def to_input(window: Window, y: Array, kernel: Array) -> Array:
+def to_input(window: Window, y: Array | np.ndarray, kernel: Array | np.ndarray) -> Array:
     """`value` transposed with respect to the input."""
 
     def reference(y, kernel):
