@@ -14,6 +14,9 @@ CROP_MM = 300.0  # what the hand network's crop shows, at the distance of its mi
 # Height, width and focal length, px, of the picture that the finder sees: 74 by 64 degrees.
 FRAME_SIZE, FRAME_FOCAL = (80, 96), 64.0
 
+# px, some times the rounding errors of pixels of a VGA image. Where rays meet the border of two
+# pixels, those would decide, for whole columns at once, and differently in each runtime.
+_UNTIE = 3e-4
 # Where around its center a pixel looks for a measurement, px: the center first.
 _TAPS = ((0.0, 0.0), (0.3, 0.3), (-0.3, -0.3), (0.3, -0.3), (-0.3, 0.3))
 
@@ -79,7 +82,7 @@ def resample(
         old = [x * rotation[0, i] + y * rotation[1, i] + rotation[2, i] for i in range(3)]
         ahead = old[2] > 1e-3
         uv = pinhole.project(jnp.where(ahead[:, None], jnp.stack(old, axis=-1), 1.0), k)
-        u, v = (jnp.round(uv[:, i]).astype(jnp.int32) for i in range(2))
+        u, v = (jnp.round(uv[:, i] + _UNTIE).astype(jnp.int32) for i in range(2))
         inside = ahead & (u >= 0) & (v >= 0) & (u < depth.shape[1]) & (v < depth.shape[0])
         place = jnp.where(inside, v * depth.shape[1] + u, 0)
         # The ray, scaled to this depth along the old z, is as deep along the new z as its factor.
