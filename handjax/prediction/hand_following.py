@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 SEARCH_EVERY = 15  # frames, while hands are followed
 _LOST = 0.1  # presence below which a hand is not seen in a frame
 _PATIENCE = 10  # frames for which a hand may not be seen and is waited for
+_DOUBTED = 90  # frames for which it may be unsure: then it was none
 _FORGET, _VOTE = 0.9, 2.0  # weight of a side's log-odds after a frame, and the most that one adds
 _FASTEST_MM = 80.0  # that a hand is expected to move on in a frame
 
@@ -74,8 +75,8 @@ class HandFollower:
 
     Made by `HandDepthPredictor.follower`. `ids` are numbers of the hands of the last frame, which
     they keep. A hand's side is that of most frames so far. One that is not seen is left out of the
-    result and waited for where it was, for ten frames. With the predictor's `fit_steps` the fit
-    also begins at the frame before.
+    result and waited for where it was, for ten frames; one whose presence is too low to be found
+    stays for 90. With the predictor's `fit_steps` the fit also begins at the frame before.
     """
 
     def __init__(
@@ -123,7 +124,7 @@ class HandFollower:
         self._followed = []
         for one in known:
             elsewhere = apart(one.found, [other.found for other in self._followed])
-            if one.missed <= _PATIENCE and elsewhere:
+            if one.missed <= _PATIENCE and one.unsure <= _DOUBTED and elsewhere:
                 self._followed.append(one)
         self._search(depth, k)
         self._frames += 1

@@ -134,6 +134,15 @@ def test_a_hand_that_becomes_unsure_is_searched_for(scene):
     assert len(follow.next_hands(DEPTH, K)) == 2
 
 
+def test_what_stays_unsure_is_given_up(scene):
+    follow = scene.predictor.follower()
+    scene.there = [hand_at(0)]
+    follow.next_hands(DEPTH, K)
+    scene.there = [hand_at(0, 0.3)]
+    seen = [len(follow.next_hands(DEPTH, K)) for _ in range(95)]
+    assert seen == [1] * 90 + [0] * 5
+
+
 def test_two_that_meet_are_one(scene):
     follow = scene.predictor.follower()
     scene.there = [hand_at(0), hand_at(150, 0.8)]
