@@ -70,7 +70,7 @@ def commands(folder: Path) -> list[Command]:
         Command("train v2v:quick", train("v2v"), r"^step 0:"),
         Command("train cpm:quick", train("cpm"), r"^step 0:"),
         Command("evaluate a run", ("evaluate", "--workdir", "v2v"), r"^(mean|report|\S*mean)"),
-        Command("report of two runs", ("report", "one=v2v", "two=v2v", *found), r"^report:"),
+        Command("report, one run twice", ("report", "one=v2v", "two=v2v", *found), r"^report:"),
         Command("export a run", ("export", "cpm", *to_file), r"cpm\.stablehlo"),
         Command("predict images", ("predict", *images), r"^report:"),
         Command("predict depth", ("predict", *depth_frame), r"^depth\.png:"),

@@ -51,9 +51,10 @@ class Finder(HandDepthPredictor):
 
     def __init__(self, frames):
         super().__init__("finder", Networks({}, None))
-        self.frames, self.asked = frames, 0
+        self.frames, self.asked, self.restarts = frames, 0, 0
 
     def follower(self, hands):
+        self.restarts += 1
         return SimpleNamespace(next_hands=self.next_hands)
 
     def next_hands(self, depth, k):
@@ -132,7 +133,9 @@ def test_the_hand_follows_the_frames_and_a_corrected_one_is_kept(shown, frames):
     assert not page.scene.doubt.visible
 
     # Back to the second frame, where the sliders are moved and the hand is kept.
+    restarts = finder.restarts
     played.show(page, 1)
+    assert finder.restarts == restarts + 1  # it does not follow on the last one
     page.actions.run_pending()
     page.draw()
     page.panels.sliders[7].value = 1.0

@@ -90,8 +90,11 @@ def join(
     except Exception as error:  # ValueError, KeyError, RuntimeError: the cluster's or the network's
         reason = " ".join(str(error).split())[:160]
         if coordinator is None:
-            ranked = _ranks(os.environ)[1] is not None
-            raise ValueError(f"{_UNNAMED if ranked else _OUTSIDE} ({reason})") from error
+            # JAX reads the second, which Open MPI 5 does not set.
+            names = ("OMPI_COMM_WORLD_RANK", "OMPI_MCA_orte_hnp_uri", "SLURM_JOB_ID")
+            ranked, known, slurm = (name in os.environ for name in names)
+            unnamed = ranked and not known and not slurm
+            raise ValueError(f"{_UNNAMED if unnamed else _OUTSIDE} ({reason})") from error
         raise ValueError(f"--coordinator {coordinator}: {reason}") from error
     finally:
         joined.set()

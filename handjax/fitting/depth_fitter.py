@@ -28,7 +28,7 @@ class Weighed(NamedTuple):
 
     joints: Float[np.ndarray, "21 3"]
     std: Float[np.ndarray, "21"]  # deviation along an axis, mm
-    covariance: Float[np.ndarray, "21 3 3"]  # mm², of which `std` is the mean over the axes
+    covariance: Float[np.ndarray, "21 3 3"]  # mm²; std² is the mean of its diagonal
     fit: FrameFit
 
 

@@ -23,8 +23,8 @@ SIZE = 64  # px of the crop
 # What the errors of fitted joints are, measured in the deviations that the objective's curvature
 # says: it takes neighbouring points for independent, and knows no other hand than the nearest.
 UNDERSTATED = 3.4
-# Of `FrameFit.off`. Of 512 synthetic hands 81 % are below; all others kept as well, 5.9 % were more
-# than 2 mm worse after the fit than before, without them 2.3 %, with the same mean.
+# Limit of `FrameFit.off`; 81 % of 512 synthetic hands are below. With all fits kept, 5.9 % of the
+# hands got worse by more than 2 mm, with this limit 2.3 %, at the same mean.
 _FARTHEST = 0.7
 
 

@@ -97,6 +97,7 @@ class ConvNorm(nn.Module):
         if not self.train and fuses(self.dtype):
             taps = () if self.size == 1 else (self.size,) * 2
             kernel = Kernel((*taps, x.shape[-1], self.features), init, name="conv")()
+            x, kernel = nn.dtypes.promote_dtype(x, kernel, dtype=self.dtype)
             scale, shift = NormAffine(name="norm")(self.features)
             return conv_affine(
                 x,

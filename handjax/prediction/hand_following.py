@@ -1,7 +1,7 @@
 """The hands of a depth camera from frame to frame, at its rate.
 
-A search looks at forty crops of a frame. A hand that was found is looked at where it was: two crops
-a frame for each side it may be of. Searches find what came, while others are followed now and then.
+A search looks at 32 crops of a frame. A known hand is looked at where it is expected, in two crops
+for each side it may be of. Now and then a search finds new ones.
 """
 
 import dataclasses
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     import handjax.prediction.hand_depth
 
 SEARCH_EVERY = 15  # frames, while hands are followed
-_LOST = 0.1  # presence below which a hand is not seen in a frame
+_LOST = 0.1  # presence, of the likelier side, below which a hand is not seen in a frame
 _PATIENCE = 10  # frames for which a hand may not be seen and is waited for
 _DOUBTED = 90  # frames for which it may be unsure: then it was none
 _FORGET, _VOTE = 0.9, 2.0  # weight of a side's log-odds after a frame, and the most that one adds
@@ -74,9 +74,10 @@ class HandFollower:
     """`follower(depth)` → the hands of the next frame of a camera, as `HandDepthPredictor.hands`.
 
     Made by `HandDepthPredictor.follower`. `ids` are numbers of the hands of the last frame, which
-    they keep. A hand's side is that of most frames so far. One that is not seen is left out of the
-    result and waited for where it was, for ten frames; one whose presence is too low to be found
-    stays for 90. With the predictor's `fit_steps` the fit also begins at the frame before.
+    they keep. Votes of the frames so far, recent ones counting most, decide on a hand's side. One
+    that is not seen is left out of the result and waited for where it was, for ten frames; one
+    whose presence is too low to be found stays for 90. With the predictor's `fit_steps` the fit
+    also begins at the frame before.
     """
 
     def __init__(
@@ -88,15 +89,11 @@ class HandFollower:
         presence: float = UNSURE,
         search_every: int = SEARCH_EVERY,
     ):
-        """
-        camera        of all frames; None where `next_hands` gets it
-        side          of all hands, "right" or "left"; by default found
-        hands         how many are followed at most
-        presence      what a hand must have to be followed, 0 to 1
-        search_every  frames between searches for more hands
-        """
+        """Arguments as of `HandDepthPredictor.follower`."""
         if hands < 1 or search_every < 1:
             raise ValueError(f"hands={hands}, search_every={search_every}: expected 1 or more")
+        if not 0 <= presence <= 1:
+            raise ValueError(f"presence={presence}: expected 0 to 1")
         self.predictor, self.camera, self.side = predictor, camera, predictor.asked(side)
         self.most, self.presence, self.search_every = hands, presence, search_every
         self._sides = {"auto": (1.0, -1.0), "right": (1.0,), "left": (-1.0,)}[self.side]
@@ -124,13 +121,17 @@ class HandFollower:
         self._followed = []
         for one in known:
             elsewhere = apart(one.found, [other.found for other in self._followed])
-            if one.missed <= _PATIENCE and one.unsure <= _DOUBTED and elsewhere:
+            full = not one.missed and len(self._seen()) >= self.most
+            if one.missed <= _PATIENCE and one.unsure <= _DOUBTED and elsewhere and not full:
                 self._followed.append(one)
         self._search(depth, k)
         self._frames += 1
-        seen = [one for one in self._followed if not one.missed]
+        seen = self._seen()
         self.ids = [one.number for one in seen]
         return [one.found for one in seen]
+
+    def _seen(self) -> list[_Followed]:
+        return [one for one in self._followed if not one.missed]
 
     def _again(
         self, one: _Followed, depth: Float[np.ndarray, "h w"], k: Float[np.ndarray, "3 3"]
@@ -142,7 +143,7 @@ class HandFollower:
         looked = _follow(self.predictor.networks, depth, k, expected, sides)
         found, likely = jax.device_get(looked)
         finite = np.isfinite(found.joints).all() and np.isfinite(found.presence).all()
-        if not finite or found.presence.max() < _LOST:
+        if not finite or found.presence.max() < min(_LOST, self.presence):
             return dataclasses.replace(one, missed=one.missed + 1)
         odds = one.odds
         if len(sides) == 2:
@@ -161,7 +162,7 @@ class HandFollower:
 
     def _search(self, depth: Float[np.ndarray, "h w"], k: Float[np.ndarray, "3 3"]) -> None:
         """More hands, if there may be and it is time; a surer one in place of one that is there."""
-        seen = [one for one in self._followed if not one.missed]
+        seen = self._seen()
         due = not seen or any(one.unsure == 1 for one in seen)
         due |= self._frames % self.search_every == 0 and len(seen) < self.most
         if not due or not self.predictor.sees(depth):

@@ -16,7 +16,7 @@ from handjax.prediction.depth_base import DepthPredictor
 from handjax.prediction.frames import Frame
 from handjax.prediction.hand_depth import HandDepthPredictor
 from handjax.prediction.hand_following import SEARCH_EVERY
-from handjax.prediction.hand_search import UNSURE
+from handjax.prediction.hand_search import CANDIDATES, UNSURE
 from handjax.prediction.image_predictors import BodyPredictor, HandPredictor, ImagePredictor
 from handjax.prediction.mediapipe_hands import MediaPipePredictor
 from handjax.prediction.predictor import load
@@ -26,7 +26,7 @@ Recognizer = Callable[[Frame], list[Prediction]]
 # RGB → the hands in it; of each `side` and joints or a box count.
 Detector = Callable[[np.ndarray], Prediction]
 
-HANDS = 4  # that are followed in depth: as many places as a search looks at
+HANDS = CANDIDATES + 1  # that are followed in depth: as many places as a search looks at
 DETECTORS = ("mediapipe", "rtmlib", "none")
 _BODY_MARGIN = 1.25  # sides of the box around a person, relative to its joints
 
@@ -43,8 +43,8 @@ class DepthRecognizer:
         presence: float = UNSURE,
         search_every: int = SEARCH_EVERY,
     ):
-        """`camera`: of frames that do not know theirs; `presence`: what a hand must have;
-        `search_every`: frames between searches while hands are followed."""
+        """`camera`: of frames that do not know theirs; `presence`: what a hand must have
+        to be found; `search_every`: frames between searches while hands are followed."""
         self.predictor, self.camera, self.side, self.presence = predictor, camera, side, presence
         self.follower = None
         if isinstance(predictor, HandDepthPredictor):

@@ -86,15 +86,16 @@ def add_model_flags(flags: cli.Parser, *models: str) -> None:
         type=float,
         default=UNSURE,
         metavar="P",
-        help=f"presence below which there is no hand (hand-depth; default: {UNSURE})",
+        help="presence that a hand must have to be found; one that is followed may have less for "
+        f"90 frames (hand-depth; default: {UNSURE})",
     )
     add(
         "--search_every",
         type=int,
         default=SEARCH_EVERY,
         metavar="N",
-        help="frames between searches for more hands while some are followed; 1: in every frame "
-        f"(hand-depth; default: {SEARCH_EVERY})",
+        help="frames between searches for more hands while some are followed (hand-depth; default: "
+        f"{SEARCH_EVERY})",
     )
     add("--smooth", action="store_true", help="steady joints: one-euro filter")
     add("--frames", type=int, metavar="N", help="stop after N frames")

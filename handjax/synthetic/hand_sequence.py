@@ -30,7 +30,7 @@ SECONDS = 30.0
 FAST, AWAY, HIDDEN = (10.0, 15.0), (18.0, 20.5), (24.0, 25.5)  # s, of the right hand
 IMAGE_SIZE, FOCAL = (240, 320), 290.0  # px
 _POSE_SECONDS = 0.7
-_PLACES_MM = ((-150.0, 0.0, 560.0), (150.0, 0.0, 560.0))  # in the middle of what each hand swings
+_PLACES_MM = ((-150.0, 0.0, 560.0), (150.0, 0.0, 560.0))  # middles of the hands' swings
 _SWING_MM, _SWING_HZ = (85.0, 60.0, 80.0), (0.35, 0.5, 0.25)
 # Corners of the boxes that the hands swing in, behind which walls and tables are.
 _REACH = np.array(

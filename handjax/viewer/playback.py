@@ -45,11 +45,15 @@ class HandTracker:
 
     def __init__(self, predictor: HandDepthPredictor):
         self.predictor = predictor
-        self.follower = predictor.follower(hands=1)
+        self.restart()
+
+    def restart(self) -> None:
+        """Forget the frames so far: the next one does not follow on them."""
+        self.follower = self.predictor.follower(hands=1)
         self.last: tuple[str, np.ndarray] | None = None  # side and joints, of the frame before
 
     def __call__(self, image: LoadedImage) -> TrackedHand | None:
-        """The hand in the image, or None if there is none, or none that is sure."""
+        """The hand in the image, or None if none is found or followed."""
         hands = self.follower.next_hands(image.depth, image.k)
         if not hands:
             self.last = None
@@ -142,6 +146,8 @@ class Playback:
             raise ValueError("--camera: these frames do not say which camera took them")
         known = DepthCamera(range_mm=self.tracker.predictor.range_mm)
         image = LoadedImage(frame.name, *camera.pinhole(frame.pixels), known)
+        if number != self.number + 1 or not self.track.value:
+            self.tracker.restart()
         found = self.tracker(image) if self.track.value else None
         self.number = number
         set_value(self.slider, number)

@@ -39,10 +39,12 @@ class Scene:
 
     def search(self, depth, k, side, presence):
         self.searches += 1
+        self.asked = side
         return [one for one in self.there if one.presence >= presence]
 
     def look(self, networks, depth, k, joints, sides):
         self.looks += 1
+        self.sides = sides.tolist()
         expected = joints.mean(0)
         near = [h for h in self.there if np.linalg.norm(h.joints.mean(0) - expected) < 100]
         one = near[0] if near else hand_at(expected[0], 0.01)
@@ -118,6 +120,7 @@ def test_a_given_side_is_the_only_one_looked_at(scene):
     for _ in range(3):
         (found,) = follow.next_hands(DEPTH, K)
         assert found.side == -1
+    assert scene.asked == "left" and scene.sides == [-1.0]
 
 
 def test_a_hand_that_becomes_unsure_is_searched_for(scene):
@@ -132,6 +135,17 @@ def test_a_hand_that_becomes_unsure_is_searched_for(scene):
     follow.next_hands(DEPTH, K)
     scene.there = [hand_at(0, 0.3), hand_at(400, 0.9)]
     assert len(follow.next_hands(DEPTH, K)) == 2
+
+
+def test_a_hand_that_comes_back_is_none_too_many(scene):
+    follow = scene.predictor.follower(hands=1)
+    hidden, other = hand_at(0), hand_at(400, 0.8)
+    scene.there = [hidden]
+    follow.next_hands(DEPTH, K)
+    scene.there = [other]
+    assert len(follow.next_hands(DEPTH, K)) == 1 and follow.ids == [1]
+    scene.there = [hidden, other]
+    assert len(follow.next_hands(DEPTH, K)) == 1 and follow.ids == [0]
 
 
 def test_what_stays_unsure_is_given_up(scene):
@@ -161,6 +175,8 @@ def test_wrong_arguments_are_one_line(scene):
     for wrong in ({"hands": 0}, {"search_every": 0}):
         with pytest.raises(ValueError, match="expected 1 or more"):
             scene.predictor.follower(**wrong)
+    with pytest.raises(ValueError, match="presence=2.0: expected 0 to 1"):
+        scene.predictor.follower(presence=2.0)
     with pytest.raises(ValueError, match="expected auto or right or left"):
         scene.predictor.follower(side="both")
     with pytest.raises(ValueError, match="camera: none for this frame"):
