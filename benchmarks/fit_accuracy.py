@@ -6,8 +6,8 @@ Right hands of the camera world, in all directions and through all sensors, in c
 off by a deviation of 10 mm along each axis: the hand network with side and center given, and 12
 steps of the fit from there. Deviations are compared with errors along an axis: in ten bins of as
 many joints, the mean of |deviation - root mean square error| is the calibration error. And whether
-the objective prefers the true hand: it is fitted from the true joints as well, with the same evidence, and the lower end
-counts.
+the objective prefers the true hand: it is fitted from the true joints as well, with the same
+evidence, and the lower end counts, of rejected fits too.
 """
 
 import argparse
