@@ -12,7 +12,7 @@ from jaxtyping import Array, Float
 from handjax.models.recompute import keep
 from handjax.ops.batching import number_of_devices, over_devices
 from handjax.ops.conv import conv3d, conv_general_dilated, conv_transpose
-from handjax.ops.conv_affine import conv_affine, conv_transpose_affine
+from handjax.ops.conv_affine import affine, conv_affine, conv_transpose_affine
 from handjax.ops.normalize import normalize
 
 # Moon et al. 2018: kernels are initialized from N(0, 0.001), biases with zero.
@@ -162,9 +162,7 @@ class BatchNorm(nn.Module):
                 var.value = 0.9 * var.value + 0.1 * new_var[0]
             return y.astype(self.dtype)
         factor, shift = _scale_and_shift(scale, bias, mean, var, offset)
-        lead = (1,) * (x.ndim - 1)
-        x = x.astype(factor.dtype)
-        return (x * factor.reshape(*lead, -1) + shift.reshape(*lead, -1)).astype(self.dtype)
+        return affine(x.astype(factor.dtype), factor, shift).astype(self.dtype)
 
 
 class NormAffine(nn.Module):

@@ -30,7 +30,7 @@ Channels = Float[Array, " o"]
 def conv_affine(
     x: Float[Array, "b *space c"],
     kernel: Float[Array, "*taps c o"],
-    scale: Channels | None,
+    scale: Channels,
     shift: Channels,
     residual: Float[Array, "b *moved o"] | None = None,
     *,
@@ -52,7 +52,7 @@ def conv_affine(
 def conv_transpose_affine(
     x: Float[Array, "b *space c"],
     kernel: Float[Array, "*taps c o"],
-    scale: Channels | None,
+    scale: Channels,
     shift: Channels,
     *,
     relu: bool = False,
@@ -70,21 +70,17 @@ def conv_transpose_affine(
 
 def affine(
     y: Float[Array, "b *space o"],
-    scale: Channels | None,
+    scale: Channels,
     shift: Channels,
     residual: Float[Array, "b *space o"] | None = None,
     *,
     relu: bool = False,
 ) -> Float[Array, "b *space o"]:
     """y · scale + shift in their dtype, then rounded to that of y; plus the residual; with `relu`
-    0 in place of negative numbers. Without a scale, the shift is first rounded to the dtype of
-    y."""
+    0 in place of negative numbers."""
     lead = (1,) * (y.ndim - 1)
-    if scale is None:
-        y = y + shift.reshape(*lead, -1).astype(y.dtype)
-    else:
-        wide = y.astype(scale.dtype)
-        y = (wide * scale.reshape(*lead, -1) + shift.reshape(*lead, -1)).astype(y.dtype)
+    wide = y.astype(scale.dtype)
+    y = (wide * scale.reshape(*lead, -1) + shift.reshape(*lead, -1)).astype(y.dtype)
     if residual is not None:
         y = residual + y
     return jax.nn.relu(y) if relu else y
@@ -108,8 +104,6 @@ class _Form(NamedTuple):
 
 
 def _run(form, x, kernel, scale, shift, residual):
-    if scale is None:
-        scale = jnp.ones_like(shift)
     kernel, scale, shift = (convolutions.for_each_device(a, x) for a in (kernel, scale, shift))
     return _fused(form, x, kernel, scale, shift, residual)
 

@@ -62,18 +62,8 @@ def plain(x, kernel, scale, shift, residual=None, *, strides=1, relu=False):
 
 
 def in_every_way(convolve, given, residual):
-    """With and without scale, residual and ReLU."""
-    x, kernel, scale, shift = given
-    return [
-        convolve(x, kernel, s, shift, r, relu=relu)
-        for s, r, relu in [
-            (scale, None, False),
-            (scale, None, True),
-            (scale, residual, False),
-            (scale, residual, True),
-            (None, None, True),
-        ]
-    ]
+    """With and without residual and ReLU."""
+    return [convolve(*given, r, relu=relu) for r in (None, residual) for relu in (False, True)]
 
 
 def ours_and_plain(name):
@@ -198,9 +188,7 @@ def test_vmap_in_every_way():
         ((xs, kernels, scale, shifts, residuals), (0, 0, None, 0, 0)),
     ]:
         assert_close(jax.jit(jax.vmap(run, axes))(*given), jax.jit(jax.vmap(theirs, axes))(*given))
-    assert calls(
-        jax.vmap(partial(run, relu=True), (0, None, None, None)), xs, *(kernel, scale), shift
-    ) == (1, 0, 0)
+    assert calls(jax.vmap(run, (0, None, None, None)), xs, kernel, scale, shift) == (1, 0, 0)
     upward = partial(conv_transpose_affine, strides=2, padding=1)
     taps = normal(7, 2, 4, 4, 5, 7)
     both = jax.jit(jax.vmap(upward, (None, 0, None, None)))(x, taps, scale, shift)
