@@ -90,6 +90,7 @@ def local(command: list[str], n: int, gpus: bool, grace: float) -> int:
         s.bind(("127.0.0.1", 0))
         coordinator = f"127.0.0.1:{s.getsockname()[1]}"
     asked: list[int] = []  # the signals that came
+    again: list[int] = []  # and those that came while the processes were ended
     processes, readers = [], []
     codes: list[int | None] = [None]
     # Without a handler, SIGINT is ignored in a process that a shell starts in the background. One
@@ -112,8 +113,8 @@ def local(command: list[str], n: int, gpus: bool, grace: float) -> int:
             codes = [process.poll() for process in processes]
     finally:
         for number in SIGNALS:  # the next one does not wait
-            signal.signal(number, lambda number, frame: end(processes, 0))
-        end(processes, grace if asked else FAILED_SECONDS)
+            signal.signal(number, lambda number, frame: again.append(number))
+        end(processes, grace if asked else FAILED_SECONDS, again)
         for reader in readers:
             reader.join(timeout=5)
     if asked:
@@ -168,8 +169,10 @@ def show(rank: int, lines) -> None:
         sys.stdout.flush()
 
 
-def end(processes: list[subprocess.Popen], patience: float) -> None:
-    """Asks running processes and their children to end, then kills those that have not."""
+def end(processes: list[subprocess.Popen], patience: float, hurry: list[int]) -> None:
+    """Asks running processes and their children to end, then kills those that have not: after
+    `patience` seconds, or once `hurry` has a signal. Its handler only notes it there, since poll()
+    always answers None in a handler that interrupts another poll()."""
     for number, seconds in ((signal.SIGTERM, patience), (signal.SIGKILL, FAILED_SECONDS)):
         running = [p for p in processes if p.poll() is None]
         for process in running:
@@ -177,6 +180,8 @@ def end(processes: list[subprocess.Popen], patience: float) -> None:
                 os.killpg(process.pid, number)
         limit = time.monotonic() + seconds
         while any(p.poll() is None for p in running) and time.monotonic() < limit:
+            if hurry and number == signal.SIGTERM:
+                break
             time.sleep(0.05)
 
 

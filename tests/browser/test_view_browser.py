@@ -107,18 +107,22 @@ def nearest(page) -> int:
 
 def depth_image(page) -> str:
     """The depth image of the hand as decoded by the page: a PNG in base64."""
-    return page.locator("img[src^='blob:']").last.evaluate(
-        """async image => {
-            // A new picture that comes during decode() makes it fail.
-            for (let tries = 0; tries < 20; tries++) {
-                try { await image.decode(); break; }
-                catch { await new Promise(resolve => setTimeout(resolve, 250)); }
+    return page.evaluate(
+        """async () => {
+            // A new picture may replace the element or its source during decode(), which then fails.
+            for (let tries = 0; ; tries++) {
+                const image = [...document.querySelectorAll("img[src^='blob:']")].at(-1);
+                try {
+                    await image.decode();
+                    const canvas = document.createElement("canvas");
+                    [canvas.width, canvas.height] = [image.naturalWidth, image.naturalHeight];
+                    canvas.getContext("2d").drawImage(image, 0, 0);
+                    return canvas.toDataURL().split(",")[1];
+                } catch (error) {
+                    if (tries == 20) throw error;
+                    await new Promise(resolve => setTimeout(resolve, 250));
+                }
             }
-            await image.decode();
-            const canvas = document.createElement("canvas");
-            [canvas.width, canvas.height] = [image.naturalWidth, image.naturalHeight];
-            canvas.getContext("2d").drawImage(image, 0, 0);
-            return canvas.toDataURL().split(",")[1];
         }"""
     )
 
