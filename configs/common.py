@@ -14,7 +14,7 @@ def common() -> ConfigDict:
     """The run: seed, devices, batches, intervals, optimizer."""
     config = ConfigDict()
     config.seed = 0  # of the initial weights, the order of samples and every random transform
-    # Initial weights: a run's folder, .npz, as of scripts/convert_torch.py, or hand-depth.
+    # Initial weights: a run's folder, .npz (scripts/convert_torch.py), hand-depth, or v2v.
     config.init = ""
     config.init_skip = ()  # arrays that stay random, by name, as in params/out/*
     config.devices = 0  # 0: all

@@ -4,6 +4,8 @@
         synthetic hands, the paper's network at 88³
     handjax train --config configs/v2v.py:quick --workdir DIR
         the same, small: minutes on two CPU cores
+    handjax train --config configs/v2v.py:camera --workdir DIR
+        hands before the depth cameras of users, as hand-depth crops them: the included network
     handjax train --config configs/v2v.py:h5 --workdir DIR \\
         --config.data.path=FILE.h5 [--config.data.val_path=…]
     handjax train --config configs/v2v.py:nyu --workdir DIR --config.data.path=PREPARED
@@ -21,13 +23,20 @@ people, each left out in turn: `--config.data.subject`). These average the predi
 epochs' models, in crops around refined centers that the authors published:
 `--config.data.center=refined`, if they lay next to the raw files.
 
-Variants, joined by commas (`:h5,quick`): quick, global_joints, and one of h5, own, nyu, icvl, msra,
-hands2017, bighand, dexycb, ho3d, itop.
+Variants, joined by commas (`:h5,quick`): quick, global_joints, and one of camera, h5, own, nyu,
+icvl, msra, hands2017, bighand, dexycb, ho3d, itop.
 """
 
 from ml_collections import ConfigDict
 
-from configs.common import at_most_one, common, hand_pose, synthetic_eval, test_views
+from configs.common import (
+    at_most_one,
+    common,
+    depth_camera_world,
+    hand_pose,
+    synthetic_eval,
+    test_views,
+)
 from handjax.engine.config import variants
 from handjax.rigs.poses import ROTATION_FRONTAL
 
@@ -35,8 +44,8 @@ DEPTH_SETS = ("nyu", "icvl", "msra", "hands2017", "bighand", "dexycb", "ho3d", "
 
 
 def get_config(variant: str = "") -> ConfigDict:
-    wanted = variants(variant, ("quick", "h5", "own", *DEPTH_SETS, "global_joints"))
-    data_set = at_most_one(wanted, ("h5", "own", *DEPTH_SETS), "data sets")
+    wanted = variants(variant, ("quick", "camera", "h5", "own", *DEPTH_SETS, "global_joints"))
+    data_set = at_most_one(wanted, ("camera", "h5", "own", *DEPTH_SETS), "data sets")
     config = common()
     # dtype: of the arithmetic; bfloat16 if the accelerator is faster with it.
     config.model = ConfigDict(
@@ -75,7 +84,9 @@ def get_config(variant: str = "") -> ConfigDict:
             isotropic=True,
         )
     )
-    if data_set == "h5":
+    if data_set == "camera":
+        _camera(config)
+    elif data_set == "h5":
         _h5(config)
     elif data_set == "own":
         _own(config)
@@ -107,6 +118,26 @@ def _world(config):
             sensor=dict(depth_noise_mm=1.5, shift_px=0.3),
         )
     )
+
+
+def _camera(config):
+    """Synthetic hands as `handjax.load("v2v")` sees them: found and turned up by the hand network,
+    before the depth cameras of users."""
+    config.data = depth_camera_world(
+        "handnet_world",
+        none=0.0,
+        hands=dict(upright=0.7),  # share turned to point up, as crops are once a hand is found
+        image_size=64,  # px of the crop of 300 mm
+        left=0.0,  # left hands are mirrored before the network sees them
+        shift_mm=(10.0, 30.0),  # deviation of the crop's middle: of two thirds, of the others
+        eval_shift_mm=10.0,
+    )
+    config.data.hands.frontal = 0.6
+    _small(config)
+    # Offsets learn twice as fast as maps alone.
+    config.task.update(targets="offset", heatmap_weight=1.0, joints_weight=1.0)
+    config.optimizer.update(schedule="constant", lr=2e-3)
+    config.update(steps=30_000, eval_every=3_000, save_every=1_000, batch_size=16, average=0.999)
 
 
 def _h5(config):
@@ -182,14 +213,24 @@ def _depth_hand(config, variant):
     config.update(steps=10 * epoch, eval_every=epoch, save_every=epoch)
 
 
-def _quick(config):
+def _small(config):
+    """A network that two CPU cores train."""
     config.model.update(widths=(8, 16, 32, 64), stem_size=3)
     # Coarse cells, but the soft-argmax interpolates between them.
     config.task.update(
         grid=24, heatmap_grid=12, decode="soft_argmax", heatmap_weight=0.0, joints_weight=1.0
     )
     config.optimizer.update(name="adam", lr=3e-3, schedule="cosine", warmup=50, clip_norm=1.0)
-    config.update(steps=2000, eval_every=500, save_every=500, keep=3, eval_batch_size=32)
+    # Synthetic samples never repeat: a new hand is worth more than an augmented one.
+    config.augment.enabled = False
+    config.update(keep=3, eval_batch_size=32)
+
+
+def _quick(config):
+    enabled = config.augment.enabled
+    _small(config)
+    config.augment.enabled = enabled and config.data.name != "hand_world"
+    config.update(steps=2000, eval_every=500, save_every=500)
     if config.data.name == "voxel_h5":
         config.task.update(grid=48, heatmap_grid=24, decode="centroid", sigma=1.0)
         config.task.update(heatmap_weight=1.0, joints_weight=0.0)
@@ -197,5 +238,3 @@ def _quick(config):
     if config.data.name == "hand_world":
         config.data.update(image_size=64, eval_size=256)
         config.data.pose.rotation = ROTATION_FRONTAL
-        # Synthetic samples never repeat: a new hand is worth more than an augmented one.
-        config.augment.enabled = False

@@ -39,7 +39,7 @@ from handjax.reports.run import report_run
 from handjax.sources import DEPTH_SETS
 from handjax.sources.own_joints import check_joints, keep_joints
 
-_INCLUDED = "hand-depth"  # as a value of config.init
+_INCLUDED = ("hand-depth", "v2v")  # as values of config.init
 # Sources whose depth images are those of the camera: an export takes images of their size.
 _WHOLE_FRAMES = (*DEPTH_SETS, "labelled_frames")
 
@@ -91,7 +91,7 @@ def train(config: ConfigDict, workdir: Path) -> None:
     if config.init and not _weights_of(config.init).exists():
         raise FileNotFoundError(
             f"config.init={config.init}: no such file; expected a run's folder, an .npz, or "
-            f"{_INCLUDED}, the included network"
+            f"{' or '.join(_INCLUDED)}, the included networks"
         )
     if config.get("wandb", ""):
         wandb_run.require()
@@ -253,12 +253,12 @@ def _first_state(run: runs.Run, checkpoints: Checkpoints) -> tuple[TrainState, l
 
 
 def _weights_of(init: str) -> Path:
-    """The folder or file that `config.init` names, or that of the included network."""
-    if init != _INCLUDED:
+    """The folder or file that `config.init` names, or the file of an included network."""
+    if init not in _INCLUDED:
         return Path(init)
-    from handjax.prediction.hand_search import NETWORK  # few runs need it
+    from handjax.prediction.network import INCLUDED  # few runs need it
 
-    return NETWORK
+    return INCLUDED[init]
 
 
 def _loop(

@@ -19,12 +19,13 @@ from handjax.data.cameras import PRESETS, intrinsics, read_camera
 from handjax.data.formats.voxel_h5_writer import write_voxel_h5
 from handjax.engine import config as configs
 from handjax.engine.checkpoint import Checkpoints
-from handjax.pose import crop2d
+from handjax.pose import crop2d, look_at
 from handjax.pose.lens import Lens
 from handjax.pose.pinhole import project
 from handjax.pose.skeleton import SKELETONS
-from handjax.prediction import depth_base
+from handjax.prediction import depth_base, hand_search
 from handjax.prediction.network import _compile
+from handjax.synthetic import camera_world
 from handjax.targets import body as body_targets
 
 COMMON = (
@@ -37,6 +38,7 @@ V2V = ("config.model.widths=(2,4,4,4)", "config.task.grid=16", "config.task.heat
 RGB = ("config.crop.size=32", "config.data.image_size=48", "config.data.supersampling=1")
 TINY = {
     "v2v": ("v2v.py:quick", *V2V, "config.data.image_size=32"),
+    "camera": ("v2v.py:camera,quick", *V2V),
     "posenet2d": ("posenet2d.py:quick,dsnt", *RGB, "config.model.widths=(4,4,4,4,4)"),
     "cpm": ("cpm.py:quick", *RGB, "config.model.widths=(4,4,4)", "config.task.mirror_left=True"),
     "body": (
@@ -94,7 +96,13 @@ def test_import_is_free():
 
 def test_public_names():
     assert set(handjax.__all__) <= set(dir(handjax))
-    assert list(handjax.list_models()) == ["hand-depth", "spherehand", "hand-rgb"]
+    assert list(handjax.list_models()) == [
+        "hand-depth",
+        "v2v",
+        "spherehand",
+        "hand-rgb",
+        "body-rgb",
+    ]
     with pytest.raises(AttributeError, match="no attribute 'lode'"):
         handjax.lode  # noqa: B018
 
@@ -144,6 +152,60 @@ def test_v2v_run(tiny):
     hand = handjax.load("hand-depth")(batch["depth"][0], camera, side="right")
     same(found.center, hand.xyz.mean(0))
     same(found.xyz, predictor(batch["depth"][0], camera, hand.xyz.mean(0)).xyz)
+
+
+def hands_aside(side: float):
+    """A rendered depth image of a right hand in the left half of the picture, for `side` -1 its
+    mirror image; and the camera."""
+    sample = camera_world.frame_sample(jax.random.key(5), none=0.0, sensors=())
+    depth, k = np.asarray(sample["depth"]), np.asarray(sample["k"])
+    return (depth if side > 0 else depth[:, ::-1].copy()), k
+
+
+@pytest.mark.slow
+def test_v2v_in_the_crops_of_the_hand_network(tiny):
+    """Its joints are those of the network on the upright crop, turned back."""
+    folder, opened, _ = tiny("camera")
+    predictor, finder = handjax.load(folder), handjax.load("hand-depth")
+    assert "HandVoxelPredictor" in repr(predictor)
+    depth, k = hands_aside(1)
+    for side in ("right", "left"):
+        hand = finder(depth, k, side=side)
+        found = predictor(depth, k, side=side)
+        assert found.side == side and found.std is None
+        np.testing.assert_allclose(found.presence, hand.presence, atol=1e-5)
+        same(found.center, hand.xyz.mean(0))
+        mirror = np.float32([1 if side == "right" else -1, 1, 1])
+        crop, rotation, distance = hand_search.upright_crop(
+            jnp.asarray(depth), jnp.asarray(k), jnp.asarray(hand.xyz), jnp.asarray(mirror[0])
+        )
+        batch = {
+            "depth": np.asarray(crop)[None],
+            "k": np.asarray(look_at.crop_camera(distance, 64))[None],
+            "center_xyz": np.float32([[0, 0, distance]]),
+            "cube_mm": np.full((1, 3), 300, np.float32),
+        }
+        rows = predictor.network(batch)
+        same(found.xyz, (rows["joints_xyz"][0] * mirror) @ np.asarray(rotation), atol=0.05)
+        # In the crop the hand points up.
+        ahead = (hand.xyz * mirror) @ (np.asarray(rotation) * mirror[:, None] * mirror).T
+        assert abs(look_at.roll(jnp.asarray(ahead, jnp.float32))) < 0.02
+    # What the mirror shows is a left hand.
+    right = predictor(depth, k, side="right")
+    mirrored, _ = hands_aside(-1)
+    k = k.copy()
+    k[0, 2] = depth.shape[1] - 1 - k[0, 2]
+    left = predictor(mirrored, k, side="left")
+    same(left.xyz, right.xyz * np.float32([-1, 1, 1]), atol=3.0)
+
+
+def test_included_v2v_finds_the_hand():
+    predictor = handjax.load("v2v")
+    depth, k = hands_aside(1)
+    found = predictor(depth, k, side="right")
+    hand = handjax.load("hand-depth")(depth, k, side="right")
+    assert found.joints == hand.joints and np.isfinite(found.xyz).all()
+    assert np.linalg.norm(found.xyz - hand.xyz, axis=-1).mean() < 40
 
 
 @pytest.mark.slow

@@ -20,6 +20,7 @@ from handjax.prediction import hand_search
 from handjax.prediction.depth_base import DepthPredictor
 from handjax.prediction.depth_predictors import SpherePredictor, VoxelPredictor
 from handjax.prediction.hand_depth import HandDepthPredictor
+from handjax.prediction.hand_voxels import HandVoxelPredictor, crop_batch, from_crops
 from handjax.prediction.saving import UNITS
 from handjax.rigs import hand
 from handjax.targets import spherehand
@@ -47,6 +48,8 @@ def depth_contents(predictor: DepthPredictor, options: Options) -> Contents:
         raise ValueError(f"--side {side}: expected {' or '.join(predictor.sides)}")
     if isinstance(predictor, HandDepthPredictor):
         system, one = "hand-depth", _of_hand_network(predictor, options, side)
+    elif isinstance(predictor, HandVoxelPredictor):
+        system, one = "v2v", _of_hand_voxels(predictor, options, side)
     elif isinstance(predictor, VoxelPredictor):
         system, one = "v2v", _of_voxels(predictor, options.center or predictor.default_center, side)
     elif isinstance(predictor, SpherePredictor):
@@ -109,7 +112,8 @@ def _seen(depth: Float[Array, "b h w"], range_mm: tuple[float, float]) -> Any:
 # ---------------------------------------------------------------- the hand network
 
 
-def _of_hand_network(predictor: HandDepthPredictor, options: Options, side: str):
+def _hands(predictor: HandDepthPredictor, options: Options, side: str):
+    """(measured depth, k, center or None) → the hands, and in which samples there may be any."""
     if options.center == "nearest":
         raise ValueError(
             "--center nearest: the hand network finds hands itself; use given, or none"
@@ -118,9 +122,7 @@ def _of_hand_network(predictor: HandDepthPredictor, options: Options, side: str)
     contents.check_weights(networks, predictor.name)
     odds = np.asarray(hand_search.ODDS[side])
 
-    def function(depth: Array, k: Array, center: Array | None = None) -> dict[str, Array]:
-        depth = _measured(depth)
-
+    def hands(depth: Array, k: Array, center: Array | None) -> tuple[hand_search.HandFound, Any]:
         def one(frame: Array, own: Array) -> hand_search.HandFound:
             return hand_search.find(networks, frame, own, jnp.asarray(odds), range_mm)
 
@@ -128,9 +130,17 @@ def _of_hand_network(predictor: HandDepthPredictor, options: Options, side: str)
             return hand_search.at_either_side(networks, frame, own, middle, jnp.asarray(odds))
 
         if center is None:
-            found, there = jax.vmap(one)(depth, k), _seen(depth, range_mm)
-        else:
-            found, there = jax.vmap(given)(depth, k, center), all_finite(center)
+            return jax.vmap(one)(depth, k), _seen(depth, range_mm)
+        return jax.vmap(given)(depth, k, center), all_finite(center)
+
+    return hands
+
+
+def _of_hand_network(predictor: HandDepthPredictor, options: Options, side: str):
+    hands = _hands(predictor, options, side)
+
+    def function(depth: Array, k: Array, center: Array | None = None) -> dict[str, Array]:
+        found, there = hands(_measured(depth), k, center)
         rows = {"xyz": found.joints, "std": found.std, "presence": found.presence}
         rows |= {"left": found.side < 0, "center": found.center}
         return visibly(there, _placed(k, rows))
@@ -173,6 +183,30 @@ def _mirrored(depth: Array, k: Array) -> tuple[Array, Array]:
 
 
 # ---------------------------------------------------------------- V2V-PoseNet and the sphere hand
+
+
+def _of_hand_voxels(predictor: HandVoxelPredictor, options: Options, side: str):
+    hands, network = _hands(predictor.finder, options, side), predictor.network
+    contents.check_weights(network.variables, predictor.name)
+
+    def function(depth: Array, k: Array, center: Array | None = None) -> dict[str, Array]:
+        depth = _measured(depth)
+        found, there = hands(depth, k, center)
+        crops, rotations, distances = jax.vmap(hand_search.upright_crop)(
+            depth, k, found.joints, found.side
+        )
+        rows = contents.network_rows(network, crop_batch(crops, distances))
+        left = found.side < 0
+        made = {
+            "xyz": from_crops(rows["joints_xyz"], rotations, left),
+            "confidence": rows["confidence"],
+            "presence": found.presence,
+            "left": left,
+            "center": found.joints.mean(1),
+        }
+        return visibly(there, _placed(k, made))
+
+    return function
 
 
 def _of_voxels(predictor: VoxelPredictor, how: str, side: str):

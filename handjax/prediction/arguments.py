@@ -91,6 +91,15 @@ def rgb_images(image: ArrayLike) -> UInt8[np.ndarray, "n h w 3"]:
     return given if given.ndim == 4 else given[None]
 
 
+def rgb_image(image: ArrayLike) -> UInt8[np.ndarray, "h w 3"]:
+    """One RGB image as uint8, for networks that find what is in it. ValueError for several, and for
+    anything else."""
+    pictures = rgb_images(image)
+    if np.ndim(image) != 3:
+        raise ValueError(f"image: {list(np.shape(image))}; expected one picture [h, w, 3] per call")
+    return pictures[0]
+
+
 class PinholeFrames(NamedTuple):
     """Depth frames without the lens of their camera."""
 

@@ -57,6 +57,7 @@ from handjax.prediction.hand_search import (
     included,
     is_hand_network,
 )
+from handjax.prediction.hand_voxels import HandVoxelPredictor
 from handjax.prediction.predictor import predictor_of
 from handjax.reports import page as report
 from handjax.rigs import hand
@@ -193,7 +194,7 @@ def _networks(
     path = flags.workdir or flags.weights
     if not path:
         return HandDepthPredictor.included(), None
-    if flags.workdir and issubclass(predictor_of(Path(path)), VoxelPredictor):
+    if flags.workdir and issubclass(predictor_of(Path(path)), (VoxelPredictor, HandVoxelPredictor)):
         raise ValueError(
             f"{path}: a run of v2v, which has no spheres to fit; use handjax predict video INPUT "
             f"--workdir {path}: it reads folders of depth images as well"

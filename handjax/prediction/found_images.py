@@ -19,9 +19,15 @@ from handjax.prediction.base import Prediction
 from handjax.prediction.boxes import rectangles_of
 from handjax.prediction.frames import Frame
 from handjax.prediction.image_predictors import BodyPredictor, HandPredictor
+from handjax.prediction.mediapipe_body import MediaPipeBodyPredictor
 from handjax.prediction.mediapipe_hands import MediaPipePredictor
 from handjax.prediction.predictor import load
-from handjax.prediction.recognizers import DetectedHands, DetectedPeople, check_hand_detector
+from handjax.prediction.recognizers import (
+    DetectedHands,
+    DetectedPeople,
+    FoundPeople,
+    check_hand_detector,
+)
 from handjax.reports import page as report
 
 # A picture's name and its pixels → single samples, with joints in px of it.
@@ -64,6 +70,24 @@ def detected_hands(flags: argparse.Namespace, folder: Path) -> None:
 
     source = common.inputs_in_words(flags.input)
     run(images, finder, folder, title, source, "hands")
+
+
+def found_people(flags: argparse.Namespace, folder: Path) -> None:
+    """The person in each image that MediaPipe finds, with its joints."""
+    if flags.side or flags.dataset or flags.boxes or flags.detector not in (None, "mediapipe"):
+        raise ValueError(
+            "--side, --dataset, --boxes and --detector are for runs; body-rgb finds the person "
+            "itself"
+        )
+    images = _read(flags, folder)
+    predictor = MediaPipeBodyPredictor()
+    found = FoundPeople(predictor)
+
+    def finder(name: str, pixels: UInt8[np.ndarray, "h w 3"]) -> list[Prediction]:
+        return found(Frame(name, pixels, 0.0))
+
+    title, source = f"People in images: {predictor.name}", common.inputs_in_words(flags.input)
+    run(images, finder, folder, title, source, "people")
 
 
 def people(flags: argparse.Namespace, folder: Path) -> None:

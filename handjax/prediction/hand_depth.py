@@ -31,7 +31,7 @@ from handjax.prediction.hand_search import (
     find,
     included,
 )
-from handjax.prediction.network import TrainedNetwork, check_finite
+from handjax.prediction.network import TrainedNetwork, check_crops, check_finite
 
 _keep = partial(kept, results=(HandFound,), kernels=library.registered)
 _find = _keep(find, static=("range_mm",))
@@ -64,11 +64,7 @@ class HandDepthPredictor(DepthPredictor):
     def of_run(cls, name: str, network: TrainedNetwork) -> "HandDepthPredictor":
         """A run of configs/handnet.py, with the included finder. ValueError for crops of another
         size."""
-        if (size := network.config.data.image_size) != SIZE:
-            raise ValueError(
-                f"{name}: it learnt from crops of {size} px; prediction needs "
-                f"config.data.image_size={SIZE}"
-            )
+        check_crops(name, network, SIZE)
         return cls(name, Networks(dict(network.variables), included().finder))
 
     def locate(

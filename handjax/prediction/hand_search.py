@@ -167,14 +167,25 @@ def _look(
 ) -> tuple[HandFound, Array]:
     """The hand of `side` in the crop around `center`, turned by `roll`, and its logit."""
     mirror = jnp.stack([side, jnp.ones_like(side), jnp.ones_like(side)])
-    distance = jnp.linalg.norm(center)
-    rotation = geometry.matmul(geometry.rotation_z(-roll), look_at.towards(center))
-    crop = _crops(depth, k, rotation[None], distance[None])
-    crop = jnp.where(side < 0, crop[..., ::-1], crop)
-    joints, std, logits = _apply(networks.hand, crop, distance[None])
+    crop, rotation, distance = _crop(depth, k, center, roll, side)
+    joints, std, logits = _apply(networks.hand, crop[None], distance[None])
     placed = jnp.matmul(joints[0] * mirror[None], rotation, precision="highest")
     found = HandFound(placed, std[0], presence(logits[0], std[0]), side, center)
     return found, logits[0]
+
+
+def upright_crop(
+    depth: Float[Array, "h w"],
+    k: Float[Array, "3 3"],
+    joints: Float[Array, "21 3"],
+    side: Float[Array, ""],
+) -> tuple[Float[Array, "s s"], Float[Array, "3 3"], Float[Array, ""]]:
+    """The crop around a hand's `joints`, camera mm, in which it points up, as a right hand; the
+    rotation of the crop's camera, and the distance of the crop's middle, mm. Joints of a left hand
+    in it are mirrored."""
+    middle = joints.mean(0)
+    turn = look_at.roll(geometry.map_points(look_at.towards(middle), joints))
+    return _crop(depth, k, middle, turn, side)
 
 
 def at_either_side(
@@ -254,12 +265,17 @@ def _whole_picture(k: Array, height: int, width: int) -> Float[Array, ""]:
     return jnp.minimum(columns / 2 / aside, rows / 2 / up)
 
 
-def _crops(
-    depth: Array, k: Array, rotation: Float[Array, "n 3 3"], distance: Float[Array, " n"]
-) -> Float[Array, "n s s"]:
-    cameras = look_at.crop_camera(distance, SIZE)
-    crops = jax.vmap(lambda r, c: look_at.resample(depth, k, r, c, SIZE, SIZE))(rotation, cameras)
-    return stored(crops)  # or XLA reads the image anew for every use of a pixel
+def _crop(
+    depth: Array, k: Array, center: Array, roll: Array, side: Array
+) -> tuple[Float[Array, "s s"], Float[Array, "3 3"], Float[Array, ""]]:
+    """The crop around `center`, turned by `roll`, as that of a right hand; the rotation of its
+    camera and the distance of its middle."""
+    distance = jnp.linalg.norm(center)
+    rotation = geometry.matmul(geometry.rotation_z(-roll), look_at.towards(center))
+    camera = look_at.crop_camera(distance, SIZE)
+    crop = look_at.resample(depth, k, rotation, camera, SIZE, SIZE)
+    # Stored, or XLA reads the image anew for every use of a pixel.
+    return stored(jnp.where(side < 0, crop[:, ::-1], crop)), rotation, distance
 
 
 def _apply(

@@ -4,7 +4,8 @@
 
 INPUT is a folder of images (PNG, JPEG, WebP, BMP, TIFF), or an image; RUN is a run of
 configs/cpm.py or configs/posenet2d.py (hands, or your own joints) or configs/body.py (people).
-Without one, MediaPipe finds all hands and their sides; docs/predict.md says how to install it. OUT
+Without one, MediaPipe finds all hands and their sides, or with --model body-rgb the person;
+docs/predict.md says how to install it. OUT
 gets predictions.json, predictions.npz, overlays/NAME.png and report.html. Joints are in px of the
 images, those of people also in mm from the pelvis. Unreadable images are reported and left out, and
 the exit code is then 1.
@@ -78,6 +79,7 @@ def parser() -> cli.Parser:
     add = flags.add_argument
     add("input", metavar="INPUT", nargs="+", help="folders of images, or images")
     add("--workdir", metavar="RUN", help="folder of the trained run (default: MediaPipe)")
+    add("--model", choices=("hand-rgb", "body-rgb"), help="of MediaPipe (default: hand-rgb)")
     add(
         "--detector",
         choices=DETECTORS,
@@ -113,11 +115,15 @@ def main(argv: Sequence[str]) -> None:
     flags = parser().parse_args(argv)
     if not flags.workdir and not flags.output:
         raise ValueError("--output OUT: expected a folder for the results")
+    common.check_network(model=flags.model, workdir=flags.workdir)
     folder = Path(flags.output or Path(flags.workdir) / "predictions")
     if not flags.workdir:
         if overrides:
             raise ValueError(f"--{overrides[0]}: a config is that of a run; expected --workdir RUN")
-        found_images.detected_hands(flags, folder)
+        if flags.model == "body-rgb":
+            found_images.found_people(flags, folder)
+        else:
+            found_images.detected_hands(flags, folder)
         return
     workdir = Path(flags.workdir)
     config = run.read_config(workdir, overrides)

@@ -65,12 +65,7 @@ class MediaPipePredictor(Predictor):
 
         image  RGB, uint8, [h, w, 3]
         """
-        pictures = arguments.rgb_images(image)
-        if np.ndim(image) != 3:
-            raise ValueError(
-                f"image: {list(np.shape(image))}; expected one picture [h, w, 3] per call"
-            )
-        (picture,) = pictures
+        picture = arguments.rgb_image(image)
         answer = self._worker(picture)
         hands = sorted(answer.get("hands", []), key=lambda one: np.mean(one["uv"], 0)[0])
         found: dict[str, np.ndarray | None] = {

@@ -2,8 +2,9 @@
 environment.
 
 It knows nothing of handjax. For each picture it reads a line of JSON {"height": H, "width": W} and
-H x W x 3 bytes, RGB, and writes a line of JSON {"hands": [{"side", "uv"}]} or {"people": [{"uv"}]},
-px. The first line that it writes says the version, or the error.
+H x W x 3 bytes, RGB, and writes a line of JSON {"hands": [{"side", "uv"}]} in px, or
+{"people": [{"uv", "xyz", "visibility"}]} in px, m from the middle of the hips, and 0 to 1. The
+first line that it writes says the version, or the error.
 """
 
 import json
@@ -40,8 +41,7 @@ def main():
         data = sys.stdin.buffer.read(3 * height * width)
         found = finder.process(numpy.frombuffer(data, numpy.uint8).reshape(height, width, 3))
         if what == "people":
-            people = [found.pose_landmarks] if found.pose_landmarks else []
-            answer(people=[{"uv": _pixels(one, height, width)} for one in people])
+            answer(people=_people(found, height, width))
             continue
         sides = found.multi_handedness or []
         hands = zip(sides, found.multi_hand_landmarks or [], strict=True)
@@ -51,6 +51,18 @@ def main():
                 for side, hand in hands
             ]
         )
+
+
+def _people(found, height, width):
+    """At most one."""
+    if not found.pose_landmarks:
+        return []
+    one = {
+        "uv": _pixels(found.pose_landmarks, height, width),
+        "xyz": [[p.x, p.y, p.z] for p in found.pose_world_landmarks.landmark],
+        "visibility": [p.visibility for p in found.pose_landmarks.landmark],
+    }
+    return [one]
 
 
 def _pixels(found, height, width):

@@ -11,9 +11,10 @@ import numpy as np
 from jaxtyping import Bool
 from ml_collections import ConfigDict
 
-from handjax import run
+from handjax import models, run
 from handjax.data.formats.labelled_frames import ORDERS as FRAME_ORDERS
 from handjax.engine import config as configs
+from handjax.engine import weights
 from handjax.engine import workdir as workdirs
 from handjax.engine.checkpoint import Checkpoints
 from handjax.engine.contracts import Batch, Rows, Task
@@ -27,6 +28,9 @@ from handjax.sources.voxel_h5 import file_skeleton
 from handjax.targets.offset import CHANNELS
 from handjax.tasks import TASKS
 
+_MODELS = Path(models.__file__).parent
+# Weights that come with handjax, by the names that `handjax.load` and `config.init` take.
+INCLUDED = {"hand-depth": _MODELS / "handnet.npz", "v2v": _MODELS / "v2v.npz"}
 Variables = Mapping[str, Any]  # of the network: "params" and running statistics
 
 
@@ -76,6 +80,24 @@ def open_network(folder: Path, checkpoint: str) -> TrainedNetwork:
     return TrainedNetwork(config, skeleton, task, step, jax.device_put(variables), compiled)
 
 
+def open_included(name: str) -> TrainedNetwork:
+    """A network that comes with handjax: models/NAME.json, the config of its run, and NAME.npz."""
+    config = configs.from_json((_MODELS / f"{name}.json").read_text())
+    variables = weights.load(INCLUDED[name])
+    skeleton = run_skeleton(config, variables)
+    task, compiled = _compile(configs.to_json(config), skeleton)
+    return TrainedNetwork(config, skeleton, task, config.steps, jax.device_put(variables), compiled)
+
+
+def check_crops(name: str, network: TrainedNetwork, size: int) -> None:
+    """ValueError if a run of hands before depth cameras learnt from crops of another `size`, px."""
+    if (own := network.config.data.image_size) != size:
+        raise ValueError(
+            f"{name}: it learnt from crops of {own} px; prediction needs "
+            f"config.data.image_size={size}"
+        )
+
+
 @functools.lru_cache(maxsize=32)
 def _compile(config: str, skeleton: Skeleton) -> tuple[Task, Callable[[Variables, Batch], Rows]]:
     """The task, and its prediction under jit: a run opened twice is compiled once per shape."""
@@ -121,7 +143,7 @@ def run_skeleton(config: ConfigDict, variables: Variables) -> Skeleton:
     if "joints" in config.data:
         return SKELETONS[config.data.joints]
     by_task = {"body": "body18", "keypoints2d": "hand21", "spherehand": "nyu14"}
-    by_task["handnet"] = "hand21"
+    by_task |= {"handnet": "hand21", "v2v": "hand21"}
     return SKELETONS[by_task[config.task.name]]
 
 

@@ -5,7 +5,9 @@ from pathlib import Path
 from handjax.prediction.base import Predictor
 from handjax.prediction.depth_predictors import SpherePredictor, VoxelPredictor
 from handjax.prediction.hand_depth import HandDepthPredictor
+from handjax.prediction.hand_voxels import HandVoxelPredictor
 from handjax.prediction.image_predictors import BodyPredictor, HandPredictor
+from handjax.prediction.mediapipe_body import MediaPipeBodyPredictor
 from handjax.prediction.mediapipe_hands import MediaPipePredictor
 from handjax.prediction.network import open_network
 from handjax.run import read_config
@@ -14,9 +16,12 @@ from handjax.run import read_config
 MODELS = {
     "hand-depth": "hand network: finds a hand in a depth image; 21 joints in camera mm with their "
     "deviations",
+    "v2v": "V2V-PoseNet around the hand that the hand network finds: 21 joints in camera mm",
     "spherehand": "sphere hand: 21 joints of the nearest hand in a depth image, camera mm",
     "hand-rgb": "MediaPipe, from an environment of its own: 21 joints in px and sides of all hands "
     "in an RGB image",
+    "body-rgb": "MediaPipe, from an environment of its own: 33 joints of a person in an RGB image, "
+    "px and mm from the pelvis",
 }
 
 # System of a run, `config.task.name` → its predictor.
@@ -42,10 +47,12 @@ def load(name_or_folder: str | Path, checkpoint: str = "last") -> Predictor:
 
     HandDepthPredictor  depth images → xyz, uv, std, presence, side  (hand-depth, runs of handnet)
     SpherePredictor  depth images → xyz and uv    (spherehand, and its runs)
-    VoxelPredictor   depth images → xyz and uv    (runs of v2v)
+    HandVoxelPredictor  depth images → xyz, uv, presence, side  (v2v, runs of v2v:camera)
+    VoxelPredictor   depth images → xyz and uv    (other runs of v2v)
     HandPredictor    RGB images → uv              (runs of cpm and posenet2d)
     BodyPredictor    RGB images → uv and xyz      (runs of body)
     MediaPipePredictor  an RGB image → uv, side   (hand-rgb: docs/predict.md says what it needs)
+    MediaPipeBodyPredictor  an RGB image → uv, xyz  (body-rgb, likewise)
 
     The first call for an image size compiles; loading again does not. Raises FileNotFoundError if
     there is no such model or run, ValueError if it cannot be read.
@@ -53,10 +60,14 @@ def load(name_or_folder: str | Path, checkpoint: str = "last") -> Predictor:
     path = Path(name_or_folder)
     if str(name_or_folder) == "hand-depth":
         return HandDepthPredictor.included()
+    if str(name_or_folder) == "v2v":
+        return HandVoxelPredictor.included()
     if str(name_or_folder) == "spherehand":
         return SpherePredictor.included()
     if str(name_or_folder) == "hand-rgb":
         return MediaPipePredictor()
+    if str(name_or_folder) == "body-rgb":
+        return MediaPipeBodyPredictor()
     kind = predictor_of(path)
     network = open_network(path, checkpoint)
     return kind.of_run(f"{path}, step {network.step}", network)
@@ -69,9 +80,12 @@ def predictor_of(folder: Path) -> type[Predictor]:
             f"{folder}: expected a model ({', '.join(MODELS)}) or the folder of a trained run, "
             "which has a config.json"
         )
-    task = read_config(folder).task.name
+    config = read_config(folder)
+    task = config.task.name
     if task not in PREDICTORS:
         raise ValueError(
             f"{folder}: a run of {task} predicts no joints; expected one of {', '.join(PREDICTORS)}"
         )
+    if task == "v2v" and config.data.name == "handnet_world":
+        return HandVoxelPredictor
     return PREDICTORS[task]

@@ -18,6 +18,7 @@ from handjax.prediction.hand_depth import HandDepthPredictor
 from handjax.prediction.hand_following import SEARCH_EVERY
 from handjax.prediction.hand_search import CANDIDATES, UNSURE
 from handjax.prediction.image_predictors import BodyPredictor, HandPredictor, ImagePredictor
+from handjax.prediction.mediapipe_body import MediaPipeBodyPredictor
 from handjax.prediction.mediapipe_hands import MediaPipePredictor
 from handjax.prediction.predictor import load
 
@@ -62,6 +63,16 @@ class DepthRecognizer:
         found = self.predictor(frame.pixels, camera, side=self.side)
         unsure = found.presence is not None and float(found.presence) < self.presence
         return [] if unsure else [found]
+
+
+class FoundPeople:
+    """The people of an RGB frame that MediaPipe finds: at most one."""
+
+    def __init__(self, predictor: MediaPipeBodyPredictor):
+        self.predictor = predictor
+
+    def __call__(self, frame: Frame) -> list[Prediction]:
+        return list(self.predictor(frame.pixels))
 
 
 class DetectedHands:
@@ -165,12 +176,14 @@ def image_recognizer(
 ) -> Recognizer:
     """The recognizer of a predictor of RGB. `detector`: one of DETECTORS; by default none, and what
     is in the `boxes` of the first frame is followed. ValueError for what the predictor ignores."""
-    if isinstance(predictor, MediaPipePredictor):
+    if isinstance(predictor, MediaPipePredictor | MediaPipeBodyPredictor):
         if detector not in (None, "mediapipe") or boxes or side:
             raise ValueError(
-                f"--detector {detector}, --box and --side are for --workdir RUN; hand-rgb finds "
-                "hands and their sides itself"
+                f"--detector {detector}, --box and --side are for --workdir RUN; MediaPipe finds "
+                "people, and hands with their sides, itself"
             )
+        if isinstance(predictor, MediaPipeBodyPredictor):
+            return FoundPeople(predictor)
         return DetectedHands(predictor)
     assert isinstance(predictor, ImagePredictor)
     if side and isinstance(predictor, BodyPredictor):
@@ -203,7 +216,8 @@ def load_for_frames(model: str | None, workdir: str | None, depth: bool | None) 
     """The predictor for frames: that of a run, a model by name, or by default hand-depth for depth
     and hand-rgb for RGB. ValueError if it does not read such frames."""
     name = workdir or model or ("hand-depth" if depth else "hand-rgb")
-    predictor = MediaPipePredictor(video=True) if name == "hand-rgb" else load(name)
+    installed = {"hand-rgb": MediaPipePredictor, "body-rgb": MediaPipeBodyPredictor}
+    predictor = installed[name](video=True) if name in installed else load(name)
     if depth is not None and depth != isinstance(predictor, DepthPredictor):
         reads = "depth" if isinstance(predictor, DepthPredictor) else "RGB"
         raise ValueError(f"{name} reads {reads}; these frames are {'depth' if depth else 'RGB'}")

@@ -56,7 +56,7 @@ def parser() -> cli.Parser:
     add("--camera", metavar="CAMERA", help=f"of depth frames: {HELP}")
     add("--unit", type=float, default=1.0, metavar="MM", help="mm per unit of depth files (1)")
     add("--range", metavar="NEAR,FAR", help="where hands are, mm from the camera (depth)")
-    add_model_flags(flags, "hand-depth", "spherehand", "hand-rgb")
+    add_model_flags(flags, "hand-depth", "v2v", "spherehand", "hand-rgb", "body-rgb")
     common.add_output_flags(flags)
     return flags
 
@@ -187,7 +187,7 @@ def _box(text: str) -> list[float]:
 def _asked_depth(flags: argparse.Namespace) -> bool | None:
     """Whether folders and streams hold depth: if the model or the camera says so. None: unknown."""
     if flags.model:
-        return flags.model != "hand-rgb"
+        return flags.model not in ("hand-rgb", "body-rgb")
     if flags.workdir:
         return issubclass(predictor_of(Path(flags.workdir)), DepthPredictor)
     return True if flags.camera else None

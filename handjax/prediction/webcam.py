@@ -2,9 +2,9 @@
 
     handjax predict camera NUMBER --output OUT [--workdir RUN] [--smooth] [--frames N]
 
-NUMBER is that of the camera, 0 for the first. The network is hand-rgb (MediaPipe; docs/predict.md
-says how to install it) or a run of cpm, posenet2d or body. OUT gets what handjax predict video
-writes: predictions.jsonl grows by a line per picture.
+NUMBER is that of the camera, 0 for the first. The network is hand-rgb or body-rgb (MediaPipe;
+docs/predict.md says how to install it) or a run of cpm, posenet2d or body. OUT gets what handjax
+predict video writes: predictions.jsonl grows by a line per picture.
 """
 
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ def parser() -> cli.Parser:
     """The flags of `handjax predict camera`."""
     flags = cli.Parser(prog="handjax predict camera", description=__doc__)
     flags.add_argument("number", metavar="NUMBER", type=int, help="the camera, 0 for the first")
-    video.add_model_flags(flags, "hand-rgb")
+    video.add_model_flags(flags, "hand-rgb", "body-rgb")
     common.add_output_flags(flags)
     return flags
 

@@ -109,7 +109,7 @@ def depth_image(page) -> str:
     """The depth image of the hand as decoded by the page: a PNG in base64."""
     return page.evaluate(
         """async () => {
-            // A new picture may replace the element or its source during decode(), which then fails.
+            // A new picture may replace the element or its source; decode() then fails.
             for (let tries = 0; ; tries++) {
                 const image = [...document.querySelectorAll("img[src^='blob:']")].at(-1);
                 try {

@@ -28,6 +28,7 @@ RGB = ("config.crop.size=32", "config.data.image_size=48", "config.data.supersam
 BODY = ("config.model.width=2", "config.crop.size=(32,32)", "config.data.image_size=48")
 RUNS = {
     "v2v": ("v2v.py:quick", *V2V, "config.data.image_size=32", "config.task.decode=centroid"),
+    "v2v_camera": ("v2v.py:camera,quick", *V2V),
     "posenet2d": ("posenet2d.py:quick,dsnt", *RGB, "config.model.widths=(4,4,4,4,4)"),
     "wide": ("posenet2d.py:quick,dsnt", *RGB, "config.model.widths=(16,16,16,16,16)"),
     "cpm": ("cpm.py:quick", *RGB, "config.model.widths=(4,4,4)", "config.task.mirror_left=True"),
@@ -36,7 +37,7 @@ RUNS = {
     "kinematic": ("body.py:kinematic,quick", *BODY, "config.data.supersampling=1"),
     "spherehand": ("spherehand.py:quick", "config.data.image_size=32", "config.model.width=32"),
 }
-FLAGS = {"v2v": ("--center", "nearest"), "spherehand": ("--side", "left")}
+FLAGS = {"v2v": ("--center", "nearest"), "spherehand": ("--side", "left"), "v2v_camera": ()}
 
 
 @pytest.fixture(scope="module")

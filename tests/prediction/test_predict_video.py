@@ -64,9 +64,14 @@ class Pose:
         if not len(u):
             return Space(pose_landmarks=None)
         height, width = image.shape[:2]
-        corners = [(u.min(), v.min()), (u.max(), v.max())]
-        points = [Space(x=(x + 0.5) / width, y=(y + 0.5) / height) for x, y in corners]
-        return Space(pose_landmarks=Space(landmark=points))
+        corners = [(u.min(), v.min()), (u.max(), v.max())] + 31 * [(u[0], v[0])]
+        points = [
+            Space(x=(x + 0.5) / width, y=(y + 0.5) / height, visibility=0.5) for x, y in corners
+        ]
+        world = [Space(x=i / 100, y=0.2, z=-0.3) for i in range(33)]
+        return Space(
+            pose_landmarks=Space(landmark=points), pose_world_landmarks=Space(landmark=world)
+        )
 
 solutions = Space(hands=Space(Hands=Hands), pose=Space(Pose=Pose))
 """
@@ -207,12 +212,40 @@ def test_hands_of_a_video(elsewhere, capsys):
 def test_what_mediapipe_would_ignore_is_refused(elsewhere, flags):
     common.write_png(elsewhere / "in" / "a.png", spots(8))
     argv = [str(elsewhere / "in"), "--output", str(elsewhere / "out"), *flags]
-    with pytest.raises(ValueError, match="--side are for --workdir RUN; hand-rgb finds "):
-        predict.main(["video", *argv])
+    for model in ("hand-rgb", "body-rgb"):
+        with pytest.raises(ValueError, match="--side are for --workdir RUN; MediaPipe finds "):
+            predict.main(["video", *argv, "--model", model])
     if "--side" in flags:
         with pytest.raises(ValueError, match="--side is for --workdir RUN; MediaPipe finds"):
             predict.main(["images", *argv])
     assert not (elsewhere / "out").exists()
+
+
+def test_the_body_by_mediapipe(elsewhere, capsys):
+    predictor = handjax.load("body-rgb")
+    found = predictor(red(8))
+    assert "MediaPipe 0.0" in repr(predictor) and len(found) == 1 and found.frame == "pelvis"
+    np.testing.assert_allclose(found["nose"], [[0, 200, -300]], atol=1e-3)
+    np.testing.assert_allclose(found.uv[0, :2], [[8, 16], [15, 31]], atol=1e-3)
+    np.testing.assert_allclose(found["right_toes"], [[320, 200, -300]], atol=1e-3)
+    assert found.confidence[0].tolist() == [0.5] * 33
+    assert len(predictor(red())) == 0
+    with pytest.raises(ValueError, match="expected one picture"):
+        predictor(np.stack([red(8)] * 2))
+    for name, columns in (("1.png", (8,)), ("2.png", ())):
+        common.write_png(elsewhere / "in" / name, red(*columns))
+    argv = [str(elsewhere / "in"), "--model", "body-rgb", "--output", str(elsewhere / "out")]
+    predict.main(["images", *argv])
+    assert "1 people in 2 images; 1 images without" in capsys.readouterr().out
+    data = json.loads((elsewhere / "out" / "predictions.json").read_text())
+    (person,) = data["people"]
+    assert person["joints"]["left_wrist"]["xyz"] == pytest.approx([150, 200, -300], abs=1e-3)
+    predict.main(["video", *argv, "--overwrite"])
+    assert "2 frames, 1 with a hand or person, 1 followed" in capsys.readouterr().out
+    with pytest.raises(ValueError, match="are for runs; body-rgb finds the person"):
+        predict.main(["images", *argv, "--boxes", "b.json", "--overwrite"])
+    with pytest.raises(ValueError, match="both name a network"):
+        predict.main(["images", *argv, "--workdir", str(elsewhere)])
 
 
 def test_hands_of_pictures(elsewhere, capsys):
