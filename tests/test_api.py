@@ -115,7 +115,8 @@ def test_readme_snippet_runs(repo, capsys):
     depth[80:160, 120:200] = 500
     exec(code, dict(depth=depth, fx=300.0, fy=300.0, cx=160.0, cy=120.0))
     printed = capsys.readouterr().out
-    shapes = "xyz [21, 3] mm (camera frame), uv [21, 2] px, std [21] mm, presence []"
+    shapes = "xyz [21, 3] mm (camera frame), uv [21, 2] px, std [21] mm"
+    shapes += ", covariance [21, 3, 3] mm², presence []"
     assert f"Prediction(21 joints; {shapes}, center [3] mm, box [4] px)" in printed
     assert re.search(r"^joint +x_mm +y_mm +z_mm +std_mm", printed, re.MULTILINE)
     assert "index_tip" in printed

@@ -10,29 +10,42 @@ from handjax.pose.pinhole import namespace
 
 def fuse_rays(
     xyz: Float[Any, "*b j 3"],
-    std: Float[Any, "*b j"],
+    covariance: Float[Any, "*b j 3 3"],
     rays: Float[Any, "*b j 3"],
     ray_std: Float[Any, "*b j"],
-) -> tuple[Float[Any, "*b j 3"], Float[Any, "*b j"]]:
+) -> tuple[Float[Any, "*b j 3"], Float[Any, "*b j 3 3"]]:
     """Joints moved towards the rays through the camera's center on which a picture shows them, and
-    their new standard deviations, mm.
+    their new covariances, mm².
 
-    xyz      camera mm, with errors of `std` mm along each axis
-    rays     directions, of any length; NaN where the picture shows nothing
-    ray_std  error of the ray at the joint's distance, mm across it
+    xyz         camera mm
+    covariance  of the error of each, mm², of full rank
+    rays        directions, of any length; NaN where the picture shows nothing
+    ray_std     error of the ray at the joint's distance, mm across it
 
-    The product of two Gaussians: along the ray a joint stays, across it the surer one counts more.
-    The new `std` is the root of the mean variance of the three axes.
+    The product of two Gaussians, of which the ray's is without end along it.
     """
-    xp = namespace(xyz, std, rays, ray_std)
+    xp = namespace(xyz, covariance, rays, ray_std)
     seen = xp.isfinite(rays).all(-1)
     safe = xp.where(seen[..., None], rays, xp.ones_like(rays))
     ahead = safe / xp.sqrt((safe**2).sum(-1, keepdims=True))
-    along = (xyz * ahead).sum(-1, keepdims=True) * ahead
-    keep = xp.where(seen, ray_std**2 / xp.maximum(std**2 + ray_std**2, 1e-12), 1.0)
-    across = std**2 * keep  # the variance that is left
-    moved = along + (xyz - along) * keep[..., None]
-    return moved, xp.sqrt((std**2 + 2 * across) / 3)
+    across = _across(ahead, xp)
+    spread = covariance @ across.mT  # Kalman's update: two coordinates were measured as 0
+    both = across @ spread
+    a, b, d = both[..., 0, 0] + ray_std**2, both[..., 0, 1], both[..., 1, 1] + ray_std**2
+    inverse = xp.stack([xp.stack([d, -b], -1), xp.stack([-b, a], -1)], -2)
+    inverse = inverse / xp.maximum(a * d - b * b, 1e-12)[..., None, None]
+    gain = xp.where(seen[..., None, None], spread @ inverse, 0.0)
+    moved = xyz - (gain @ (across @ xyz[..., None]))[..., 0]
+    return moved, covariance - gain @ spread.mT
+
+
+def _across(ahead: Float[Any, "*b 3"], xp: Any) -> Float[Any, "*b 2 3"]:
+    """Two unit vectors across a unit vector and each other (Duff et al. 2017, JCGT 6)."""
+    x, y, z = ahead[..., 0], ahead[..., 1], ahead[..., 2]
+    sign = xp.where(z < 0, -1.0, 1.0).astype(ahead.dtype)
+    a = -1 / (sign + z)
+    first = xp.stack([1 + sign * x * x * a, sign * x * y * a, -sign * x], -1)
+    return xp.stack([first, xp.stack([x * y * a, sign + y * y * a, -y], -1)], -2)
 
 
 def wrist_pose(xyz: Float[np.ndarray, "*b 21 3"], left: Any) -> Float[np.ndarray, "*b 4 4"]:

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 # Drawing and saving take a Prediction, so its methods import them where they are used.
 
 # Fields with a row per sample.
-_ARRAYS = ("xyz", "uv", "confidence", "std", "presence", "center", "box")
-_UNITS = {"uv": " px", "std": " mm", "center": " mm", "box": " px"}
+_ARRAYS = ("xyz", "uv", "confidence", "std", "covariance", "presence", "center", "box")
+_UNITS = {"uv": " px", "std": " mm", "covariance": " mm²", "center": " mm", "box": " px"}
 
 
 @dataclasses.dataclass(frozen=True, repr=False, eq=False)
@@ -46,6 +46,8 @@ class Prediction:
     # Standard deviation of each coordinate of xyz, mm. If the errors are normal and alike in all
     # directions, a joint is within 1.54 std of its xyz in half of all cases, 2.80 std in 95 %.
     std: Float[np.ndarray, "*n j"] | None = None
+    # Of each joint, mm², along the axes of xyz; std² is the mean of its diagonal.
+    covariance: Float[np.ndarray, "*n j 3 3"] | None = None
     presence: Float[np.ndarray, "*n"] | None = None  # 0 to 1: probability that it is a hand
     side: str | tuple[str, ...] | None = None  # left or right, as found or as given; n of them
     center: Float[np.ndarray, "*n 3"] | None = None  # middle of the crop, camera mm

@@ -96,6 +96,7 @@ class DepthPredictor(Predictor):
             "uv": images.pixels(xyz),
             "confidence": rows.get("confidence"),
             "std": rows.get("std"),
+            "covariance": rows.get("covariance"),
             "presence": rows.get("presence"),
             "center": rows["center_xyz"],
         }

@@ -45,7 +45,8 @@ class HandDepthPredictor(DepthPredictor):
     A `presence` below 0.5 means that there may be no hand, or that its joints are uncertain; `std`
     is the standard deviation of a joint along an axis. Where the camera sees nothing within
     `range_mm`, ValueError. With `fit_steps` (12 do; 0 by default) the joints are then weighed
-    against the depth (fitting/depth_fitter.py), and `std` is that of the result.
+    against the depth (fitting/depth_fitter.py), and `std` and `covariance` are those of the result;
+    the network's own deviation is the same in all directions.
     """
 
     sides = ("auto", "right", "left")
@@ -77,7 +78,7 @@ class HandDepthPredictor(DepthPredictor):
         """The hand in one depth image, as NumPy arrays; arguments as in a call. ValueError where
         nothing is within `range_mm`, and for an output that is not finite."""
         found = jax.device_get(self._located(depth, k, side, center))
-        finite = all(np.isfinite(value).all() for value in found)
+        finite = all(np.isfinite(value).all() for value in jax.tree.leaves(found))
         check_finite(np.array([finite]), self.name)
         return found
 
@@ -182,6 +183,9 @@ class HandDepthPredictor(DepthPredictor):
         return {
             "joints_xyz": np.array([one.joints for one in hands]).reshape(count, joints, 3),
             "std": np.array([one.std for one in hands]).reshape(count, joints),
+            "covariance": np.array([_covariance(one) for one in hands]).reshape(
+                count, joints, 3, 3
+            ),
             "presence": np.array([one.presence for one in hands]),
             "left": np.array([one.side < 0 for one in hands], bool),
             "center_xyz": np.array([one.center for one in hands]).reshape(count, 3),
@@ -201,5 +205,13 @@ class HandDepthPredictor(DepthPredictor):
         seen = SeenJoints(np.asarray(found.joints), np.asarray(found.std), depth, k)
         frame = CubeFrame(np.asarray(found.center), bool(found.side < 0))
         fitted = weigh(seen, frame, last, self.fit_steps)
-        after: dict[str, Any] = {"joints": fitted.joints, "std": fitted.std}  # NumPy arrays
+        names = ("joints", "std", "covariance")
+        after: dict[str, Any] = {name: getattr(fitted, name) for name in names}  # NumPy arrays
         return found._replace(**after)
+
+
+def _covariance(hand: HandFound) -> Float[np.ndarray, "21 3 3"]:
+    """Of each joint, mm²: that of the fit, or the same in every direction."""
+    if hand.covariance is not None:
+        return np.asarray(hand.covariance)
+    return np.asarray(hand.std)[:, None, None] ** 2 * np.eye(3, dtype=np.float32)

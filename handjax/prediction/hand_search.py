@@ -51,6 +51,7 @@ class HandFound(NamedTuple):
     presence: Float[Array, ""]  # 0 to 1: that a hand is there, and that its joints are known
     side: Float[Array, ""]  # -1 left, 1 right
     center: Float[Array, "3"]  # middle of the last crop
+    covariance: Float[Array, "21 3 3"] | None = None  # mm², after a fit; else std² in any direction
 
 
 class Looks(NamedTuple):

@@ -55,11 +55,17 @@ def fuse(
     uv_std: float,
     images: PinholeFrames,
 ) -> dict[str, np.ndarray]:
-    """The rows of a network with joints moved towards their rays. ValueError without `std`."""
-    if "std" not in rows:
+    """The rows of a network with joints moved towards their rays. ValueError without
+    `covariance`."""
+    if "covariance" not in rows:
         raise ValueError("uv: this network gives no std of its joints; expected hand-depth")
-    xyz, std = rows["joints_xyz"], rows["std"]
+    xyz = rows["joints_xyz"]
     focal = np.array([camera.k[0, 0] for camera in images.cameras if camera.k is not None])
     across = (uv_std * xyz[..., 2] / focal[:, None]).astype(np.float32)
-    moved, left = fuse_rays(xyz, std, rays, across)
-    return rows | {"joints_xyz": moved, "std": left}
+    moved, left = fuse_rays(xyz, rows["covariance"], rays, across)
+    return rows | {"joints_xyz": moved, "covariance": left, "std": deviations(left)}
+
+
+def deviations(covariance: Float[np.ndarray, "*b 3 3"]) -> Float[np.ndarray, "*b"]:
+    """The root of the mean variance of the three axes, mm."""
+    return np.sqrt(np.trace(covariance, axis1=-2, axis2=-1) / 3)

@@ -23,12 +23,13 @@ UNITS = {
     "xyz": "mm, {frame} frame",
     "uv": "px of the image; pixel centers are integers",
     "std": "mm along each axis",
+    "covariance": "mm², of each joint, along the axes of xyz",
     "confidence": "height of the heat map's peak, per joint",
     "presence": "probability that it is a hand, 0 to 1",
     "center": "middle of the crop, mm, camera frame",
     "box": "px: left, top, width, height",
 }
-_BY_JOINT = ("xyz", "uv", "std", "confidence")
+_BY_JOINT = ("xyz", "uv", "std", "covariance", "confidence")
 _BY_SAMPLE = ("presence", "center", "box")
 # Field by joint → columns of a table or of a csv, with the digits that a table shows.
 _COLUMNS = {

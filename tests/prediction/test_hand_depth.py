@@ -73,6 +73,8 @@ def test_hands_are_found_and_their_sides(pictures, predictor):
     assert (found.presence[near] > 0.5).mean() >= 0.9
     np.testing.assert_allclose(found.uv, project(found.xyz, K[None]), atol=1e-2)
     assert found.std.shape == (COUNT, 21) and (found.std > 0).all()
+    ball = found.std[..., None, None] ** 2 * np.eye(3)
+    np.testing.assert_allclose(found.covariance, ball, rtol=1e-5)
 
 
 def test_the_fit_to_the_depth_improves_on_the_network(pictures, predictor, monkeypatch):
@@ -84,6 +86,15 @@ def test_the_fit_to_the_depth_improves_on_the_network(pictures, predictor, monke
     network, fitted = (np.linalg.norm(r.xyz - joints, axis=-1).mean(1) for r in (before, after))
     assert np.median(fitted) < 0.9 * np.median(network) and (fitted < network + 2).mean() >= 0.8
     assert after.std.shape == before.std.shape
+    # The covariance is that of the fit, which knows some directions better.
+    trace = np.trace(after.covariance, axis1=-2, axis2=-1)
+    np.testing.assert_allclose(after.std**2, trace / 3, rtol=1e-4)
+    least, _, most = np.moveaxis(np.linalg.eigvalsh(after.covariance), -1, 0)
+    assert (least > 0).all() and np.median(most / least) > 1.5
+    # A direction that it calls surer is one in which it errs less.
+    errors = after.xyz - joints
+    towards = np.einsum("...i,...ij->...j", errors, np.linalg.eigh(after.covariance)[1])
+    assert np.median(np.abs(towards[..., 0])) < np.median(np.abs(towards[..., 2]))
     # The deviations are of the size of the errors.
     axis = np.sqrt((np.linalg.norm(after.xyz - joints, axis=-1) ** 2).mean() / 3)
     assert 0.5 < np.sqrt((after.std**2).mean()) / axis < 3
