@@ -1,8 +1,9 @@
 """Hands as a depth camera sees them in use: on an arm, with a person, things and walls around, in
 every direction, through the effects of a sensor. A random key in, one labelled sample out.
 
-`crop_sample` is the crop around one hand, `frame_sample` a whole image with several or none. Both
-are drawn on the device without limit, and no file is read.
+`crop_sample` is the crop around one hand, `frame_sample` a whole image with several or none,
+`image_sample` the same at the size that cameras have. All are drawn on the device without limit,
+and no file is read.
 """
 
 import jax.numpy as jnp
@@ -121,15 +122,46 @@ def frame_sample(
     each, mm; sides [2]: -1 left, 1 right; present [2]: whether it is there, its middle in the
     image, and at least five joints can be seen; sizes [2], relative to the model.
     """
-    height, width = FRAME_SIZE
+    row = image_sample(
+        key,
+        image_size=FRAME_SIZE,
+        focal=FRAME_FOCAL,
+        skin=skin,
+        distance_mm=distance_mm,
+        none=none,
+        shares=shares,
+        sensors=sensors,
+        frontal=frontal,
+        scale=scale,
+    )
+    joints = row.pop("joints_xyz")
+    return {**row, "hands": joints.mean(1)}
+
+
+def image_sample(
+    key: PRNGKeyArray,
+    *,
+    image_size: tuple[int, int] = (240, 320),
+    focal: float = 290.0,
+    skin: skinning.Skin | None = None,
+    distance_mm: poses.Range = (250.0, 1200.0),
+    none: Share = 0.15,
+    shares: Shares = USUAL,
+    sensors: tuple[str, ...] = tuple(depth_cameras.KINDS),
+    frontal: float = 0.35,
+    scale: poses.Range = ADULT_AND_CHILD,
+) -> dict[str, Array]:
+    """The images of `frame_sample` as a camera of `image_size`, height and width, and of `focal`
+    px takes them, with all joints: joints_xyz [2, 21, 3], mm, instead of hands."""
+    height, width = image_size
     skin = skin or skinning.hand_skin()
     hand_key, draw_key, sensor_key = random.split(key, 3)
     draws = Draws(draw_key, _NUMBERS)
     u = draws.uniform(4)
     z = distance_mm[0] * (distance_mm[1] / distance_mm[0]) ** u[0]
-    k = look_at.centered_camera(jnp.asarray(FRAME_FOCAL), height, width)
+    k = look_at.centered_camera(jnp.asarray(focal), height, width)
     at = jnp.stack([(u[1] - 0.5) * width, (u[2] - 0.5) * height]) * 0.9
-    position = jnp.concatenate([at * z / FRAME_FOCAL, z[None]])
+    position = jnp.concatenate([at * z / focal, z[None]])
     gone = u[3] < none
     scene = draw_scene(hand_key, draws, position, 0.5, gone, skin, shares, scale, frontal, 0.0)
     clean = render_scene(scene, k, height, width, skin)
@@ -146,7 +178,7 @@ def frame_sample(
     return {
         "depth": depth,
         "k": k,
-        "hands": jnp.stack([one.joints.mean(0) for one in hands]),
+        "joints_xyz": jnp.stack([one.joints for one in hands]),
         "sides": jnp.stack([one.side for one in hands]),
         "sizes": jnp.stack([one.size for one in hands]),
         "present": jnp.stack([~gone & seen(hands[0]), scene.has_second & seen(hands[1])]),
