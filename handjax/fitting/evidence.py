@@ -9,6 +9,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float
 
+from handjax.fitting.hand_build import USUAL, Build
 from handjax.fitting.observation import distance_to
 from handjax.pose import geometry, pinhole
 from handjax.pose.look_at import CROP_MM
@@ -33,6 +34,7 @@ class Evidence(NamedTuple):
     distance: Float[Array, ""]  # of the middle from the camera
     joints: Float[Array, "21 3"]  # hand21, of the network
     std: Float[Array, "21"]  # of each of them along an axis, mm
+    build: Build  # of the hand, as far as it is known
 
 
 def gather(
@@ -41,9 +43,11 @@ def gather(
     distance: Float[Array, ""],
     joints: Float[Array, "21 3"],
     std: Float[Array, "21"],
+    build: Build = USUAL,
 ) -> Evidence:
     """The evidence in the crop of a right hand, mm along z, 0 missing, of a camera `k` that looks
-    at the crop's middle, and in the joints of a network, mm of the crop."""
+    at the crop's middle, in the joints of a network, mm of the crop, and in what is known of the
+    hand's `build`."""
     size = depth.shape[-1]
     middle = jnp.stack([jnp.zeros_like(distance), jnp.zeros_like(distance), distance])
     rays = pinhole.pixel_rays(k, size, size)
@@ -67,7 +71,8 @@ def gather(
     outside = jnp.where(within, 0.5 - distance_to(~within), distance_to(within) - 0.5)
     surface = jnp.where(inside, depth - distance, _FAR_MM)
     view = seen / geometry.safe_norm(seen)[:, None]
-    return Evidence(seen - middle[None], view, weight, outside, surface, k, distance, joints, std)
+    own = (seen - middle[None], view, weight, outside, surface, k, distance, joints, std)
+    return Evidence(*own, Build(*(jnp.asarray(one) for one in build)))
 
 
 def _grown(mask: Bool[Array, "n n"]) -> Bool[Array, "n n"]:

@@ -14,6 +14,7 @@ from jaxtyping import Array, Bool, Float
 
 from handjax.engine.programs import kept
 from handjax.fitting.evidence import gather
+from handjax.fitting.hand_build import Build
 from handjax.fitting.hand_state import HandParameters, HandState, from_parameters
 from handjax.fitting.levenberg_marquardt import fit
 from handjax.ops import library
@@ -45,7 +46,7 @@ class FrameFit(NamedTuple):
     holds: Bool[Array, ""]  # whether it is near enough to be the result
 
 
-@partial(kept, static=("steps",), results=(FrameFit, HandState), kernels=library.registered)
+@partial(kept, static=("steps",), results=(FrameFit, HandState, Build), kernels=library.registered)
 def fit_frame(
     depth: Float[Array, "h w"],
     k: Float[Array, "3 3"],
@@ -54,13 +55,15 @@ def fit_frame(
     joints: Float[Array, "21 3"],
     std: Float[Array, "21"],
     last: Float[Array, "21 3"] | None,
+    build: Build,
     steps: int,
 ) -> FrameFit:
     """The hand of a depth image, mm along z, 0 missing, of camera `k`.
 
     `center`: the middle of the crop, camera mm; `joints`: the network's, mm of the cube; `std`: the
-    deviation of each along an axis; `last`: the joints of the frame before, mm of the cube. The fit
-    starts from the network's joints, and from the last where there are any; the better end stays.
+    deviation of each along an axis; `last`: the joints of the frame before, mm of the cube;
+    `build`: what is known of it. The fit starts from the network's joints, and from the last where
+    there are any; the better end stays.
     """
     mirror = jnp.where(left, jnp.array([-1.0, 1.0, 1.0]), jnp.ones(3))
     rotation, distance = look_at.towards(center), jnp.linalg.norm(center)
@@ -70,7 +73,7 @@ def fit_frame(
     turn = mirror[:, None] * rotation * mirror[None]  # cube → crop, of the mirrored hand
 
     seen = geometry.map_points(turn, joints)
-    evidence = gather(crop, crop_k, distance, seen, std)
+    evidence = gather(crop, crop_k, distance, seen, std, build)
     if last is None:
         end = fit(seen, evidence, steps=steps)
     else:

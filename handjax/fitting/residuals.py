@@ -7,7 +7,8 @@
     before    joints are near those of the frame before, where there is one
     angles    finger angles are those of people, by a Gaussian
     range     and within what was sampled
-    size, fingers, wrist    are usual
+    size, fingers    are usual, or those of the frames before
+    wrist     is usual
 
 Each is in units of its own standard deviation. Squares saturate (Geman and McClure 1987), since
 some points are of something else and some joints of the network are wrong. The derivatives are
@@ -18,12 +19,12 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
 from handjax.fitting import cones
 from handjax.fitting.evidence import Evidence
+from handjax.fitting.hand_build import Build
 from handjax.fitting.hand_state import HandParameters
 from handjax.fitting.observation import sample_pixels
 from handjax.fitting.posed_hand import COUNT, PLACES, posed
@@ -41,8 +42,7 @@ _FRONT_MM, _FRONT_LIMIT = 5.0, 4.0
 _JOINT_LIMIT = 3.0
 _NETWORK = 1.0  # weight of the network's joints
 _RANGE_RAD = 0.05
-_SIZE, _SIZE_DEVIATION = np.log(0.86), 0.12  # of children and adults, relative to the rig
-_FINGER_DEVIATION, _WRIST_DEVIATION = 0.07, 0.6
+_WRIST_DEVIATION = 0.6
 _BEFORE_MM = 12.0
 
 
@@ -83,7 +83,7 @@ def normal_equations(
         "outside": _outside(own, own_slopes, evidence, depth),
         "front": _front(own, own_slopes, evidence, depth),
         "network": _near(joints, joint_slopes, evidence.joints, evidence.std, _NETWORK, depth),
-        **_prior(now),
+        **_prior(now, evidence.build),
     }
     if before is not None:
         deviation = jnp.full(len(joints), _BEFORE_MM)
@@ -177,7 +177,7 @@ def _saturated(value: Float[Array, " r"], limit: float) -> Float[Array, " r"]:
     return 1 / (1 + (value / limit) ** 2)
 
 
-def _prior(now: HandParameters) -> dict[str, Rows]:
+def _prior(now: HandParameters, build: Build) -> dict[str, Rows]:
     prior = angle_prior()
     whiten = jnp.asarray(prior.whiten)
 
@@ -186,7 +186,8 @@ def _prior(now: HandParameters) -> dict[str, Rows]:
         return Rows(value, full)
 
     beyond = jax.nn.relu(now.angles - prior.high) - jax.nn.relu(prior.low - now.angles)
-    shape = (now.log_fingers / _FINGER_DEVIATION, now.wrist / _WRIST_DEVIATION)
+    sizes = jnp.append(now.log_size, now.log_fingers) - build.mean
+    scale = jnp.diag(1 / build.std)
     return {
         "angles": linear("angles", prior.deviation(now.angles), whiten.T),
         "range": linear(
@@ -194,11 +195,11 @@ def _prior(now: HandParameters) -> dict[str, Rows]:
         ),
         "size": linear(
             "log_size",
-            (now.log_size - _SIZE)[None] / _SIZE_DEVIATION,
-            jnp.full((1, 1), 1 / _SIZE_DEVIATION),
+            sizes[:1] / build.std[:1],
+            scale[:1, :1],
         ),
-        "fingers": linear("log_fingers", shape[0], jnp.eye(5) / _FINGER_DEVIATION),
-        "wrist": linear("wrist", shape[1], jnp.eye(2) / _WRIST_DEVIATION),
+        "fingers": linear("log_fingers", sizes[1:] / build.std[1:], scale[1:, 1:]),
+        "wrist": linear("wrist", now.wrist / _WRIST_DEVIATION, jnp.eye(2) / _WRIST_DEVIATION),
     }
 
 

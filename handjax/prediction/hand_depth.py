@@ -11,6 +11,7 @@ from jaxtyping import Float
 from handjax.engine.programs import kept
 from handjax.fitting.depth_cube import CubeFrame
 from handjax.fitting.depth_fitter import SeenJoints, weigh
+from handjax.fitting.hand_build import SeenBuild
 from handjax.ops import library
 from handjax.pose.skeleton import SKELETONS
 from handjax.prediction import arguments
@@ -196,18 +197,27 @@ class HandDepthPredictor(DepthPredictor):
         found: HandFound,
         depth: Float[np.ndarray, "h w"],
         k: Float[np.ndarray, "3 3"],
-        last: Float[np.ndarray, "21 3"] | None = None,
     ) -> HandFound:
-        """The hand after `fit_steps` of the fit to the depth image it was found in, if any; `last`:
-        its joints in the frame before."""
-        if not self.fit_steps:
-            return found
+        """The hand after `fit_steps` of the fit to the depth image it was found in, if any."""
+        return self.fitted(found, depth, k)[0] if self.fit_steps else found
+
+    def fitted(
+        self,
+        found: HandFound,
+        depth: Float[np.ndarray, "h w"],
+        k: Float[np.ndarray, "3 3"],
+        last: Float[np.ndarray, "21 3"] | None = None,
+        build: SeenBuild = SeenBuild(),  # noqa: B008  # immutable
+    ) -> tuple[HandFound, SeenBuild]:
+        """The hand after `fit_steps` of the fit to the depth image it was found in, and what is
+        known of its build then. `last`: its joints in the frame before; `build`: what was known."""
         seen = SeenJoints(np.asarray(found.joints), np.asarray(found.std), depth, k)
         frame = CubeFrame(np.asarray(found.center), bool(found.side < 0))
-        fitted = weigh(seen, frame, last, self.fit_steps)
+        fitted = weigh(seen, frame, last, self.fit_steps, build.known())
+        build = build.after(fitted.fit.state) if fitted.fit.holds else build
         names = ("joints", "std", "covariance")
         after: dict[str, Any] = {name: getattr(fitted, name) for name in names}  # NumPy arrays
-        return found._replace(**after)
+        return found._replace(**after), build
 
 
 def _covariance(hand: HandFound) -> Float[np.ndarray, "21 3 3"]:

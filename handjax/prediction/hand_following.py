@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from handjax.engine.programs import kept
+from handjax.fitting.hand_build import SeenBuild
 from handjax.ops import library
 from handjax.prediction import arguments
 from handjax.prediction.arguments import ArrayLike, CameraLike
@@ -68,6 +69,7 @@ class _Followed:
     move: Float[np.ndarray, "3"]  # since the frame before, mm
     missed: int = 0  # frames since it was seen
     unsure: int = 0  # frames since it had the presence of a hand that is found
+    build: SeenBuild = SeenBuild()
 
 
 class HandFollower:
@@ -77,7 +79,8 @@ class HandFollower:
     they keep. Votes of the frames so far, recent ones counting most, decide on a hand's side. One
     that is not seen is left out of the result and waited for where it was, for ten frames; one
     whose presence is too low to be found stays for 90. With the predictor's `fit_steps` the fit
-    also begins at the frame before.
+    also begins at the frame before, and the size of the hand and its fingers is estimated over the
+    frames and then kept.
     """
 
     def __init__(
@@ -153,12 +156,15 @@ class HandFollower:
         now: HandFound = jax.tree.map(lambda x: x[which], found)
         if now.joints[:, 2].min() <= 0:
             return dataclasses.replace(one, missed=one.missed + 1)
-        last = before if not one.missed and now.side == one.found.side else None
-        now = self.predictor.fitted_if_asked(now, depth, k, last)
+        same, build = bool(now.side == one.found.side), one.build
+        last = before if same and not one.missed else None
+        if self.predictor.fit_steps:
+            build = build if same else SeenBuild()
+            now, build = self.predictor.fitted(now, depth, k, last, build)
         move = np.asarray(now.joints).mean(0) - before.mean(0)
         fast = max(float(np.linalg.norm(move)) / _FASTEST_MM, 1.0)
         unsure = one.unsure + 1 if now.presence < self.presence else 0
-        return _Followed(one.number, now, odds, move / fast, unsure=unsure)
+        return _Followed(one.number, now, odds, move / fast, unsure=unsure, build=build)
 
     def _search(self, depth: Float[np.ndarray, "h w"], k: Float[np.ndarray, "3 3"]) -> None:
         """More hands, if there may be and it is time; a surer one in place of one that is there."""

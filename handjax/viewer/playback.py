@@ -12,6 +12,7 @@ from jaxtyping import Float
 from handjax.data.cameras import Camera
 from handjax.fitting.depth_cube import CubeFrame
 from handjax.fitting.depth_fitter import SeenJoints, weigh
+from handjax.fitting.hand_build import SeenBuild
 from handjax.pose.skeleton import SKELETONS
 from handjax.prediction.frames import Frame, FrameSource
 from handjax.prediction.hand_depth import HandDepthPredictor
@@ -51,19 +52,23 @@ class HandTracker:
         """Forget the frames so far: the next one does not follow on them."""
         self.follower = self.predictor.follower(hands=1)
         self.last: tuple[str, np.ndarray] | None = None  # side and joints, of the frame before
+        self.build = SeenBuild()
 
     def __call__(self, image: LoadedImage) -> TrackedHand | None:
         """The hand in the image, or None if none is found or followed."""
         hands = self.follower.next_hands(image.depth, image.k)
         if not hands:
-            self.last = None
+            self.last, self.build = None, SeenBuild()
             return None
         found = hands[0]
         side = "left" if float(found.side) < 0 else "right"
         frame = CubeFrame(np.asarray(found.center), side == "left")
         seen = SeenJoints(np.asarray(found.joints), np.asarray(found.std), image.depth, image.k)
         before = self.last[1] if self.last and self.last[0] == side else None
-        weighed = weigh(seen, frame, before)
+        self.build = self.build if before is not None else SeenBuild()
+        weighed = weigh(seen, frame, before, build=self.build.known())
+        if weighed.fit.holds:
+            self.build = self.build.after(weighed.fit.state)
         self.last = side, weighed.joints
         hand = from_state(weighed.fit.state, side)
         doubt = weighed.joints, weighed.std, weighed.covariance

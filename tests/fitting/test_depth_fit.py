@@ -9,6 +9,7 @@ from handjax.fitting import cones, frame_fit, hand_state, posed_hand, prior
 from handjax.fitting.depth_cube import CubeFrame, crop_cube
 from handjax.fitting.depth_fitter import DepthFitter, SeenJoints
 from handjax.fitting.evidence import POINTS, gather
+from handjax.fitting.hand_build import USUAL
 from handjax.fitting.hand_state import HandParameters, hand_points
 from handjax.fitting.levenberg_marquardt import fit, solve
 from handjax.fitting.palm import hand_on_palm
@@ -183,7 +184,7 @@ def test_frames_of_either_side_and_any_camera_agree(scene):
     joints, depth = scene
     run = frame_fit.fit_frame
     center = MIDDLE
-    given = (joints, np.full(21, 8.0, np.float32), None, 12)
+    given = (joints, np.full(21, 8.0, np.float32), None, USUAL, 12)
     k = np.asarray(K)
     right = run(depth, k, center, np.asarray(False), *given)
     # The mirrored picture of the same camera, whose axis is in the middle.
@@ -202,7 +203,7 @@ def test_a_hand_that_does_not_lie_on_the_depth_is_not_taken(scene):
     thing = np.where(np.abs(blocks) < 70, DISTANCE + blocks, 0).astype(np.float32)
     std, center = np.full(21, 8.0, np.float32), MIDDLE
     for left in (False, True):
-        given = (np.asarray(K), center, np.asarray(left), joints, std, None, 12)
+        given = (np.asarray(K), center, np.asarray(left), joints, std, None, USUAL, 12)
         none = frame_fit.fit_frame(thing, *given)
         assert not none.holds
         np.testing.assert_array_equal(none.joints, joints)

@@ -1,0 +1,80 @@
+"""The size of a hand and its fingers, estimated over frames and then kept."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from handjax.fitting import hand_state, posed_hand, prior
+from handjax.fitting.depth_cube import CubeFrame
+from handjax.fitting.depth_fitter import SeenJoints, weigh
+from handjax.fitting.hand_build import USUAL, SeenBuild
+from handjax.fitting.hand_state import HandParameters, HandState, hand_points
+from handjax.pose import look_at
+from handjax.rigs.spheres import sphere_depth_pinhole
+
+DISTANCE, SIZE, CHILD = 450.0, 64, float(np.log(0.7))
+K = jax.device_get(look_at.crop_camera(jnp.asarray(DISTANCE), SIZE))
+MIDDLE = np.array([0, 0, DISTANCE], np.float32)
+
+
+def state_of(sizes):
+    sizes = np.asarray(sizes, np.float32)
+    return HandState(np.zeros(26, np.float32), sizes[0], sizes[1:], np.zeros(2, np.float32))
+
+
+def test_it_is_surer_with_every_frame_until_it_stays():
+    seen, own = SeenBuild(), np.array([-0.4, 0.1, 0, 0, 0, -0.1])
+    for ours, usual in zip(seen.known(), USUAL, strict=True):
+        np.testing.assert_allclose(ours, usual)
+    off, deviations = [], []
+    for _ in range(400):
+        known = seen.known()
+        off.append(np.abs(known.mean - own).max())
+        deviations.append(known.std)
+        seen = seen.after(state_of(own))
+    assert (np.diff(off) < 0).all() and off[-1] < 0.005
+    assert (np.diff(deviations, axis=0) <= 0).all() and deviations[-1] == pytest.approx(0.02)
+
+
+def hand(seed: int) -> HandParameters:
+    """The same child's hand in another pose."""
+    rng = np.random.default_rng(seed)
+    facing = hand_state.to_parameters(hand_state.hands_in_all_directions(jnp.zeros(3)))
+    posed = jax.tree.map(lambda leaf: leaf[0], facing)._replace(
+        rotation=np.float32(0.3 * rng.normal(size=3)),
+        angles=prior.angle_prior().samples[seed],
+        log_size=np.float32(CHILD),
+        log_fingers=np.float32([0.08, 0, 0, 0, -0.08]),
+    )
+    return jax.jit(posed_hand.turned)(posed, np.zeros(posed_hand.COUNT, np.float32))
+
+
+@pytest.mark.slow
+@pytest.mark.optimized
+def test_the_size_of_a_childs_hand_is_found_over_frames():
+    @jax.jit
+    def show(one):
+        points = hand_points(one)
+        centers = jnp.concatenate([points.centers, points.arm]) + MIDDLE[None]
+        radii = jnp.concatenate([points.radii, points.arm_radii])
+        depth = sphere_depth_pinhole(centers, radii, jnp.asarray(K), SIZE, SIZE)[0]
+        return points.joints, depth
+
+    frame, seen = CubeFrame(MIDDLE, False), SeenBuild()
+    std, rng = np.full(21, 9.0, np.float32), np.random.default_rng(1)
+    alone, known = [], []
+    for number in range(24):
+        joints, depth = jax.device_get(show(hand(number)))
+        # The network takes every hand for one of usual size.
+        larger = joints.mean(0) + (joints - joints.mean(0)) * np.exp((USUAL.mean[0] - CHILD) / 2)
+        off = (larger + rng.normal(0, 6, joints.shape) + MIDDLE).astype(np.float32)
+        given = SeenJoints(off, std, depth, np.asarray(K))
+        with_it = weigh(given, frame, build=seen.known())
+        seen = seen.after(with_it.fit.state)
+        for errors, found in ((alone, weigh(given, frame)), (known, with_it)):
+            errors.append(np.linalg.norm(found.joints - joints - MIDDLE, axis=-1).mean())
+    estimate = seen.known()
+    assert abs(estimate.mean[0] - CHILD) < 0.5 * abs(USUAL.mean[0] - CHILD)
+    assert estimate.std[0] < 0.6 * USUAL.std[0]
+    assert np.mean(known[8:]) < 1.02 * np.mean(alone[8:]), (known, alone)
