@@ -38,6 +38,8 @@ from handjax.realframes.joints import Pairs, pairs
 from handjax.realframes.measure import GIVEN, Answer, Model
 from handjax.realframes.pictures import picture
 
+_IN_DEPTH = tuple(name for name in MODELS if not name.endswith("-rgb"))
+
 
 def parser() -> cli.Parser:
     """The flags of `handjax bench real`."""
@@ -48,7 +50,7 @@ def parser() -> cli.Parser:
         "--model",
         default="hand-depth",
         metavar="NAME|RUN",
-        help=f"{' or '.join(MODELS)}, or the folder of a trained run (default: hand-depth)",
+        help=f"{' or '.join(_IN_DEPTH)}, or the folder of a trained run (default: hand-depth)",
     )
     add(
         "--checkpoint",
