@@ -74,12 +74,13 @@ def crop_batch(
     crops: Float[Array | np.ndarray, "n s s"], distances: Float[Array | np.ndarray, " n"]
 ) -> dict[str, Array]:
     """V2V-PoseNet's batch of crops around points `distances` mm ahead of their cameras."""
-    distance, zero = jnp.asarray(distances), jnp.zeros(len(distances))
+    distance = jnp.asarray(distances)  # of any number, in an export
+    zero = jnp.zeros_like(distance)
     return {
         "depth": jnp.asarray(crops),
         "k": look_at.crop_camera(distance, SIZE),
         "center_xyz": jnp.stack([zero, zero, distance], axis=-1),
-        "cube_mm": jnp.full((len(distances), 3), look_at.CROP_MM),
+        "cube_mm": jnp.stack([zero + look_at.CROP_MM] * 3, axis=-1),
     }
 
 
