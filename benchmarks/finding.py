@@ -11,13 +11,13 @@ mm, mean error of the joints. Then the same images, spoilt:
     no hand        arms, people and things without the first hand, and without a second one
     a rectangle    flat, of the size of a hand, before a wall
     half a hand    nothing is measured right of the hand's middle
-    at the edge    or right of its border
+    at the edge    nothing is measured right of the hand
     a near corner  something in a corner of the picture, nearer than the hand
     wrong side     the other side than the hand's is asked for
-    moving camera  a sequence whose camera turns by up to 70 degrees/s; followed
+    moving camera  a sequence whose camera turns by up to 72 degrees/s; followed
 
-Of all of them: the area under the curve of 1 - presence against errors above 40 mm; where there is
-no hand any answer counts as one.
+Of all single images: the area under the curve of 1 - presence against errors above 40 mm; where
+there is no hand any answer counts as one.
 """
 
 import argparse

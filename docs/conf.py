@@ -44,6 +44,7 @@ maximum_signature_line_length = 80
 # Page → the files that it ends with. Links to them lead to their sections.
 NOTES = {
     "data_sets": sorted((ROOT / "handjax" / "data" / "sets").glob("*/README.md")),
+    "v2v": [ROOT / "handjax" / "models" / "v2v.md"],
     "handnet": [ROOT / "handjax" / "models" / "handnet.md"],
     "spherehand": [ROOT / "handjax" / "models" / "spherenet.md"],
 }

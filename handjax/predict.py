@@ -1,11 +1,12 @@
 """handjax predict: joints in your own pictures, depth images, videos and cameras.
 
-    handjax predict images INPUT ... --workdir RUN [--boxes FILE] [--output OUT]
+    handjax predict images INPUT ... --output OUT [--workdir RUN] [--boxes FILE]
     handjax predict depth INPUT ... --camera FX,FY,CX,CY --output OUT
     handjax predict video INPUT ... --output OUT
     handjax predict camera NUMBER --output OUT
 
-images  RGB images of hands or people, by a run of configs/cpm.py, posenet2d.py or body.py
+images  RGB images of hands or people, by MediaPipe or a run of configs/cpm.py, posenet2d.py or
+        body.py
 depth   depth images of a hand, by the hand network or the sphere hand, and by model fitting
 video   frames of a video, of a depth recording, of a folder or of a stream, one after another
 camera  a webcam

@@ -256,8 +256,9 @@ def _weights_of(init: str) -> Path:
     """The folder or file that `config.init` names, or the file of an included network."""
     if init not in _INCLUDED:
         return Path(init)
-    from handjax.prediction.network import INCLUDED  # few runs need it
+    from handjax.prediction.network import INCLUDED, check_unambiguous  # few runs need it
 
+    check_unambiguous(init)
     return INCLUDED[init]
 
 

@@ -2,6 +2,7 @@
 
 import json
 import runpy
+from pathlib import Path
 
 import pytest
 
@@ -45,3 +46,18 @@ def test_results_of_another_budget_are_kept(ablation, tmp_path):
     assert json.loads(path.read_text())["sizes"] == [400, 128]
     with pytest.raises(FileNotFoundError, match="--real nowhere: no such folder"):
         ablation["main"](["--out", str(tmp_path), "--real", "nowhere"])
+
+
+def test_errors_are_read_from_what_the_commands_write(ablation, tmp_path, monkeypatch):
+    def run(*command):
+        out = Path(command[command.index("--output") + 1])
+        out.mkdir(parents=True)
+        found = {"mpjpe_mm": 31.5}
+        if command[0] == "bench":
+            stages = {"network": {"mean_mm": 24.5}}
+            found = {"options": {}, "sets": {"hands": {"stages": stages}}}
+        (out / "metrics.json").write_text(json.dumps(found))
+
+    monkeypatch.setitem(ablation["_real"].__globals__, "_run", run)
+    assert ablation["_held_out"](tmp_path, 8) == 31.5
+    assert ablation["_real"](tmp_path, tmp_path / "hands") == 24.5

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import handjax
-from handjax import run
+from handjax import run, train
 from handjax.data.batch import unpack_voxels
 from handjax.data.camera_presets import preset
 from handjax.data.cameras import PRESETS, intrinsics, read_camera
@@ -25,6 +25,7 @@ from handjax.pose.pinhole import project
 from handjax.pose.skeleton import SKELETONS
 from handjax.prediction import depth_base, hand_search
 from handjax.prediction.network import _compile
+from handjax.prediction.recognizers import load_for_frames
 from handjax.synthetic import camera_world
 from handjax.targets import body as body_targets
 
@@ -153,6 +154,21 @@ def test_v2v_run(tiny):
     hand = handjax.load("hand-depth")(batch["depth"][0], camera, side="right")
     same(found.center, hand.xyz.mean(0))
     same(found.xyz, predictor(batch["depth"][0], camera, hand.xyz.mean(0)).xyz)
+
+
+@pytest.mark.slow
+def test_a_run_of_an_included_networks_name_is_not_taken_for_it(tiny, tmp_path, monkeypatch):
+    folder, _, _ = tiny("v2v")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "v2v").symlink_to(folder)
+    with pytest.raises(ValueError, match="v2v: an included network, and a run's folder here; wri"):
+        handjax.load("v2v")
+    with pytest.raises(ValueError, match="write ./v2v for the run"):
+        train._weights_of("v2v")
+    for own in ("./v2v", Path("v2v")):
+        assert "step 0" in repr(handjax.load(own))
+    assert "step 0" in repr(load_for_frames(None, "v2v", True))
+    assert train._weights_of("hand-depth").name == "handnet.npz"
 
 
 def hands_aside(side: float):

@@ -45,6 +45,7 @@ def variants_of(path: str) -> list[str]:
 DATA_SETS = {"h5", "own", "nyu", "icvl", "msra", "hands2017", "bighand", "dexycb", "ho3d", "itop"}
 ALTERNATIVES = (
     DATA_SETS,
+    {"camera", "global_joints"},
     {"rhd", "stb", "rs", "freihand", "dexycb", "ho3d", "interhand", "handdb", "list", "own"},
     {"heatmap", "dsnt"},
 )

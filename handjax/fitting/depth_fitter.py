@@ -42,7 +42,7 @@ def weigh(
 ) -> Weighed:
     """The hand after `steps` steps from the network's joints, and from those of the frame before,
     `last`, camera mm, if there was one; the network's, if it does not end on what was measured.
-    `frame` is that of the crop and the side, `build` what is known of the hand's."""
+    `frame` is that of the crop and the side, `build` what is known of the hand's size."""
     before = None if last is None else frame.from_camera(last).astype(np.float32)
     image = np.asarray(seen.depth, np.float32), np.asarray(seen.k, np.float32)
     crop = np.asarray(frame.center_xyz, np.float32), np.asarray(frame.left)
@@ -73,8 +73,10 @@ class DepthFitter:
         last = None
         if self.sequence and self.last is not None and self.last.cube.left == cube.left:
             last = self.last.after.joints
-        build = self.build.known()
-        weighed = weigh(seen, CubeFrame(cube.center_xyz, cube.left), last, self.steps, build)
+        else:
+            self.build = SeenBuild()
+        known = self.build.known()
+        weighed = weigh(seen, CubeFrame(cube.center_xyz, cube.left), last, self.steps, known)
         if self.sequence and weighed.fit.holds:
             self.build = self.build.after(weighed.fit.state)
         frame = place(name, cube, weighed.fit.start, weighed.fit.state, self.forearm)
@@ -84,5 +86,6 @@ class DepthFitter:
             after=frame.after if self.steps else before,
             seconds=time.perf_counter() - began,
             std=weighed.std if self.steps else np.asarray(seen.std),
+            covariance=weighed.covariance if self.steps else None,
         )
         return self.last

@@ -62,8 +62,8 @@ def fit_frame(
 
     `center`: the middle of the crop, camera mm; `joints`: the network's, mm of the cube; `std`: the
     deviation of each along an axis; `last`: the joints of the frame before, mm of the cube;
-    `build`: what is known of it. The fit starts from the network's joints, and from the last where
-    there are any; the better end stays.
+    `build`: what is known of the hand's size. The fit starts from the network's joints, and from
+    the last where there are any; the better end stays.
     """
     mirror = jnp.where(left, jnp.array([-1.0, 1.0, 1.0]), jnp.ones(3))
     rotation, distance = look_at.towards(center), jnp.linalg.norm(center)

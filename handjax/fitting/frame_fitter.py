@@ -40,6 +40,7 @@ class FittedFrame(NamedTuple):
     forearm_share: float  # of the pixels in the cube
     seconds: float
     std: Float[np.ndarray, "21"] | None = None  # deviation of the fitted joints along an axis, mm
+    covariance: Float[np.ndarray, "21 3 3"] | None = None  # of each of them, mm²
 
 
 class FrameFitter:

@@ -36,8 +36,8 @@ class SeenBuild(NamedTuple):
     frames: int = 0
 
     def known(self) -> Build:
-        """What the fit of the next frame may take for known: surer with every frame, until it stays
-        as it is."""
+        """What the fit of the next frame may take for known: surer with every frame, down to a
+        deviation of 0.02."""
         seen = self.frames / _FRAMES
         mean = (USUAL.mean + self.total / _FRAMES) / (1 + seen)
         std = np.maximum(USUAL.std / np.sqrt(1 + seen), _SUREST)

@@ -22,7 +22,7 @@ def fuse_rays(
     rays        directions, of any length; NaN where the picture shows nothing
     ray_std     error of the ray at the joint's distance, mm across it
 
-    The product of two Gaussians, of which the ray's is without end along it.
+    The product of two Gaussians; the ray's has infinite variance along the ray.
     """
     xp = namespace(xyz, covariance, rays, ray_std)
     seen = xp.isfinite(rays).all(-1)

@@ -41,7 +41,7 @@ class Prediction:
     joints: tuple[str, ...]  # names, in the order of the arrays
     xyz: Float[np.ndarray, "*n j 3"] | None = None  # mm, in the frame `frame`
     uv: Float[np.ndarray, "*n j 2"] | None = None  # px of the input; pixel centers are integers
-    confidence: Float[np.ndarray, "*n j"] | None = None  # peak of the heat map; higher is surer
+    confidence: Float[np.ndarray, "*n j"] | None = None  # higher is surer
     frame: str = "camera"  # of xyz: "camera" (x right, y down, z forward) or "pelvis"
     # Standard deviation of each coordinate of xyz, mm. If the errors are normal and alike in all
     # directions, a joint is within 1.54 std of its xyz in half of all cases, 2.80 std in 95 %.

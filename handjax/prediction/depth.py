@@ -18,10 +18,10 @@ frame before.
 
 OUT gets predictions.json, predictions.npz, overlays/NAME.png and report.html. Joints and sphere
 centers are in camera mm: x right, y down, z forward; std_mm is the standard deviation of a joint on
-each axis. A presence below 0.5 means that there may be no hand. The distance of a hand is the mean
-distance of its measured pixels to the nearest surface of a sphere; pixels of the forearm do not
-count. With --mesh glb (or ply, obj) meshes/NAME.glb is the skin of the hand of spheres, after the
-fit if there is one.
+each axis; predictions.npz has the covariance of fitted joints as well. A presence below 0.5 means
+that there may be no hand. The distance of a hand is the mean distance of its measured pixels to the
+nearest surface of a sphere; pixels of the forearm do not count. With --mesh glb (or ply, obj)
+meshes/NAME.glb is the skin of the hand of spheres, after the fit if there is one.
 Unreadable images are reported and left out, and the exit code is then 1.
 """
 
@@ -305,6 +305,8 @@ def write(
     names, sides = [frame.name for frame in fitted], [frame.side for frame in frames]
     texts = {"ids": names, "side": sides, "joint_names": SKELETON.joints}
     content: dict[str, Any] = {name: np.array(text) for name, text in texts.items()} | arrays
+    if found and all(f.covariance is not None for f in fitted):
+        content["covariance_mm2"] = np.array([f.covariance for f in fitted], np.float32)
     with new_path(folder / "predictions.npz") as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, **content)
     _write_json(folder / "predictions.json", names, arrays, sides)

@@ -37,7 +37,7 @@ class DepthPredictor(Predictor):
         uv_std: float = 4.0,
     ) -> Prediction:
         """`xyz` and the crop's `center` in camera mm, `uv` in px of the image, and `confidence`,
-        `std` and `presence` if the network has them.
+        `std`, `covariance` and `presence` if the network has them.
 
         depth   mm along z, 0 = missing, [h, w] or [n, h, w]
         camera  (fx, fy, cx, cy) in px, K [3, 3], K per frame [n, 3, 3], (K, OpenCV's distortion),
@@ -46,8 +46,8 @@ class DepthPredictor(Predictor):
                 "network", by the hand network and its finder (the default of the hand network and
                 of V2V-PoseNet), or "nearest", the center of mass of the nearest object within
                 `range_mm` (`pose.center.hand_center`; the default of the sphere hand)
-        side    of the hand, "right" or "left"; by default the hand network finds out, and the
-                others expect a right hand
+        side    of the hand, "right" or "left"; by default the hand network finds out, also for
+                "v2v"; the others expect a right hand
         uv      of the same joints in a picture of the same camera, such as color aligned with
                 depth, by any network, px of the image, [j, 2] or [n, j, 2]; NaN where there is
                 none. They say where the hand is, and each joint moves towards its ray by how sure

@@ -41,8 +41,11 @@ class HandVoxelPredictor(DepthPredictor):
 
     @classmethod
     def of_run(cls, name: str, network: TrainedNetwork) -> "HandVoxelPredictor":
-        """A run of configs/v2v.py:camera. ValueError for crops of another size."""
+        """A run of configs/v2v.py:camera. ValueError for crops of another size, and for maps that
+        do not name joints."""
         check_crops(name, network, SIZE)
+        if network.config.task.global_joints:
+            raise ValueError(f"{name}: expected config.task.global_joints=False, joints with names")
         return cls(name, network)
 
     def _rows(self, frames, k, centers, side, how):

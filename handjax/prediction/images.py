@@ -1,14 +1,14 @@
 """handjax predict images: joints of hands or people in your own RGB images.
 
-    handjax predict images INPUT [INPUT ...] --output OUT [--workdir RUN] [--boxes FILE]
+    handjax predict images INPUT [INPUT ...] --output OUT [--workdir RUN | --model NAME]
+        [--boxes FILE]
 
 INPUT is a folder of images (PNG, JPEG, WebP, BMP, TIFF), or an image; RUN is a run of
 configs/cpm.py or configs/posenet2d.py (hands, or your own joints) or configs/body.py (people).
 Without one, MediaPipe finds all hands and their sides, or with --model body-rgb the person;
-docs/predict.md says how to install it. OUT
-gets predictions.json, predictions.npz, overlays/NAME.png and report.html. Joints are in px of the
-images, those of people also in mm from the pelvis. Unreadable images are reported and left out, and
-the exit code is then 1.
+docs/predict.md says how to install it. OUT gets predictions.json, predictions.npz,
+overlays/NAME.png and report.html. Joints are in px of the images, those of people also in mm from
+the pelvis. Unreadable images are reported and left out, and the exit code is then 1.
 
 Without --boxes a run's network sees the whole image, which should hold one hand, or one person, and
 little else; with --detector mediapipe it sees the hands, or the person, that MediaPipe finds, with

@@ -80,6 +80,14 @@ def open_network(folder: Path, checkpoint: str) -> TrainedNetwork:
     return TrainedNetwork(config, skeleton, task, step, jax.device_put(variables), compiled)
 
 
+def check_unambiguous(name: str) -> None:
+    """ValueError if the name of an included network is also that of a run's folder here."""
+    if (Path(name) / "config.json").is_file():
+        raise ValueError(
+            f"{name}: an included network, and a run's folder here; write ./{name} for the run"
+        )
+
+
 def open_included(name: str) -> TrainedNetwork:
     """A network that comes with handjax: models/NAME.json, the config of its run, and NAME.npz."""
     config = configs.from_json((_MODELS / f"{name}.json").read_text())

@@ -1,5 +1,6 @@
 """`load`: trained networks as functions of arrays."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 from handjax.prediction.base import Predictor
@@ -9,7 +10,7 @@ from handjax.prediction.hand_voxels import HandVoxelPredictor
 from handjax.prediction.image_predictors import BodyPredictor, HandPredictor
 from handjax.prediction.mediapipe_body import MediaPipeBodyPredictor
 from handjax.prediction.mediapipe_hands import MediaPipePredictor
-from handjax.prediction.network import open_network
+from handjax.prediction.network import check_unambiguous, open_network
 from handjax.run import read_config
 
 # Networks that come with handjax, by the name that `load` takes.
@@ -22,6 +23,14 @@ MODELS = {
     "in an RGB image",
     "body-rgb": "MediaPipe, from an environment of its own: 33 joints of a person in an RGB image, "
     "px and mm from the pelvis",
+}
+
+_BY_NAME: dict[str, Callable[[], Predictor]] = {
+    "hand-depth": HandDepthPredictor.included,
+    "v2v": HandVoxelPredictor.included,
+    "spherehand": SpherePredictor.included,
+    "hand-rgb": MediaPipePredictor,
+    "body-rgb": MediaPipeBodyPredictor,
 }
 
 # System of a run, `config.task.name` → its predictor.
@@ -43,9 +52,11 @@ def load(name_or_folder: str | Path, checkpoint: str = "last") -> Predictor:
     """A predictor: a function from arrays to named joints.
 
     `name_or_folder`: a name of `list_models()`, or the folder of a trained run of any system, of
-    which `checkpoint` is "last", "best" or a step. The class that is returned documents the call:
+    which `checkpoint` is "last", "best" or a step; a `Path` is always a folder. The class that is
+    returned documents the call:
 
-    HandDepthPredictor  depth images → xyz, uv, std, presence, side  (hand-depth, runs of handnet)
+    HandDepthPredictor  depth images → xyz, uv, std, covariance, presence, side  (hand-depth, runs
+                     of handnet)
     SpherePredictor  depth images → xyz and uv    (spherehand, and its runs)
     HandVoxelPredictor  depth images → xyz, uv, presence, side  (v2v, runs of v2v:camera)
     VoxelPredictor   depth images → xyz and uv    (other runs of v2v)
@@ -55,19 +66,13 @@ def load(name_or_folder: str | Path, checkpoint: str = "last") -> Predictor:
     MediaPipeBodyPredictor  an RGB image → uv, xyz  (body-rgb, likewise)
 
     The first call for an image size compiles; loading again does not. Raises FileNotFoundError if
-    there is no such model or run, ValueError if it cannot be read.
+    there is no such model or run, ValueError if it cannot be read, or if there is a run's folder of
+    a model's name.
     """
     path = Path(name_or_folder)
-    if str(name_or_folder) == "hand-depth":
-        return HandDepthPredictor.included()
-    if str(name_or_folder) == "v2v":
-        return HandVoxelPredictor.included()
-    if str(name_or_folder) == "spherehand":
-        return SpherePredictor.included()
-    if str(name_or_folder) == "hand-rgb":
-        return MediaPipePredictor()
-    if str(name_or_folder) == "body-rgb":
-        return MediaPipeBodyPredictor()
+    if isinstance(name_or_folder, str) and name_or_folder in MODELS:
+        check_unambiguous(name_or_folder)
+        return _BY_NAME[name_or_folder]()
     kind = predictor_of(path)
     network = open_network(path, checkpoint)
     return kind.of_run(f"{path}, step {network.step}", network)

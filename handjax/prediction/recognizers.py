@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
@@ -217,7 +218,10 @@ def load_for_frames(model: str | None, workdir: str | None, depth: bool | None) 
     and hand-rgb for RGB. ValueError if it does not read such frames."""
     name = workdir or model or ("hand-depth" if depth else "hand-rgb")
     installed = {"hand-rgb": MediaPipePredictor, "body-rgb": MediaPipeBodyPredictor}
-    predictor = installed[name](video=True) if name in installed else load(name)
+    if workdir or name not in installed:
+        predictor = load(Path(workdir) if workdir else name)
+    else:
+        predictor = installed[name](video=True)
     if depth is not None and depth != isinstance(predictor, DepthPredictor):
         reads = "depth" if isinstance(predictor, DepthPredictor) else "RGB"
         raise ValueError(f"{name} reads {reads}; these frames are {'depth' if depth else 'RGB'}")

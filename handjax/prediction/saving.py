@@ -24,7 +24,7 @@ UNITS = {
     "uv": "px of the image; pixel centers are integers",
     "std": "mm along each axis",
     "covariance": "mm², of each joint, along the axes of xyz",
-    "confidence": "height of the heat map's peak, per joint",
+    "confidence": "per joint, higher is surer: docs/predict.md",
     "presence": "probability that it is a hand, 0 to 1",
     "center": "middle of the crop, mm, camera frame",
     "box": "px: left, top, width, height",

@@ -1,6 +1,7 @@
 """Predictions over frames: the loop, what it writes while it runs, and the report at its end."""
 
 import contextlib
+import dataclasses
 import json
 import sys
 import time
@@ -115,7 +116,8 @@ def _recognized(
 
 
 def _line(frame: Frame, hands: list[tuple[int, Prediction]]) -> str:
-    found = [{"id": number, **saving.sample(hand)} for number, hand in hands]
+    bare = [(number, dataclasses.replace(hand, covariance=None)) for number, hand in hands]
+    found = [{"id": number, **saving.sample(hand)} for number, hand in bare]
     values = {"frame": frame.name, "seconds": round(frame.seconds, 4), "hands": found}
     return json.dumps(values, ensure_ascii=False, allow_nan=False)
 

@@ -8,9 +8,9 @@ PNG or JPEG images one after another on the standard input, as ffmpeg writes the
 
     ffmpeg -i INPUT -f image2pipe -c:v png - | handjax predict video - --output OUT
 
-Depth is for hand-depth, spherehand and runs of handnet, v2v and spherehand, RGB for hand-rgb
-(MediaPipe; docs/predict.md says how to install it) and for runs of cpm, posenet2d and body. A
-recording has its camera; other depth needs --camera.
+Depth is for hand-depth, v2v, spherehand and runs of handnet, v2v and spherehand, RGB for hand-rgb
+and body-rgb (MediaPipe; docs/predict.md says how to install it) and for runs of cpm, posenet2d and
+body. A recording has its camera; other depth needs --camera.
 
 OUT gets, while it runs, predictions.jsonl with a line per frame and overlay.mp4, and at the end
 predictions.csv, predictions.npz and report.html; of several inputs each in a folder of its own. A
@@ -87,7 +87,7 @@ def add_model_flags(flags: cli.Parser, *models: str) -> None:
         default=UNSURE,
         metavar="P",
         help="presence that a hand must have to be found; one that is followed may have less for "
-        f"90 frames (hand-depth; default: {UNSURE})",
+        f"90 frames (hand-depth, v2v; default: {UNSURE})",
     )
     add(
         "--search_every",

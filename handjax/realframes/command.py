@@ -189,8 +189,8 @@ def _fit(model: str, predictor: DepthPredictor, steps: int) -> measure.Refine:
         tracker = FrameFitter(network, steps, "adam", forearm=True, sequence=False)
     elif not isinstance(predictor, HandDepthPredictor):
         raise ValueError(
-            f"--refine {steps}: the fit starts from 21 joints or a sphere hand, not from {model}; "
-            "leave it out"
+            f"--refine {steps}: the fit needs a sphere hand, or 21 joints and a deviation of each, "
+            f"which {model} does not give; leave it out"
         )
     fitter = DepthFitter(steps)
 

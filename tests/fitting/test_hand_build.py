@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from handjax.fitting import hand_state, posed_hand, prior
-from handjax.fitting.depth_cube import CubeFrame
-from handjax.fitting.depth_fitter import SeenJoints, weigh
-from handjax.fitting.hand_build import USUAL, SeenBuild
+from handjax.fitting.depth_cube import CubeFrame, crop_cube
+from handjax.fitting.depth_fitter import DepthFitter, SeenJoints, weigh
+from handjax.fitting.hand_build import USUAL, Build, SeenBuild
 from handjax.fitting.hand_state import HandParameters, HandState, hand_points
 from handjax.pose import look_at
 from handjax.rigs.spheres import sphere_depth_pinhole
@@ -50,17 +50,19 @@ def hand(seed: int) -> HandParameters:
     return jax.jit(posed_hand.turned)(posed, np.zeros(posed_hand.COUNT, np.float32))
 
 
+@jax.jit
+def show(one):
+    """Its joints, and its depth with the forearm."""
+    points = hand_points(one)
+    centers = jnp.concatenate([points.centers, points.arm]) + MIDDLE[None]
+    radii = jnp.concatenate([points.radii, points.arm_radii])
+    depth = sphere_depth_pinhole(centers, radii, jnp.asarray(K), SIZE, SIZE)[0]
+    return points.joints, depth
+
+
 @pytest.mark.slow
 @pytest.mark.optimized
 def test_the_size_of_a_childs_hand_is_found_over_frames():
-    @jax.jit
-    def show(one):
-        points = hand_points(one)
-        centers = jnp.concatenate([points.centers, points.arm]) + MIDDLE[None]
-        radii = jnp.concatenate([points.radii, points.arm_radii])
-        depth = sphere_depth_pinhole(centers, radii, jnp.asarray(K), SIZE, SIZE)[0]
-        return points.joints, depth
-
     frame, seen = CubeFrame(MIDDLE, False), SeenBuild()
     std, rng = np.full(21, 9.0, np.float32), np.random.default_rng(1)
     alone, known = [], []
@@ -74,7 +76,27 @@ def test_the_size_of_a_childs_hand_is_found_over_frames():
         seen = seen.after(with_it.fit.state)
         for errors, found in ((alone, weigh(given, frame)), (known, with_it)):
             errors.append(np.linalg.norm(found.joints - joints - MIDDLE, axis=-1).mean())
-    estimate = seen.known()
-    assert abs(estimate.mean[0] - CHILD) < 0.5 * abs(USUAL.mean[0] - CHILD)
-    assert estimate.std[0] < 0.6 * USUAL.std[0]
-    assert np.mean(known[8:]) < 1.02 * np.mean(alone[8:]), (known, alone)
+    assert abs(seen.known().mean[0] - CHILD) < 0.5 * abs(USUAL.mean[0] - CHILD)
+    assert np.mean(known[8:]) < 0.995 * np.mean(alone[8:]), (known, alone)
+    # What is known for sure is kept.
+    sure = Build(USUAL.mean + np.float32(0.3), np.full(6, 0.002, np.float32))
+    kept = weigh(given, frame, build=sure).fit.state
+    np.testing.assert_allclose(np.append(kept.log_size, kept.log_fingers), sure.mean, atol=0.02)
+
+
+@pytest.mark.slow
+def test_a_sequence_keeps_the_size_of_one_hand():
+    """The other hand is another one's until it is known."""
+    joints, depth = jax.device_get(show(hand(3)))
+    given = SeenJoints(
+        (joints + MIDDLE).astype(np.float32), np.full(21, 5, np.float32), depth, np.asarray(K)
+    )
+    fitter, frames = DepthFitter(sequence=True), []
+    for left in (False, False, False, True, True):
+        cube = crop_cube(depth, np.asarray(K), (150.0, 1500.0), left, MIDDLE, SIZE)
+        fitter("", cube, given)
+        frames.append(fitter.build.frames)
+    assert frames[:3] == [1, 2, 3] and frames[3] <= 1 and frames[4] <= frames[3] + 1
+    alone = DepthFitter()
+    alone("", crop_cube(depth, np.asarray(K), (150.0, 1500.0), False, MIDDLE, SIZE), given)
+    assert alone.build.frames == 0

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 import handjax
+from handjax.fitting.hand_build import SeenBuild
 from handjax.prediction import hand_following
 from handjax.prediction.hand_depth import HandDepthPredictor
 from handjax.prediction.hand_search import HandFound, Networks
@@ -163,6 +164,27 @@ def test_two_that_meet_are_one(scene):
     assert len(follow.next_hands(DEPTH, K)) == 2
     scene.there = [hand_at(75)]
     assert len(follow.next_hands(DEPTH, K)) == 1
+
+
+def test_a_followed_hand_keeps_its_size(scene, monkeypatch):
+    """What the fit knows of its build goes on from frame to frame, of a hand of the same side."""
+    given = []
+
+    def fitted(found, depth, k, last=None, build=SeenBuild()):  # noqa: B008
+        given.append((build.frames, last is not None))
+        return found, build._replace(frames=build.frames + 1)
+
+    monkeypatch.setattr(scene.predictor, "fit_steps", 12)
+    monkeypatch.setattr(scene.predictor, "fitted", fitted)
+    follow = scene.predictor.follower(hands=1)
+    scene.there = [hand_at(0)]
+    for _ in range(4):
+        follow.next_hands(DEPTH, K)
+    assert given == [(0, True), (1, True), (2, True)]  # the first frame is searched
+    scene.there = [hand_at(0, side=-1.0)]
+    for _ in range(12):
+        follow.next_hands(DEPTH, K)
+    assert (0, False) in given[3:] and given[-1][0] > 0  # once the votes are for the other side
 
 
 def test_frames_without_depth_have_no_hands_and_are_not_searched(scene):
