@@ -42,7 +42,19 @@ def variants_of(path: str) -> list[str]:
 
 
 # Variants of which a config takes one. Variants with prepared files → the set.
-DATA_SETS = {"h5", "own", "nyu", "icvl", "msra", "hands2017", "bighand", "dexycb", "ho3d", "itop"}
+DATA_SETS = {
+    "camera",
+    "h5",
+    "own",
+    "nyu",
+    "icvl",
+    "msra",
+    "hands2017",
+    "bighand",
+    "dexycb",
+    "ho3d",
+    "itop",
+}
 ALTERNATIVES = (
     DATA_SETS,
     {"camera", "global_joints"},
