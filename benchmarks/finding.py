@@ -149,6 +149,14 @@ def answers(shown: Shown, found: Any) -> Answer:
     )
 
 
+def asked(predictor: Any, shown: Shown) -> Answer:
+    """The predictor's answer; a refusal, where nothing is in range, is as unsure as can be."""
+    try:
+        return answers(shown, predictor(shown.depth, shown.k, side=shown.asked))
+    except ValueError:
+        return Answer(np.inf, 0.0, False, np.inf)
+
+
 def moving(count: int) -> list[Answer]:
     """The surest hand that is followed, frame by frame, before a camera that turns."""
     import jax
@@ -216,9 +224,7 @@ def measure(count: int) -> dict[str, Any]:
     result: dict[str, Any] = {}
     every: list[Answer] = []
     for kind in KINDS:
-        found = [
-            answers(one, predictor(one.depth, one.k, side=one.asked)) for one in spoilt(kind, count)
-        ]
+        found = [asked(predictor, one) for one in spoilt(kind, count)]
         every += found
         result[kind] = figures(found)
         log(f"{kind}: {result[kind]['sure_and_wrong']:.1%} sure and wrong")
