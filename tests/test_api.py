@@ -436,7 +436,7 @@ def test_invalid_camera_says_what_is_expected(camera):
 
 
 def test_invalid_models(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"nowhere: expected a model \(hand-depth, sph"):
+    with pytest.raises(FileNotFoundError, match=r"nowhere: expected a model \(hand-depth, v2v, s"):
         handjax.load("nowhere")
     (tmp_path / "config.json").write_text("[]")
     with pytest.raises(ValueError, match="not a config"):

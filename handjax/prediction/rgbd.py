@@ -55,14 +55,14 @@ def fuse(
     uv_std: float,
     images: PinholeFrames,
 ) -> dict[str, np.ndarray]:
-    """The rows of a network with joints moved towards their rays. ValueError without
-    `covariance`."""
-    if "covariance" not in rows:
+    """The rows of a network with joints moved towards their rays. ValueError without `std`."""
+    if "std" not in rows:
         raise ValueError("uv: this network gives no std of its joints; expected hand-depth")
-    xyz = rows["joints_xyz"]
+    xyz, std = rows["joints_xyz"], rows["std"]
+    spread = rows.get("covariance", std[..., None, None] ** 2 * np.eye(3, dtype=np.float32))
     focal = np.array([camera.k[0, 0] for camera in images.cameras if camera.k is not None])
     across = (uv_std * xyz[..., 2] / focal[:, None]).astype(np.float32)
-    moved, left = fuse_rays(xyz, rows["covariance"], rays, across)
+    moved, left = fuse_rays(xyz, spread, rays, across)
     return rows | {"joints_xyz": moved, "covariance": left, "std": deviations(left)}
 
 
