@@ -127,9 +127,11 @@ def spoilt(kind: str, count: int) -> Iterator[Shown]:
     else:
         for one in images(2 * count, 0.0, alone=True):
             ended = cut(one, kind == "at the edge")
-            if ended is not None and count:
-                count -= 1
+            if ended is not None:
                 yield ended
+                count -= 1
+            if not count:
+                return
 
 
 KINDS = (
@@ -151,10 +153,9 @@ def answers(shown: Shown, found: Any) -> Answer:
 
 def asked(predictor: Any, shown: Shown) -> Answer:
     """The predictor's answer; a refusal, where nothing is in range, is as unsure as can be."""
-    try:
-        return answers(shown, predictor(shown.depth, shown.k, side=shown.asked))
-    except ValueError:
+    if not predictor.sees(shown.depth):
         return Answer(np.inf, 0.0, False, np.inf)
+    return answers(shown, predictor(shown.depth, shown.k, side=shown.asked))
 
 
 def moving(count: int) -> list[Answer]:

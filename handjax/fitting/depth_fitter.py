@@ -12,6 +12,7 @@ from handjax.fitting.frame_fit import UNDERSTATED, FrameFit, fit_frame
 from handjax.fitting.frame_fitter import FittedFrame, place
 from handjax.fitting.hand_build import USUAL, Build, SeenBuild
 from handjax.fitting.levenberg_marquardt import STEPS
+from handjax.pose.spread import deviation
 
 
 class SeenJoints(NamedTuple):
@@ -49,8 +50,7 @@ def weigh(
     own = frame.from_camera(seen.joints).astype(np.float32)
     fit = jax.device_get(fit_frame(*image, *crop, own, np.asarray(seen.std), before, build, steps))
     covariance = UNDERSTATED**2 * frame.spread_to_camera(fit.covariance)
-    std = np.sqrt(np.trace(covariance, axis1=-2, axis2=-1) / 3)
-    return Weighed(frame.to_camera(fit.joints), std, covariance, fit)
+    return Weighed(frame.to_camera(fit.joints), deviation(covariance), covariance, fit)
 
 
 class DepthFitter:

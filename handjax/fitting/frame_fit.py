@@ -46,7 +46,7 @@ class FrameFit(NamedTuple):
     holds: Bool[Array, ""]  # whether it is near enough to be the result
 
 
-@partial(kept, static=("steps",), results=(FrameFit, HandState, Build), kernels=library.registered)
+@partial(kept, static=("steps",), results=(FrameFit, HandState), kernels=library.registered)
 def fit_frame(
     depth: Float[Array, "h w"],
     k: Float[Array, "3 3"],

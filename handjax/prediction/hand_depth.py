@@ -14,6 +14,7 @@ from handjax.fitting.depth_fitter import SeenJoints, weigh
 from handjax.fitting.hand_build import SeenBuild
 from handjax.ops import library
 from handjax.pose.skeleton import SKELETONS
+from handjax.pose.spread import isotropic
 from handjax.prediction import arguments
 from handjax.prediction.arguments import ArrayLike, CameraLike
 from handjax.prediction.base import Prediction
@@ -184,9 +185,12 @@ class HandDepthPredictor(DepthPredictor):
         return {
             "joints_xyz": np.array([one.joints for one in hands]).reshape(count, joints, 3),
             "std": np.array([one.std for one in hands]).reshape(count, joints),
-            "covariance": np.array([_covariance(one) for one in hands]).reshape(
-                count, joints, 3, 3
-            ),
+            "covariance": np.array(
+                [
+                    isotropic(np.asarray(one.std)) if one.covariance is None else one.covariance
+                    for one in hands
+                ]
+            ).reshape(count, joints, 3, 3),
             "presence": np.array([one.presence for one in hands]),
             "left": np.array([one.side < 0 for one in hands], bool),
             "center_xyz": np.array([one.center for one in hands]).reshape(count, 3),
@@ -218,10 +222,3 @@ class HandDepthPredictor(DepthPredictor):
         names = ("joints", "std", "covariance")
         after: dict[str, Any] = {name: getattr(fitted, name) for name in names}  # NumPy arrays
         return found._replace(**after), build
-
-
-def _covariance(hand: HandFound) -> Float[np.ndarray, "21 3 3"]:
-    """Of each joint, mm²: that of the fit, or the same in every direction."""
-    if hand.covariance is not None:
-        return np.asarray(hand.covariance)
-    return np.asarray(hand.std)[:, None, None] ** 2 * np.eye(3, dtype=np.float32)

@@ -22,6 +22,7 @@ from handjax.engine.programs import kept
 from handjax.engine.step import finite_rows
 from handjax.ops import library
 from handjax.pose.skeleton import SKELETONS, Skeleton
+from handjax.prediction import hand_search
 from handjax.sources import DEPTH_SETS, SOURCES
 from handjax.sources.own_joints import FILE, own_joints
 from handjax.sources.voxel_h5 import file_skeleton
@@ -30,7 +31,7 @@ from handjax.tasks import TASKS
 
 _MODELS = Path(models.__file__).parent
 # Weights that come with handjax, by the names that `handjax.load` and `config.init` take.
-INCLUDED = {"hand-depth": _MODELS / "handnet.npz", "v2v": _MODELS / "v2v.npz"}
+INCLUDED = {"hand-depth": hand_search.NETWORK, "v2v": _MODELS / "v2v.npz"}
 Variables = Mapping[str, Any]  # of the network: "params" and running statistics
 
 

@@ -7,6 +7,7 @@ from jaxtyping import Float
 
 from handjax.data.cameras import Camera
 from handjax.pose.rays import fuse_rays
+from handjax.pose.spread import deviation, isotropic
 from handjax.prediction import arguments
 from handjax.prediction.arguments import ArrayLike, PinholeFrames
 
@@ -59,13 +60,8 @@ def fuse(
     if "std" not in rows:
         raise ValueError("uv: this network gives no std of its joints; expected hand-depth")
     xyz, std = rows["joints_xyz"], rows["std"]
-    spread = rows.get("covariance", std[..., None, None] ** 2 * np.eye(3, dtype=np.float32))
+    spread = rows.get("covariance", isotropic(std))
     focal = np.array([camera.k[0, 0] for camera in images.cameras if camera.k is not None])
     across = (uv_std * xyz[..., 2] / focal[:, None]).astype(np.float32)
     moved, left = fuse_rays(xyz, spread, rays, across)
-    return rows | {"joints_xyz": moved, "covariance": left, "std": deviations(left)}
-
-
-def deviations(covariance: Float[np.ndarray, "*b 3 3"]) -> Float[np.ndarray, "*b"]:
-    """The root of the mean variance of the three axes, mm."""
-    return np.sqrt(np.trace(covariance, axis1=-2, axis2=-1) / 3)
+    return rows | {"joints_xyz": moved, "covariance": left, "std": deviation(left)}

@@ -6,6 +6,8 @@ every direction, through the effects of a sensor. A random key in, one labelled 
 and no file is read.
 """
 
+from typing import Any
+
 import jax.numpy as jnp
 from jax import random
 from jaxtyping import Array, Float, PRNGKeyArray
@@ -105,35 +107,10 @@ def crop_sample(
     }
 
 
-def frame_sample(
-    key: PRNGKeyArray,
-    *,
-    skin: skinning.Skin | None = None,
-    distance_mm: poses.Range = (250.0, 1200.0),
-    none: Share = 0.15,
-    shares: Shares = USUAL,
-    sensors: tuple[str, ...] = tuple(depth_cameras.KINDS),
-    frontal: float = 0.35,
-    scale: poses.Range = ADULT_AND_CHILD,
-) -> dict[str, Array]:
-    """A whole depth image with up to two hands, as one row of a Batch; a function of the key.
-
-    depth [80, 96] mm; k [3, 3], a focal length of 64 px; hands [2, 3]: the mean of the joints of
-    each, mm; sides [2]: -1 left, 1 right; present [2]: whether it is there, its middle in the
-    image, and at least five joints can be seen; sizes [2], relative to the model.
-    """
-    row = image_sample(
-        key,
-        image_size=FRAME_SIZE,
-        focal=FRAME_FOCAL,
-        skin=skin,
-        distance_mm=distance_mm,
-        none=none,
-        shares=shares,
-        sensors=sensors,
-        frontal=frontal,
-        scale=scale,
-    )
+def frame_sample(key: PRNGKeyArray, **world: Any) -> dict[str, Array]:
+    """`image_sample` as the finder sees it, with its other arguments `world`: depth [80, 96], a
+    focal length of 64 px; and instead of joints_xyz hands [2, 3], the means of the joints, mm."""
+    row = image_sample(key, image_size=FRAME_SIZE, focal=FRAME_FOCAL, **world)
     joints = row.pop("joints_xyz")
     return {**row, "hands": joints.mean(1)}
 
@@ -151,8 +128,12 @@ def image_sample(
     frontal: float = 0.35,
     scale: poses.Range = ADULT_AND_CHILD,
 ) -> dict[str, Array]:
-    """The images of `frame_sample` as a camera of `image_size`, height and width, and of `focal`
-    px takes them, with all joints: joints_xyz [2, 21, 3], mm, instead of hands."""
+    """A whole depth image with up to two hands, as one row of a Batch; a function of the key.
+
+    depth [h, w] mm, of a camera of `image_size`, height and width, and of `focal` px; k [3, 3];
+    joints_xyz [2, 21, 3] mm; sides [2]: -1 left, 1 right; present [2]: whether it is there, its
+    middle in the image, and at least five joints can be seen; sizes [2], relative to the model.
+    """
     height, width = image_size
     skin = skin or skinning.hand_skin()
     hand_key, draw_key, sensor_key = random.split(key, 3)
