@@ -195,7 +195,7 @@ def test_unknown_configs_and_variants(tiny, repo, tmp_path):
     argv[1] = "configs/none.py:quick"
     refused(argv, "config configs/none.py: no such file", kind=FileNotFoundError)
     argv[1] = f"{repo / 'configs' / 'v2v.py'}:fast"
-    refused(argv, "unknown variant fast: use quick, h5")
+    refused(argv, "unknown variant fast: use quick, ", "h5, ")
     refused(argv[2:], "--config")
     assert not (tmp_path / "run").exists()
 
