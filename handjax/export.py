@@ -14,34 +14,23 @@ The file is then run on a few inputs and its largest difference from handjax is 
 held-out samples of the run, rendered hands, or your own: --check.
 """
 
-import importlib.util
 import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ml_collections import ConfigDict
-
 from handjax import __version__
 from handjax.engine import cli, runtime
 from handjax.exporter import parity
-from handjax.exporter.contents import Contents, beside
+from handjax.exporter.contents import beside
 from handjax.exporter.depth_contents import CENTERS
 from handjax.exporter.model import contents_of, describe, image_size
-from handjax.exporter.samples import COUNT, samples
+from handjax.exporter.samples import CALIBRATION, COUNT, samples
+from handjax.exporter.writing import FORMATS, WEIGHTS, calibrated, check, megabytes, write
 from handjax.prediction.predictor import load
 from handjax.run import read_config
 
-# Format → the ending of its files, the package it needs, and the extra that brings that.
-FORMATS = {
-    "onnx": (".onnx", "onnx", "export"),
-    "stablehlo": (".stablehlo", "flatbuffers", "export"),
-    "litert": (".tflite", "ai_edge_litert", "litert"),
-    "savedmodel": ("", "tensorflow", "litert"),
-}
-# What large weights can be stored as → the formats that can.
-WEIGHTS = {"float32": tuple(FORMATS), "float16": ("onnx", "litert"), "int8": ("onnx", "litert")}
 MEASURED = 16  # samples that rounded weights are compared on
 WITH_JSON = ("stablehlo", "litert")  # that have their metadata in a JSON file beside them
 
@@ -103,17 +92,22 @@ def main(argv: Sequence[str]) -> None:
     config = read_config(folder) if (folder / "config.json").is_file() else None
     contents = contents_of(predictor, config, image_size(flags.size), flags.center, flags.side)
     exact = flags.weights == "float32"
-    check = Path(flags.check) if flags.check else None
-    inputs = samples(contents, check, config, COUNT if exact else MEASURED)
+    own = Path(flags.check) if flags.check else None
+    inputs = samples(contents, own, config, COUNT if exact else MEASURED)
     command = f"handjax export {shlex.join(argv)}"
     metadata = describe(contents, __version__, command, flags.weights)
+    scales = None
+    if calibrated(flags.to, flags.weights):
+        own = Path(flags.calibrate) if flags.calibrate else None
+        scales = samples(contents, own, config, CALIBRATION, train=True)
     path.parent.mkdir(parents=True, exist_ok=True)
     _say(f"writing {path} …")
-    run = _written(contents, metadata, flags, path, config)
+    if scales:
+        _say(f"calibrating 8 bits on {scales.origin} …")
+    given = scales.arrays if scales else None
+    run = write(contents, metadata, path, flags.to, flags.weights, given)
     nodes = ", ".join(f"{name} {list(port.shape)}" for name, port in contents.inputs.items())
-    files = path.rglob("*") if path.is_dir() else [path]
-    size = sum(file.stat().st_size for file in files)
-    print(f"{path}: {size / 1e6:.1f} MB; {nodes} → {', '.join(contents.outputs)}")
+    print(f"{path}: {megabytes(path):.1f} MB; {nodes} → {', '.join(contents.outputs)}")
     if run is None:
         print("not compared with handjax: pip install onnxruntime", file=sys.stderr)
         return
@@ -135,7 +129,7 @@ def _say(progress: str) -> None:
 
 
 def _check(flags: Any, path: Path) -> None:
-    ending, package, extra = FORMATS[flags.to]
+    ending = FORMATS[flags.to][0]
     if path.suffix != ending:
         expected = f"a file that ends in {ending}" if ending else "a folder, without an ending"
         raise ValueError(f"--output {path}: expected {expected}")
@@ -146,55 +140,9 @@ def _check(flags: Any, path: Path) -> None:
             raise FileExistsError(f"{file} is there already: use --overwrite or another --output")
     if not ending and path.exists() and not (path / "saved_model.pb").is_file():
         raise FileExistsError(f"--output {path}: not a SavedModel; use another --output")
-    if flags.to not in WEIGHTS[flags.weights]:
-        able = " and ".join(WEIGHTS[flags.weights])
-        raise ValueError(f"--weights {flags.weights} is for --to {able}")
-    calibrated = flags.weights == "int8" and flags.to == "onnx"
-    if flags.calibrate and not calibrated:
+    if flags.calibrate and not calibrated(flags.to, flags.weights):
         raise ValueError("--calibrate is for --to onnx --weights int8")
-    if calibrated and importlib.util.find_spec("onnxruntime") is None:
-        raise ValueError("--weights int8 needs onnxruntime: pip install 'handjax[export]'")
-    if importlib.util.find_spec(package) is None:
-        raise ValueError(f"--to {flags.to} needs {package}: pip install 'handjax[{extra}]'")
-
-
-def _written(
-    contents: Contents,
-    metadata: dict[str, Any],
-    flags: Any,
-    path: Path,
-    config: ConfigDict | None,
-) -> Any:
-    """Write the file; it as a function of NumPy arrays, None if nothing here can run it."""
-    # Optional packages.
-    if flags.to == "onnx":
-        from handjax.exporter.onnx_file import onnx_function, to_onnx, write_onnx
-
-        model = to_onnx(contents, metadata, flags.weights == "float16")
-        if flags.weights == "int8":
-            model = _in_8_bits(model, contents, flags.calibrate, config)
-        write_onnx(model, path)
-        return onnx_function(model)
-    if flags.to in ("litert", "savedmodel"):
-        from handjax.exporter.tensorflow_files import write_litert, write_savedmodel
-
-        if flags.to == "litert":
-            return write_litert(contents, metadata, path, flags.weights)
-        return write_savedmodel(contents, metadata, path)
-    from handjax.exporter.stablehlo import stablehlo_function, to_stablehlo, write_stablehlo
-
-    program = to_stablehlo(contents)
-    write_stablehlo(program, metadata, path)
-    return stablehlo_function(program)
-
-
-def _in_8_bits(model: Any, contents: Contents, own: str | None, config: ConfigDict | None) -> Any:
-    from handjax.exporter.int8 import CALIBRATION, to_int8  # optional packages
-    from handjax.exporter.onnx_file import layers_of
-
-    inputs = samples(contents, Path(own) if own else None, config, CALIBRATION, train=True)
-    _say(f"calibrating 8 bits on {inputs.origin} …")
-    return to_int8(model, layers_of(model), inputs.arrays)
+    check(flags.to, flags.weights)
 
 
 if __name__ == "__main__":

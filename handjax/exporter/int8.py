@@ -18,8 +18,6 @@ from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantTy
 
 from handjax.exporter.contents import Arrays
 
-CALIBRATION = 64  # inputs
-
 
 class _OneByOne(CalibrationDataReader):
     """The samples of a batch, one at a time."""

@@ -18,14 +18,19 @@ from handjax.sources import SOURCES
 from handjax.synthetic import hands
 
 COUNT = 4  # samples to compare on
+CALIBRATION = 64  # from which scales of 8 bits are taken
 _DISTANCE_MM = 400.0  # of a hand whose place is not known
+_TRUTH = {"xyz": "joints_xyz", "uv": "joints_uv", "labelled": "labelled"}
+# Of a sample here → of a batch.
+_KEYS = {"k": "k", "center": "center_xyz", "box": "box", "left": "left", **_TRUTH}
 
 
 class Samples(NamedTuple):
-    """Inputs of a model, and where they are from."""
+    """Inputs of a model, where they are from, and the true joints if those are known."""
 
     arrays: dict[str, np.ndarray]
     origin: str
+    truth: dict[str, np.ndarray]  # xyz [n, j, 3], camera mm; uv [n, j, 2], px; labelled [n, j]
 
 
 def samples(
@@ -44,7 +49,7 @@ def samples(
     flag = "--calibrate" if train else "--check"
     if own is not None:
         found = (_frames if "depth" in contents.inputs else _images)(own, count)
-        return Samples(_fitted(contents, found), f"{len(found)} of {own}")
+        return Samples(_fitted(contents, found), f"{len(found)} of {own}", {})
     if config is not None:
         try:
             found = _of_run(config, count, train)
@@ -52,10 +57,11 @@ def samples(
             found = []
         if found:
             kind = "training" if train else "held-out"
-            return Samples(_fitted(contents, found), f"{len(found)} {kind} samples of the run")
+            origin = f"{len(found)} {kind} samples of the run"
+            return Samples(_fitted(contents, found), origin, _truth(found))
     if "depth" in contents.inputs:
         found = _rendered(count, train)
-        return Samples(_fitted(contents, found), f"{len(found)} rendered hands")
+        return Samples(_fitted(contents, found), f"{len(found)} rendered hands", _truth(found))
     raise ValueError(f"the run's data is not on this machine: name images by {flag} IMAGES")
 
 
@@ -84,7 +90,7 @@ def _of_run(config: ConfigDict, count: int, train: bool) -> list[dict[str, Any]]
     rows = []
     for i in range(len(indices) if kinds else 0):
         row = {kinds[0]: batch[kinds[0]][i]}
-        for name, key in (("k", "k"), ("center", "center_xyz"), ("box", "box"), ("left", "left")):
+        for name, key in _KEYS.items():
             if key in batch:
                 row[name] = batch[key][i]
         if "joints_uv" in batch and "box" not in row:
@@ -106,10 +112,12 @@ def _rendered(count: int, train: bool) -> list[dict[str, Any]]:
         return hands.depth_sample(key, surface="skin", image_size=128)
 
     made = jax.device_get(jax.jit(jax.vmap(one))(np.arange(count)))
-    return [
-        {"depth": made["depth"][i], "k": made["k"][i], "center": made["center_xyz"][i]}
-        for i in range(count)
-    ]
+    keys = {name: key for name, key in _KEYS.items() if key in made} | {"depth": "depth"}
+    return [{name: made[key][i] for name, key in keys.items()} for i in range(count)]
+
+
+def _truth(rows: list[dict[str, Any]]) -> dict[str, np.ndarray]:
+    return {name: np.stack([row[name] for row in rows]) for name in _TRUTH if name in rows[0]}
 
 
 def _fitted(contents: Contents, rows: list[dict[str, Any]]) -> dict[str, np.ndarray]:
