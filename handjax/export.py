@@ -32,6 +32,14 @@ from handjax.prediction.predictor import load
 from handjax.run import read_config
 
 MEASURED = 16  # samples that rounded weights are compared on
+# Rounded weights that move joints far, and the format → what moves them less.
+_BETTER = {
+    ("int8", "onnx"): "--calibrate on frames like yours, --to litert (whose scales are each "
+    "input's own) and --weights float16 move them less",
+    ("int8", "litert"): "--weights float16 moves them less",
+    ("float16", "onnx"): "use --weights float32",
+    ("float16", "litert"): "use --weights float32",
+}
 WITH_JSON = ("stablehlo", "litert")  # that have their metadata in a JSON file beside them
 
 
@@ -115,7 +123,10 @@ def main(argv: Sequence[str]) -> None:
     found = parity.differences(ours, theirs)
     print(f"largest difference from handjax on {inputs.origin}: {parity.summary(found)}")
     if not exact:
-        print(f"mean difference: {parity.summary(parity.mean_differences(ours, theirs))}")
+        means = parity.mean_differences(ours, theirs)
+        print(f"mean difference: {parity.summary(means)}")
+        if parity.beyond(means, parity.ROUNDED):
+            print(f"warning: joints move far; {_BETTER[flags.weights, flags.to]}", file=sys.stderr)
     elif names := parity.beyond(found):
         print(
             f"warning: {', '.join(names)} differ by more than rounding does; look at the results "

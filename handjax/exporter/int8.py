@@ -38,6 +38,7 @@ def to_int8(model: onnx.ModelProto, layers: list[str], arrays: Arrays) -> onnx.M
     Everything else, crop and decoding among it, stays in float32. Samples on which a layer's
     activations are not finite do not count; ValueError if there are no others.
     """
+    model = _typed(model, layers)
     root = logging.getLogger()
     before = root.level
     root.setLevel(logging.ERROR)  # it recommends a preparation that `simplify` has done
@@ -66,3 +67,21 @@ def to_int8(model: onnx.ModelProto, layers: list[str], arrays: Arrays) -> onnx.M
     made.producer_name, made.producer_version = model.producer_name, model.producer_version
     onnx.checker.check_model(made, full_check=True)
     return made
+
+
+def _typed(model: onnx.ModelProto, layers: list[str]) -> onnx.ModelProto:
+    """A copy that names the type of what goes into `layers` and comes out: onnx does not infer it
+    behind a GroupNormalization, and onnxruntime then has no scale for it."""
+    typed = onnx.ModelProto()
+    typed.CopyFrom(model)
+    known = {one.name for part in ("input", "output") for one in getattr(typed.graph, part)}
+    known |= {one.name for one in typed.graph.value_info}
+    wanted = set(layers)
+    nodes = [node for node in typed.graph.node if node.name in wanted]
+    names = dict.fromkeys(name for node in nodes for name in (node.input[0], node.output[0]))
+    typed.graph.value_info.extend(
+        onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None)
+        for name in names
+        if name not in known
+    )
+    return typed

@@ -11,6 +11,9 @@ UNITS = {"xyz": "mm", "uv": "px", "center": "mm", "std": "mm"}
 # less than 1e-2 mm and 1e-3 px, more where a pixel of a crop takes another neighbour.
 LIMITS = {"xyz": 0.5, "uv": 0.2, "center": 0.5}
 
+# Mean distances above which rounded weights cost more than they save.
+ROUNDED = {"xyz": 5.0, "uv": 0.5}
+
 
 def differences(ours: Arrays, theirs: Arrays) -> dict[str, float]:
     """The largest difference of each output; infinite where only one of the two is finite."""
@@ -47,6 +50,6 @@ def summary(found: Mapping[str, float]) -> str:
     return ", ".join(parts)
 
 
-def beyond(found: Mapping[str, float]) -> list[str]:
+def beyond(found: Mapping[str, float], limits: Mapping[str, float] = LIMITS) -> list[str]:
     """Outputs that differ by more than their limit."""
-    return [name for name, gap in found.items() if gap > LIMITS.get(name, np.inf)]
+    return [name for name, gap in found.items() if gap > limits.get(name, np.inf)]

@@ -23,7 +23,8 @@ from handjax.ops import library
 
 ABOUT = "assets.extra/handjax.json"  # the metadata in a SavedModel's folder; TensorFlow leaves it
 _SIGNATURE = "serving_default"
-_LACKING = re.compile(r"error: '([\w.]+)' op")
+_LACKING = re.compile(r"error: (?:failed to legalize operation )?'([\w.]+)'")
+_UNREADY = re.compile(r"\((\w+)\) failed to prepare")
 
 
 def write_savedmodel(contents: Contents, metadata: Mapping[str, Any], folder: Path) -> Any:
@@ -65,6 +66,7 @@ def write_litert(contents: Contents, metadata: Mapping[str, Any], path: Path, we
         if weights == "float16":
             converter.target_spec.supported_types = [tf.float16]
         data = _converted(converter)
+    _check_runs(data)
     with atomic_path(path) as temporary:
         temporary.write_bytes(data)
     write_atomic(beside(path), json.dumps(dict(metadata), indent=2) + "\n")
@@ -80,6 +82,18 @@ def _converted(converter: Any) -> bytes:
         found = sorted(set(_LACKING.findall(str(error))))
         what = ", ".join(found) or " ".join(str(error).split())[:200]
         raise ValueError(f"LiteRT has no counterpart of {what}: use --to onnx") from error
+
+
+def _check_runs(data: bytes) -> None:
+    """ValueError for what was converted and yet is beyond LiteRT's runtime."""
+    from ai_edge_litert.interpreter import Interpreter  # an optional package
+
+    try:
+        Interpreter(model_content=data).allocate_tensors()
+    except RuntimeError as error:
+        found = sorted(set(_UNREADY.findall(str(error))))
+        what = ", ".join(found) or " ".join(str(error).split())[:200]
+        raise ValueError(f"LiteRT cannot run {what} of this model: use --to onnx") from error
 
 
 def litert_function(data: bytes) -> Any:

@@ -72,7 +72,7 @@ def decode(maps: Float[Array, "r c 6"], k: Float[Array, "3 3"], count: int) -> F
     highest = lax.reduce_window(heat, -jnp.inf, lax.max, (3, 3, 1), (1, 1, 1), "SAME")
     # Of a hand that may be right or left there is one place, that of the likelier side.
     peaks = jnp.where((heat == highest) & (heat == heat.max(-1, keepdims=True)), heat, 0.0)
-    score, at = lax.top_k(peaks.ravel(), count)
+    score, at = _highest(peaks.ravel(), count)
     cell, side = at // 2, at % 2
     v, u = cell // maps.shape[1], cell % maps.shape[1]
     values = maps[v, u]
@@ -81,6 +81,18 @@ def decode(maps: Float[Array, "r c 6"], k: Float[Array, "3 3"], count: int) -> F
     z = jnp.clip(values[:, 4:5] * _UNIT_MM, 50.0, 5000.0)
     xyz = pinhole.uvd_to_xyz(jnp.concatenate([uv, z], axis=-1), k)
     return Found(xyz, score, 1.0 - 2.0 * side.astype(maps.dtype), jnp.exp(values[:, 5]))
+
+
+def _highest(values: Float[Array, " n"], count: int) -> tuple[Array, Array]:
+    """`lax.top_k`, one by one: TensorFlow cannot read that of an exported program (its StableHLO is
+    older than JAX's), and LiteRT has none."""
+    places, scores = [], []
+    for _ in range(count):
+        place = jnp.argmax(values)
+        places.append(place)
+        scores.append(values.max())
+        values = jnp.where(jnp.arange(len(values)) == place, -jnp.inf, values)
+    return jnp.stack(scores), jnp.stack(places)
 
 
 def true_values(

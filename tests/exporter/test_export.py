@@ -14,8 +14,11 @@ from handjax import export, run
 from handjax.engine import config as configs
 from handjax.engine.checkpoint import Checkpoints
 from handjax.exporter import parity
+from handjax.exporter.contents import Contents, Port
 from handjax.exporter.depth_contents import parallel_rays
+from handjax.exporter.graph import OPSET
 from handjax.pose import cube
+from handjax.pose.skeleton import SKELETONS
 from handjax.prediction.predictor import load
 
 onnx = pytest.importorskip("onnx", reason="onnx is not installed: pip install 'handjax[export]'")
@@ -129,6 +132,33 @@ def test_run_as_litert(folder_of, tmp_path):
     done = exported_by_command("v2v", folder_of("v2v"), tmp_path / "v2v.tflite", "litert")
     assert done.returncode == 2 and "no counterpart of vhlo.convolution_v1" in done.stderr
     assert not (tmp_path / "v2v.tflite").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.tensorflow
+def test_included_hand_network_as_savedmodel(tmp_path):
+    pytest.importorskip("tensorflow", reason="TensorFlow is not installed: the extra litert")
+    # TensorFlow, which is older than JAX, reads all of the program.
+    done = exported_by_command("v2v_camera", "hand-depth", tmp_path / "model", "savedmodel")
+    assert done.returncode == 0 and "warning: " not in done.stderr, done.stderr
+    (gap,) = re.findall(r"rendered hands: xyz (\S+) mm", done.stdout)
+    assert float(gap) < 0.1
+
+
+@pytest.mark.slow
+@pytest.mark.tensorflow
+def test_what_litert_converts_and_cannot_run_is_refused(tmp_path):
+    pytest.importorskip("ai_edge_litert", reason="LiteRT is not installed: the extra litert")
+    from handjax.exporter.tensorflow_files import write_litert
+
+    def least(depth):  # a scatter of minima in each sample
+        return {"uv": jax.vmap(lambda row: row.at[row.astype(int)].min(2.0))(depth)}
+
+    ports = {"depth": Port((4,), np.float32, "mm")}
+    contents = Contents("none", "none", SKELETONS["hand21"], ports, {"uv": "px"}, least, least)
+    with pytest.raises(ValueError, match="LiteRT cannot run STABLEHLO_SCATTER of this model: use"):
+        write_litert(contents, {}, tmp_path / "model.tflite", "float32")
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.slow
@@ -272,6 +302,33 @@ def test_calibration_on_what_is_not_finite(tmp_path):
         int8.to_int8(model, ["layer_0"], {"x": values})
 
 
+def test_layers_behind_a_group_normalization_in_8_bits():
+    """Whose type onnx does not infer: such a layer could not be calibrated."""
+    int8 = pytest.importorskip("handjax.exporter.int8")
+    node, array = onnx.helper.make_node, onnx.numpy_helper.from_array
+    value, kind = onnx.helper.make_tensor_value_info, onnx.TensorProto.FLOAT
+    weights = {"s": np.ones(4), "o": np.zeros(4), "w": np.ones((4, 4, 3)), "c": np.ones(4)}
+    model = onnx.helper.make_model(
+        onnx.helper.make_graph(
+            [
+                node("GroupNormalization", ["x", "s", "o"], ["n"], num_groups=2),
+                node("Relu", ["n"], ["r"]),
+                node("Conv", ["r", "w", "c"], ["y"], name="layer_0"),
+            ],
+            "one layer",
+            [value("x", kind, ["b", 4, 8])],
+            [value("y", kind, ["b", 4, 6])],
+            [array(one.astype(np.float32), name) for name, one in weights.items()],
+        ),
+        opset_imports=[onnx.helper.make_opsetid("", OPSET)],
+        ir_version=10,
+    )
+    values = {"x": np.random.default_rng(0).normal(size=(3, 4, 8)).astype(np.float32)}
+    exact = onnx_file.onnx_function(model)(values)["y"]
+    rounded = onnx_file.onnx_function(int8.to_int8(model, ["layer_0"], values))(values)["y"]
+    assert 0 < np.abs(exact - rounded).max() < 0.2
+
+
 def test_invalid_flags(exported, folder_of, tmp_path):
     run_folder, new = str(folder_of("posenet2d")), str(tmp_path / "new.onnx")
     before = exported.read_bytes()
@@ -330,6 +387,15 @@ def test_differences_see_what_only_one_has():
     assert parity.differences(a, b) == {"xyz": 0.25, "std": np.inf}
     assert parity.mean_differences(a, b) == {"xyz": 0.25, "std": np.inf}
     assert parity.beyond({"xyz": 1.0, "uv": 0.0}) == ["xyz"]
+    assert not parity.beyond({"xyz": 1.0, "std": 9.0}, parity.ROUNDED)
+
+
+def test_roundings_that_move_joints_far_are_warned_of(exported, folder_of, monkeypatch, capsys):
+    monkeypatch.setattr(parity, "ROUNDED", {"uv": -1.0})
+    path = exported.with_name("warned.onnx")
+    argv = [str(folder_of("posenet2d")), "--to", "onnx", "--output", str(path)]
+    export.main([*argv, "--weights", "float16"])
+    assert "warning: joints move far; use --weights float32" in capsys.readouterr().err
 
 
 def test_parallel_rays_are_those_of_the_host():

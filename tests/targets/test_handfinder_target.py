@@ -21,6 +21,15 @@ def perfect_maps(present):
     return maps.at[cells[:, 0], cells[:, 1], 2:].set(values)
 
 
+def test_highest_is_top_k():
+    values = jnp.array([0.1, 0.7, 0.0, 0.7, 0.0, -jnp.inf, 0.3, 0.7])
+    for count in (1, 3, 6):
+        for found, expected in zip(
+            target._highest(values, count), jax.lax.top_k(values, count), strict=True
+        ):
+            np.testing.assert_array_equal(found, expected)
+
+
 def test_decode_finds_what_was_encoded():
     found = target.decode(perfect_maps(jnp.array([True, True])), K, 3)
     order = np.argsort(-np.asarray(found.side[:2]))
