@@ -61,7 +61,8 @@ void Evenly(int64_t count, int64_t most, const Work& work) {
 
 // ---- with fewer products: Winograd -------------------------------------------------------------
 
-constexpr int64_t kPoints = 16;  // per patch
+constexpr int64_t kPoints = 16;   // per patch of 2 x 2 pixels
+constexpr int kLongestReach = 6;  // of the patches' input pixels, down or across
 
 // The step from point to point, at least `size` floats. With steps of a power of two, all 16 points
 // would compete for the same few cache lines.

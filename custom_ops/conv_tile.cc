@@ -64,6 +64,16 @@ void Tile(const TileJob& job) {
                   : job.start ? Load(job.start + v * kLanes)
                               : Register{};
 
+  // Asked for now, what the end of the tile needs comes while sums are made.
+  if (!job.add)
+#pragma GCC unroll 16
+    for (int i = 0; i < kRows; ++i)
+#pragma GCC unroll 2
+      for (int v = 0; v < kAcross; ++v) {
+        __builtin_prefetch(out + i * out_row + v * kLanes, 1);
+        if (job.then.residual) __builtin_prefetch(job.then.residual + i * job.out_row + v * kLanes);
+      }
+
   for (int64_t s = 0; s < job.count; ++s) {
     // Only every third row has a pointer: the two in between are reached by addressing modes (base,
     // and base plus scaled index), so that all pointers stay in registers.
@@ -158,143 +168,237 @@ void Finish(const RowJob& job, const Epilogue& then, const float* sums, float* p
     }
 }
 
-// ---- Winograd's points: the matrices of F(2 x 2, 3 x 3), first down, then across ---------------
+// ---- Winograd's points: the matrices, first down, then across ----------------------------------
+//
+// F(2 x 2, 3 x 3) interpolates at 0, 1, -1 and infinity; F(4 x 4, 3 x 3) at 0, ±√½, ±√2 and
+// infinity, which has less than half the rounding error of the usual 0, ±1, ±2 (measured).
 
-struct Four {
-  Register at[4];
+constexpr float kNear = 0.70710678f, kFar = 1.41421356f;
+
+template <int kCount>
+struct Run {
+  Register at[kCount];
 };
 
-// Bt d
-inline __attribute__((always_inline)) Four OfInput(Register a, Register b, Register c, Register d) {
-  return {{a - c, b + c, c - b, b - d}};
+template <int kCount>
+inline __attribute__((always_inline)) void StorePoints(const Run<kCount>& run, int64_t point,
+                                                       float* points) {
+#pragma GCC unroll 6
+  for (int j = 0; j < kCount; ++j) Store(points + j * point, run.at[j]);
 }
 
-// A y
-inline __attribute__((always_inline)) Four OfGradient(Register a, Register b) {
-  return {{a, a + b, a - b, -b}};
+// Bt d
+inline __attribute__((always_inline)) Run<4> OfInput(const Run<4>& d) {
+  return {{d.at[0] - d.at[2], d.at[1] + d.at[2], d.at[2] - d.at[1], d.at[1] - d.at[3]}};
+}
+
+inline __attribute__((always_inline)) Run<6> OfInput(const Run<6>& d) {
+  const Register even1 = d.at[4] - 2.0f * d.at[2], odd1 = kNear * (d.at[3] - 2.0f * d.at[1]),
+                 even2 = d.at[4] - 0.5f * d.at[2], odd2 = kFar * (d.at[3] - 0.5f * d.at[1]);
+  return {{d.at[0] - 2.5f * d.at[2] + d.at[4], even1 + odd1, even1 - odd1, even2 + odd2,
+           even2 - odd2, d.at[1] - 2.5f * d.at[3] + d.at[5]}};
+}
+
+// At m
+inline __attribute__((always_inline)) Run<2> OfPoints(const Run<4>& m) {
+  return {{m.at[0] + m.at[1] + m.at[2], m.at[1] - m.at[2] - m.at[3]}};
+}
+
+inline __attribute__((always_inline)) Run<4> OfPoints(const Run<6>& m) {
+  const Register even1 = m.at[1] + m.at[2], odd1 = kNear * (m.at[1] - m.at[2]),
+                 even2 = m.at[3] + m.at[4], odd2 = kFar * (m.at[3] - m.at[4]);
+  return {{m.at[0] + even1 + even2, odd1 + odd2, 0.5f * even1 + 2.0f * even2,
+           0.5f * odd1 + 2.0f * odd2 + m.at[5]}};
 }
 
 // G g
-inline __attribute__((always_inline)) Four OfTaps(Register a, Register b, Register c) {
+template <int kCount>
+inline __attribute__((always_inline)) Run<kCount> OfTaps(Register a, Register b, Register c);
+
+template <>
+inline __attribute__((always_inline)) Run<4> OfTaps<4>(Register a, Register b, Register c) {
   return {{a, 0.5f * (a + b + c), 0.5f * (a - b + c), c}};
 }
 
-inline __attribute__((always_inline)) void StorePoints(const Four (&across)[4], int64_t point,
-                                                       float* points) {
-#pragma GCC unroll 4
-  for (int i = 0; i < 4; ++i)
-#pragma GCC unroll 4
-    for (int j = 0; j < 4; ++j) Store(points + (4 * i + j) * point, across[i].at[j]);
+template <>
+inline __attribute__((always_inline)) Run<6> OfTaps<6>(Register a, Register b, Register c) {
+  const Register even1 = (-2.0f / 3) * (a + 0.5f * c), odd1 = (-2.0f / 3 * kNear) * b,
+                 even2 = (1.0f / 6) * (a + 2.0f * c), odd2 = (1.0f / 6 * kFar) * b;
+  return {{a, even1 + odd1, even1 - odd1, even2 + odd2, even2 - odd2, c}};
+}
+
+// A y
+inline __attribute__((always_inline)) Run<4> OfGradient(const Run<2>& y) {
+  return {{y.at[0], y.at[0] + y.at[1], y.at[0] - y.at[1], -y.at[1]}};
+}
+
+inline __attribute__((always_inline)) Run<6> OfGradient(const Run<4>& y) {
+  const Register even1 = y.at[0] + 0.5f * y.at[2], odd1 = kNear * (y.at[1] + 0.5f * y.at[3]),
+                 even2 = y.at[0] + 2.0f * y.at[2], odd2 = kFar * (y.at[1] + 2.0f * y.at[3]);
+  return {{y.at[0], even1 + odd1, even1 - odd1, even2 + odd2, even2 - odd2, y.at[3]}};
+}
+
+// Gt q
+inline __attribute__((always_inline)) Run<3> ToTaps(const Run<4>& q) {
+  return {{q.at[0] + 0.5f * (q.at[1] + q.at[2]), 0.5f * (q.at[1] - q.at[2]),
+           0.5f * (q.at[1] + q.at[2]) + q.at[3]}};
+}
+
+inline __attribute__((always_inline)) Run<3> ToTaps(const Run<6>& q) {
+  const Register even1 = (-2.0f / 3) * (q.at[1] + q.at[2]),
+                 even2 = (1.0f / 6) * (q.at[3] + q.at[4]);
+  return {{q.at[0] + even1 + even2,
+           (-2.0f / 3 * kNear) * (q.at[1] - q.at[2]) + (1.0f / 6 * kFar) * (q.at[3] - q.at[4]),
+           0.5f * even1 + 2.0f * even2 + q.at[5]}};
 }
 
 constexpr float kZeros[kLanes] = {};
 
-void InputPoints(const PatchJob& job, const float* const rows[4], float* points) {
+template <int kSide>
+void InputPoints(const PatchJob& job, const float* const* rows, float* points) {
+  constexpr int kReach = kSide + 2;
   for (int64_t v = 0; v < job.values; v += kLanes) {
-    const float* from[4];
-    int64_t step[4];
-    for (int i = 0; i < 4; ++i)
+    const float* from[kReach];
+    int64_t step[kReach];
+    for (int i = 0; i < kReach; ++i)
       from[i] = rows[i] ? rows[i] + v : kZeros, step[i] = rows[i] ? job.pixel : 0;
     const auto down = [&](int64_t x) __attribute__((always_inline)) {
-      if (x < 0 || x >= job.pixels) return Four{};
-      return OfInput(Load(from[0] + x * step[0]), Load(from[1] + x * step[1]),
-                     Load(from[2] + x * step[2]), Load(from[3] + x * step[3]));
+      Run<kReach> column = {};
+      if (x < 0 || x >= job.pixels) return column;
+#pragma GCC unroll 6
+      for (int i = 0; i < kReach; ++i) column.at[i] = Load(from[i] + x * step[i]);
+      return OfInput(column);
     };
-    Four a = down(job.first), b = down(job.first + 1);
+    // Neighbouring patches share two columns.
+    Run<kReach> columns[kReach];
+    columns[0] = down(job.first), columns[1] = down(job.first + 1);
     for (int64_t n = 0; n < job.patches; ++n) {
-      const Four c = down(job.first + 2 * n + 2), d = down(job.first + 2 * n + 3);
-      Four across[4];
 #pragma GCC unroll 4
-      for (int i = 0; i < 4; ++i) across[i] = OfInput(a.at[i], b.at[i], c.at[i], d.at[i]);
-      StorePoints(across, job.point, points + n * job.patch + v);
-      a = c, b = d;
+      for (int j = 2; j < kReach; ++j) columns[j] = down(job.first + kSide * n + j);
+#pragma GCC unroll 6
+      for (int i = 0; i < kReach; ++i) {
+        Run<kReach> across;
+#pragma GCC unroll 6
+        for (int j = 0; j < kReach; ++j) across.at[j] = columns[j].at[i];
+        StorePoints(OfInput(across), job.point,
+                    points + kReach * i * job.point + n * job.patch + v);
+      }
+      columns[0] = columns[kSide], columns[1] = columns[kSide + 1];
     }
   }
 }
 
-void GradientPoints(const PatchJob& job, const float* const rows[2], float* points) {
+template <int kSide>
+void GradientPoints(const PatchJob& job, const float* const* rows, float* points) {
+  constexpr int kReach = kSide + 2;
   for (int64_t v = 0; v < job.values; v += kLanes)
     for (int64_t n = 0; n < job.patches; ++n) {
-      const auto down = [&](int64_t x) __attribute__((always_inline)) {
-        const auto at = [&](const float* row) __attribute__((always_inline)) {
-          return row ? Load(row + x * job.pixel + v) : Register{};
-        };
-        return x < job.pixels ? OfGradient(at(rows[0]), at(rows[1])) : Four{};
-      };
-      const Four a = down(2 * n), b = down(2 * n + 1);
-      Four across[4];
+      Run<kReach> columns[kSide];
 #pragma GCC unroll 4
-      for (int i = 0; i < 4; ++i) across[i] = OfGradient(a.at[i], b.at[i]);
-      StorePoints(across, job.point, points + n * job.patch + v);
+      for (int j = 0; j < kSide; ++j) {
+        const int64_t x = kSide * n + j;
+        Run<kSide> column = {};
+#pragma GCC unroll 4
+        for (int i = 0; i < kSide; ++i)
+          if (rows[i] && x < job.pixels) column.at[i] = Load(rows[i] + x * job.pixel + v);
+        columns[j] = OfGradient(column);
+      }
+#pragma GCC unroll 6
+      for (int i = 0; i < kReach; ++i) {
+        Run<kSide> across;
+#pragma GCC unroll 4
+        for (int j = 0; j < kSide; ++j) across.at[j] = columns[j].at[i];
+        StorePoints(OfGradient(across), job.point,
+                    points + kReach * i * job.point + n * job.patch + v);
+      }
     }
 }
 
-void OutputOfPoints(const PatchJob& job, const float* points, float* const rows[2],
-                    const Epilogue& then, const float* second) {
-  const float* const beside[2] = {then.residual, second};
+template <int kSide>
+void OutputOfPoints(const PatchJob& job, const float* points, const PixelRows& to,
+                    const Epilogue& then) {
+  constexpr int kReach = kSide + 2;
   for (int64_t n = 0; n < job.patches; ++n)
     for (int64_t v = 0; v < job.values; v += kLanes) {
       const float* from = points + n * job.patch + v;
-      Register down[2][4];  // At m
-#pragma GCC unroll 4
-      for (int j = 0; j < 4; ++j) {
-        const Register a = Load(from + j * job.point), b = Load(from + (4 + j) * job.point),
-                       c = Load(from + (8 + j) * job.point), d = Load(from + (12 + j) * job.point);
-        down[0][j] = a + b + c, down[1][j] = b - c - d;
+      Run<kSide> down[kReach];
+#pragma GCC unroll 6
+      for (int j = 0; j < kReach; ++j) {
+        Run<kReach> column;
+#pragma GCC unroll 6
+        for (int i = 0; i < kReach; ++i) column.at[i] = Load(from + (kReach * i + j) * job.point);
+        down[j] = OfPoints(column);
       }
-#pragma GCC unroll 2
-      for (int i = 0; i < 2; ++i) {
-        if (!rows[i]) continue;
-        const int64_t at = 2 * n * job.pixel + v;
-        Register left = down[i][0] + down[i][1] + down[i][2],
-                 right = down[i][1] - down[i][2] - down[i][3];
-        const bool both = 2 * n + 1 < job.pixels;
-        if (then.scale) {
-          const Register scale = Load(then.scale + v), shift = Load(then.shift + v);
-          const float* residual = beside[i] ? beside[i] + at : nullptr;
-          left = Finished(left, scale, shift, residual, then.relu);
-          if (both)
-            right = Finished(right, scale, shift, residual ? residual + job.pixel : nullptr,
-                             then.relu);
+      const int64_t here = job.pixels - kSide * n;  // pixels from this patch on
+#pragma GCC unroll 4
+      for (int i = 0; i < kSide; ++i) {
+        if (i >= to.count) break;
+        Run<kReach> row;
+#pragma GCC unroll 6
+        for (int j = 0; j < kReach; ++j) row.at[j] = down[j].at[i];
+        const Run<kSide> y = OfPoints(row);
+        const int64_t at = i * to.row + kSide * n * job.pixel + v;
+#pragma GCC unroll 4
+        for (int j = 0; j < kSide; ++j) {
+          if (j >= here) break;
+          const int64_t pixel = at + j * job.pixel;
+          Store(to.first + pixel,
+                then.scale ? Finished(y.at[j], Load(then.scale + v), Load(then.shift + v),
+                                      then.residual ? then.residual + pixel : nullptr, then.relu)
+                           : y.at[j]);
         }
-        Store(rows[i] + at, left);
-        if (both) Store(rows[i] + at + job.pixel, right);
       }
     }
 }
 
+template <int kSide>
 void KernelPoints(int64_t values, const float* taps, int64_t point, float* points) {
+  constexpr int kReach = kSide + 2;
   for (int64_t v = 0; v < values; v += kLanes) {
-    Four down[3], across[4];
+    Run<kReach> down[3];
 #pragma GCC unroll 3
     for (int j = 0; j < 3; ++j)
-      down[j] = OfTaps(Load(taps + j * values + v), Load(taps + (3 + j) * values + v),
-                       Load(taps + (6 + j) * values + v));
-#pragma GCC unroll 4
-    for (int i = 0; i < 4; ++i) across[i] = OfTaps(down[0].at[i], down[1].at[i], down[2].at[i]);
-    StorePoints(across, point, points + v);
+      down[j] = OfTaps<kReach>(Load(taps + j * values + v), Load(taps + (3 + j) * values + v),
+                               Load(taps + (6 + j) * values + v));
+#pragma GCC unroll 6
+    for (int i = 0; i < kReach; ++i)
+      StorePoints(OfTaps<kReach>(down[0].at[i], down[1].at[i], down[2].at[i]), point,
+                  points + kReach * i * point + v);
   }
 }
 
+template <int kSide>
 void KernelOfPoints(int64_t values, int64_t point, const float* points, float* taps) {
-  const auto to_taps = [](Register a, Register b, Register c, Register d,
-                          Register(&to)[3]) __attribute__((always_inline)) {
-    to[0] = a + 0.5f * (b + c), to[1] = 0.5f * (b - c), to[2] = 0.5f * (b + c) + d;
-  };
+  constexpr int kReach = kSide + 2;
   for (int64_t v = 0; v < values; v += kLanes) {
-    Register down[4][3], across[3];
-    const auto at = [&](int i, int j) __attribute__((always_inline)) {
-      return Load(points + (4 * i + j) * point + v);
-    };
-#pragma GCC unroll 4
-    for (int j = 0; j < 4; ++j) to_taps(at(0, j), at(1, j), at(2, j), at(3, j), down[j]);
+    Run<3> down[kReach];
+#pragma GCC unroll 6
+    for (int j = 0; j < kReach; ++j) {
+      Run<kReach> column;
+#pragma GCC unroll 6
+      for (int i = 0; i < kReach; ++i) column.at[i] = Load(points + (kReach * i + j) * point + v);
+      down[j] = ToTaps(column);
+    }
 #pragma GCC unroll 3
     for (int i = 0; i < 3; ++i) {
-      to_taps(down[0][i], down[1][i], down[2][i], down[3][i], across);
+      Run<kReach> across;
+#pragma GCC unroll 6
+      for (int j = 0; j < kReach; ++j) across.at[j] = down[j].at[i];
+      const Run<3> row = ToTaps(across);
 #pragma GCC unroll 3
-      for (int j = 0; j < 3; ++j) Store(taps + (3 * i + j) * values + v, across[j]);
+      for (int j = 0; j < 3; ++j) Store(taps + (3 * i + j) * values + v, row.at[j]);
     }
   }
+}
+
+template <int kSide>
+constexpr Filter Of() {
+  return {kSide,
+          InputPoints<kSide>,
+          OutputOfPoints<kSide>,
+          GradientPoints<kSide>,
+          KernelPoints<kSide>,
+          KernelOfPoints<kSide>};
 }
 
 template <int... kRows>
@@ -306,11 +410,8 @@ constexpr Tiles All(std::integer_sequence<int, kRows...>) {
           Spread,
           Gather,
           Finish,
-          InputPoints,
-          GradientPoints,
-          OutputOfPoints,
-          KernelPoints,
-          KernelOfPoints};
+          Of<2>(),
+          Of<4>()};
 }
 
 }  // namespace

@@ -56,13 +56,39 @@ struct SparseJob {
   int64_t taps, pixels, columns, tap_step, pixel_step;
 };
 
-// A row of patches of 4 x 4 input pixels, each two pixels to the right of the one before, that
-// yield 2 x 2 output pixels each, and their 16 points each (winograd.cc). `values` is a whole
-// number of registers; steps are in floats.
+// A row of patches of input pixels, each one `side` of the output to the right of the one before,
+// and the points of each (winograd.cc). `values` is a whole number of registers; steps are in
+// floats.
 struct PatchJob {
   int64_t patches, values;
   int64_t first, pixels, pixel;  // first pixel of the first patch, pixels per row, pixel step
   int64_t point, patch;          // point step, patch step
+};
+
+// The rows of pixels that a row of patches becomes: where the first one starts, the step from row
+// to row in floats, and how many there are.
+struct PixelRows {
+  float* first;
+  int64_t row, count;
+};
+
+// Winograd's F(side x side, 3 x 3): patches of (side + 2)² input pixels, with as many points, yield
+// side² pixels of output.
+struct Filter {
+  int side;
+  // Of side + 2 rows; those that are null lie outside and read as zeros.
+  void (*input_points)(const PatchJob&, const float* const* rows, float* points);
+  // `then` is that of the first row.
+  void (*output_of_points)(const PatchJob&, const float* points, const PixelRows& to,
+                           const Epilogue& then);
+  // Of `side` rows of the output's gradient; null ones lie outside.
+  void (*gradient_points)(const PatchJob&, const float* const* rows, float* points);
+  // [9][values] → [points][values], and the transpose.
+  void (*kernel_points)(int64_t values, const float* taps, int64_t point, float* points);
+  void (*kernel_of_points)(int64_t values, int64_t point, const float* points, float* taps);
+
+  int reach() const { return side + 2; }
+  int points() const { return reach() * reach(); }
 };
 
 // A row of sums [pixels][columns], which become pixels through their epilogue. `columns` is a whole
@@ -81,15 +107,7 @@ struct Tiles {
   void (*spread)(const SparseJob&, const float* taps, float* pixels);  // pixels += value * taps
   void (*gather)(const SparseJob&, float* taps, const float* pixels);  // taps += value * pixels
   void (*finish)(const RowJob&, const Epilogue& then, const float* sums, float* pixels);
-  // Null rows lie outside: they read as zeros and are not written.
-  void (*input_points)(const PatchJob&, const float* const rows[4], float* points);
-  void (*gradient_points)(const PatchJob&, const float* const rows[2], float* points);
-  // `then` is that of rows[0], `second` its residual for rows[1].
-  void (*output_of_points)(const PatchJob&, const float* points, float* const rows[2],
-                           const Epilogue& then, const float* second);
-  // [9][values] → [16][values], and the transpose.
-  void (*kernel_points)(int64_t values, const float* taps, int64_t point, float* points);
-  void (*kernel_of_points)(int64_t values, int64_t point, const float* points, float* taps);
+  Filter small, large;  // patches of 2 x 2 and 4 x 4 pixels
 };
 
 extern const Tiles kTilesAvx512, kTilesAvx2, kTilesAnyCpu;

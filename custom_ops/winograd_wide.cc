@@ -148,7 +148,7 @@ class InputPoints {
       const int64_t patches = wide_.across.Needed(odd_across, area_.patches());
       const int64_t first =
           2 * (area_.patch0 + wide_.across.First(odd_across)) + odd_across - wide_.shape.low[2];
-      TilesOfThisCpu().input_points(
+      TilesOfThisCpu().small.input_points(
           {patches, channels_, first, wide_.shape.in[2], wide_.channels, point_, channels_}, rows,
           to);
       to += patches * channels_;
@@ -193,8 +193,8 @@ Floats KernelPoints(ffi::ThreadPool& pool, const Wide& wide, const Taps& kernel)
         CopyTap(kernel, wide.shape, {0, wide.down.Start(down) + y, wide.across.Start(across) + x},
                 group * wide.columns.width, wide.columns.width,
                 nine.get() + (3 * y + x) * wide.tap);
-    TilesOfThisCpu().kernel_points(wide.tap, nine.get(), wide.blocks * wide.tap,
-                                   points.get() + wide.KernelAt(group, 0, block));
+    TilesOfThisCpu().small.kernel_points(wide.tap, nine.get(), wide.blocks * wide.tap,
+                                         points.get() + wide.KernelAt(group, 0, block));
   });
   return points;
 }
@@ -277,30 +277,31 @@ void WideWinogradConvolve(ffi::ThreadPool& pool, const Shape& shape, int64_t bat
                       y = 2 * (area.row0 + row);
         float* image = out.data + n / shape.out[0] * out.sample + n % shape.out[0] * out.plane;
         float* to = image + y * out.row + 2 * area.patch0 * out.pixel + o0;
-        float* const lines[2] = {to, y + 1 < shape.out[1] ? to + out.row : nullptr};
+        const int64_t lines = std::min<int64_t>(2, shape.out[1] - y);
         const float* from =
             products.get() + (group - group0) * kPoints * point_step + row * row_step;
         Epilogue own = then.From(o0, to - out.data);
-        const float* second = own.residual ? own.residual + out.row : nullptr;
         if (values % tiles.lanes == 0) {
-          tiles.output_of_points({area.patches(), values, 0, pixels, out.pixel, point_step, width},
-                                 from, lines, own, second);
+          tiles.small.output_of_points(
+              {area.patches(), values, 0, pixels, out.pixel, point_step, width}, from,
+              {to, out.row, lines}, own);
           continue;
         }
-        float* const edges[2] = {edge.get(), lines[1] ? edge.get() + pixels * width : nullptr};
+        const int64_t line_step = pixels * width;
         if (own.residual) {
           // In place: each residual is read before the pixel replaces it.
-          const float* const beside[2] = {own.residual, second};
-          for (int64_t line = 0; line < 2 && lines[line]; ++line)
+          for (int64_t line = 0; line < lines; ++line)
             for (int64_t x = 0; x < pixels; ++x)
-              std::copy_n(beside[line] + x * out.pixel, values, edges[line] + x * width);
-          own.residual = edges[0], second = edges[1];
+              std::copy_n(own.residual + line * out.row + x * out.pixel, values,
+                          edge.get() + line * line_step + x * width);
+          own.residual = edge.get();
         }
-        tiles.output_of_points({area.patches(), width, 0, pixels, width, point_step, width}, from,
-                               edges, own, second);
-        for (int64_t line = 0; line < 2 && lines[line]; ++line)
+        tiles.small.output_of_points({area.patches(), width, 0, pixels, width, point_step, width},
+                                     from, {edge.get(), line_step, lines}, own);
+        for (int64_t line = 0; line < lines; ++line)
           for (int64_t x = 0; x < pixels; ++x)
-            std::copy_n(edges[line] + x * width, values, lines[line] + x * out.pixel);
+            std::copy_n(edge.get() + line * line_step + x * width, values,
+                        to + line * out.row + x * out.pixel);
       }
   });
 }
@@ -337,9 +338,10 @@ void WideWinogradKernelGradients(ffi::ThreadPool& pool, const Shape& shape, int6
                           (image * wide.out_image() + y * shape.out[2]) * columns + o0;
       const float* const lines[2] = {
           from, y + 1 < shape.out[1] ? from + shape.out[2] * columns : nullptr};
-      tiles.gradient_points({wide.patches, std::min(width, columns - o0), 0, shape.out[2], columns,
-                             point_step, width},
-                            lines, points.get() + group * kPoints * point_step + row * row_step);
+      tiles.small.gradient_points({wide.patches, std::min(width, columns - o0), 0, shape.out[2],
+                                   columns, point_step, width},
+                                  lines,
+                                  points.get() + group * kPoints * point_step + row * row_step);
     });
     for (int64_t channel = 0; channel < wide.channels; channel += kChannels) {
       const int64_t channels = std::min(kChannels, wide.channels - channel);
@@ -376,8 +378,8 @@ void WideWinogradKernelGradients(ffi::ThreadPool& pool, const Shape& shape, int6
                   across = wide.Across(block);
     const int64_t o0 = group * width, values = std::min(width, shape.columns - o0);
     const Floats nine = Allocate(9 * wide.tap);
-    tiles.kernel_of_points(wide.tap, wide.blocks * wide.tap,
-                           sums.get() + wide.KernelAt(group, 0, block), nine.get());
+    tiles.small.kernel_of_points(wide.tap, wide.blocks * wide.tap,
+                                 sums.get() + wide.KernelAt(group, 0, block), nine.get());
     for (int64_t y = 0; y < wide.down.Length(down); ++y)
       for (int64_t x = 0; x < wide.across.Length(across); ++x) {
         const int64_t tap =
