@@ -132,20 +132,10 @@ def parser() -> argparse.ArgumentParser:
     flags.formatter_class = argparse.RawDescriptionHelpFormatter
     add = flags.add_argument
     add("models", nargs="+", metavar="RUN", help="a run's folder, or an included network's name")
-    add(
-        "--formats",
-        type=_some(FORMATS),
-        default=list(FORMATS),
-        metavar="LIST",
-        help=f"some of {','.join(FORMATS)} (default: all)",
-    )
-    add(
-        "--weights",
-        type=_some(WEIGHTS),
-        default=list(WEIGHTS),
-        metavar="LIST",
-        help=f"some of {','.join(WEIGHTS)} (default: all)",
-    )
+    for flag, known in (("--formats", FORMATS), ("--weights", WEIGHTS)):
+        names = ",".join(known)
+        options = dict(type=_some(known), default=list(known), metavar="LIST")
+        add(flag, **options, help=f"some of {names} (default: all)")
     add("--samples", type=int, default=64, help="at most (default: 64)")
     add("--checkpoint", metavar="WHICH", default="last", help="of a run: last, best or a step")
     add("--size", metavar="WIDTHxHEIGHT", help="of the images, as in `handjax export`")

@@ -64,7 +64,7 @@ void Evenly(int64_t count, int64_t most, const Work& work) {
 constexpr int64_t kPoints = 16;   // per patch of 2 x 2 pixels
 constexpr int kLongestReach = 6;  // of the patches' input pixels, down or across
 
-// The step from point to point, at least `size` floats. With steps of a power of two, all 16 points
+// The step from point to point, at least `size` floats. With steps of a power of two, all points
 // would compete for the same few cache lines.
 inline int64_t Apart(int64_t size) { return DivideUp(size, 1024) * 1024 + 64; }
 

@@ -180,6 +180,16 @@ struct Run {
   Register at[kCount];
 };
 
+// Row i of columns that stand side by side.
+template <int kColumns, int kRows>
+inline __attribute__((always_inline)) Run<kColumns> Across(const Run<kRows> (&columns)[kColumns],
+                                                           int i) {
+  Run<kColumns> row;
+#pragma GCC unroll 6
+  for (int j = 0; j < kColumns; ++j) row.at[j] = columns[j].at[i];
+  return row;
+}
+
 template <int kCount>
 inline __attribute__((always_inline)) void StorePoints(const Run<kCount>& run, int64_t point,
                                                        float* points) {
@@ -276,13 +286,9 @@ void InputPoints(const PatchJob& job, const float* const* rows, float* points) {
 #pragma GCC unroll 4
       for (int j = 2; j < kReach; ++j) columns[j] = down(job.first + kSide * n + j);
 #pragma GCC unroll 6
-      for (int i = 0; i < kReach; ++i) {
-        Run<kReach> across;
-#pragma GCC unroll 6
-        for (int j = 0; j < kReach; ++j) across.at[j] = columns[j].at[i];
-        StorePoints(OfInput(across), job.point,
+      for (int i = 0; i < kReach; ++i)
+        StorePoints(OfInput(Across(columns, i)), job.point,
                     points + kReach * i * job.point + n * job.patch + v);
-      }
       columns[0] = columns[kSide], columns[1] = columns[kSide + 1];
     }
   }
@@ -304,13 +310,9 @@ void GradientPoints(const PatchJob& job, const float* const* rows, float* points
         columns[j] = OfGradient(column);
       }
 #pragma GCC unroll 6
-      for (int i = 0; i < kReach; ++i) {
-        Run<kSide> across;
-#pragma GCC unroll 4
-        for (int j = 0; j < kSide; ++j) across.at[j] = columns[j].at[i];
-        StorePoints(OfGradient(across), job.point,
+      for (int i = 0; i < kReach; ++i)
+        StorePoints(OfGradient(Across(columns, i)), job.point,
                     points + kReach * i * job.point + n * job.patch + v);
-      }
     }
 }
 
@@ -333,10 +335,7 @@ void OutputOfPoints(const PatchJob& job, const float* points, const PixelRows& t
 #pragma GCC unroll 4
       for (int i = 0; i < kSide; ++i) {
         if (i >= to.count) break;
-        Run<kReach> row;
-#pragma GCC unroll 6
-        for (int j = 0; j < kReach; ++j) row.at[j] = down[j].at[i];
-        const Run<kSide> y = OfPoints(row);
+        const Run<kSide> y = OfPoints(Across(down, i));
         const int64_t at = i * to.row + kSide * n * job.pixel + v;
 #pragma GCC unroll 4
         for (int j = 0; j < kSide; ++j) {
@@ -381,10 +380,7 @@ void KernelOfPoints(int64_t values, int64_t point, const float* points, float* t
     }
 #pragma GCC unroll 3
     for (int i = 0; i < 3; ++i) {
-      Run<kReach> across;
-#pragma GCC unroll 6
-      for (int j = 0; j < kReach; ++j) across.at[j] = down[j].at[i];
-      const Run<3> row = ToTaps(across);
+      const Run<3> row = ToTaps(Across(down, i));
 #pragma GCC unroll 3
       for (int j = 0; j < 3; ++j) Store(taps + (3 * i + j) * values + v, row.at[j]);
     }
