@@ -34,8 +34,8 @@ from handjax.run import read_config
 MEASURED = 16  # samples that rounded weights are compared on
 # Rounded weights that move joints far, and the format → what moves them less.
 _BETTER = {
-    ("int8", "onnx"): "--calibrate on frames like yours, --to litert (whose scales are each "
-    "input's own) and --weights float16 move them less",
+    ("int8", "onnx"): "--calibrate on frames like yours and --weights float16 move them less, of "
+    "networks of RGB images also --to litert, whose scales are each input's own",
     ("int8", "litert"): "--weights float16 moves them less",
     ("float16", "onnx"): "use --weights float32",
     ("float16", "litert"): "use --weights float32",
