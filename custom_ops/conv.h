@@ -38,8 +38,11 @@ struct Place {
   int64_t sample, plane, row, pixel;
 };
 
-// Uninitialized memory.
-using Floats = std::unique_ptr<float[]>;
+// Uninitialized memory that starts at a cache line. Each thread keeps some of what it frees.
+struct Keep {
+  void operator()(float* data) const;
+};
+using Floats = std::unique_ptr<float[], Keep>;
 Floats Allocate(int64_t count);
 
 // The columns of a kernel in groups of one or two registers, the last one padded with zeros.
