@@ -53,8 +53,8 @@ void UseLargePages(void* data, size_t bytes) {
 #endif
 }
 
-// Freed memory of a thread, by size. Work items ask for the same few sizes again and again, for which
-// malloc took a tenth of the step of a small network.
+// Freed memory of a thread, by size. Work items ask for the same few sizes again and again, for
+// which malloc took a tenth of the step of a small network.
 class Kept {
  public:
   static constexpr size_t kMostBytes = size_t{8} << 20;  // of a thread

@@ -128,7 +128,7 @@ def _lens_problems(lens: Lens | None, numbers: Numbers, size: Size) -> list[tupl
                 True,
             )
         ]
-    if lens.model == "opencv" and max(map(abs, lens.coefficients[2:4])) > TANGENTIAL:
+    if lens.model != "fisheye" and max(map(abs, lens.coefficients[2:4])) > TANGENTIAL:
         p1, p2 = lens.coefficients[2:4]
         return [
             (
@@ -138,7 +138,7 @@ def _lens_problems(lens: Lens | None, numbers: Numbers, size: Size) -> list[tupl
         ]
     edge = np.searchsorted(bent, min(half / focal, bent[-1]))
     moved = bent[edge] / max(slopes[edge], 1e-9) - 1
-    if lens.model == "opencv" and abs(moved) > MOVED:
+    if lens.model != "fisheye" and abs(moved) > MOVED:
         return [
             (f"this lens would move its edge by {moved:.0%}; are its coefficients right?", False)
         ]

@@ -23,11 +23,14 @@ EXPECTED = f"FX,FY,CX,CY in px with FX and FY above 0, or one of {', '.join(NAME
 # What --camera takes, for help texts.
 HELP = (
     "intrinsics FX,FY,CX,CY in px; with OpenCV's distortion FX,FY,CX,CY,K1,K2,P1,P2[,K3[,K4,K5,K6]]"
-    " or fisheye:FX,FY,CX,CY,K1,K2,K3,K4; or the name of a camera, with typical numbers: "
+    " or fisheye:FX,FY,CX,CY,K1,K2,K3,K4, or with the coefficients of an SR300 "
+    "inverse:FX,FY,CX,CY,K1,K2,P1,P2,K3; or the name of a camera, with typical numbers: "
     f"{', '.join(NAMES)}. crop: in front of them allows images cut out of a camera's"
 )
 _LARGEST = 1e6  # px; a larger number is a mistake
-_CROP, _FISHEYE = "crop:", "fisheye:"
+_CROP = "crop:"
+_ORDER = {"opencv": ": K1,K2,P1,P2[,K3[,K4,K5,K6]]", "fisheye": "", "inverse": ": K1,K2,P1,P2,K3"}
+_MODELS = ("fisheye", "inverse")  # of lenses, with a colon in front of the numbers
 
 
 class CameraWarning(UserWarning):
@@ -109,7 +112,8 @@ def read_camera(camera: object) -> Camera:
 
     Text: "FX,FY,CX,CY" (commas or blanks), the nine numbers of a 3x3 matrix row by row, a name of
     PRESETS, or four numbers and the coefficients of a lens in OpenCV's order; "fisheye:" in front
-    says that they are those of cv2.fisheye, "crop:" that images are parts of the camera's.
+    says that they are those of cv2.fisheye, "inverse:" those that an SR300 reports, and "crop:"
+    that images are parts of the camera's.
     Otherwise those numbers, a 3x3 matrix, a pair (3x3 matrix, coefficients), or a Camera.
     """
     if isinstance(camera, Camera):
@@ -118,9 +122,9 @@ def read_camera(camera: object) -> Camera:
     text = camera.strip() if isinstance(camera, str) else ""
     cropped = text.startswith(_CROP)
     text = text.removeprefix(_CROP).strip()
-    fisheye = text.startswith(_FISHEYE)
-    text = text.removeprefix(_FISHEYE).strip()
-    if text in NAMES and not fisheye:
+    model = next((model for model in _MODELS if text.startswith(f"{model}:")), "opencv")
+    text = text.removeprefix(f"{model}:").strip()
+    if text in NAMES and model == "opencv":
         return Camera(text, cropped=cropped)
     coefficients = np.zeros(0)
     if isinstance(camera, str):
@@ -141,7 +145,7 @@ def read_camera(camera: object) -> Camera:
     if problem is not None:
         raise ValueError(f"camera {shown}: {problem}expected {EXPECTED}")
     return Camera(
-        shown, values.astype(np.float32), _lens(shown, coefficients, fisheye), cropped=cropped
+        shown, values.astype(np.float32), _lens(shown, coefficients, model), cropped=cropped
     )
 
 
@@ -208,19 +212,18 @@ def _wrong_matrix(k: np.ndarray) -> str | None:
     return None
 
 
-def _lens(shown: str, coefficients: np.ndarray, fisheye: bool) -> Lens | None:
+def _lens(shown: str, coefficients: np.ndarray, model: str) -> Lens | None:
     """The lens of these coefficients; None if they are none or all zero."""
-    model = "fisheye" if fisheye else "opencv"
-    if fisheye or coefficients.size:
+    if model != "opencv" or coefficients.size:
         counts = COUNTS[model]
         if coefficients.size not in counts or not (np.abs(coefficients) < 1e3).all():
             needs = " or ".join(map(str, counts))
             raise ValueError(
                 f"camera {shown}: {coefficients.size} distortion coefficients; expected {needs} "
                 f"finite ones after FX,FY,CX,CY, in OpenCV's order"
-                f"{'' if fisheye else ': K1,K2,P1,P2[,K3[,K4,K5,K6]]'}"
+                f"{_ORDER[model]}"
             )
-    if not fisheye and not coefficients.any():
+    if model != "fisheye" and not coefficients.any():
         return None
     return Lens(model, tuple(coefficients.tolist()))
 

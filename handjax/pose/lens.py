@@ -7,10 +7,11 @@ from jaxtyping import Float, Int
 
 from handjax.pose.pinhole import project
 
-MODELS = ("opencv", "fisheye")
-# Coefficients that OpenCV's functions take, in its order: of opencv (Brown–Conrady, extended) k1,
-# k2, p1, p2, k3, k4, k5, k6, s1, s2, s3, s4, tx, ty; of fisheye (Kannala–Brandt) k1, k2, k3, k4.
-COUNTS = {"opencv": (4, 5, 8, 12, 14), "fisheye": (4,)}
+MODELS = ("opencv", "fisheye", "inverse")
+# Coefficients in OpenCV's order: of opencv (Brown–Conrady, extended) k1, k2, p1, p2, k3, k4, k5,
+# k6, s1, s2, s3, s4, tx, ty; of fisheye (Kannala–Brandt) k1, k2, k3, k4. Those of inverse, k1, k2,
+# p1, p2, k3 of librealsense's "Inverse Brown Conrady", lead from the image to the ray.
+COUNTS = {"opencv": (4, 5, 8, 12, 14), "fisheye": (4,), "inverse": (4, 5)}
 _STEPS = 4096  # of the search for the widest ray
 
 
@@ -23,6 +24,8 @@ class Lens(NamedTuple):
     def undistort(self, slopes: Float[np.ndarray, "*b 2"]) -> Float[np.ndarray, "*b 2"]:
         """The slopes of the rays that meet the image at these: `distort` backwards, in steps that
         end within 1e-6 for rays well inside `widest`."""
+        if self.model == "inverse":
+            return _brown(slopes, self.coefficients)
         found = slopes
         for _ in range(60):
             found = found + 0.8 * (slopes - self.distort(found))
@@ -35,18 +38,9 @@ class Lens(NamedTuple):
             radius = np.linalg.norm(slopes, axis=-1, keepdims=True)
             bent = _fisheye(radius, self.coefficients)
             return slopes * np.where(radius > 1e-9, bent / np.maximum(radius, 1e-9), 1)
-        k1, k2, p1, p2, k3, k4, k5, k6, s1, s2, s3, s4, tx, ty = _padded(self.coefficients)
-        x, y = slopes[..., 0], slopes[..., 1]
-        r2 = x * x + y * y
-        radial = (1 + r2 * (k1 + r2 * (k2 + r2 * k3))) / (1 + r2 * (k4 + r2 * (k5 + r2 * k6)))
-        bent = np.stack(
-            [
-                x * radial + 2 * p1 * x * y + p2 * (r2 + 2 * x * x) + r2 * (s1 + r2 * s2),
-                y * radial + p1 * (r2 + 2 * y * y) + 2 * p2 * x * y + r2 * (s3 + r2 * s4),
-            ],
-            axis=-1,
-        )
-        return _tilt(bent, tx, ty) if tx or ty else bent
+        if self.model == "inverse":
+            return self._meets(slopes)
+        return _brown(slopes, self.coefficients)
 
     def widest(self) -> float:
         """Largest slope up to which wider rays meet the image farther out, at most 12 (85°)."""
@@ -54,13 +48,25 @@ class Lens(NamedTuple):
         if self.model == "fisheye":
             radii = _fisheye(slopes, self.coefficients)
         else:
-            k1, k2, _, _, k3, k4, k5, k6, *_ = _padded(self.coefficients)
-            r2 = slopes**2
-            below = 1 + r2 * (k4 + r2 * (k5 + r2 * k6))
-            radial = (1 + r2 * (k1 + r2 * (k2 + r2 * k3))) / np.where(below > 0, below, np.inf)
-            radii = slopes * radial
-        falls = np.flatnonzero(np.diff(radii) <= 0)
-        return float(slopes[falls[0]] if len(falls) else slopes[-1])
+            radii = _radial(slopes, self.coefficients)
+        if self.model == "inverse":  # from places in the image to rays
+            return float(min(_rising(radii)[-1], slopes[-1]))
+        return float(slopes[len(_rising(radii)) - 1])
+
+    def _meets(self, slopes: Float[np.ndarray, "*b 2"]) -> Float[np.ndarray, "*b 2"]:
+        """Where rays meet the image of an inverse lens: along the radius first, then by steps of
+        Newton's for all of it."""
+        places = np.tan(np.linspace(0, np.arctan(12.0), _STEPS))
+        rays = _rising(_radial(places, self.coefficients))
+        places = places[: len(rays)]
+        growth = np.gradient(rays, places)
+        length = np.linalg.norm(slopes, axis=-1, keepdims=True)
+        found = slopes * (np.interp(length, rays, places) / np.maximum(length, 1e-9))
+        for _ in range(20):
+            away = slopes - _brown(found, self.coefficients)
+            here = np.linalg.norm(found, axis=-1, keepdims=True)
+            found = found + away / np.maximum(np.interp(here, places, growth), 0.1)
+        return found
 
     def project(
         self, xyz: Float[np.ndarray, "*b n 3"], k: Float[np.ndarray, "*#b 3 3"]
@@ -111,6 +117,41 @@ class Undistortion(NamedTuple):
 
 def _padded(coefficients: tuple[float, ...]) -> tuple[float, ...]:
     return (*coefficients, *(0.0,) * (14 - len(coefficients)))
+
+
+def _brown(
+    slopes: Float[np.ndarray, "*b 2"], coefficients: tuple[float, ...]
+) -> Float[np.ndarray, "*b 2"]:
+    """OpenCV's polynomials, radial, tangential, of a thin prism and of a tilted sensor."""
+    k1, k2, p1, p2, k3, k4, k5, k6, s1, s2, s3, s4, tx, ty = _padded(coefficients)
+    x, y = slopes[..., 0], slopes[..., 1]
+    r2 = x * x + y * y
+    radial = (1 + r2 * (k1 + r2 * (k2 + r2 * k3))) / (1 + r2 * (k4 + r2 * (k5 + r2 * k6)))
+    bent = np.stack(
+        [
+            x * radial + 2 * p1 * x * y + p2 * (r2 + 2 * x * x) + r2 * (s1 + r2 * s2),
+            y * radial + p1 * (r2 + 2 * y * y) + 2 * p2 * x * y + r2 * (s3 + r2 * s4),
+        ],
+        axis=-1,
+    )
+    return _tilt(bent, tx, ty) if tx or ty else bent
+
+
+def _radial(
+    radius: Float[np.ndarray, "*b"], coefficients: tuple[float, ...]
+) -> Float[np.ndarray, "*b"]:
+    """The radial part of `_brown`; 0 from a pole on."""
+    k1, k2, _, _, k3, k4, k5, k6, *_ = _padded(coefficients)
+    r2 = radius**2
+    below = 1 + r2 * (k4 + r2 * (k5 + r2 * k6))
+    radial = (1 + r2 * (k1 + r2 * (k2 + r2 * k3))) / np.where(below > 0, below, np.inf)
+    return radius * radial
+
+
+def _rising(values: Float[np.ndarray, " n"]) -> Float[np.ndarray, " m"]:
+    """As far as each is larger than the one before."""
+    falls = np.flatnonzero(np.diff(values) <= 0)
+    return values[: falls[0] + 1] if len(falls) else values
 
 
 def _fisheye(

@@ -191,6 +191,8 @@ def test_forms_of_a_lens(camera):
 def test_a_lens_of_zeros_is_none():
     assert read_camera("476,475,313,242,0,0,0,0,0").lens is None
     assert read_camera("fisheye:476,475,313,242,0,0,0,0").lens.model == "fisheye"
+    assert read_camera("inverse:476,475,313,242,0.1,0,0,0,0").lens.model == "inverse"
+    assert read_camera("inverse:476,475,313,242,0,0,0,0,0").lens is None
 
 
 @pytest.mark.parametrize(
@@ -205,6 +207,9 @@ def test_a_lens_of_zeros_is_none():
         (K + np.array([[0, 3, 0], [0, 0, 0], [0, 0, 0]]), "a skew of 3 px"),
         ((K, "wide"), "expected FX,FY,CX,CY"),
         ("fisheye:nyu", "expected FX,FY,CX,CY"),
+        ("inverse:476,475,313,242", "0 distortion coefficients; expected 4 or 5"),
+        ("inverse:476,475,313,242,1,2,3,4,5,6", "OpenCV's order: K1,K2,P1,P2,K3"),
+        ("inverse:sr300", "expected FX,FY,CX,CY"),
         ("d455", "d435"),
     ],
 )

@@ -54,11 +54,12 @@ LENSES = {
     "thin_prism": Lens("opencv", (*KINECT, 0.001, -0.002, 0.003, 0.0005)),
     "tilted": Lens("opencv", (*KINECT, 0.001, -0.002, 0.003, 0.0005, 0.02, -0.03)),
     "fisheye": Lens("fisheye", (-0.03, 0.01, -0.004, 0.0008)),
+    "inverse": Lens("inverse", (0.14, 0.1, 0.004, 0.006, -0.04)),  # much like an SR300's
 }
 CAMERA = np.array([[300.0, 0, 161], [0, 302, 118], [0, 0, 1]])
 
 
-@pytest.mark.parametrize("name", LENSES)
+@pytest.mark.parametrize("name", sorted(LENSES.keys() - {"inverse"}))
 def test_projection_is_opencvs(name):
     lens = LENSES[name]
     xyz = np.random.default_rng(1).uniform([-400, -300, 500], [400, 300, 900], (60, 3))
@@ -72,6 +73,23 @@ def test_projection_is_opencvs(name):
     np.testing.assert_allclose(lens.project(xyz, CAMERA), want[:, 0], atol=1e-8)
     on_axis = lens.distort(np.zeros((1, 2)))
     np.testing.assert_allclose(on_axis, 0, atol=1e-12)
+
+
+def test_inverse_leads_from_the_image_to_the_ray():
+    """librealsense's header: "undistorts image instead of distorting it". OpenCV's polynomial, from
+    pixels to rays."""
+    lens = LENSES["inverse"]
+    v, u = np.mgrid[:240:20, :320:20]
+    bent = (np.stack([u, v], axis=-1).reshape(-1, 2) - CAMERA[:2, 2]) / np.diag(CAMERA)[:2]
+    rays = np.concatenate([bent, np.ones((len(bent), 1))], axis=1)
+    want = cv2.projectPoints(rays, np.zeros(3), np.zeros(3), np.eye(3), np.array(lens.coefficients))
+    found = lens.undistort(bent)
+    np.testing.assert_allclose(found, want[0][:, 0], atol=1e-12)
+    np.testing.assert_allclose(lens.distort(found), bent, atol=1e-12)
+    assert np.abs(found - bent).max() > 0.02  # 10 mm at 500 mm
+    # Where the polynomial turns back, at r = √(1 / 0.9), rays end: those of r - 0.3 r³.
+    turns = np.sqrt(1 / 0.9)
+    assert Lens("inverse", (-0.3, 0.0, 0.0, 0.0)).widest() == pytest.approx(turns * 2 / 3, rel=1e-3)
 
 
 @pytest.mark.parametrize("name", LENSES)

@@ -8,6 +8,7 @@ their bytes.
 
 import itertools
 import struct
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,14 +18,20 @@ import cv2
 import numpy as np
 from jaxtyping import Float32
 
-from handjax.data.cameras import Camera
+from handjax.data.cameras import Camera, CameraWarning
 from handjax.data.formats.headers import MAX_PIXELS, read_header
 from handjax.data.formats.ros_bags import Bag, Topic, open_bag
-from handjax.pose.lens import Lens
+from handjax.pose.lens import COUNTS, Lens
 
 ENDINGS = (".bag", ".db3")
 _MM = {"16UC1": 1.0, "mono16": 1.0, "32FC1": 1000.0}  # encoding → mm per unit, without a topic
-_LENSES = ("plumb_bob", "rational_polynomial", "Brown Conrady")  # OpenCV's order of coefficients
+_LENSES = {  # as ROS and librealsense call them, and ours
+    "plumb_bob": "opencv",
+    "rational_polynomial": "opencv",
+    "equidistant": "fisheye",
+    "Brown Conrady": "opencv",
+    "Inverse Brown Conrady": "inverse",
+}
 
 
 class RecordedFrame(NamedTuple):
@@ -203,7 +210,19 @@ def _camera(bag: Bag, image: str) -> Camera | None:
     k = np.array(message.numbers("d", 9)).reshape(3, 3).astype(np.float32)
     if not (np.isfinite(k).all() and k[0, 0] > 0 and k[1, 1] > 0):
         return None
-    lens = None
-    if any(coefficients) and model in _LENSES and count in (4, 5, 8):
-        lens = Lens("opencv", tuple(coefficients))
-    return Camera("of the recording", k, lens)
+    return Camera("of the recording", k, _lens(model, coefficients))
+
+
+def _lens(model: str, coefficients: tuple[float, ...]) -> Lens | None:
+    own = _LENSES.get(model, "")
+    if own != "fisheye" and not any(coefficients):
+        return None
+    if len(coefficients) in COUNTS.get(own, ()):
+        return Lens(own, tuple(coefficients))
+    warnings.warn(
+        f"the recording's lens, {len(coefficients)} coefficients of {model!r}, is not known: its "
+        "depth is used as it is",
+        CameraWarning,
+        stacklevel=2,
+    )
+    return None

@@ -54,9 +54,9 @@ def raw(frame, encoding="16UC1"):
     return message.add("I", width * frame.itemsize).block(frame.tobytes()).data
 
 
-def camera_info(coefficients=(0.0,) * 5):
-    message = Cdr().header().add("I", 48, 64).text("plumb_bob")
-    return message.add("I", 5).add("d", *coefficients).add("d", *K).data
+def camera_info(coefficients=(0.0,) * 5, model="plumb_bob"):
+    message = Cdr().header().add("I", 48, 64).text(model)
+    return message.add("I", len(coefficients)).add("d", *coefficients).add("d", *K).data
 
 
 def write_db3(path, topics):
@@ -117,6 +117,30 @@ def test_images_of_ros_in_mm_and_in_metres(tmp_path):
     depth = next(iter(found)).depth
     assert found.camera is None and not depth[0, :2].any()
     np.testing.assert_allclose(depth[1:], FRAMES[0][1:], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("model", "lens", "ours"),
+    [
+        ("Brown Conrady", (-0.2, 0.05, 0.0, 0.001, 0.0), "opencv"),
+        ("Inverse Brown Conrady", (0.14, 0.1, 0.004, 0.006, -0.04), "inverse"),  # of an SR300
+        ("Inverse Brown Conrady", (0.0,) * 5, None),
+        ("equidistant", (0.0,) * 4, "fisheye"),
+        ("Modified Brown Conrady", (0.14, 0.1, 0.004, 0.006, -0.04), "not known"),
+        ("plumb_bob", (0.1, 0.2), "not known"),
+    ],
+)
+def test_lenses_are_read_by_their_model(tmp_path, recwarn, model, lens, ours):
+    topics = realsense()
+    topics[f"{DEPTH}/camera_info"] = ("sensor_msgs/msg/CameraInfo", [camera_info(lens, model)])
+    found = open_recording(write_db3(tmp_path / "r.db3", topics)).camera.lens
+    if ours == "not known":
+        assert found is None
+        (warning,) = recwarn
+        assert f"{len(lens)} coefficients of '{model}', is not known" in str(warning.message)
+    else:
+        assert (found and found.model) == ours and not recwarn
+        assert found is None or found.coefficients == pytest.approx(lens)
 
 
 def test_a_bag_of_ros_1_as_librealsense_wrote_it(tmp_path):
