@@ -118,6 +118,7 @@ def _lens_problems(lens: Lens | None, numbers: Numbers, size: Size) -> list[tupl
         return []
     slopes = np.linspace(0, lens.widest(), 1000)
     bent = np.linalg.norm(lens.distort(np.stack([slopes, np.zeros(1000)], axis=-1)), axis=-1)
+    slopes, bent = slopes[np.isfinite(bent)], bent[np.isfinite(bent)]
     focal, half = min(numbers[:2]), max(size) / 2
     share = bent[-1] * focal / (min(size) / 2)
     if not share > 0.5:

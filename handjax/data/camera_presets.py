@@ -61,7 +61,7 @@ def _azure(binned: int, corner: Size) -> tuple[float, float, float, float]:
 
 
 _DEVICES: dict[str, Preset] = {
-    # realsenseai/librealsense, issue 10838. Its "inverse" lens coefficients are left out.
+    # realsenseai/librealsense, issue 10838. Its lens is left out, since units differ.
     "sr300": Preset(
         "RealSense SR300", {(640, 480): (472.950256, 472.950256, 310.209412, 245.262772)}
     ),

@@ -1,4 +1,5 @@
-"""Lenses that distort: OpenCV's models, undistorted images, and the lens of Human3.6M."""
+"""Lenses that distort: OpenCV's models and librealsense's inverse one, undistorted images, and the
+lens of Human3.6M."""
 
 from typing import NamedTuple
 
@@ -11,7 +12,7 @@ MODELS = ("opencv", "fisheye", "inverse")
 # Coefficients in OpenCV's order: of opencv (Brown–Conrady, extended) k1, k2, p1, p2, k3, k4, k5,
 # k6, s1, s2, s3, s4, tx, ty; of fisheye (Kannala–Brandt) k1, k2, k3, k4. Those of inverse, k1, k2,
 # p1, p2, k3 of librealsense's "Inverse Brown Conrady", lead from the image to the ray.
-COUNTS = {"opencv": (4, 5, 8, 12, 14), "fisheye": (4,), "inverse": (4, 5)}
+COUNTS = {"opencv": (4, 5, 8, 12, 14), "fisheye": (4,), "inverse": (5,)}
 _STEPS = 4096  # of the search for the widest ray
 
 
@@ -22,8 +23,8 @@ class Lens(NamedTuple):
     coefficients: tuple[float, ...]  # as many as COUNTS admits
 
     def undistort(self, slopes: Float[np.ndarray, "*b 2"]) -> Float[np.ndarray, "*b 2"]:
-        """The slopes of the rays that meet the image at these: `distort` backwards, in steps that
-        end within 1e-6 for rays well inside `widest`."""
+        """The slopes of the rays that meet the image at these: `distort` backwards; but for an
+        inverse lens in steps, which end within 1e-6 for rays well inside `widest`."""
         if self.model == "inverse":
             return _brown(slopes, self.coefficients)
         found = slopes
@@ -33,7 +34,7 @@ class Lens(NamedTuple):
 
     def distort(self, slopes: Float[np.ndarray, "*b 2"]) -> Float[np.ndarray, "*b 2"]:
         """The slopes at which a pinhole would see the same pixel. Rays beyond `widest` fold back
-        into the image."""
+        into the image; those that meet no pixel of an inverse lens become NaN."""
         if self.model == "fisheye":
             radius = np.linalg.norm(slopes, axis=-1, keepdims=True)
             bent = _fisheye(radius, self.coefficients)
@@ -54,19 +55,37 @@ class Lens(NamedTuple):
         return float(slopes[len(_rising(radii)) - 1])
 
     def _meets(self, slopes: Float[np.ndarray, "*b 2"]) -> Float[np.ndarray, "*b 2"]:
-        """Where rays meet the image of an inverse lens: along the radius first, then by steps of
-        Newton's for all of it."""
+        """Where rays meet the image of an inverse lens, or NaN: along the radius first, then by
+        Newton's steps."""
+        k1, k2, p1, p2, k3 = self.coefficients
         places = np.tan(np.linspace(0, np.arctan(12.0), _STEPS))
         rays = _rising(_radial(places, self.coefficients))
-        places = places[: len(rays)]
-        growth = np.gradient(rays, places)
         length = np.linalg.norm(slopes, axis=-1, keepdims=True)
-        found = slopes * (np.interp(length, rays, places) / np.maximum(length, 1e-9))
-        for _ in range(20):
+        found = slopes * (np.interp(length, rays, places[: len(rays)]) / np.maximum(length, 1e-9))
+        for _ in range(12):
             away = slopes - _brown(found, self.coefficients)
-            here = np.linalg.norm(found, axis=-1, keepdims=True)
-            found = found + away / np.maximum(np.interp(here, places, growth), 0.1)
-        return found
+            if np.abs(away).max(initial=0) < 1e-12:
+                break
+            x, y = found[..., 0], found[..., 1]
+            r2 = x * x + y * y
+            radial = 1 + r2 * (k1 + r2 * (k2 + r2 * k3))
+            growth = 2 * (k1 + r2 * (2 * k2 + 3 * r2 * k3))
+            xx = radial + x * x * growth + 2 * p1 * y + 6 * p2 * x
+            yy = radial + y * y * growth + 6 * p1 * y + 2 * p2 * x
+            xy = x * y * growth + 2 * p1 * x + 2 * p2 * y
+            flat = np.maximum(xx * yy - xy * xy, 1e-6)  # where it turns back
+            step = (
+                np.stack(
+                    [yy * away[..., 0] - xy * away[..., 1], xx * away[..., 1] - xy * away[..., 0]],
+                    axis=-1,
+                )
+                / flat[..., None]
+            )
+            size = np.linalg.norm(step, axis=-1, keepdims=True)
+            found = found + step * np.minimum(1, 0.2 / np.maximum(size, 1e-9))
+        met = np.linalg.norm(slopes - _brown(found, self.coefficients), axis=-1) < 1e-6
+        met &= np.linalg.norm(found, axis=-1) <= places[len(rays) - 1] + 0.1
+        return np.where(met[..., None], found, np.nan)
 
     def project(
         self, xyz: Float[np.ndarray, "*b n 3"], k: Float[np.ndarray, "*#b 3 3"]
@@ -96,6 +115,8 @@ class Undistortion(NamedTuple):
         slopes = (np.stack([u, v], axis=-1) - center) / focal
         seen = np.linalg.norm(slopes, axis=-1) <= lens.widest()
         at = lens.distort(np.where(seen[..., None], slopes, 0)) * focal + center
+        seen &= np.isfinite(at).all(-1)
+        at = np.where(seen[..., None], at, -1.0)
         columns, rows = np.moveaxis(np.rint(at), -1, 0)
         seen &= (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
         if not seen.any():

@@ -41,7 +41,8 @@ class DepthPredictor(Predictor):
 
         depth   mm along z, 0 = missing, [h, w] or [n, h, w]
         camera  (fx, fy, cx, cy) in px, K [3, 3], K per frame [n, 3, 3], (K, OpenCV's distortion),
-                or text as `--camera` takes it: a name, or with fisheye: or crop: in front
+                or text as `--camera` takes it: a name, or with fisheye:, inverse: or crop: in
+                front
         center  of the crop around the hand, camera mm, [3] or [n, 3]; or how it is found:
                 "network", by the hand network and its finder (the default of the hand network and
                 of V2V-PoseNet), or "nearest", the center of mass of the nearest object within

@@ -87,6 +87,11 @@ def test_inverse_leads_from_the_image_to_the_ray():
     np.testing.assert_allclose(found, want[0][:, 0], atol=1e-12)
     np.testing.assert_allclose(lens.distort(found), bent, atol=1e-12)
     assert np.abs(found - bent).max() > 0.02  # 10 mm at 500 mm
+    far = 0.98 * lens.widest() * np.stack([np.cos(range(72)), np.sin(range(72))], axis=-1)
+    met = lens.distort(far)
+    seen = np.isfinite(met).all(-1)
+    np.testing.assert_allclose(lens.undistort(met[seen]), far[seen], atol=1e-6)
+    assert seen.mean() > 0.5 and np.isnan(lens.distort(10 * far)).all()
     # Where the polynomial turns back, at r = √(1 / 0.9), rays end: those of r - 0.3 r³.
     turns = np.sqrt(1 / 0.9)
     assert Lens("inverse", (-0.3, 0.0, 0.0, 0.0)).widest() == pytest.approx(turns * 2 / 3, rel=1e-3)

@@ -217,11 +217,13 @@ def _lens(model: str, coefficients: tuple[float, ...]) -> Lens | None:
     own = _LENSES.get(model, "")
     if own != "fisheye" and not any(coefficients):
         return None
-    if len(coefficients) in COUNTS.get(own, ()):
+    counts = COUNTS.get(own, ())
+    if len(coefficients) in counts:
         return Lens(own, tuple(coefficients))
+    needs = " or ".join(map(str, counts))
+    reason = f"{len(coefficients)} coefficients, expected {needs}" if own else "not supported"
     warnings.warn(
-        f"the recording's lens, {len(coefficients)} coefficients of {model!r}, is not known: its "
-        "depth is used as it is",
+        f"the recording's lens, of the model {model!r}: {reason}; its depth is used as it is",
         CameraWarning,
         stacklevel=2,
     )

@@ -126,21 +126,23 @@ def test_images_of_ros_in_mm_and_in_metres(tmp_path):
         ("Inverse Brown Conrady", (0.14, 0.1, 0.004, 0.006, -0.04), "inverse"),  # of an SR300
         ("Inverse Brown Conrady", (0.0,) * 5, None),
         ("equidistant", (0.0,) * 4, "fisheye"),
-        ("Modified Brown Conrady", (0.14, 0.1, 0.004, 0.006, -0.04), "not known"),
-        ("plumb_bob", (0.1, 0.2), "not known"),
+        ("Modified Brown Conrady", (0.14, 0.1, 0.004, 0.006, -0.04), "not supported"),
+        ("Inverse Brown Conrady", (0.14, 0.1), "2 coefficients, expected 5"),
     ],
 )
 def test_lenses_are_read_by_their_model(tmp_path, recwarn, model, lens, ours):
     topics = realsense()
     topics[f"{DEPTH}/camera_info"] = ("sensor_msgs/msg/CameraInfo", [camera_info(lens, model)])
     found = open_recording(write_db3(tmp_path / "r.db3", topics)).camera.lens
-    if ours == "not known":
-        assert found is None
-        (warning,) = recwarn
-        assert f"{len(lens)} coefficients of '{model}', is not known" in str(warning.message)
+    if ours in ("opencv", "fisheye", "inverse"):
+        assert found.model == ours and found.coefficients == pytest.approx(lens)
     else:
-        assert (found and found.model) == ours and not recwarn
-        assert found is None or found.coefficients == pytest.approx(lens)
+        assert found is None
+    if ours is None or found:
+        assert not recwarn
+    else:
+        (warning,) = recwarn
+        assert f"of the model '{model}': {ours}" in str(warning.message)
 
 
 def test_a_bag_of_ros_1_as_librealsense_wrote_it(tmp_path):
