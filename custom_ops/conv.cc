@@ -9,7 +9,6 @@
 #include <cstring>
 #include <new>
 #include <string>
-#include <unordered_map>
 #include <vector>
 
 #include "checks.h"
@@ -54,33 +53,47 @@ void UseLargePages(void* data, size_t bytes) {
 }
 
 // Freed memory of a thread, by size. Work items ask for the same few sizes again and again, for
-// which malloc took a tenth of the step of a small network.
+// which malloc took a tenth of the step of a small network. Of larger blocks it costs little.
+constexpr int kSizes = 17;                      // 4 KB, 6 KB, 8 KB, 12 KB, … 1 MB
+constexpr size_t kMostBytes = size_t{8} << 20;  // that a thread keeps
+constexpr std::align_val_t kCacheLine{64};
+
+struct Block {  // in front of the data, which starts at the next cache line
+  Block* next;
+  int size;  // index, or kSizes for a larger block
+};
+
+size_t BytesOf(int size) { return (size % 2 ? size_t{6144} : size_t{4096}) << (size / 2); }
+
 class Kept {
  public:
-  static constexpr size_t kMostBytes = size_t{8} << 20;  // of a thread
-  static constexpr size_t kHeader = 64;                  // in front of the data: its size
+  ~Kept() { Clear(); }
 
-  ~Kept() {
-    for (const auto& [bytes, blocks] : free_)
-      for (char* block : blocks) ::operator delete(block, std::align_val_t{kHeader});
-  }
-
-  char* Take(size_t bytes) {
-    std::vector<char*>& blocks = free_[bytes];
-    if (blocks.empty()) return nullptr;
-    char* block = blocks.back();
-    blocks.pop_back(), bytes_ -= bytes;
+  Block* Take(int size) {
+    Block* block = first_[size];
+    if (block) first_[size] = block->next, bytes_ -= BytesOf(size);
     return block;
   }
 
-  bool Keep(char* block, size_t bytes) {
-    if (bytes_ + bytes > kMostBytes) return false;
-    free_[bytes].push_back(block), bytes_ += bytes;
-    return true;
+  // What was kept before is given up when there is too much: another network has other sizes.
+  void Keep(Block* block) {
+    const size_t bytes = BytesOf(block->size);
+    if (bytes_ + bytes > kMostBytes) Clear();
+    block->next = first_[block->size];
+    first_[block->size] = block, bytes_ += bytes;
   }
 
  private:
-  std::unordered_map<size_t, std::vector<char*>> free_;
+  void Clear() {
+    for (Block*& first : first_)
+      while (Block* block = first) {
+        first = block->next;
+        ::operator delete(block, kCacheLine);
+      }
+    bytes_ = 0;
+  }
+
+  Block* first_[kSizes] = {};
   size_t bytes_ = 0;
 };
 
@@ -89,28 +102,26 @@ thread_local Kept kept;
 }  // namespace
 
 Floats Allocate(int64_t count) {
-  const size_t needed = std::max<int64_t>(count, 1) * sizeof(float) + Kept::kHeader;
-  size_t bytes = needed;
-  if (needed <= Kept::kMostBytes) {
-    // Rounded up to a power of two or three quarters of it, so that few sizes occur.
-    bytes = 4096;
-    while (bytes < needed) bytes *= 2;
-    if (bytes / 4 * 3 >= needed) bytes = bytes / 4 * 3;
-  }
-  char* block = kept.Take(bytes);
+  constexpr size_t header = static_cast<size_t>(kCacheLine);
+  size_t bytes = std::max<int64_t>(count, 1) * sizeof(float) + header;
+  int size = 0;
+  while (size < kSizes && BytesOf(size) < bytes) ++size;
+  Block* block = nullptr;
+  if (size < kSizes) block = kept.Take(size), bytes = BytesOf(size);
   if (!block) {
-    block = static_cast<char*>(::operator new(bytes, std::align_val_t{Kept::kHeader}));
+    block = new (::operator new(bytes, kCacheLine)) Block{nullptr, size};
     UseLargePages(block, bytes);
-    std::memcpy(block, &bytes, sizeof bytes);
   }
-  return Floats(reinterpret_cast<float*>(block + Kept::kHeader));
+  return Floats(reinterpret_cast<float*>(reinterpret_cast<char*>(block) + header));
 }
 
 void Keep::operator()(float* data) const {
-  char* block = reinterpret_cast<char*>(data) - Kept::kHeader;
-  size_t bytes;
-  std::memcpy(&bytes, block, sizeof bytes);
-  if (!kept.Keep(block, bytes)) ::operator delete(block, std::align_val_t{Kept::kHeader});
+  Block* block =
+      reinterpret_cast<Block*>(reinterpret_cast<char*>(data) - static_cast<size_t>(kCacheLine));
+  if (block->size < kSizes)
+    kept.Keep(block);
+  else
+    ::operator delete(block, kCacheLine);
 }
 
 Columns InGroups(const Shape& shape) {
