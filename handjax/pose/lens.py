@@ -57,35 +57,23 @@ class Lens(NamedTuple):
     def _meets(self, slopes: Float[np.ndarray, "*b 2"]) -> Float[np.ndarray, "*b 2"]:
         """Where rays meet the image of an inverse lens, or NaN: along the radius first, then by
         Newton's steps."""
-        k1, k2, p1, p2, k3 = self.coefficients
         places = np.tan(np.linspace(0, np.arctan(12.0), _STEPS))
         rays = _rising(_radial(places, self.coefficients))
-        length = np.linalg.norm(slopes, axis=-1, keepdims=True)
-        found = slopes * (np.interp(length, rays, places[: len(rays)]) / np.maximum(length, 1e-9))
+        wanted = slopes.reshape(-1, 2)
+        length = np.linalg.norm(wanted, axis=-1, keepdims=True)
+        found = wanted * (np.interp(length, rays, places[: len(rays)]) / np.maximum(length, 1e-9))
+        todo = np.arange(len(found))
         for _ in range(12):
-            away = slopes - _brown(found, self.coefficients)
-            if np.abs(away).max(initial=0) < 1e-12:
-                break
-            x, y = found[..., 0], found[..., 1]
-            r2 = x * x + y * y
-            radial = 1 + r2 * (k1 + r2 * (k2 + r2 * k3))
-            growth = 2 * (k1 + r2 * (2 * k2 + 3 * r2 * k3))
-            xx = radial + x * x * growth + 2 * p1 * y + 6 * p2 * x
-            yy = radial + y * y * growth + 6 * p1 * y + 2 * p2 * x
-            xy = x * y * growth + 2 * p1 * x + 2 * p2 * y
-            flat = np.maximum(xx * yy - xy * xy, 1e-6)  # where it turns back
-            step = (
-                np.stack(
-                    [yy * away[..., 0] - xy * away[..., 1], xx * away[..., 1] - xy * away[..., 0]],
-                    axis=-1,
-                )
-                / flat[..., None]
-            )
+            away = wanted[todo] - _brown(found[todo], self.coefficients)
+            left = np.linalg.norm(away, axis=-1) > 1e-10
+            todo, away = todo[left], away[left]
+            step = _newton(found[todo], away, self.coefficients)
             size = np.linalg.norm(step, axis=-1, keepdims=True)
-            found = found + step * np.minimum(1, 0.2 / np.maximum(size, 1e-9))
-        met = np.linalg.norm(slopes - _brown(found, self.coefficients), axis=-1) < 1e-6
-        met &= np.linalg.norm(found, axis=-1) <= places[len(rays) - 1] + 0.1
-        return np.where(met[..., None], found, np.nan)
+            found[todo] += step * np.minimum(1, 0.2 / np.maximum(size, 1e-9))
+        missed = np.linalg.norm(wanted - _brown(found, self.coefficients), axis=-1) > 1e-6
+        missed |= np.linalg.norm(found, axis=-1) > places[len(rays) - 1] + 0.1
+        found[missed] = np.nan
+        return found.reshape(slopes.shape)
 
     def project(
         self, xyz: Float[np.ndarray, "*b n 3"], k: Float[np.ndarray, "*#b 3 3"]
@@ -114,7 +102,8 @@ class Undistortion(NamedTuple):
         focal, center = np.diag(k)[:2].astype(np.float64), k[:2, 2].astype(np.float64)
         slopes = (np.stack([u, v], axis=-1) - center) / focal
         seen = np.linalg.norm(slopes, axis=-1) <= lens.widest()
-        at = lens.distort(np.where(seen[..., None], slopes, 0)) * focal + center
+        at = np.full((*seen.shape, 2), np.nan)
+        at[seen] = lens.distort(slopes[seen]) * focal + center
         seen &= np.isfinite(at).all(-1)
         at = np.where(seen[..., None], at, -1.0)
         columns, rows = np.moveaxis(np.rint(at), -1, 0)
@@ -156,6 +145,25 @@ def _brown(
         axis=-1,
     )
     return _tilt(bent, tx, ty) if tx or ty else bent
+
+
+def _newton(
+    at: Float[np.ndarray, "n 2"],
+    away: Float[np.ndarray, "n 2"],
+    coefficients: tuple[float, ...],
+) -> Float[np.ndarray, "n 2"]:
+    """How far to go from `at` so that `_brown`, of five coefficients, changes by `away`."""
+    k1, k2, p1, p2, k3 = coefficients
+    x, y = at.T
+    r2 = x * x + y * y
+    radial = 1 + r2 * (k1 + r2 * (k2 + r2 * k3))
+    growth = 2 * (k1 + r2 * (2 * k2 + 3 * r2 * k3))
+    xx = radial + x * x * growth + 2 * p1 * y + 6 * p2 * x
+    yy = radial + y * y * growth + 6 * p1 * y + 2 * p2 * x
+    xy = x * y * growth + 2 * p1 * x + 2 * p2 * y
+    flat = np.maximum(xx * yy - xy * xy, 1e-6)  # where it turns back
+    across, down = away.T
+    return np.stack([yy * across - xy * down, xx * down - xy * across], axis=-1) / flat[:, None]
 
 
 def _radial(
