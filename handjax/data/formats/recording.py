@@ -97,7 +97,7 @@ def _recording(path: Path, bag: Bag) -> Recording:
     unit_mm = _MM[depth[name]] if unit is None else 1000 * unit
     if not 1e-4 < unit_mm <= 1000:
         raise ValueError(f"one unit of depth is {unit_mm:g} mm; expected 0.0001 to 1000")
-    return Recording(path, name, _camera(bag, name), unit_mm, bag.count(topic))
+    return Recording(path, name, _camera(path, bag, name), unit_mm, bag.count(topic))
 
 
 # ---------------------------------------------------------------- messages
@@ -190,7 +190,7 @@ def _unit(bag: Bag, image: str) -> float | None:
     return None
 
 
-def _camera(bag: Bag, image: str) -> Camera | None:
+def _camera(path: Path, bag: Bag, image: str) -> Camera | None:
     """The camera of the topic `image`: that of the CameraInfo with the longest common name."""
     infos = [one for one in bag.topics if one.kind == "sensor_msgs/CameraInfo" and bag.count(one)]
     if not infos:
@@ -210,10 +210,11 @@ def _camera(bag: Bag, image: str) -> Camera | None:
     k = np.array(message.numbers("d", 9)).reshape(3, 3).astype(np.float32)
     if not (np.isfinite(k).all() and k[0, 0] > 0 and k[1, 1] > 0):
         return None
-    return Camera("of the recording", k, _lens(model, coefficients))
+    return Camera("of the recording", k, _lens(path, model, coefficients))
 
 
-def _lens(model: str, coefficients: tuple[float, ...]) -> Lens | None:
+def _lens(path: Path, model: str, coefficients: tuple[float, ...]) -> Lens | None:
+    """Without one, or with one that is not supported, which a warning says: None."""
     own = _LENSES.get(model, "")
     if own != "fisheye" and not any(coefficients):
         return None
@@ -223,7 +224,7 @@ def _lens(model: str, coefficients: tuple[float, ...]) -> Lens | None:
     needs = " or ".join(map(str, counts))
     reason = f"{len(coefficients)} coefficients, expected {needs}" if own else "not supported"
     warnings.warn(
-        f"the recording's lens, of the model {model!r}: {reason}; its depth is used as it is",
+        f"{path}: a lens of the model {model!r}: {reason}; its depth is used as it is",
         CameraWarning,
         stacklevel=2,
     )

@@ -142,7 +142,8 @@ def test_lenses_are_read_by_their_model(tmp_path, recwarn, model, lens, ours):
         assert not recwarn
     else:
         (warning,) = recwarn
-        assert f"of the model '{model}': {ours}" in str(warning.message)
+        said = f"r.db3: a lens of the model '{model}': {ours}"
+        assert said in str(warning.message)
 
 
 def test_a_bag_of_ros_1_as_librealsense_wrote_it(tmp_path):
