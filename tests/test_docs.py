@@ -240,6 +240,19 @@ def test_links_of_the_docs_lead_somewhere(page):
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name)
+def test_links_of_the_docs_lead_somewhere_in_the_site(page):
+    """A note beside the code is a section of a page there: a link to it, or to a heading of it."""
+    site = runpy.run_path(str(ROOT / "docs" / "conf.py"))
+    labels = {site["label"](note) for note in site["SECTIONS"]}
+    text = site["lead_on"](page.read_text(), page.parent)
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+        if not target.startswith("http"):
+            path, _, anchor = target.partition("#")
+            assert (ROOT / "docs" / path).exists() if path else anchor.count("#") == 0, target
+            assert path or not anchor.startswith("notes-") or anchor in labels, target
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
 def test_paths_named_in_the_docs_exist(page):
     text = page.read_text()
     for path in re.findall(
