@@ -1,38 +1,44 @@
-"""How large a hand and its fingers are: what is usual, and what the frames of one hand have told.
+"""How large and thick a hand is: what is usual, and what the frames of one hand have told.
 
-Logarithms of sizes: of the whole hand relative to the rig, and of each of `hand.FINGERS` relative
-to the palm.
+Logarithms of sizes: of the whole hand relative to the rig, of each of `hand.FINGERS` relative to
+the palm; and of the thickness of fingers and palm, relative to the rig.
 """
 
 from typing import NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from handjax.fitting.hand_state import HandState
+from handjax.fitting.hand_state import USUAL_FLESH, HandParameters, HandState
 
 _FRAMES = 5.0  # in a row, which resemble each other, count as one
 _SUREST = 0.02  # deviation below which a hand's build is never known
 
 
 class Build(NamedTuple):
-    """Mean and standard deviation of the six logarithms, the hand's first."""
+    """Mean and standard deviation of the eight logarithms: the hand's, its fingers', its flesh."""
 
-    mean: Float[Array | np.ndarray, "6"]
-    std: Float[Array | np.ndarray, "6"]
+    mean: Float[Array | np.ndarray, "8"]
+    std: Float[Array | np.ndarray, "8"]
 
 
 # Of children and adults, relative to the rig.
 USUAL = Build(
-    np.array([np.log(0.86), 0, 0, 0, 0, 0], np.float32),
-    np.array([0.12, 0.07, 0.07, 0.07, 0.07, 0.07], np.float32),
+    np.array([np.log(0.86), 0, 0, 0, 0, 0, *USUAL_FLESH], np.float32),
+    np.array([0.12, 0.07, 0.07, 0.07, 0.07, 0.07, 0.1, 0.1], np.float32),
 )
+
+
+def build_of(hand: HandState | HandParameters) -> Float[Array, "8"]:
+    """The eight logarithms of a hand."""
+    return jnp.concatenate([jnp.atleast_1d(hand.log_size), hand.log_fingers, hand.log_flesh])
 
 
 class SeenBuild(NamedTuple):
     """What the frames of a hand so far say of its build: the mean of their fits."""
 
-    total: Float[np.ndarray, "6"] = np.zeros(6, np.float32)
+    total: Float[np.ndarray, "8"] = np.zeros(8, np.float32)
     frames: int = 0
 
     def known(self) -> Build:
@@ -45,5 +51,4 @@ class SeenBuild(NamedTuple):
 
     def after(self, state: HandState) -> "SeenBuild":
         """With one more frame, whose fitted hand is `state`."""
-        sizes = np.append(np.asarray(state.log_size), np.asarray(state.log_fingers))
-        return SeenBuild((self.total + sizes).astype(np.float32), self.frames + 1)
+        return SeenBuild(self.total + np.asarray(build_of(state)), self.frames + 1)

@@ -11,7 +11,7 @@ from handjax.fitting import hand_state
 from handjax.fitting.depth_cube import CubeFrame
 from handjax.fitting.hand_state import HandState
 from handjax.fitting.inverse_kinematics import hand_from_joints
-from handjax.rigs import skinning, spheres
+from handjax.rigs import flesh, skinning, spheres
 
 
 class RigHand(NamedTuple):
@@ -62,5 +62,7 @@ def _rig_hand(state: HandState):
     """Vertices, sphere centers and radii, and joints, mm of the frame."""
     scale = jnp.full(3, jnp.exp(state.log_size))
     skin, fingers = skinning.hand_skin(), jnp.exp(state.log_fingers)
-    vertices = skinning.hand_vertices(skin, state.pose, scale, fingers)
+    thick, palm = jnp.exp(state.log_flesh)
+    offsets = flesh.skin_offsets(skin, flesh.of_thickness(jnp.full(5, thick), palm))
+    vertices = skinning.hand_vertices(skin, state.pose, scale, fingers, offsets)
     return vertices, *hand_state.spheres(state), hand_state.joints21(state)

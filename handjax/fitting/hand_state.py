@@ -16,6 +16,10 @@ from handjax.pose import geometry
 from handjax.rigs import hand, poses
 
 MEAN_SIZE = 0.9  # of the hands of the pose sampler, relative to the rig
+# Logarithms of how thick people's fingers and palms are, relative to the rig (rigs/flesh.py); of a
+# sphere of the palm less is missing than of its middle, since the palm is as broad as the rig's.
+USUAL_FLESH = np.log([0.77, 0.8]).astype(np.float32)
+FLESH_OF = np.array([int(bone < 2) for bone in hand.HAND.sphere_bones])  # sphere → in `log_flesh`
 
 
 class HandState(NamedTuple):
@@ -25,6 +29,7 @@ class HandState(NamedTuple):
     log_size: Float[Array, "*b"]  # of the whole hand, relative to the rig
     log_fingers: Float[Array, "*b 5"]  # of each of hand.FINGERS, relative to the palm
     wrist: Float[Array, "*b 2"]  # rotation of the forearm against the palm about its y and z, rad
+    log_flesh: Float[Array, "*b 2"]  # thickness of the fingers and of the palm, relative to the rig
 
 
 class HandParameters(NamedTuple):
@@ -41,6 +46,7 @@ class HandParameters(NamedTuple):
     log_size: Float[Array, "*b"]
     log_fingers: Float[Array, "*b 5"]
     wrist: Float[Array, "*b 2"]
+    log_flesh: Float[Array, "*b 2"]
 
 
 # The forearm: spheres along a line from the middle of the wrist, in mm of the rig.
@@ -67,6 +73,7 @@ def to_parameters(state: HandState) -> HandParameters:
         log_size=state.log_size,
         log_fingers=state.log_fingers,
         wrist=state.wrist,
+        log_flesh=state.log_flesh,
     )
 
 
@@ -88,6 +95,7 @@ def from_parameters(parameters: HandParameters) -> HandState:
         parameters.log_size,
         parameters.log_fingers,
         parameters.wrist,
+        parameters.log_flesh,
     )
 
 
@@ -138,6 +146,7 @@ def hand_points(parameters: HandParameters) -> HandPoints:
     size = jnp.exp(parameters.log_size)
     sizes = jnp.broadcast_to(size[..., None], (*size.shape, 3))
     centers, radii, joints = hand.spheres_and_joints(still, sizes, jnp.exp(parameters.log_fingers))
+    radii = radii * jnp.exp(parameters.log_flesh)[..., FLESH_OF]
     arm = _arm(parameters.wrist) * size[..., None, None]
     moved = (
         geometry.matmul(
@@ -175,7 +184,7 @@ def _arm(wrist: Float[Array, "*b 2"]) -> Float[Array, "*b a 3"]:
 def hands(
     rotation: Float[Array, "*b 3 3"], center: Float[Array, "*b 3"], bend: Float[Array, "*b"]
 ) -> HandState:
-    """Hands of mean size, rotated from the rest pose in camera axes.
+    """Hands of mean size and usual thickness, rotated from the rest pose in camera axes.
 
     The mean of their spheres is at `center`, mm of the cube; fingers are extended (`bend` 0) to
     closed (1).
@@ -189,6 +198,7 @@ def hands(
         log_size=jnp.full(batch, np.log(MEAN_SIZE)),
         log_fingers=jnp.zeros((*batch, 5)),
         wrist=jnp.zeros((*batch, 2)),
+        log_flesh=jnp.broadcast_to(jnp.asarray(USUAL_FLESH), (*batch, 2)),
     )
     return from_parameters(
         parameters._replace(translation=(center - spheres(parameters)[0].mean(-2)) / 100.0)

@@ -28,6 +28,7 @@ from jaxtyping import Array, Float
 from handjax.fitting import losses
 from handjax.fitting.hand_state import (
     MEAN_SIZE,
+    USUAL_FLESH,
     HandParameters,
     HandState,
     hand_points,
@@ -37,6 +38,7 @@ from handjax.fitting.hand_state import (
 from handjax.fitting.observation import Observation, middle, sample_field
 from handjax.fitting.prior import (
     FINGER_DEVIATION,
+    FLESH_DEVIATION,
     SIZE_DEVIATION,
     WRIST_DEVIATION,
     angle_prior,
@@ -108,6 +110,7 @@ def objective(
         "range": (beyond**2).sum(),
         "shape": ((parameters.log_size - np.log(MEAN_SIZE)) / SIZE_DEVIATION) ** 2
         + ((parameters.log_fingers / FINGER_DEVIATION) ** 2).mean()
+        + (((parameters.log_flesh - USUAL_FLESH) / FLESH_DEVIATION) ** 2).mean()
         + ((parameters.wrist / WRIST_DEVIATION) ** 2).mean(),
     }
     if previous is not None:

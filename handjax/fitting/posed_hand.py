@@ -1,4 +1,4 @@
-"""The hand and its derivatives: spheres, joints, and how each moves with the 34 free parameters.
+"""The hand and its derivatives: spheres, joints, and how each moves with the 36 free parameters.
 
 Written out, since differentiating the rig's tree of 4 x 4 matrices takes ten times as long. A
 rotation about an axis moves a point by the cross product with it; a size, away from where it
@@ -17,7 +17,8 @@ from handjax.fitting.hand_state import HandParameters
 from handjax.pose import geometry
 from handjax.rigs import hand
 
-SIZES = {"rotation": 3, "translation": 3, "angles": 20, "log_size": 1, "log_fingers": 5, "wrist": 2}
+SIZES = {"rotation": 3, "translation": 3, "angles": 20, "log_size": 1, "log_fingers": 5}
+SIZES |= {"wrist": 2, "log_flesh": 2}
 PLACES = {
     name: slice(end - size, end)
     for (name, size), end in zip(SIZES.items(), accumulate(SIZES.values()), strict=True)
@@ -34,9 +35,9 @@ class HandWithSlopes(NamedTuple):
     """A hand, mm of its crop, and its derivatives by the free parameters."""
 
     spheres: Float[Array, "43 4"]  # centers and radii: of the hand, and the forearm's two ends
-    sphere_slopes: Float[Array, "43 4 34"]
+    sphere_slopes: Float[Array, "43 4 36"]
     joints: Float[Array, "21 3"]
-    joint_slopes: Float[Array, "21 3 34"]
+    joint_slopes: Float[Array, "21 3 36"]
 
 
 def _bone(finger: int, level: int) -> int:
@@ -87,6 +88,7 @@ _MOVES = (
     & (_LEVEL[None] >= _MOTION_LEVEL[:, None])
 ).astype(np.float32)
 _OF_FINGER = (np.arange(_FINGERS)[:, None] == _FINGER[None]).astype(np.float32)
+_OF_FLESH = np.eye(2, dtype=np.float32)[hand_state.FLESH_OF]
 _RADII = np.array(_RIG.sphere_radii, np.float32)
 
 
@@ -115,11 +117,15 @@ def posed(now: HandParameters) -> HandWithSlopes:
 
     spread = jnp.concatenate([jnp.asarray(_OF_FINGER)[:, :_SPHERES], jnp.zeros((5, 2))], axis=1)
     larger = jnp.concatenate([jnp.ones(1), fingers])[jnp.asarray(_FINGER[:_SPHERES] + 1)]
+    thick = jnp.exp(now.log_flesh)[hand_state.FLESH_OF]
     radii = size * jnp.concatenate(
-        [jnp.asarray(_RADII) * larger, jnp.full(2, hand_state.FOREARM_RADIUS)]
+        [jnp.asarray(_RADII) * larger * thick, jnp.full(2, hand_state.FOREARM_RADIUS)]
     )
     radius_slopes = jnp.zeros((len(radii), COUNT)).at[:, PLACES["log_size"]].set(radii[:, None])
     radius_slopes = radius_slopes.at[:, PLACES["log_fingers"]].set(spread.T * radii[:, None])
+    radius_slopes = radius_slopes.at[:_SPHERES, PLACES["log_flesh"]].set(
+        jnp.asarray(_OF_FLESH) * radii[:_SPHERES, None]
+    )
     chosen = np.r_[:_SPHERES, len(points), len(points) + 1]
     return HandWithSlopes(
         jnp.concatenate([placed[chosen], radii[:, None]], axis=1),
@@ -129,7 +135,7 @@ def posed(now: HandParameters) -> HandWithSlopes:
     )
 
 
-def turned(now: HandParameters, step: Float[Array, "34"]) -> HandParameters:
+def turned(now: HandParameters, step: Float[Array, "36"]) -> HandParameters:
     """The hand after a step of the free parameters."""
     rotation = step[PLACES["rotation"]]
     others = {
@@ -144,7 +150,7 @@ def turned(now: HandParameters, step: Float[Array, "34"]) -> HandParameters:
     )
 
 
-def _assemble(off: Array, own: Array, by_wrist: Array, count: int) -> Float[Array, "p 3 34"]:
+def _assemble(off: Array, own: Array, by_wrist: Array, count: int) -> Float[Array, "p 3 36"]:
     """All derivatives [point, axis, parameter]."""
     total = len(off)
     eye = jnp.broadcast_to(jnp.eye(3), (total, 3, 3))
@@ -162,7 +168,8 @@ def _assemble(off: Array, own: Array, by_wrist: Array, count: int) -> Float[Arra
     own = jnp.moveaxis(own, 0, -1)  # [p, 3, 25]
     own = jnp.concatenate([own, jnp.zeros((total - count, 3, own.shape[-1]))])
     wrist = jnp.concatenate([jnp.zeros((count, 3, 2)), jnp.moveaxis(by_wrist, 0, -1)])
-    parts = [turn, 100.0 * eye, own[..., :20], off[..., None], own[..., 20:], wrist]
+    flesh = jnp.zeros((total, 3, 2))  # moves no point
+    parts = [turn, 100.0 * eye, own[..., :20], off[..., None], own[..., 20:], wrist, flesh]
     return jnp.concatenate(parts, axis=-1)
 
 

@@ -16,8 +16,9 @@ from jaxtyping import Array, Float, Float32
 
 from handjax.rigs import poses
 
-# Standard deviations: logarithms of the sizes of hand and fingers, and the wrist, rad.
-SIZE_DEVIATION, FINGER_DEVIATION, WRIST_DEVIATION = 0.06, 0.05, 0.6
+# Standard deviations: logarithms of the sizes of hand and fingers and of their thickness, and the
+# wrist, rad. The rig's own hand is thicker than people's, and may be what is fitted.
+SIZE_DEVIATION, FINGER_DEVIATION, FLESH_DEVIATION, WRIST_DEVIATION = 0.06, 0.05, 0.2, 0.6
 ANGLES = Path(__file__).with_name("angle_prior.npz")
 _SAMPLED, _KEPT = 4096, 256
 

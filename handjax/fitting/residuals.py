@@ -7,7 +7,7 @@
     before    joints are near those of the frame before, where there is one
     angles    finger angles are those of people, by a Gaussian
     range     and within what was sampled
-    size, fingers    are usual, or those of the frames before
+    size, fingers, flesh    are usual, or those of the frames before
     wrist     is usual
 
 Each is in units of its own standard deviation. Squares saturate (Geman and McClure 1987), since
@@ -24,7 +24,7 @@ from jaxtyping import Array, Float
 
 from handjax.fitting import cones
 from handjax.fitting.evidence import Evidence
-from handjax.fitting.hand_build import Build
+from handjax.fitting.hand_build import Build, build_of
 from handjax.fitting.hand_state import HandParameters
 from handjax.fitting.observation import sample_pixels
 from handjax.fitting.posed_hand import COUNT, PLACES, posed
@@ -50,7 +50,7 @@ class Rows(NamedTuple):
     """Residuals of one kind: values in standard deviations, their derivatives, and weights."""
 
     value: Float[Array, " r"]
-    slope: Float[Array, "r 34"]
+    slope: Float[Array, "r 36"]
     weight: Float[Array, " r"] | float = 1.0
     robust: Float[Array, " r"] | float = 1.0  # by which the square is saturated
 
@@ -59,10 +59,10 @@ class Normal(NamedTuple):
     """The objective, and the normal equations of one step."""
 
     value: Float[Array, ""]
-    gradient: Float[Array, "34"]
-    hessian: Float[Array, "34 34"]
+    gradient: Float[Array, "36"]
+    hessian: Float[Array, "36 36"]
     joints: Float[Array, "21 3"]
-    joint_slopes: Float[Array, "21 3 34"]
+    joint_slopes: Float[Array, "21 3 36"]
     terms: dict[str, Float[Array, ""]]
 
 
@@ -186,7 +186,7 @@ def _prior(now: HandParameters, build: Build) -> dict[str, Rows]:
         return Rows(value, full)
 
     beyond = jax.nn.relu(now.angles - prior.high) - jax.nn.relu(prior.low - now.angles)
-    sizes = jnp.append(now.log_size, now.log_fingers) - build.mean
+    sizes = build_of(now) - build.mean
     scale = jnp.diag(1 / build.std)
     return {
         "angles": linear("angles", prior.deviation(now.angles), whiten.T),
@@ -198,7 +198,8 @@ def _prior(now: HandParameters, build: Build) -> dict[str, Rows]:
             sizes[:1] / build.std[:1],
             scale[:1, :1],
         ),
-        "fingers": linear("log_fingers", sizes[1:] / build.std[1:], scale[1:, 1:]),
+        "fingers": linear("log_fingers", sizes[1:6] / build.std[1:6], scale[1:6, 1:6]),
+        "flesh": linear("log_flesh", sizes[6:] / build.std[6:], scale[6:, 6:]),
         "wrist": linear("wrist", now.wrist / _WRIST_DEVIATION, jnp.eye(2) / _WRIST_DEVIATION),
     }
 

@@ -293,6 +293,7 @@ def write(
         "pose": [f.fit.pose for f in fitted],
         "size": [np.exp(f.fit.log_size) for f in fitted],
         "fingers": [np.exp(f.fit.log_fingers) for f in fitted],
+        "thickness": [np.exp(f.fit.log_flesh) for f in fitted],
         "distance_before_mm": [f.before.distance_mm for f in fitted],
         "distance_mm": [f.after.distance_mm for f in fitted],
     }

@@ -30,6 +30,7 @@ class HandMesh:
     pose: Float[np.ndarray, "26"]
     size: float  # relative to the model
     fingers: Float[np.ndarray, "5"]  # sizes of rigs.hand.FINGERS, relative to the palm
+    thickness: Float[np.ndarray, "2"]  # of the fingers and of the palm, relative to the model
     distance_mm: float  # mean distance of its joints to those it was made from
 
     def save(self, path: str | Path, overwrite: bool = False) -> Path:
@@ -38,8 +39,10 @@ class HandMesh:
         return write_mesh(path, self.vertices, self.faces, overwrite)
 
     def angles(self) -> dict[str, float]:
-        """The pose by the names of its numbers, rad and mm, with the sizes of the fingers."""
+        """The pose by the names of its numbers, rad and mm, with the sizes of the fingers and how
+        thick fingers and palm are."""
         sizes = {f"{finger}_size": v for finger, v in zip(FINGERS, self.fingers, strict=True)}
+        sizes |= dict(zip(("finger_thickness", "palm_thickness"), self.thickness, strict=True))
         values = dict(zip(POSE_NAMES, self.pose, strict=True)) | {"size": self.size} | sizes
         return {name: float(value) for name, value in values.items()}
 
@@ -73,6 +76,7 @@ def of_rig_hand(found: RigHand, distance_mm: float, surface: str = "skin") -> Ha
         np.asarray(state.pose),
         float(np.exp(state.log_size)),
         np.exp(state.log_fingers),
+        np.exp(state.log_flesh),
         distance_mm,
     )
 

@@ -34,14 +34,29 @@ class Skin:
     unbind: Float32[np.ndarray, "n 4 4"]
 
 
-def skin_vertices(skin: Skin, transforms: Float[Array, "*b n 4 4"]) -> Float[Array, "*b v 3"]:
+def skin_vertices(
+    skin: Skin,
+    transforms: Float[Array, "*b n 4 4"],
+    offsets: Float[Array, "*b v 3"] | None = None,
+) -> Float[Array, "*b v 3"]:
     """Vertices, mm, under the bones' `transforms` (rest model → posed model): v' = Σ w T U v.
 
-    A single product of the constant w · (v, 1) [v, 4 n] and the moving T U [4 n, 3].
+    A single product of the constant w · (v, 1) [v, 4 n] and the moving T U [4 n, 3]. `offsets` move
+    the vertices in the bind pose first, mm.
     """
     moves = geometry.matmul(
         transforms, jnp.broadcast_to(jnp.asarray(skin.unbind, transforms.dtype), transforms.shape)
     )
+    if offsets is not None:
+        rows = moves[..., :3, :].reshape(*transforms.shape[:-2], 12)
+        blended = jnp.einsum(
+            "vn,...nk->...vk",
+            jnp.asarray(skin.weights, rows.dtype),
+            rows,
+            precision=lax.Precision.HIGHEST,
+        ).reshape(*rows.shape[:-2], len(skin.vertices), 3, 4)
+        at = jnp.asarray(skin.vertices, rows.dtype) + offsets
+        return (blended[..., :3] * at[..., None, :]).sum(-1) + blended[..., 3]
     columns = jnp.swapaxes(moves[..., :3, :], -1, -2).reshape(*transforms.shape[:-3], -1, 3)
     bound = np.pad(skin.vertices, ((0, 0), (0, 1)), constant_values=1.0)
     shares = jnp.asarray(
@@ -55,13 +70,15 @@ def hand_vertices(
     pose: Float[Array, "*b 26"],
     scale: Float[Array, "*b 3"] | float = 1.0,
     fingers: hand.Fingers = 1.0,
+    offsets: Float[Array, "*b v 3"] | None = None,
 ) -> Float[Array, "*b v 3"]:
     """Vertices, mm, of a posed right hand in camera axes, its model origin at 0 (`hand.spheres`).
 
     The mirror that makes it a right hand turns the faces inside out: use `right_hand_faces(skin)`.
-    A left hand is the mirror image (x negated) and has `skin.faces`.
+    A left hand is the mirror image (x negated) and has `skin.faces`. `offsets`: of its flesh
+    (`flesh.skin_offsets`).
     """
-    return hand.right_hand(skin_vertices(skin, hand.bone_transforms(pose, fingers)), scale)
+    return hand.right_hand(skin_vertices(skin, hand.bone_transforms(pose, fingers), offsets), scale)
 
 
 @functools.cache

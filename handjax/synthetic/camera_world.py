@@ -31,7 +31,7 @@ Share = float | Float[Array, ""]
 
 NEAR_MM, FAR_MM = 100.0, 8000.0  # what a sensor can measure
 _SENSOR_FOCAL = (200.0, 640.0)  # px: from a wide 320 x 240 to a narrow 640 x 480 image
-_NUMBERS = 160  # uniform numbers of a sample
+_NUMBERS = 200  # uniform numbers of a sample
 
 
 def crop_sample(

@@ -14,7 +14,9 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from handjax.ops.rasterize import rasterize, to_screen
 from handjax.pose import geometry, look_at, pinhole
+from handjax.rigs import flesh as fleshes
 from handjax.rigs import hand, poses, skinning
+from handjax.rigs.flesh import Flesh
 from handjax.synthetic import render, surroundings
 from handjax.synthetic.draws import Draws
 from handjax.synthetic.surroundings import Shares
@@ -62,7 +64,7 @@ def draw_hand(
     camera within 60 degrees, palm or back; the others point in every direction alike. A share
     `upright` is then turned about the optical axis until it points up, give or take 15 degrees."""
     pose_key, build_key = random.split(key)
-    draws = Draws(build_key, 26)
+    draws = Draws(build_key, 60)
     pose = poses.natural(poses.sample_pose(pose_key, modes=modes), draws.uniform(6))
     u, axes = draws.uniform(10), 1 + stretch * (2 * draws.uniform(3) - 1)
     sizes = fingers[0] + (fingers[1] - fingers[0]) * draws.uniform(5)
@@ -74,9 +76,22 @@ def draw_hand(
     pose = pose.at[:3].set(jnp.where(u[7] < frontal, palm, turn)).at[3:6].set(0.0)
     size = scale[0] + (scale[1] - scale[0]) * u[8]
     side = jnp.where(u[9] < left, -1.0, 1.0)
-    drawn = posed_hand(pose, size, axes, sizes, side, skin)
+    flesh = draw_flesh(draws)
+    drawn = posed_hand(pose, size, axes, sizes, side, skin, flesh)
     level = jnp.deg2rad(15.0) * draws.normal() - look_at.roll(drawn.joints)
     return drawn.rolled(jnp.where(draws.uniform() < upright, level, 0.0))
+
+
+def draw_flesh(draws: Draws) -> Flesh:
+    """What people's hands are like: mostly thinner than the skin of the rig (rigs/flesh.py), the
+    fingers of one hand alike, more or less hollow, knotted and uneven."""
+    u = draws.uniform(10)
+    stout = (u[0] + u[1]) / 2
+    fingers = 0.57 + 0.4 * stout + 0.1 * (u[2:7] - 0.5)
+    palm = 0.53 + 0.36 * stout + 0.14 * (u[7] - 0.5)
+    breadth = 0.93 + 0.14 * u[8]
+    bumps = 0.45 * u[9] * draws.normal(fleshes.BUMPS)
+    return Flesh(fingers, palm, breadth, 1.3 * draws.uniform(len(fleshes.SHAPES)), bumps)
 
 
 def posed_hand(
@@ -86,14 +101,17 @@ def posed_hand(
     fingers: Float[Array, "5"],
     side: Float[Array, ""],
     skin: skinning.Skin,
+    flesh: Flesh,
 ) -> DrawnHand:
     """The hand of a pose (`hand.POSE_NAMES`): `size` relative to the model, along each axis by
     `axes` more, and each finger by `fingers`; `side` -1 is a left hand."""
     build, zero = (size * axes, fingers, side), jnp.zeros(3)
     _, radii, joints = render.hand_in_camera(pose, zero, "hand21", *build)
-    vertices = render.skin_in_camera(skin, pose, zero, *build)
+    offsets = fleshes.skin_offsets(skin, flesh)
+    vertices = render.skin_in_camera(skin, pose, zero, *build, offsets)
     own = jnp.asarray(hand.JOINT_SPHERES["hand21"])
-    return DrawnHand(vertices, joints, radii[own], side, size)
+    radii = radii[own] * fleshes.joint_thickness(flesh)
+    return DrawnHand(vertices, joints, radii, side, size)
 
 
 class HandScene(NamedTuple):
@@ -102,6 +120,7 @@ class HandScene(NamedTuple):
     has_second: Bool[Array, ""]
     vertices: Float[Array, "v 3"]  # of both hands, then of what is around them
     planes: Float[Array, "2 4"]
+    folds: Float[Array, "f 5"]  # of what is around the hands
 
     def moved(self, by: Float[Array, "3"]) -> "HandScene":
         """All of it elsewhere; a plane that the camera would be behind is gone."""
@@ -157,7 +176,8 @@ def draw_scene(
         surroundings.surround(draws, palms[0], palms[1], shares, has_second),
     ]
     planes = surroundings.planes(draws, first.joints, shares)
-    return HandScene(first, second, has_second, jnp.concatenate(vertices), planes)
+    folds = surroundings.folds(draws)
+    return HandScene(first, second, has_second, jnp.concatenate(vertices), planes, folds)
 
 
 def render_scene(
@@ -165,8 +185,9 @@ def render_scene(
 ) -> Float[Array, "h w"]:
     """Depth without a sensor's effects, mm; 0 where nothing is."""
     screen = to_screen(scene.vertices, k, projection="pinhole", interpolation="perspective")
-    depth, _ = rasterize(screen, _faces(skin), height, width, near=1.0)
+    depth, face = rasterize(screen, _faces(skin), height, width, near=1.0)
     rays = pinhole.pixel_rays(k, height, width).reshape(height, width, 3)
+    depth = surroundings.fold_depth(depth, rays, scene.folds, face >= 2 * len(skin.faces))
     for i in range(2):
         depth = surroundings.plane_depth(depth, rays, scene.planes[i])
     return depth

@@ -20,6 +20,7 @@ from handjax.synthetic.draws import Draws
 from handjax.synthetic.hand_scene import (
     DrawnHand,
     HandScene,
+    draw_flesh,
     posed_hand,
     render_scene,
     visible_joints,
@@ -43,7 +44,7 @@ _REACH = np.array(
 )
 _FASTER, _AWAY_MM, _RAMP_S = 3.0, -600.0, 0.4
 _TURN = (0.8, 0.6, 0.6)  # rad about each axis, from a hand held out to the camera
-_NUMBERS = 160  # uniform numbers of what stands around
+_NUMBERS = 200  # uniform numbers of what stands around
 
 
 def frame(
@@ -69,7 +70,7 @@ def frame(
     around = surroundings.surround(draws, palms[0], palms[1], shares, yes)
     planes = surroundings.planes(draws, jnp.asarray(_REACH), shares)
     vertices = jnp.concatenate([first.vertices, second.vertices, around])
-    scene = HandScene(first, second, yes, vertices, planes)
+    scene = HandScene(first, second, yes, vertices, planes, surroundings.folds(draws))
     height, width = IMAGE_SIZE
     k = look_at.centered_camera(jnp.asarray(FOCAL), height, width)
     clean = _hide(render_scene(scene, k, height, width, skin), seconds)
@@ -97,7 +98,7 @@ def _hands(
     both = []
     for one, side in enumerate((1.0, -1.0)):
         pose_key, number_key = random.split(random.fold_in(key, one))
-        draws = Draws(number_key, 14 + 9 * count)
+        draws = Draws(number_key, 50 + 9 * count)
         u, turns = draws.uniform(count, 6), 2 * draws.uniform(count, 3) - 1
         drawn = jax.vmap(poses.sample_pose)(random.split(pose_key, count))
         drawn = jax.vmap(poses.natural)(drawn, u)
@@ -105,8 +106,9 @@ def _hands(
         drawn = drawn.at[:, :3].set(palm).at[:, 3:6].set(0.0)
         pose = drawn[number] * (1 - share) + drawn[number + 1] * share
         size, fingers = 0.8 + 0.2 * draws.uniform(), 0.92 + 0.16 * draws.uniform(5)
-        built = posed_hand(pose, size, jnp.ones(3), fingers, jnp.float32(side), skin)
         phase = 2 * jnp.pi * draws.uniform(3)
+        flesh = draw_flesh(draws)
+        built = posed_hand(pose, size, jnp.ones(3), fingers, jnp.float32(side), skin, flesh)
         time = seconds + (_FASTER - 1) * jnp.clip(seconds - FAST[0], 0.0, FAST[1] - FAST[0])
         time = time if side > 0 else seconds
         swing = jnp.sin(2 * jnp.pi * jnp.asarray(_SWING_HZ) * time + phase)

@@ -84,9 +84,10 @@ def skin_in_camera(
     scale: Float[Array, "*b 3"] | float = 1.0,
     fingers: hand.Fingers = 1.0,
     side: Float[Array | np.ndarray, "*b"] | float = 1.0,
+    offsets: Float[Array, "*b v 3"] | None = None,
 ) -> Float[Array, "*b v 3"]:
-    """Vertices of the skin, camera mm; arguments as in `hand_in_camera`."""
-    return in_camera(skinning.hand_vertices(skin, pose, scale, fingers), position, side)
+    """Vertices of the skin, camera mm; arguments as in `hand_in_camera`, and its flesh."""
+    return in_camera(skinning.hand_vertices(skin, pose, scale, fingers, offsets), position, side)
 
 
 def skin_normals_in_camera(

@@ -16,6 +16,8 @@ from handjax.synthetic.draws import Draws
 
 _CONES = 13  # forearm 2, sleeve, upper arm, trunk 3, head 2, things 3, another hand's arm
 _BOXES = 2
+_FOLDS = 6
+_UNSEEN_HAIR = 0.3  # share of heads whose hair sends no light back: without their upper half
 # mm: where things are that are absent. Out of every view, and in front of the camera, since
 # triangles behind it are compared with every pixel.
 AWAY = np.array([1e6, 1e6, 1e3], np.float32)
@@ -120,9 +122,34 @@ def plane_depth(
     return jnp.where(nearer, at, depth)
 
 
+def folds(draws: Draws) -> Float[Array, "f 5"]:
+    """Waves that make clothes, faces and things uneven: rad per mm along x, y, z; phase; mm. A wave
+    of 40 to 250 mm is up to a thirteenth of its length high: folds, not spikes."""
+    directions, u = draws.normal(_FOLDS, 3), draws.uniform(_FOLDS, 2)
+    lengths = jnp.asarray(np.geomspace(40.0, 250.0, _FOLDS), jnp.float32)
+    rates = directions / (jnp.linalg.norm(directions, axis=-1, keepdims=True) + 1e-6)
+    rates = rates * (2 * jnp.pi / lengths)[:, None]
+    heights = lengths / 13.0 * u[:, 1] * draws.uniform()
+    return jnp.concatenate([rates, 2 * jnp.pi * u[:, :1], heights[:, None]], axis=-1)
+
+
+def fold_depth(
+    depth: Float[Array, "h w"],
+    rays: Float[Array, "h w 3"],
+    folds: Float[Array, "f 5"],
+    where: Bool[Array, "h w"],
+) -> Float[Array, "h w"]:
+    """`depth` made uneven by `folds` along the rays, `where` it is of clothes, skin and things."""
+    higher = jnp.zeros_like(depth)
+    for i in range(_FOLDS):
+        slope = rays[..., 0] * folds[i, 0] + rays[..., 1] * folds[i, 1] + folds[i, 2]
+        higher = higher + folds[i, 4] * jnp.sin(depth * slope + folds[i, 3])
+    return jnp.where(where, jnp.maximum(depth + higher, 1.0), depth)
+
+
 def _arm_and_person(draws, palm, shares):
     """Ends and radii of nine cones."""
-    there = draws.uniform(3)
+    there, haired = draws.uniform(3), draws.uniform()
     bends = jnp.clip(draws.normal(4), -2.0, 2.0)
     flex, aside = 0.6 * bends[0], 0.25 * bends[1]
     back = -jnp.cos(flex) * palm.forward + jnp.sin(flex) * palm.out
@@ -176,7 +203,8 @@ def _arm_and_person(draws, palm, shares):
     return [
         *(_where(arm, cone) for cone in forearm),
         _where(arm & (there[1] < shares.sleeve), sleeve),
-        *(_where(body, cone) for cone in person),
+        *(_where(body, cone) for cone in person[:-1]),
+        _where(body & (haired > _UNSEEN_HAIR), person[-1]),
     ]
 
 

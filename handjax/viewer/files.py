@@ -22,6 +22,7 @@ from handjax.viewer.rendering import CENTER_XYZ, PIXELS, WINDOW_MM, RenderedHand
 
 # What can be downloaded → its file name.
 DOWNLOADS = {"pose": "hand.json", "depth image": "hand_depth.png", "mesh": "hand.obj"}
+_THICKNESS = ("fingers", "palm")
 _FORMS = "give 26 numbers (rad, mm), or a .npy or text file of them"
 
 
@@ -34,6 +35,7 @@ def pose_json(shown: PosedHand, center: Float[np.ndarray, "3"], now: RenderedHan
         "pose": dict(zip(hand.POSE_NAMES, _plain(shown.pose), strict=True)),
         "size": _plain(shown.size),
         "fingers": dict(zip(hand.FINGERS, _plain(shown.fingers), strict=True)),
+        "thickness": dict(zip(_THICKNESS, _plain(shown.thickness), strict=True)),
         "center_xyz": _plain(center),
         "joints_xyz": dict(zip(SKELETONS["hand21"].joints, _plain(now.joints), strict=True)),
         "depth_image": {
@@ -68,7 +70,9 @@ def read_hand(given: str, side: str) -> tuple[PosedHand, Float[np.ndarray, "3"]]
         data = json.loads(Path(given).read_bytes())
         fingers = [data["fingers"][finger] for finger in hand.FINGERS]
         pose = [data["pose"][name] for name in hand.POSE_NAMES]
-        found = posed_hand(pose, data["size"], fingers, data["side"])
+        given_thickness = data.get("thickness", dict.fromkeys(_THICKNESS, 1.0))  # not in old files
+        thickness = [given_thickness[part] for part in _THICKNESS]
+        found = posed_hand(pose, data["size"], fingers, data["side"], thickness)
         center = np.asarray(data["center_xyz"], np.float32)
     except FileNotFoundError:
         raise FileNotFoundError(f"--pose {given}: no such file") from None

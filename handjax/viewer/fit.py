@@ -117,11 +117,12 @@ class FitSession:
 
 def to_state(hand: PosedHand, wrist: Float[np.ndarray, "2"]) -> HandState:
     """The hand as the fit has it, in which all hands are right ones."""
-    values = (hand.pose, np.log(hand.size), np.log(hand.fingers), wrist)
+    values = (hand.pose, np.log(hand.size), np.log(hand.fingers), wrist, np.log(hand.thickness))
     return HandState(*map(jnp.asarray, values))
 
 
 def from_state(state: HandState, side: str) -> PosedHand:
     """The hand of a fit, as a hand of that side."""
-    size, fingers = (np.asarray(np.exp(log)) for log in (state.log_size, state.log_fingers))
-    return posed_hand(np.asarray(state.pose), size, fingers, side)
+    logs = (state.log_size, state.log_fingers, state.log_flesh)
+    size, fingers, thickness = (np.asarray(np.exp(log)) for log in logs)
+    return posed_hand(np.asarray(state.pose), size, fingers, side, thickness)

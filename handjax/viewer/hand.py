@@ -45,6 +45,7 @@ class PosedHand(NamedTuple):
     pose: Float[np.ndarray, "26"]  # hand.POSE_NAMES, rad and mm
     size: Float[np.ndarray, ""]  # of the hand, relative to the model
     fingers: Float[np.ndarray, "5"]  # size of hand.FINGERS, relative to the palm
+    thickness: Float[np.ndarray, "2"]  # of fingers and palm, relative to the model
     side: Float[np.ndarray, ""]  # a value of SIDES
 
 
@@ -53,9 +54,10 @@ def posed_hand(
     size: Numbers = 1.0,
     fingers: Numbers = (1.0,) * 5,
     side: str = "right",
+    thickness: Numbers = (1.0, 1.0),
 ) -> PosedHand:
     """A hand of float32 arrays; `side` is a key of SIDES."""
-    values = (pose, size, fingers, SIDES[side])
+    values = (pose, size, fingers, thickness, SIDES[side])
     return PosedHand(*(np.asarray(value, np.float32) for value in values))
 
 

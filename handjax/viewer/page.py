@@ -118,14 +118,15 @@ class Page:
     def hand(self) -> PosedHand:
         """The hand that the widgets show."""
         panels = self.panels
-        pose, fingers = ([slider.value for slider in s] for s in (panels.sliders, panels.fingers))
-        return posed_hand(pose, panels.size.value, fingers, panels.side.value)
+        rows = (panels.sliders, panels.fingers, panels.thickness)
+        pose, fingers, thickness = ([slider.value for slider in row] for row in rows)
+        return posed_hand(pose, panels.size.value, fingers, panels.side.value, thickness)
 
     def show(self, wanted: PosedHand) -> None:
         """Set the widgets; sliders are extended to values outside, since joints have no limits."""
         panels = self.panels
-        sliders = (*panels.sliders, panels.size, *panels.fingers)
-        values = np.concatenate([np.ravel(part) for part in wanted[:3]]).tolist()
+        sliders = (*panels.sliders, panels.size, *panels.fingers, *panels.thickness)
+        values = np.concatenate([np.ravel(part) for part in wanted[:4]]).tolist()
         for slider, value in zip(sliders, values, strict=True):
             # Ends are rounded outward to two decimals, up to the error of float32.
             slider.min = min(slider.min, math.floor(value * 100 + 1e-3) / 100)

@@ -94,6 +94,11 @@ class Panels:
             self.fingers = [
                 gui.add_slider(finger, *SIZE_RANGE, 0.01, 1.0) for finger in hand.FINGERS
             ]
+            hint = "relative to the model, which is stout: people have some 0.77"
+            self.thickness = [
+                gui.add_slider(f"{part} thickness", 0.4, 1.4, 0.01, 1.0, hint=hint)
+                for part in ("finger", "palm")
+            ]
         with gui.add_folder("26 numbers", expand_by_default=False):
             self.text = gui.add_text("rad, mm", "", multiline=True)
             self.use_text = gui.add_button("use these")
@@ -159,6 +164,7 @@ class Panels:
             *self.sliders,
             self.size,
             *self.fingers,
+            *self.thickness,
             self.points_on,
             self.network_on,
         )

@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, UInt8
 
-from handjax.rigs import skinning, spheres
+from handjax.fitting.hand_state import FLESH_OF
+from handjax.rigs import flesh, skinning, spheres
 from handjax.synthetic import render
 from handjax.viewer.hand import PosedHand
 
@@ -49,7 +50,10 @@ def render_hand(
     centers, radii, joints = render.hand_in_camera(
         pose, center, scale=scale, fingers=fingers, side=side
     )
-    posed = skinning.hand_vertices(skin, pose, scale, fingers)
+    thickness = jnp.asarray(shown.thickness)
+    radii = radii * thickness[FLESH_OF]
+    thin = flesh.of_thickness(jnp.full(5, thickness[0]), thickness[1])
+    posed = skinning.hand_vertices(skin, pose, scale, fingers, flesh.skin_offsets(skin, thin))
     vertices = render.in_camera(posed, center, side)
     k = window(center)
     if surface == "skin":

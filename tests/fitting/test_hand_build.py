@@ -1,4 +1,4 @@
-"""The size of a hand and its fingers, estimated over frames and then kept."""
+"""The size and thickness of a hand and its fingers, estimated over frames and then kept."""
 
 import jax
 import jax.numpy as jnp
@@ -8,8 +8,8 @@ import pytest
 from handjax.fitting import hand_state, posed_hand, prior
 from handjax.fitting.depth_cube import CubeFrame, crop_cube
 from handjax.fitting.depth_fitter import DepthFitter, SeenJoints, weigh
-from handjax.fitting.hand_build import USUAL, Build, SeenBuild
-from handjax.fitting.hand_state import HandParameters, HandState, hand_points
+from handjax.fitting.hand_build import USUAL, Build, SeenBuild, build_of
+from handjax.fitting.hand_state import USUAL_FLESH, HandParameters, HandState, hand_points
 from handjax.pose import look_at
 from handjax.rigs.spheres import sphere_depth_pinhole
 
@@ -20,11 +20,12 @@ MIDDLE = np.array([0, 0, DISTANCE], np.float32)
 
 def state_of(sizes):
     sizes = np.asarray(sizes, np.float32)
-    return HandState(np.zeros(26, np.float32), sizes[0], sizes[1:], np.zeros(2, np.float32))
+    wrist = np.zeros(2, np.float32)
+    return HandState(np.zeros(26, np.float32), sizes[0], sizes[1:6], wrist, sizes[6:])
 
 
 def test_it_is_surer_with_every_frame_until_it_stays():
-    seen, own = SeenBuild(), np.array([-0.4, 0.1, 0, 0, 0, -0.1])
+    seen, own = SeenBuild(), np.array([-0.4, 0.1, 0, 0, 0, -0.1, -0.1, -0.4])
     for ours, usual in zip(seen.known(), USUAL, strict=True):
         np.testing.assert_allclose(ours, usual)
     off, deviations = [], []
@@ -46,6 +47,7 @@ def hand(seed: int) -> HandParameters:
         angles=prior.angle_prior().samples[seed],
         log_size=np.float32(CHILD),
         log_fingers=np.float32([0.08, 0, 0, 0, -0.08]),
+        log_flesh=USUAL_FLESH + np.float32([0.1, -0.1]),
     )
     return jax.jit(posed_hand.turned)(posed, np.zeros(posed_hand.COUNT, np.float32))
 
@@ -79,9 +81,9 @@ def test_the_size_of_a_childs_hand_is_found_over_frames():
     assert abs(seen.known().mean[0] - CHILD) < 0.5 * abs(USUAL.mean[0] - CHILD)
     assert np.mean(known[8:]) < 0.995 * np.mean(alone[8:]), (known, alone)
     # What is known for sure is kept.
-    sure = Build(USUAL.mean + np.float32(0.3), np.full(6, 0.002, np.float32))
+    sure = Build(USUAL.mean + np.float32(0.3), np.full(8, 0.002, np.float32))
     kept = weigh(given, frame, build=sure).fit.state
-    np.testing.assert_allclose(np.append(kept.log_size, kept.log_fingers), sure.mean, atol=0.02)
+    np.testing.assert_allclose(build_of(kept), sure.mean, atol=0.02)
 
 
 @pytest.mark.slow

@@ -46,12 +46,13 @@ def fits():
     """Eight sampled hands with different sizes."""
     keys = jax.random.split(jax.random.key(5), 8)
     pose = jax.jit(jax.vmap(poses.sample_pose))(keys)
-    u = np.random.default_rng(0).uniform(-1, 1, (8, 8)).astype(np.float32)
+    u = np.random.default_rng(0).uniform(-1, 1, (8, 10)).astype(np.float32)
     return HandState(
         pose,
         jnp.asarray(-0.1 + 0.1 * u[:, 0]),
         jnp.asarray(0.1 * u[:, 1:6]),
-        jnp.asarray(0.3 * u[:, 6:]),
+        jnp.asarray(0.3 * u[:, 6:8]),
+        jnp.asarray(-0.2 + 0.1 * u[:, 8:]),
     )
 
 
@@ -65,7 +66,9 @@ def test_spheres_are_those_of_the_pose(fits):
     centers, radii = hand.spheres(fits.pose, sizes, jnp.exp(fits.log_fingers))
     found = spheres(fits)
     np.testing.assert_allclose(found[0], centers, atol=1e-3)
-    np.testing.assert_allclose(found[1], radii, rtol=1e-6)
+    of_palm = np.array([bone < 2 for bone in hand.HAND.sphere_bones])
+    thick = np.exp(np.where(of_palm, fits.log_flesh[:, 1:], fits.log_flesh[:, :1]))
+    np.testing.assert_allclose(found[1], radii * thick, rtol=1e-6)
     tips = jax.jit(hand_state.joints21)(fits)[:, [4, 8, 12, 16, 20]]
     np.testing.assert_allclose(tips, centers[:, [39, 15, 21, 27, 33]], atol=1e-3)
 

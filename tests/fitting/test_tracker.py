@@ -10,7 +10,7 @@ def test_diversified_hands_include_the_given_ones():
     given = HandParameters(
         *(
             np.random.default_rng(0).normal(size=(6, *s))
-            for s in ((3, 3), (3,), (3,), (20,), (), (5,), (2,))
+            for s in ((3, 3), (3,), (3,), (20,), (), (5,), (2,), (2,))
         )
     )
     diverse = tracker._diversify(given, 1)

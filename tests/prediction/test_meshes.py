@@ -12,7 +12,7 @@ from handjax.data.formats.mesh import read_skin
 from handjax.data.formats.mesh_files import write_mesh
 from handjax.fitting import hand_mesh
 from handjax.fitting.depth_cube import CubeFrame
-from handjax.fitting.hand_state import HandState
+from handjax.fitting.hand_state import USUAL_FLESH, HandState
 from handjax.pose.skeleton import SKELETONS
 from handjax.prediction.base import Prediction
 from handjax.rigs import poses
@@ -25,7 +25,7 @@ CENTER = np.float32([40, -30, 600])
 def posed():
     """A hand of the rig, right and left, in camera mm."""
     pose = jax.jit(poses.sample_pose)(jax.random.key(3))
-    state = HandState(pose, jnp.float32(-0.1), jnp.zeros(5), jnp.zeros(2))
+    state = HandState(pose, jnp.float32(-0.1), jnp.zeros(5), jnp.zeros(2), jnp.asarray(USUAL_FLESH))
     return [hand_mesh.of_state(state, CubeFrame(CENTER, left)) for left in (False, True)]
 
 
