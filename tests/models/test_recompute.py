@@ -14,7 +14,7 @@ from handjax.models.layers import Residual3D
 from handjax.models.recompute import recomputed
 from handjax.models.v2v import V2V
 
-pytestmark = [pytest.mark.slow, pytest.mark.optimized]
+pytestmark = pytest.mark.slow
 
 
 class Chain(nn.Module):
@@ -60,6 +60,7 @@ def same(ours, theirs, tolerance):
         )
 
 
+@pytest.mark.optimized
 def test_the_same_step_in_less_memory():
     x = jnp.asarray(np.random.default_rng(0).standard_normal((4, 16, 16, 16, 8)), jnp.float32)
     (plain, arguments), (less, _) = (step_of(Chain(remat), x) for remat in (False, True))

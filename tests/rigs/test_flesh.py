@@ -52,8 +52,8 @@ def test_ones_and_zeros_are_the_skin_itself():
 
 
 def test_an_average_hand_has_the_fingers_and_the_palm_of_people():
-    """The rig's index finger is 25 mm wide in its middle and its palm 45 mm thick; people's are
-    some 19 and 32."""
+    """The rig's index finger is 25 mm wide in its middle and its palm 45 mm thick; people's are 18
+    to 21 and 28 to 33."""
     stout, slim = hand_of(of()) * SIZE, hand_of(of(0.76, 0.7)) * SIZE
     middles = [widest(one / SIZE, 14, 13) * SIZE for one in (stout, slim)]
     assert middles[0] > 22 and 16 < middles[1] < 21
