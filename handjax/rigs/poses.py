@@ -73,7 +73,7 @@ ALL_MODES = tuple(MODES)
 ORIGINAL_MODES = tuple(mode for mode in MODES if mode != "index_little")
 
 # Entries of a pose that `natural` changes.
-_SPREAD = tuple(i for i, name in enumerate(POSE_NAMES) if name.endswith("abduction"))[:4]
+SPREAD = tuple(i for i, name in enumerate(POSE_NAMES) if name.endswith("abduction"))[:4]
 _KNUCKLES = tuple(i for i, name in enumerate(POSE_NAMES) if name.endswith("flexion_1"))
 _THUMB_OUT = tuple(POSE_NAMES.index(f"thumb_{motion}") for motion in ("abduction", "flexion_3"))
 
@@ -117,7 +117,7 @@ def natural(pose: Float[Array, "26"], u: Float[Array, "6"]) -> Float[Array, "26"
     spread by half as much, six of ten thumbs are stretched out, by up to 55 degrees, and a third of
     the hands bend their fingers backwards, by up to 25 degrees.
     """
-    pose = pose.at[jnp.array(_SPREAD)].multiply(0.55)
+    pose = pose.at[jnp.array(SPREAD)].multiply(0.55)
     back = jnp.where(u[3] < 1 / 3, 0.35 * u[4] + 0.1 * u[5], 0.0)
     pose = pose.at[jnp.array(_KNUCKLES)].add(-back)
     out = jnp.stack([0.95 * u[1], 0.7 * u[2] - 0.5])

@@ -10,7 +10,7 @@ from typing import Any
 
 import jax.numpy as jnp
 from jax import random
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, PRNGKeyArray
 
 from handjax.pose import look_at, pinhole
 from handjax.pose.look_at import CROP_MM, FRAME_FOCAL, FRAME_SIZE
@@ -20,14 +20,13 @@ from handjax.synthetic.draws import Draws
 from handjax.synthetic.hand_scene import (
     ADULT_AND_CHILD,
     DrawnHand,
+    Share,
     beside_hands,
     draw_scene,
     render_scene,
     visible_joints,
 )
 from handjax.synthetic.surroundings import USUAL, Shares
-
-Share = float | Float[Array, ""]
 
 NEAR_MM, FAR_MM = 100.0, 8000.0  # what a sensor can measure
 _SENSOR_FOCAL = (200.0, 640.0)  # px: from a wide 320 x 240 to a narrow 640 x 480 image
@@ -45,8 +44,8 @@ def crop_sample(
     left: Share = 0.08,
     shares: Shares = USUAL,
     sensors: tuple[str, ...] = tuple(depth_cameras.KINDS),
-    frontal: float = 0.35,
-    upright: float = 0.6,
+    frontal: Share = 0.35,
+    upright: Share = 0.6,
     scale: poses.Range = ADULT_AND_CHILD,
 ) -> dict[str, Array]:
     """The crop around a right hand, as one row of a Batch; a function of the key.
@@ -125,7 +124,7 @@ def image_sample(
     none: Share = 0.15,
     shares: Shares = USUAL,
     sensors: tuple[str, ...] = tuple(depth_cameras.KINDS),
-    frontal: float = 0.35,
+    frontal: Share = 0.35,
     scale: poses.Range = ADULT_AND_CHILD,
 ) -> dict[str, Array]:
     """A whole depth image with up to two hands, as one row of a Batch; a function of the key.

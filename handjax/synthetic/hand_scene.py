@@ -21,7 +21,12 @@ from handjax.synthetic import render, surroundings
 from handjax.synthetic.draws import Draws
 from handjax.synthetic.surroundings import Shares
 
+Share = float | Float[Array, ""]  # 0 to 1: how often
+
 ADULT_AND_CHILD = (0.68, 1.02)  # size of hands, relative to the model's
+# Hands that people show are mostly open: 40 % of these are, 18 % of `poses.ALL_MODES`.
+SHOWN = (*poses.ALL_MODES, *("straight", "open") * 2)
+_WIDER = 0.5  # how much farther than in `poses.natural` spread fingers may be apart
 
 
 class DrawnHand(NamedTuple):
@@ -53,25 +58,31 @@ def draw_hand(
     *,
     skin: skinning.Skin,
     scale: poses.Range = ADULT_AND_CHILD,
-    frontal: float = 0.35,
-    upright: float = 0.0,
+    frontal: Share = 0.35,
+    upright: Share = 0.0,
     stretch: float = 0.07,
     fingers: poses.Range = (0.9, 1.12),
-    modes: tuple[str, ...] = poses.ALL_MODES,
+    modes: tuple[str, ...] = SHOWN,
 ) -> DrawnHand:
     """A random hand, left with probability `left`: `scale` relative to the model, each axis by up
     to `stretch` and each finger by `fingers` more or less. A share `frontal` is held out to the
-    camera within 60 degrees, palm or back; the others point in every direction alike. A share
-    `upright` is then turned about the optical axis until it points up, give or take 15 degrees."""
+    camera within 60 degrees, palm or back, a third of these within 20; the others point in every
+    direction alike. A share `upright` is then turned about the optical axis until it points up,
+    give or take 15 degrees."""
     pose_key, build_key = random.split(key)
     draws = Draws(build_key, 60)
     pose = poses.natural(poses.sample_pose(pose_key, modes=modes), draws.uniform(6))
+    spread = jnp.array(poses.SPREAD)
+    wider = jnp.where(pose[spread[0]] > 0, 1 + _WIDER * draws.uniform(), 1.0)
+    pose = pose.at[spread].multiply(wider)
     u, axes = draws.uniform(10), 1 + stretch * (2 * draws.uniform(3) - 1)
     sizes = fingers[0] + (fingers[1] - fingers[0]) * draws.uniform(5)
     turn = jnp.pi * (2.0 * u[:3] - 1.0)
     turn = turn.at[1].set(jnp.arcsin(2.0 * u[1] - 1.0))
     # ROTATION_FRONTAL's middle, turned by half a circle for the back of the hand.
-    palm = jnp.array([jnp.pi, 0.0, jnp.pi / 2]) + (2.0 * u[3:6] - 1.0)
+    tilt = 2.0 * u[3:6] - 1.0
+    tilt = tilt.at[:2].multiply(jnp.abs(tilt[:2]))
+    palm = jnp.array([jnp.pi, 0.0, jnp.pi / 2]) + tilt
     palm = palm.at[0].add(jnp.where(u[6] < 0.5, jnp.pi, 0.0))
     pose = pose.at[:3].set(jnp.where(u[7] < frontal, palm, turn)).at[3:6].set(0.0)
     size = scale[0] + (scale[1] - scale[0]) * u[8]
@@ -157,8 +168,8 @@ def draw_scene(
     skin: skinning.Skin,
     shares: Shares,
     scale: poses.Range,
-    frontal: float,
-    upright: float,
+    frontal: Share,
+    upright: Share,
 ) -> HandScene:
     """A hand at `position`, left with probability `left`, another one beside it, and what is around
     them. `gone`: without the first hand."""
