@@ -49,7 +49,7 @@ def estimated() -> AnglePrior:
 
     def draw(key: Array) -> Array:
         pose_key, natural_key = random.split(key)
-        return poses.natural(poses.sample_pose(pose_key), random.uniform(natural_key, (6,)))
+        return poses.natural(poses.sample_pose(pose_key), random.uniform(natural_key, (14,)))
 
     drawn = jax.jit(jax.vmap(draw))(random.split(random.key(0), _SAMPLED))
     angles = np.asarray(drawn, np.float64)[:, 6:]

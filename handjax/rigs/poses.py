@@ -75,6 +75,18 @@ ORIGINAL_MODES = tuple(mode for mode in MODES if mode != "index_little")
 # Entries of a pose that `natural` changes.
 SPREAD = tuple(i for i, name in enumerate(POSE_NAMES) if name.endswith("abduction"))[:4]
 _KNUCKLES = tuple(i for i, name in enumerate(POSE_NAMES) if name.endswith("flexion_1"))
+_FLEXIONS = tuple(
+    tuple(POSE_NAMES.index(f"{finger}_flexion_{i}") for i in (1, 2, 3))
+    for finger in ("index", "middle", "ring", "little")
+)
+# rad: where these fingers lie in the plane of the palm, with all their joints.
+_FLAT = (
+    (-0.12, -0.44, -0.18),
+    (-0.17, -0.77, -0.12),
+    (-0.64, -0.23, -0.40),
+    (-0.47, -0.32, -0.49),
+)
+_THUMB = tuple(i for i, name in enumerate(POSE_NAMES) if name.startswith("thumb"))
 _THUMB_OUT = tuple(POSE_NAMES.index(f"thumb_{motion}") for motion in ("abduction", "flexion_3"))
 
 
@@ -109,20 +121,41 @@ def sample_pose(
     )
 
 
-def natural(pose: Float[Array, "26"], u: Float[Array, "6"]) -> Float[Array, "26"]:
+def natural(pose: Float[Array, "26"], u: Float[Array, "14"]) -> Float[Array, "26"]:
     """A sampled pose with the fingers and thumb of people; `u`: uniform numbers.
 
     sphereHand's sampler spreads the little finger by up to 53 degrees, so that it looks like a
     thumb, and crosses straight fingers; the thumb seldom points away from the hand. Here fingers
     spread by half as much, six of ten thumbs are stretched out, by up to 55 degrees, and a third of
     the hands bend their fingers backwards, by up to 25 degrees.
+
+    No hand of that sampler is flat: the middle finger's tip stays 10 mm before the palm, the
+    thumb's 20. Here 45 % of the hands have open fingers, and half of these the thumb as well, half
+    to all of the way to the plane of the palm, or a little behind it.
     """
     pose = pose.at[jnp.array(SPREAD)].multiply(0.55)
     back = jnp.where(u[3] < 1 / 3, 0.35 * u[4] + 0.1 * u[5], 0.0)
     pose = pose.at[jnp.array(_KNUCKLES)].add(-back)
     out = jnp.stack([0.95 * u[1], 0.7 * u[2] - 0.5])
     thumb = jnp.array(_THUMB_OUT)
-    return pose.at[thumb].set(jnp.where(u[0] < 0.6, out, pose[thumb]))
+    pose = pose.at[thumb].set(jnp.where(u[0] < 0.6, out, pose[thumb]))
+    return _flattened(pose, u[6:])
+
+
+def _flattened(pose: Float[Array, "26"], u: Float[Array, "8"]) -> Float[Array, "26"]:
+    """Hands with the fingers that are open, and the thumb, nearer to the plane of the palm."""
+    flexions = jnp.array(_FLEXIONS)
+    bent = pose[flexions]
+    is_open = (bent[:, 1] < 0.35) & (bent[:, 0] < 0.35)
+    way = jnp.where((u[0] < 0.45) & is_open, 0.5 + 0.6 * u[1], 0.0)[:, None]
+    pose = pose.at[flexions].set(bent + way * (jnp.array(_FLAT) - bent))
+    # The thumb in the plane, pointing 10 to 70 degrees away from the fingers.
+    aside = 0.9 * u[4] - 0.25
+    wanted = jnp.stack([aside, -0.41 - 0.29 * aside, 0.3 * u[5], 0.1 + 0.3 * u[6]])
+    moves = (u[0] < 0.45) & (u[2] < 0.5)
+    way = jnp.where(moves, 0.5 + 0.6 * u[3], 0.0)
+    thumb = jnp.array(_THUMB)
+    return pose.at[thumb].add(way * (wanted - pose[thumb]))
 
 
 def uniform(key: PRNGKeyArray, ranges: Sequence[Range]) -> Float[Array, " r"]:

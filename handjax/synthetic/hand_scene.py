@@ -70,8 +70,8 @@ def draw_hand(
     direction alike. A share `upright` is then turned about the optical axis until it points up,
     give or take 15 degrees."""
     pose_key, build_key = random.split(key)
-    draws = Draws(build_key, 60)
-    pose = poses.natural(poses.sample_pose(pose_key, modes=modes), draws.uniform(6))
+    draws = Draws(build_key, 70)
+    pose = poses.natural(poses.sample_pose(pose_key, modes=modes), draws.uniform(14))
     spread = jnp.array(poses.SPREAD)
     wider = jnp.where(pose[spread[0]] > 0, 1 + _WIDER * draws.uniform(), 1.0)
     pose = pose.at[spread].multiply(wider)

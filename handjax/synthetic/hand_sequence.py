@@ -98,8 +98,8 @@ def _hands(
     both = []
     for one, side in enumerate((1.0, -1.0)):
         pose_key, number_key = random.split(random.fold_in(key, one))
-        draws = Draws(number_key, 50 + 9 * count)
-        u, turns = draws.uniform(count, 6), 2 * draws.uniform(count, 3) - 1
+        draws = Draws(number_key, 50 + 17 * count)
+        u, turns = draws.uniform(count, 14), 2 * draws.uniform(count, 3) - 1
         drawn = jax.vmap(poses.sample_pose)(random.split(pose_key, count))
         drawn = jax.vmap(poses.natural)(drawn, u)
         palm = jnp.array([jnp.pi, 0.0, jnp.pi / 2])[None] + jnp.asarray(_TURN)[None] * turns
