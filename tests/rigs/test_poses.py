@@ -113,3 +113,49 @@ def test_sampler_is_deterministic():
     key = jax.random.key(7)
     np.testing.assert_array_equal(poses.sample_pose(key), poses.sample_pose(key))
     assert np.all(poses.sample_pose(key) != poses.sample_pose(jax.random.key(8)))
+
+
+# Numbers of `poses.natural` that change nothing but the spread, then those of a flat hand.
+AS_IT_IS = np.float32([0.9, 0.5, 0.5, 0.9, 0.5, 0.5] + [0.9] * 8)
+FLAT = np.float32([0.9, 0.5, 0.5, 0.9, 0.5, 0.5, 0.1, 5 / 6, 0.1, 5 / 6, 0.5, 0.5, 0.5, 0.5])
+
+
+@jax.jit
+def natural(pose, numbers):
+    return poses.natural(pose, numbers)
+
+
+def from_the_palm(pose):
+    """mm from the plane of the wrist and of index and little finger: joints of fingers, thumb."""
+    joints = np.asarray(hand.joints21(jnp.asarray(pose)))
+    out = np.cross(joints[5] - joints[0], joints[17] - joints[0])
+    off = (joints - joints[0]) @ (out / np.linalg.norm(out))
+    return np.abs(off[5:]), np.abs(off[2:5])
+
+
+def test_a_flat_hand_is_flat():
+    open_hand = np.zeros(26, np.float32)
+    fingers, thumb = from_the_palm(natural(open_hand, FLAT))
+    assert fingers.max() < 12 and thumb.max() < 26
+    fingers, thumb = from_the_palm(natural(open_hand, AS_IT_IS))
+    assert fingers.max() > 45 and thumb.max() > 45
+    np.testing.assert_array_equal(natural(open_hand, AS_IT_IS), open_hand)
+
+
+def test_bent_fingers_of_a_flat_hand_stay_bent():
+    pose = np.zeros(26, np.float32)
+    names = [poses.POSE_NAMES.index(f"ring_flexion_{i}") for i in (1, 2, 3)]
+    pose[names] = 1.2
+    changed = np.asarray(natural(pose, FLAT))
+    np.testing.assert_array_equal(changed[names], pose[names])
+    middle = poses.POSE_NAMES.index("middle_flexion_2")
+    assert changed[middle] == pytest.approx(-0.77, abs=1e-5)
+
+
+def test_a_thumb_stays_where_it_is_in_half_of_the_flat_hands():
+    pose = np.zeros(26, np.float32)
+    thumb = [i for i, name in enumerate(poses.POSE_NAMES) if name.startswith("thumb")]
+    numbers = FLAT.copy()
+    numbers[8] = 0.9
+    np.testing.assert_array_equal(np.asarray(natural(pose, numbers))[thumb], 0)
+    assert np.abs(np.asarray(natural(pose, FLAT))[thumb]).max() > 0.3
