@@ -24,8 +24,8 @@ from handjax.prediction.hand_search import (
     HandFound,
     Networks,
     apart,
-    log_odds,
     look_around,
+    trust,
 )
 
 if TYPE_CHECKING:
@@ -49,13 +49,12 @@ def follow(
     """The hand of a depth image, mm along z, 0 missing, of camera `k`, that is expected at the
     `joints`, camera mm: as one of each of the `sides`, -1 left, 1 right; and its log-odds."""
 
-    def of_side(side: Array) -> HandFound:
+    def of_side(side: Array) -> tuple[HandFound, Array]:
         first, _ = look_around(networks, depth, k, joints, side, joints.mean(0))
-        again, _ = look_around(networks, depth, k, first.joints, side, first.center)
-        return again
+        return look_around(networks, depth, k, first.joints, side, first.center)
 
-    found = jax.vmap(of_side)(sides)
-    return found, log_odds(found.presence)
+    found, logits = jax.vmap(of_side)(sides)
+    return found, trust(logits, found.std)
 
 
 _follow = partial(kept, results=(HandFound,), kernels=library.registered)(follow)

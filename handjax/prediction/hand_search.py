@@ -32,9 +32,14 @@ REFINEMENTS = 3  # crops around the joints of the crop before
 RANGE_MM = (150.0, 1500.0)  # distance of hands from the camera
 UNSURE = 0.5  # presence below which a hand is not to be trusted
 _STEADY_MM, _STEADY_STEP_MM = 20.0, 2.0  # deviation, along an axis, that is half steady
-# Weight of the finder's score beside the logits of the hand network, as fitted (conditional logit,
-# places of 304 synthetic frames): 0.57 for the last look, 0.45 for the first, 1.94 for the score.
-_TRUST = 2.0
+# Which place and which side: by what the network says of a hand's presence, at most `_SUREST`, and
+# by how well it knows the joints. As fitted (logistic regression of the side at 1,311 places, and
+# conditional logit of the place, in 900 synthetic frames). Without a limit the synthetic frames are
+# told as well, and of real ones some where a head looks surer than the hand, whose joints are known
+# twice as well.
+_SUREST, _PRESENT, _KNOWN = 3.0, 0.6, 1.35
+_FIRST = 0.4  # weight of the first look's logit
+_FINDER = 2.1  # of the finder's score
 _LOOKS = 2.0  # log of the looks at a picture of which the surest counts
 _NEAREST = 0.2  # score of the nearest thing beside the finder's
 _ANOTHER_MM = 50.0  # between the means of the joints of two hands
@@ -123,8 +128,9 @@ def everywhere(
     """
     places, prior = _places(networks, depth, k, range_mm)
     both = jax.vmap(lambda place: _both_sides(networks, depth, k, place))(places)
-    found = jax.vmap(_of_side, in_axes=(0, None))(both.found, sides)
-    return found, (both.first.max(-1) + both.last.max(-1)) / 2 + _TRUST * prior
+    found = jax.vmap(_of_side, in_axes=(0, None))(both, sides)
+    first = _FIRST * jnp.minimum(both.first, _SUREST).max(-1)
+    return found, trust(both.last, both.found.std).max(-1) + first + _FINDER * prior
 
 
 def at(
@@ -198,7 +204,7 @@ def at_either_side(
 ) -> HandFound:
     """The hand in the crop around a given center, camera mm, of the likelier side; `sides` as of
     `find`."""
-    return _of_side(_both_sides(networks, depth, k, center).found, sides)
+    return _of_side(_both_sides(networks, depth, k, center), sides)
 
 
 def _both_sides(networks: Networks, depth: Array, k: Array, center: Array) -> Looks:
@@ -207,14 +213,16 @@ def _both_sides(networks: Networks, depth: Array, k: Array, center: Array) -> Lo
     return jax.vmap(lambda side: look(side=side))(jnp.array([1.0, -1.0]))
 
 
-def _of_side(both: HandFound, sides: Float[Array, "2"]) -> HandFound:
-    best = jnp.argmax(log_odds(both.presence) + sides)
-    return jax.tree.map(lambda x: x[best], both)
+def _of_side(both: Looks, sides: Float[Array, "2"]) -> HandFound:
+    best = jnp.argmax(trust(both.last, both.found.std) + sides)
+    return jax.tree.map(lambda x: x[best], both.found)
 
 
-def log_odds(presence: Float[Array, "*b"]) -> Float[Array, "*b"]:
-    """Of a probability, 0 to 1."""
-    return jnp.log(jnp.maximum(presence, 1e-9)) - jnp.log(jnp.maximum(1 - presence, 1e-9))
+def trust(logit: Float[Array, "*b"], std: Float[Array, "*b 21"]) -> Float[Array, "*b"]:
+    """Log-odds, up to a constant, that a look shows a hand of the side that was looked for: by the
+    network's `logit` and the deviations of the joints, mm."""
+    rms = jnp.sqrt((std**2).mean(-1))
+    return _PRESENT * jnp.minimum(logit, _SUREST) - _KNOWN * jnp.log(jnp.maximum(rms, 1e-3))
 
 
 def presence(logit: Float[Array, "*b"], std: Float[Array, "*b 21"]) -> Float[Array, "*b"]:
