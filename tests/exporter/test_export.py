@@ -37,7 +37,7 @@ RGB = ("config.crop.size=32", "config.data.image_size=48", "config.data.supersam
 BODY = ("config.model.width=2", "config.crop.size=(32,32)", "config.data.image_size=48")
 RUNS = {
     "v2v": ("v2v.py:quick", *V2V, "config.data.image_size=32", "config.task.decode=centroid"),
-    # Hands held out to the camera alone: of others two places may be as likely, and rounding chooses.
+    # Hands held out to the camera: of others two places may be as likely, and rounding chooses.
     "v2v_camera": ("v2v.py:camera,quick", *V2V, *HELD_OUT),
     "posenet2d": ("posenet2d.py:quick,dsnt", *RGB, "config.model.widths=(4,4,4,4,4)"),
     "wide": ("posenet2d.py:quick,dsnt", *RGB, "config.model.widths=(16,16,16,16,16)"),
