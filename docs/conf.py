@@ -71,7 +71,7 @@ def lead_on(text: str, folder: Path) -> str:
 
     def target(link: re.Match[str]) -> str:
         path = (folder / link[1]).resolve()
-        if path in SECTIONS:  # by its own heading where one is named, which is one of the page's
+        if path in SECTIONS:  # headings of a note are headings of its page
             has_heading = link.string[link.end()] == "#"
             return f"{SECTIONS[path]}.md" if has_heading else f"#{label(path)}"
         return Path(os.path.relpath(path, DOCS)).as_posix()

@@ -330,7 +330,7 @@ def test_page_shows_either_hand_of_any_size(page):
 
 @pytest.mark.parametrize("side", list(SIDES))
 def test_downloads_hold_the_hand_shown(page, tmp_path, side):
-    page.show(posed_hand(NUMBERS, 0.9, (1.1, 1.0, 0.95, 1.05, 0.9), side))
+    page.show(posed_hand(NUMBERS, 0.9, (1.1, 1.0, 0.95, 1.05, 0.9), side, (0.77, 0.7)))
     now = jax.device_get(
         render_hand(page.hand(), page.center, page.skin, page.panels.surface.value)
     )
@@ -362,6 +362,14 @@ def test_downloads_hold_the_hand_shown(page, tmp_path, side):
     page.reset()
 
 
+def test_a_file_from_before_hands_had_a_thickness_is_as_thick_as_the_model(page, tmp_path):
+    data = json.loads(page.file("pose"))
+    del data["thickness"]
+    (tmp_path / "hand.json").write_text(json.dumps(data))
+    found, _ = files.read_hand(str(tmp_path / "hand.json"), "right")
+    np.testing.assert_array_equal(found.thickness, 1)
+
+
 @pytest.mark.parametrize(
     ("change", "what"),
     [
@@ -369,6 +377,7 @@ def test_downloads_hold_the_hand_shown(page, tmp_path, side):
         ({"size": [1.0]}, "expected finite numbers"),
         ({"size": 1e400}, "expected finite numbers"),
         ({"fingers": {}}, "KeyError('index')"),
+        ({"thickness": {"palm": 1.0}}, "KeyError('fingers')"),
         ({"center_xyz": [0, 0, 0]}, "at least 200 mm from the camera"),
     ],
 )

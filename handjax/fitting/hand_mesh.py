@@ -62,7 +62,6 @@ def _rig_hand(state: HandState):
     """Vertices, sphere centers and radii, and joints, mm of the frame."""
     scale = jnp.full(3, jnp.exp(state.log_size))
     skin, fingers = skinning.hand_skin(), jnp.exp(state.log_fingers)
-    thick, palm = jnp.exp(state.log_flesh)
-    offsets = flesh.skin_offsets(skin, flesh.of_thickness(jnp.full(5, thick), palm))
+    offsets = flesh.skin_offsets(skin, flesh.of_thickness(jnp.exp(state.log_flesh)))
     vertices = skinning.hand_vertices(skin, state.pose, scale, fingers, offsets)
     return vertices, *hand_state.spheres(state), hand_state.joints21(state)

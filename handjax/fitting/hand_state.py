@@ -13,13 +13,12 @@ import numpy as np
 from jaxtyping import Array, Float, Float32
 
 from handjax.pose import geometry
-from handjax.rigs import hand, poses
+from handjax.rigs import flesh, hand, poses
 
 MEAN_SIZE = 0.9  # of the hands of the pose sampler, relative to the rig
 # Logarithms of how thick people's fingers and palms are, relative to the rig (rigs/flesh.py); of a
 # sphere of the palm less is missing than of its middle, since the palm is as broad as the rig's.
 USUAL_FLESH = np.log([0.77, 0.8]).astype(np.float32)
-FLESH_OF = np.array([int(bone < 2) for bone in hand.HAND.sphere_bones])  # sphere → in `log_flesh`
 
 
 class HandState(NamedTuple):
@@ -146,7 +145,7 @@ def hand_points(parameters: HandParameters) -> HandPoints:
     size = jnp.exp(parameters.log_size)
     sizes = jnp.broadcast_to(size[..., None], (*size.shape, 3))
     centers, radii, joints = hand.spheres_and_joints(still, sizes, jnp.exp(parameters.log_fingers))
-    radii = radii * jnp.exp(parameters.log_flesh)[..., FLESH_OF]
+    radii = radii * jnp.exp(parameters.log_flesh)[..., flesh.PARTS]
     arm = _arm(parameters.wrist) * size[..., None, None]
     moved = (
         geometry.matmul(

@@ -15,7 +15,7 @@ from jaxtyping import Array, Float
 from handjax.fitting import hand_state
 from handjax.fitting.hand_state import HandParameters
 from handjax.pose import geometry
-from handjax.rigs import hand
+from handjax.rigs import flesh, hand
 
 SIZES = {"rotation": 3, "translation": 3, "angles": 20, "log_size": 1, "log_fingers": 5}
 SIZES |= {"wrist": 2, "log_flesh": 2}
@@ -88,7 +88,7 @@ _MOVES = (
     & (_LEVEL[None] >= _MOTION_LEVEL[:, None])
 ).astype(np.float32)
 _OF_FINGER = (np.arange(_FINGERS)[:, None] == _FINGER[None]).astype(np.float32)
-_OF_FLESH = np.eye(2, dtype=np.float32)[hand_state.FLESH_OF]
+_OF_FLESH = np.eye(2, dtype=np.float32)[flesh.PARTS]
 _RADII = np.array(_RIG.sphere_radii, np.float32)
 
 
@@ -117,7 +117,7 @@ def posed(now: HandParameters) -> HandWithSlopes:
 
     spread = jnp.concatenate([jnp.asarray(_OF_FINGER)[:, :_SPHERES], jnp.zeros((5, 2))], axis=1)
     larger = jnp.concatenate([jnp.ones(1), fingers])[jnp.asarray(_FINGER[:_SPHERES] + 1)]
-    thick = jnp.exp(now.log_flesh)[hand_state.FLESH_OF]
+    thick = jnp.exp(now.log_flesh)[flesh.PARTS]
     radii = size * jnp.concatenate(
         [jnp.asarray(_RADII) * larger * thick, jnp.full(2, hand_state.FOREARM_RADIUS)]
     )
@@ -168,8 +168,8 @@ def _assemble(off: Array, own: Array, by_wrist: Array, count: int) -> Float[Arra
     own = jnp.moveaxis(own, 0, -1)  # [p, 3, 25]
     own = jnp.concatenate([own, jnp.zeros((total - count, 3, own.shape[-1]))])
     wrist = jnp.concatenate([jnp.zeros((count, 3, 2)), jnp.moveaxis(by_wrist, 0, -1)])
-    flesh = jnp.zeros((total, 3, 2))  # moves no point
-    parts = [turn, 100.0 * eye, own[..., :20], off[..., None], own[..., 20:], wrist, flesh]
+    still = jnp.zeros((total, 3, 2))  # thickness moves no point
+    parts = [turn, 100.0 * eye, own[..., :20], off[..., None], own[..., 20:], wrist, still]
     return jnp.concatenate(parts, axis=-1)
 
 

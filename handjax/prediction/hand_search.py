@@ -34,9 +34,8 @@ UNSURE = 0.5  # presence below which a hand is not to be trusted
 _STEADY_MM, _STEADY_STEP_MM = 20.0, 2.0  # deviation, along an axis, that is half steady
 # Which place and which side: by what the network says of a hand's presence, at most `_SUREST`, and
 # by how well it knows the joints. As fitted (logistic regression of the side at 1,311 places, and
-# conditional logit of the place, in 900 synthetic frames). Without a limit the synthetic frames are
-# told as well, and of real ones some where a head looks surer than the hand, whose joints are known
-# twice as well.
+# conditional logit of the place, in 900 synthetic frames). The limit costs nothing on these; a real
+# frame needs it, on which a head looks surer than the hand, whose joints are known twice as well.
 _SUREST, _PRESENT, _KNOWN = 3.0, 0.6, 1.35
 _FIRST = 0.4  # weight of the first look's logit
 _FINDER = 2.1  # of the finder's score

@@ -17,6 +17,7 @@ from jaxtyping import Array, Float, Float32, Float64
 from handjax.rigs import hand, skinning
 from handjax.rigs.skin_weights import HAND_LINKS
 
+PARTS = np.array([int(bone < 2) for bone in hand.HAND.sphere_bones])  # sphere → 0 finger, 1 palm
 BUMPS = 16  # waves that make a surface uneven
 _BUMP_MM = (28.0, 90.0)  # their wavelengths
 # How far a thinner palm is thinner: from the knuckles to the wrist, by the model's x.
@@ -60,10 +61,11 @@ def skin_offsets(skin: skinning.Skin, flesh: Flesh) -> Float[Array, "*b v 3"]:
     return moved.reshape(*amounts.shape[:-1], -1, 3)
 
 
-def of_thickness(fingers: Float[Array, "*b 5"], palm: Float[Array, "*b"]) -> Flesh:
-    """A hand like the skin but for its thickness."""
-    none = jnp.zeros((*palm.shape, len(SHAPES))), jnp.zeros((*palm.shape, BUMPS))
-    return Flesh(fingers, palm, jnp.ones_like(palm), *none)
+def of_thickness(thickness: Float[Array, "2"]) -> Flesh:
+    """A hand like the skin but for the `thickness` of its fingers and of its palm."""
+    fingers, palm = thickness
+    none = jnp.zeros(len(SHAPES)), jnp.zeros(BUMPS)
+    return Flesh(jnp.full(5, fingers), palm, jnp.ones(()), *none)
 
 
 def joint_thickness(flesh: Flesh) -> Float[Array, "*b 21"]:

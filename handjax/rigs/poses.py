@@ -130,8 +130,9 @@ def natural(pose: Float[Array, "26"], u: Float[Array, "14"]) -> Float[Array, "26
     the hands bend their fingers backwards, by up to 25 degrees.
 
     No hand of that sampler is flat: the middle finger's tip stays 10 mm before the palm, the
-    thumb's 20. Here 45 % of the hands have open fingers, and half of these the thumb as well, half
-    to all of the way to the plane of the palm, or a little behind it.
+    thumb's 20. Here the open fingers of 45 % of the hands, and of half of these the thumb, are
+    moved half to all of the way to the plane of the palm, or a little behind it. The last number
+    of `u` is not used.
     """
     pose = pose.at[jnp.array(SPREAD)].multiply(0.55)
     back = jnp.where(u[3] < 1 / 3, 0.35 * u[4] + 0.1 * u[5], 0.0)

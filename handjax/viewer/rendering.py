@@ -8,7 +8,6 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, UInt8
 
-from handjax.fitting.hand_state import FLESH_OF
 from handjax.rigs import flesh, skinning, spheres
 from handjax.synthetic import render
 from handjax.viewer.hand import PosedHand
@@ -51,9 +50,9 @@ def render_hand(
         pose, center, scale=scale, fingers=fingers, side=side
     )
     thickness = jnp.asarray(shown.thickness)
-    radii = radii * thickness[FLESH_OF]
-    thin = flesh.of_thickness(jnp.full(5, thickness[0]), thickness[1])
-    posed = skinning.hand_vertices(skin, pose, scale, fingers, flesh.skin_offsets(skin, thin))
+    radii = radii * thickness[flesh.PARTS]
+    offsets = flesh.skin_offsets(skin, flesh.of_thickness(thickness))
+    posed = skinning.hand_vertices(skin, pose, scale, fingers, offsets)
     vertices = render.in_camera(posed, center, side)
     k = window(center)
     if surface == "skin":
