@@ -4,7 +4,8 @@ import os
 from importlib.metadata import version
 
 # The code generator of JAX 0.10 takes three times as long as the one before it. CI's slow tests
-# (HANDJAX_QUICK_XLA=off) and its stage on the newest JAX use the one that users have.
+# marked `optimized` (HANDJAX_QUICK_XLA=off) and its stage on the newest JAX use the one that users
+# have.
 _OLD = version("jaxlib").startswith("0.10.") and os.environ.get("HANDJAX_QUICK_XLA") != "off"
 _QUICK = " --xla_cpu_use_fusion_emitters=false" if _OLD else ""
 
