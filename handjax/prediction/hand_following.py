@@ -25,7 +25,7 @@ from handjax.prediction.hand_search import (
     Networks,
     apart,
     look_around,
-    trust,
+    side_odds,
 )
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def follow(
         return look_around(networks, depth, k, first.joints, side, first.center)
 
     found, logits = jax.vmap(of_side)(sides)
-    return found, trust(logits, found.std)
+    return found, side_odds(logits, found.std)
 
 
 _follow = partial(kept, results=(HandFound,), kernels=library.registered)(follow)
