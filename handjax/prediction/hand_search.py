@@ -37,7 +37,7 @@ _CERTAIN_MM, _CERTAIN_STEP_MM = 7.0, 0.6  # and which only hands have, whatever 
 # knows the joints. As fitted (conditional logit of the place, in 900 synthetic frames). The limit
 # costs nothing on these; a real frame needs it, on which a head looks surer than the hand, whose
 # joints are known twice as well.
-_SUREST, _PRESENT, _KNOWN = 3.0, 0.6, 1.35
+_SUREST, _PRESENT, _KNOWN = 3.0, 0.5, 2.5
 # Which side: of three of five real hands the logits have the wrong one, by up to 5, and of all the
 # deviations have the right one. So logits count between 0 and 1 alone, and deviations more than was
 # fitted: that costs 0.6 % of the sides in the synthetic frames (93.1 → 92.5 %).
