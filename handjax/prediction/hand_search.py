@@ -34,13 +34,13 @@ UNSURE = 0.5  # presence below which a hand is not to be trusted
 _STEADY_MM, _STEADY_STEP_MM = 20.0, 2.0  # deviation, along an axis, that is half steady
 _CERTAIN_MM, _CERTAIN_STEP_MM = 7.0, 0.6  # and which only hands have, whatever the logit
 # Which place: by what the network says of a hand's presence, at most `_SUREST`, and by how well it
-# knows the joints. As fitted (conditional logit of the place, in 900 synthetic frames). The limit
-# costs nothing on these; a real frame needs it, on which a head looks surer than the hand, whose
-# joints are known twice as well.
+# knows the joints, which counts twice what was fitted (conditional logit of the place, in 900
+# synthetic frames) and, like the limit, costs nothing on these. A real frame needs both, on which a
+# head looks surer than the hand, whose joints are known twice as well.
 _SUREST, _PRESENT, _KNOWN = 3.0, 0.5, 2.5
 # Which side: of three of five real hands the logits have the wrong one, by up to 5, and of all the
 # deviations have the right one. So logits count between 0 and 1 alone, and deviations more than was
-# fitted: that costs 0.6 % of the sides in the synthetic frames (93.1 → 92.5 %).
+# fitted: that costs 0.6 % of the sides in the synthetic frames (94.0 → 93.4 %).
 _SIDE_SUREST, _SIDE_PRESENT, _SIDE_KNOWN = 1.0, 1.7, 3.4
 _FIRST = 0.4  # weight of the first look's logit
 _FINDER = 2.1  # of the finder's score
@@ -244,8 +244,8 @@ def presence(logit: Float[Array, "*b"], std: Float[Array, "*b 21"]) -> Float[Arr
     The network's own logit is too sure here: it learnt from crops of which more than half have the
     hand, and of four places and two sides the surest look is taken. The log-odds lose log 8, are
     halved, and fall where the joints' deviations have a root mean square near 20 mm or above.
-    Joints that are known to 7 mm or better are a hand's without more ado: of 295 looks at synthetic
-    frames with such deviations 291 were at a hand, and all 9 with a logit below 3. Real hands need
+    Joints that are known to 7 mm or better are a hand's without more ado: of 292 looks at synthetic
+    frames with such deviations 289 were at a hand, and all 12 with a logit below 3. Real hands need
     that, whose logits are lower than those of synthetic ones.
     """
     rms = _rms(std)
