@@ -38,7 +38,7 @@ _CERTAIN_MM, _CERTAIN_STEP_MM = 7.0, 0.6  # and which only hands have, whatever 
 # synthetic frames) and, like the limit, costs nothing on these. A real frame needs both, on which a
 # head looks surer than the hand, whose joints are known twice as well.
 _SUREST, _PRESENT, _KNOWN = 3.0, 0.5, 2.5
-# Which side: of three of five real hands the logits have the wrong one, by up to 5, and of all the
+# Which side: of two of five real hands the logits have the wrong one, by up to 5, and of all the
 # deviations have the right one. So logits count between 0 and 1 alone, and deviations more than was
 # fitted: that costs 0.6 % of the sides in the synthetic frames (94.0 → 93.4 %).
 _SIDE_SUREST, _SIDE_PRESENT, _SIDE_KNOWN = 1.0, 1.7, 3.4
