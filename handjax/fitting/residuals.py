@@ -41,7 +41,7 @@ _OUTSIDE_MM, _OUTSIDE_LIMIT = 3.5, 4.0
 _INSIDE = 0.5  # share of a sphere's radius that must be inside
 _FRONT_MM, _FRONT_LIMIT = 5.0, 4.0
 _JOINT_LIMIT = 3.0
-_NETWORK = 2.0  # weight of the network's joints; see above
+_NETWORK = 2.0  # weight of the network's joints beside the depth; see above
 _RANGE_RAD = 0.05
 _WRIST_DEVIATION = 0.6
 _BEFORE_MM = 12.0
@@ -79,11 +79,12 @@ def normal_equations(
     # Without the barriers XLA computes the hand anew for every use.
     spheres, slopes, joints, joint_slopes = lax.optimization_barrier(posed(now))
     own, own_slopes = spheres[: cones.ARM], slopes[: cones.ARM]
+    network = jnp.where(depth > 0, _NETWORK, 1.0)
     rows = {
         "surface": _surface(spheres, slopes, evidence, depth),
         "outside": _outside(own, own_slopes, evidence, depth),
         "front": _front(own, own_slopes, evidence, depth),
-        "network": _near(joints, joint_slopes, evidence.joints, evidence.std, _NETWORK, depth),
+        "network": _near(joints, joint_slopes, evidence.joints, evidence.std, network, depth),
         **_prior(now, evidence.build),
     }
     if before is not None:

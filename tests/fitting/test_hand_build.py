@@ -85,7 +85,7 @@ def test_the_size_of_a_childs_hand_is_found_over_frames():
     # What is known for sure is kept.
     sure = Build(USUAL.mean + np.float32(0.3), np.full(8, 0.002, np.float32))
     kept = weigh(given, frame, build=sure).fit.state
-    np.testing.assert_allclose(build_of(kept), sure.mean, atol=0.03)
+    np.testing.assert_allclose(build_of(kept), sure.mean, atol=0.02)
 
 
 @pytest.mark.slow
