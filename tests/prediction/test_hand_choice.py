@@ -1,5 +1,6 @@
 """What is a hand, and of which side: by logits and by how well the joints are known."""
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -8,8 +9,8 @@ from handjax.prediction.hand_search import UNSURE, presence, side_odds, trust
 
 def looks(*of):
     """Looks of these logits, with these deviations of all joints, mm."""
-    logits, mm = np.float32(of).T
-    return logits, np.tile(mm[:, None], (1, 21))
+    logits, mm = jnp.asarray(of, jnp.float32).T
+    return logits, jnp.tile(mm[:, None], (1, 21))
 
 
 def test_joints_that_are_known_are_those_of_a_hand():
@@ -26,7 +27,7 @@ def test_a_sure_look_needs_joints_that_are_not_all_over_the_place():
 def test_presence_falls_with_the_deviation_and_rises_with_the_logit(logit):
     by_mm = presence(*looks(*((logit, mm) for mm in (3, 6, 8, 15, 25))))
     assert (np.diff(by_mm) < 0).all() and (by_mm >= 0).all() and (by_mm <= 1).all()
-    lower, higher = presence(*looks((logit, 9), (logit + 1, 9)))
+    lower, higher = presence(*looks((logit, 9.0), (logit + 1, 9.0)))
     assert lower < higher
 
 
